@@ -1,0 +1,129 @@
+"""`extauth-bridge run`: bridge one client on standard input and output to a pool of programs."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import resource
+import sys
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from bridge.cli import Parser, UsageError, split_program
+from bridge.config import ConfigError, Settings, add_options, load, options_from
+from bridge.descriptors import borrow, owned
+from bridge.exchange import Exchange
+from bridge.gate import Gate
+from bridge.launch import keep_descriptors_private
+from bridge.lockstepsession import LockstepSession
+from bridge.log import configure, event, log
+from bridge.plant import Plant
+from bridge.session import Session
+from bridge.switchboard import Switchboard
+from bridge.terminal import ProgramTerminal
+from bridge.waiting import Watcher
+
+
+def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
+    """Bridge until the input ends.
+
+    Raises:
+      UsageError, ConfigError: unless on a program's terminal, where nobody would start us again.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    keep_descriptors_private()
+    with contextlib.ExitStack() as undo:
+        broken: Exception | None = None
+        read = _nothing_to_ask
+        try:
+            read = _reader(argv, undo)
+            settings = read()
+        except (UsageError, ConfigError) as error:
+            if taken is None:
+                raise
+            broken, settings = error, _nothing_to_ask()
+        _serve(settings, read, taken, broken)
+    return 0
+
+
+def _serve(
+    settings: Settings, read: Callable[[], Settings], taken: ProgramTerminal | None, broken: Exception | None
+) -> None:
+    log_on_client = taken is not None and 2 in taken.was
+    configure(settings.log, log_on_client)
+    if broken is not None:
+        log.error(event("every question is answered 0 until this is repaired", error=str(broken)))
+    plant = Plant(settings)
+    plant.apply(settings)
+    session = _session(settings, plant.exchange, plant.board, taken)
+
+    # Imported only now: the programs start in the meantime.
+    import trio
+
+    from bridge.service import Service
+
+    service = Service(plant, read, on_terminal=taken is not None or os.isatty(0), log_on_client=log_on_client)
+    alarm = session.alarm if isinstance(session, LockstepSession) else None
+    trio.run(service.serve, session, alarm, isinstance(broken, ConfigError))
+
+
+def _session(
+    settings: Settings, exchange: Exchange, board: Switchboard, taken: ProgramTerminal | None
+) -> Session | LockstepSession:
+    """The session for this kind of client; on a program's terminal with all that belongs to it."""
+    lockstep = settings.client == "lockstep" or (settings.client == "auto" and taken is not None)
+    if taken is None:
+        source, sink = borrow(0, os.O_RDONLY), borrow(1, os.O_WRONLY)
+        if lockstep:
+            return LockstepSession(source, sink, exchange, board, gate=None)
+        return Session(source, sink, exchange, board)
+    source = owned(taken.descriptor)
+    sink = owned(os.dup(taken.descriptor)) if 1 in taken.was else borrow(1, os.O_WRONLY)
+    if not lockstep:
+        log.warning(event("a pipelined client on a program's terminal is not protected from injected lines"))
+        return Session(source, sink, exchange, board)
+    watcher = Watcher(taken.descriptor)
+    gate = Gate(watcher)
+    log.info(event("client on a terminal", rule=gate.describe(), client=watcher.describe()))
+    return LockstepSession(source, sink, exchange, board, gate)
+
+
+def _reader(argv: Sequence[str], undo: contextlib.ExitStack) -> Callable[[], Settings]:
+    """What reads the configuration, now and at each reload.
+
+    Raises:
+      UsageError: the command line is wrong.
+    """
+    before, program = split_program(argv)
+    parsed = _parser().parse_args(before)
+    if parsed.demo:
+        if parsed.file or program:
+            raise UsageError("--demo brings its own program: give no other")
+        from bridge.commands.demo import demo_program
+
+        program, environment = undo.enter_context(demo_program())
+        return lambda: load(None, {**options_from(parsed), "env": environment}, program)
+    file = os.path.abspath(parsed.file) if parsed.file else None
+    return lambda: load(file, options_from(parsed), program)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="extauth-bridge run",
+        usage="extauth-bridge run [FILE] [options] [-- PROGRAM ARG...]",
+        description="Read Prosody's lines on standard input, ask a pool of ejabberd programs, answer in order.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("file", nargs="?", metavar="FILE", help="configuration file (TOML)")
+    parser.add_argument(
+        "--demo", action="store_true", help="use the bundled program with alice / wonder:land at example.com"
+    )
+    add_options(parser)
+    return parser
+
+
+def _nothing_to_ask() -> Settings:
+    """Settings under which every line is answered 0."""
+    return attrs.evolve(load(None, {}, [sys.executable]), program=None)

@@ -1,0 +1,93 @@
+"""Descriptors that belong to somebody else: read and written without waiting, left exactly as they were found.
+
+O_NONBLOCK is a property of the open file description, which standard input and output share with whoever
+started us: it is never set there, so there is nothing to restore, whatever ends us.  Instead
+
+  - a pipe or a terminal is opened anew through /proc/self/fd, non-blocking;
+  - a socket is used with MSG_DONTWAIT;
+  - a regular file never makes anybody wait;
+  - where a pipe may not be opened again (another user's), it is asked first whether it is ready, and then
+    gets at most PIPE_BUF bytes, for which a ready pipe has room.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import stat
+from collections.abc import Callable
+
+
+class Borrowed:
+    """One end of somebody's stream.
+
+    Attributes:
+      descriptor: our own one on it; to be watched, and not to be used in any other way.
+      read: at most so many bytes; none at end of input.  Raises BlockingIOError if nothing is there.
+      write: as many of the bytes as there is room for, and says how many.  Raises BlockingIOError if there is none.
+    """
+
+    def __init__(
+        self, descriptor: int, read: Callable[[int], bytes], write: Callable[[bytes], int], close: Callable[[], None]
+    ) -> None:
+        self.descriptor = descriptor
+        self.read = read
+        self.write = write
+        self.close = close
+
+
+def borrow(descriptor: int, flags: int) -> Borrowed:
+    """`descriptor`, which stays open and as it is, for reading (`os.O_RDONLY`) or writing (`os.O_WRONLY`)."""
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISSOCK(mode):
+        return _socket(descriptor)
+    if not (stat.S_ISFIFO(mode) or os.isatty(descriptor)):
+        return _plain(os.dup(descriptor))
+    try:
+        own = os.open(f"/proc/self/fd/{descriptor}", flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return _careful(os.dup(descriptor))
+    return _plain(own)
+
+
+def owned(descriptor: int) -> Borrowed:
+    """A non-blocking descriptor of our own, for both directions."""
+    return _plain(descriptor)
+
+
+def _plain(descriptor: int) -> Borrowed:
+    return Borrowed(
+        descriptor,
+        lambda size: os.read(descriptor, size),
+        lambda data: os.write(descriptor, data),
+        lambda: os.close(descriptor),
+    )
+
+
+def _socket(descriptor: int) -> Borrowed:
+    own = socket.socket(fileno=os.dup(descriptor))
+    return Borrowed(
+        own.fileno(),
+        lambda size: own.recv(size, socket.MSG_DONTWAIT),
+        lambda data: own.send(data, socket.MSG_DONTWAIT),
+        own.close,
+    )
+
+
+def _careful(descriptor: int) -> Borrowed:
+    readable, writable = select.poll(), select.poll()
+    readable.register(descriptor, select.POLLIN)
+    writable.register(descriptor, select.POLLOUT)
+
+    def read(size: int) -> bytes:
+        if not readable.poll(0):
+            raise BlockingIOError
+        return os.read(descriptor, size)
+
+    def write(data: bytes) -> int:
+        if not writable.poll(0):
+            raise BlockingIOError
+        return os.write(descriptor, data[: select.PIPE_BUF])
+
+    return Borrowed(descriptor, read, write, lambda: os.close(descriptor))

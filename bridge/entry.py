@@ -1,0 +1,31 @@
+"""What the command `extauth-bridge` starts with.  The terminal first; everything else is imported after it."""
+
+from __future__ import annotations
+
+import sys
+
+from bridge import terminal
+
+
+def main() -> int:
+    """Run the command line; returns the exit status, which is always 0 on a program's terminal."""
+    taken = terminal.take()
+    try:
+        from bridge.cli import dispatch
+
+        status = dispatch(sys.argv[1:], taken)
+    except BaseException as error:
+        status = _status_of(error)
+    return status if taken is None else 0
+
+
+def _status_of(error: BaseException) -> int:
+    """No traceback ever reaches a user: it could hold a password."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 0
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    from bridge.log import describe, event, log
+
+    log.critical(event("internal error, please report it", error=describe(error)))
+    return 70

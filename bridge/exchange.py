@@ -1,0 +1,86 @@
+"""From a client's line to the pool that answers it: the one place where a line is let through or refused.
+
+Lines are refused per host: each host may have its own program and its own commands.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from bridge.checks import Checks, host_of, is_repeatable
+from bridge.config import Settings
+from bridge.log import RateLimited
+from bridge.messages import REFUSED, Query, Refusal
+from bridge.pool import Pool
+
+if TYPE_CHECKING:
+    from bridge.messages import Asker
+
+
+class Route:
+    """Where one host's lines go, and which of them."""
+
+    def __init__(self, pool: Pool, allow_empty_password: bool) -> None:
+        self.pool = pool
+        self.checks = Checks(pool.program.commands, allow_empty_password)
+
+
+class Exchange:
+    """Connects every client with every pool.
+
+    Attributes:
+      settings: those in force; a reload changes them and the routes together.
+      clock: seconds; all deadlines are on it.
+      refused: lines so far, by reason.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.refused: Counter[Refusal] = Counter()
+        self._log = RateLimited(5, 60.0, clock)
+        self._default: Route | None = None
+        self._hosts: Mapping[str, Route] = {}
+
+    def connect(self, settings: Settings, default: Pool | None, hosts: Mapping[str, Pool]) -> None:
+        """From now on lines go to these pools, under these settings.
+
+        Args:
+          default: for every host that is not listed; without it such lines are refused.
+          hosts: by domain, in lower case.
+        """
+        self.settings = settings
+        allow_empty = settings.allow_empty_password
+        self._default = Route(default, allow_empty) if default is not None else None
+        self._hosts = {domain: Route(pool, allow_empty) for domain, pool in hosts.items()}
+
+    def ask(self, line: bytes | Refusal, asker: Asker) -> Query:
+        """Have `line` answered in time, counted from now.
+
+        Returns:
+          The query; settled already if the line was refused (its asker is not told then) or could not be asked.
+        """
+        if not isinstance(line, bytes):
+            return self.refuse(line)
+        route = self._default if not self._hosts else self._route(line)
+        if route is None:
+            return self.refuse(Refusal.HOST)
+        refusal = route.checks(line)
+        if refusal is not None:
+            return self.refuse(refusal)
+        query = Query(line, is_repeatable(line), self.clock() + self.settings.answer_timeout, asker)
+        route.pool.ask(query)
+        return query
+
+    def refuse(self, refusal: Refusal) -> Query:
+        """Count and log a refusal, never with the line."""
+        self.refused[refusal] += 1
+        self._log.log(logging.WARNING, refusal, "line refused", reason=refusal.value)
+        return REFUSED
+
+    def _route(self, line: bytes) -> Route | None:
+        host = host_of(line).decode(errors="replace")
+        return self._hosts.get(host) or self._hosts.get(host.lower()) or self._default

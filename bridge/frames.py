@@ -1,0 +1,33 @@
+"""ejabberd's frames: a 2-byte big-endian length, then that many bytes.
+
+To a program: `command:user:host[:secret]`.  From it, exactly four bytes: length 2, then 1 or 0 in 2 bytes.
+No I/O.
+"""
+
+from __future__ import annotations
+
+import struct
+
+_LENGTH = struct.Struct(">H")
+
+GRANTED = b"\x00\x02\x00\x01"
+DENIED = b"\x00\x02\x00\x00"
+
+MAX_BODY = 32767
+"""Bytes.  The field could say 65535, but several programs read it as a signed short."""
+
+
+def frame(body: bytes) -> bytes:
+    """`body` as one frame.
+
+    Raises:
+      ValueError: more than `MAX_BODY` bytes, or none.
+    """
+    if not 0 < len(body) <= MAX_BODY:
+        raise ValueError(f"a frame's body has 1 to {MAX_BODY} bytes, not {len(body)}")
+    return _LENGTH.pack(len(body)) + body
+
+
+def may_become_reply(data: bytes) -> bool:
+    """Whether `data` is the beginning of a reply that is still to be completed."""
+    return len(data) < 4 and (GRANTED.startswith(data) or DENIED.startswith(data))

@@ -1,0 +1,134 @@
+"""Keeps a pool's programs alive: restarts what failed, replaces what has served enough, stops all at the end.
+
+  - One task tends each slot: it waits until its program has failed, then until the next start is due.
+  - One task renews: a program that has served enough stays in service until its successor has given a good
+    reply, or has been alive for a second; one at a time, so there is never less and at most one more than
+    pool_size, and not faster than the machine would notice.
+  - A program is stopped as ejabberd does it: end of input, `shutdown_grace`, then SIGTERM and SIGKILL for its
+    whole process group.  Whoever cancels `run` gets the short way: SIGKILL.
+"""
+
+from __future__ import annotations
+
+import signal
+
+import trio
+
+from bridge.backoff import TokenBucket
+from bridge.pool import Pool, Slot
+from bridge.worker import Worker
+
+_PROOF = 1.0
+"""Seconds after which a program that has not been asked counts as started; real ones take up to half of it."""
+
+_TERM_GRACE = 0.5
+"""Seconds between SIGTERM and SIGKILL: every real program that ignored end of input died of SIGTERM at once."""
+
+_RENEWALS_A_SECOND = 5.0
+_RENEWALS_AT_ONCE = 16
+"""Starting a program costs about a millisecond; under a flood of queries renewal may not cost more than 1 %."""
+
+_RENEWAL_RETRY = 5.0
+"""Seconds before a renewal is tried again whose successor failed: the old program still serves."""
+
+
+class Keeper:
+    """The trio side of one pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self._scope = trio.CancelScope()
+        self._renewals = TokenBucket(_RENEWALS_A_SECOND, _RENEWALS_AT_ONCE, pool.clock)
+
+    async def run(self) -> None:
+        """Keep the pool's programs alive until stopped or cancelled; what still runs then is killed."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    for slot in self.pool.slots:
+                        nursery.start_soon(self._tend, slot)
+                    nursery.start_soon(self._renew)
+        finally:
+            for worker in [*self.pool.workers]:
+                worker.signal(signal.SIGKILL)
+
+    async def stop(self) -> None:
+        """Stop every program, all at once, and then `run`; to be called when nobody asks any more."""
+        self.pool.close()
+        async with trio.open_nursery() as nursery:
+            for worker in [*self.pool.workers]:
+                nursery.start_soon(self._end, worker)
+        self._scope.cancel()
+
+    async def _tend(self, slot: Slot) -> None:
+        while True:
+            if slot.worker is None:
+                await self._sleep_until_due(slot)
+                if slot.worker is None and self.pool.start(slot) is None:
+                    continue
+            vacated = trio.Event()
+            slot.vacated = vacated.set
+            if slot.worker is not None:
+                await vacated.wait()
+
+    async def _sleep_until_due(self, slot: Slot) -> None:
+        while (left := slot.due - self.pool.clock()) > 0:
+            await trio.sleep(min(left, 60.0))
+        await trio.lowlevel.checkpoint()
+
+    async def _renew(self) -> None:
+        while True:
+            slot = await self._next_worn_slot()
+            while not self._renewals.take():
+                await trio.sleep(1 / _RENEWALS_A_SECOND)
+            worker = slot.worker
+            if worker is None:
+                continue
+            successor = self.pool.start(slot)
+            if successor is not None:
+                await self._prove(successor)
+            if successor is slot.worker or self.pool.promote(slot):
+                await self._dismiss(worker)
+            else:
+                await trio.sleep(_RENEWAL_RETRY)
+
+    async def _next_worn_slot(self) -> Slot:
+        while True:
+            worn = trio.Event()
+            self.pool.worn = worn.set
+            slot = self.pool.worn_slot()
+            if slot is not None:
+                return slot
+            with trio.move_on_after(min(self.pool.next_worn() - self.pool.clock(), 3600.0)):
+                await worn.wait()
+
+    async def _prove(self, worker: Worker) -> None:
+        """Wait until a new program has given a good reply, has failed, or has simply stayed alive."""
+        decided = trio.Event()
+        worker.proved = worker.when_gone = decided.set
+        if worker.served or worker.gone:
+            return
+        with trio.move_on_after(_PROOF):
+            await decided.wait()
+
+    async def _dismiss(self, worker: Worker) -> None:
+        """Stop a program that is not needed any more, after the query it has."""
+        left = trio.Event()
+        worker.when_unusable = left.set
+        self.pool.dismiss(worker)
+        if worker.usable:  # it has a query, which its deadline ends at the latest
+            await left.wait()
+        await self._end(worker)
+
+    async def _end(self, worker: Worker) -> None:
+        gone = trio.Event()
+        worker.when_gone = gone.set
+        if worker.gone:
+            return
+        worker.close_stdin()
+        for grace, number in ((self.pool.settings.shutdown_grace, signal.SIGTERM), (_TERM_GRACE, signal.SIGKILL)):
+            with trio.move_on_after(grace):
+                await gone.wait()
+                return
+            worker.signal(number)
+        await gone.wait()

@@ -1,0 +1,213 @@
+"""One lockstep client: one question at a time, by the rule of `lockstep`, behind the `gate` of its terminal.
+
+Everything that was there is read before a line is believed to be alone, and again right before its answer is
+written.  An answer to a question that is no longer the question is never written.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from bridge.alarm import FOREVER, Alarm
+from bridge.config import Settings
+from bridge.descriptors import Borrowed
+from bridge.exchange import Exchange
+from bridge.gate import Gate, Leave
+from bridge.lines import NO, YES
+from bridge.lockstep import Lockstep
+from bridge.log import RateLimited
+from bridge.messages import Query, Refusal, Verdict
+from bridge.switchboard import Switchboard
+
+_READ = 65536
+_READS = 16
+"""Reads in a row; a client that sends more than that without a pause is no client in lockstep."""
+
+_FULL = 0.050
+"""Seconds before a full pipe or terminal is tried again."""
+
+_LATE = 0.25
+"""Seconds after answer_timeout in which an answer may still leave: the client may be slow to begin to wait."""
+
+
+class LockstepSession:
+    """A lockstep client on two streams, which are one on a terminal.
+
+    Args:
+      gate: decides about each answer on a program's terminal; `None` elsewhere.
+
+    Attributes:
+      alarm: to be kept by the caller, on the exchange's clock.
+      over: called once, when nothing more will be answered.
+    """
+
+    def __init__(
+        self, source: Borrowed, sink: Borrowed, exchange: Exchange, board: Switchboard, gate: Gate | None
+    ) -> None:
+        self.over: Callable[[], None] = _nobody
+        self.alarm = Alarm(self._ring)
+        self._source = source
+        self._sink = sink
+        self._exchange = exchange
+        self._board = board
+        self._gate = gate
+        self._rule = Lockstep(exchange.settings.max_line)
+        self._serial = 0  # of the question we know of
+        self._gave_up = 0
+        self._query: Query | None = None
+        self._answer = b""
+        self._ended = False
+        self._stopping = False
+        self._log = RateLimited(5, 60.0, exchange.clock)
+        board.watch(source.descriptor, self._hear)
+
+    def reconfigure(self, settings: Settings) -> None:
+        """New limits, for lines that are still to come."""
+        self._rule.limit(settings.max_line)
+
+    def stop(self) -> None:
+        """Read nothing new; answer the question that is open."""
+        self._stopping = True
+        self._finish_if_done()
+
+    def abort(self) -> None:
+        """Answer now, where an answer cannot be taken for another's."""
+        self._stopping = True
+        if self._rule.question is not None and self._gate is None:
+            self._write(NO)
+        self._close_question()
+
+    def close(self) -> None:
+        """Let go of the streams."""
+        for stream in {self._source, self._sink}:
+            self._board.unwatch(stream.descriptor)
+            stream.close()
+
+    def settled(self, query: Query) -> None:
+        """The verdict is there; if the client gave up on this query meanwhile, nobody wants to know."""
+        if query is self._query:
+            self._answered(query)
+
+    # --- questions ---------------------------------------------------------------------------------------
+
+    def _hear(self) -> None:
+        """Take in all that the client has sent."""
+        heard = False
+        for _ in range(_READS):
+            if self._ended:
+                break
+            try:
+                data = self._source.read(_READ)
+            except BlockingIOError:
+                break
+            except OSError:  # EIO: the other end of the terminal is closed
+                data = b""
+            heard = True
+            now = self._exchange.clock()
+            if data:
+                self._rule.received(data, now)
+            else:
+                self._end(now)
+        if heard:
+            self._attend()
+
+    def _end(self, now: float) -> None:
+        self._ended = True
+        self._board.unwatch(self._source.descriptor)
+        if self._gate is None:
+            self._rule.ended(now)
+        else:
+            self._rule.close()  # hung up: nobody is there to be answered
+
+    def _attend(self) -> None:
+        """See what the rule has made of what was heard."""
+        rule = self._rule
+        if rule.gave_up != self._gave_up:
+            self._gave_up = rule.gave_up
+            self._warn("client gave up on a question: its timeout is below answer_timeout, or it was interrupted")
+        if rule.question is None:
+            self._query, self._answer = None, b""
+        elif rule.serial != self._serial:
+            self._serial = rule.serial
+            self._query, self._answer = None, b""
+            self._put(rule.question)
+        self._finish_if_done()
+
+    def _put(self, question: bytes | Refusal) -> None:
+        if question is Refusal.INJECTION:
+            self._exchange.refuse(question)
+            self._answer = NO
+            self.alarm.set(self._rule.quiet_at)
+        elif not self._stopping:
+            self._query = query = self._exchange.ask(question, self)
+            if query.settled:
+                self._answered(query)
+
+    # --- answers -----------------------------------------------------------------------------------------
+
+    def _answered(self, query: Query) -> None:
+        self._answer = YES if query.verdict is Verdict.GRANTED else NO
+        self._leave()
+
+    def _ring(self) -> float:
+        if self._answer:
+            self._leave()
+        return FOREVER
+
+    def _leave(self) -> None:
+        """Write the answer, if it may leave now; else come back, or drop it."""
+        rule, now = self._rule, self._exchange.clock()
+        if rule.question is Refusal.INJECTION and now < rule.quiet_at:
+            self.alarm.set(rule.quiet_at)
+            return
+        if self._gate is not None:
+            if now > rule.since + self._exchange.settings.answer_timeout + _LATE:
+                self._drop("it is too late for it")
+                return
+            leave = self._gate.leave()
+            if leave is Leave.WAIT:
+                self.alarm.set(now + self._gate.pause)
+                return
+            if leave is Leave.DROP:
+                self._drop("the client is not waiting for it, or cannot be seen and it is the first")
+                return
+        serial = rule.serial
+        self._hear()
+        newer = rule.serial != serial or rule.question is None or now < rule.quiet_at
+        if self._answer and not newer:
+            self._write(self._answer)
+        elif self._answer and now < rule.quiet_at:
+            self.alarm.set(rule.quiet_at)
+
+    def _write(self, answer: bytes) -> None:
+        try:
+            self._sink.write(answer)
+        except BlockingIOError:
+            self.alarm.set(self._exchange.clock() + _FULL)
+            return
+        except OSError:
+            self._end(self._exchange.clock())
+        self._close_question()
+
+    def _drop(self, reason: str) -> None:
+        self._warn("answer not written", reason=reason)
+        self._close_question()
+
+    def _close_question(self) -> None:
+        self._rule.close()
+        self._query, self._answer = None, b""
+        self._finish_if_done()
+
+    def _finish_if_done(self) -> None:
+        nothing_owed = not (self._query or self._answer)
+        if nothing_owed and (self._stopping or (self._ended and self._rule.question is None)):
+            over, self.over = self.over, _nobody
+            over()
+
+    def _warn(self, message: str, **fields: object) -> None:
+        self._log.log(logging.WARNING, message, message, **fields)
+
+
+def _nobody() -> None:
+    pass

@@ -1,0 +1,86 @@
+"""The nouns of a question's life: what it asks, how it was refused, how it was answered.
+
+No I/O, no clock, no trio.  A question is called a query from the moment its line passed the checks.
+"""
+
+from __future__ import annotations
+
+import enum
+
+TYPE_CHECKING = False  # importing typing for it would double what a relay takes to start
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Asker(Protocol):
+        """Who waits for a query's verdict."""
+
+        def settled(self, query: Query) -> None:
+            """Called exactly once for each query asked; `query.verdict` is final."""
+
+
+class Verdict(enum.Enum):
+    """How a query ended.  Never a bool: `UNAVAILABLE` is not the program's "no", though the client reads `0`."""
+
+    GRANTED = "granted"
+    DENIED = "denied"
+    UNAVAILABLE = "unavailable"  # no program could be asked, or none answered well and in time
+
+
+class Refusal(enum.Enum):
+    """Why a line was answered `0` without asking a program.  The client's side is to blame."""
+
+    COMMAND = "command not allowed"
+    FIELDS = "wrong number of fields"
+    EMPTY = "empty user, host or secret"
+    CONTROL = "control character"
+    ENCODING = "not valid UTF-8"
+    LENGTH = "longer than max_line"
+    HOST = "host not served"
+    INJECTION = "more than one line in a burst: possible injection"
+
+
+class Query:
+    """One question on its way: through the queue, to a program, back to its asker.
+
+    Attributes:
+      body: `command:user:host[:secret]`, byte for byte as it came.  Holds the secret: never log it.
+      deadline: seconds on the pool's clock; from then on the verdict is `UNAVAILABLE`.
+      repeatable: it changes nothing, so it may be asked once more when a program dies with it.
+      asker: told the verdict, once, by `settle`.
+      settled: whether there is a verdict.
+      verdict: how it ended; only to be read once it is settled.
+      attempts: programs that may have read it.
+      handovers: programs it was written to.
+    """
+
+    __slots__ = ("asker", "attempts", "body", "deadline", "handovers", "repeatable", "settled", "verdict")
+
+    def __init__(self, body: bytes, repeatable: bool, deadline: float, asker: Asker) -> None:
+        self.body = body
+        self.repeatable = repeatable
+        self.deadline = deadline
+        self.asker = asker
+        self.settled = False
+        self.verdict = Verdict.UNAVAILABLE
+        self.attempts = 0
+        self.handovers = 0
+
+    def settle(self, verdict: Verdict) -> None:
+        """Tell the asker; only the first verdict counts."""
+        if not self.settled:
+            self.settled = True
+            self.verdict = verdict
+            self.asker.settled(self)
+
+    def __repr__(self) -> str:
+        return f"<Query of {len(self.body)} bytes, {'settled' if self.settled else 'open'}>"
+
+
+class _Nobody:
+    def settled(self, query: Query) -> None:
+        """Nobody asked."""
+
+
+REFUSED = Query(b"", repeatable=False, deadline=0.0, asker=_Nobody())
+"""Stands in the order of answers for every line that was refused."""
+REFUSED.settle(Verdict.DENIED)

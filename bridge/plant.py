@@ -1,0 +1,77 @@
+"""Everything of a bridge but its clients and its tasks: the switchboard, the pools, the exchange between them.
+
+Built and filled with programs before trio is imported, so that both start at the same time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from bridge.alarm import Alarm
+from bridge.config import Settings
+from bridge.exchange import Exchange
+from bridge.pool import Pool
+from bridge.switchboard import Switchboard
+
+DEFAULT = ""
+"""Key of the pool for every host that has none of its own."""
+
+_REAP = 1.0
+"""Seconds, for all programs together, that a killed program may take to be gone before we leave without it."""
+
+
+class Plant:
+    """The pools of one set of settings.
+
+    Attributes:
+      pools: in service, by host.
+      draining: out of service, with queries or programs left.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.board = Switchboard()
+        self.alarm = Alarm(self._expire)
+        self.exchange = Exchange(settings, clock)
+        self.pools: dict[str, Pool] = {}
+        self.draining: set[Pool] = set()
+
+    def apply(self, settings: Settings) -> tuple[list[Pool], list[Pool]]:
+        """Put `settings` in force: new pools are filled and connected, those whose program is the same go on.
+
+        Returns:
+          the pools that are new, and those that are to be drained.
+        """
+        programs = dict(settings.hosts)
+        if settings.program is not None:
+            programs[DEFAULT] = settings.program
+        kept = {name: pool for name, pool in self.pools.items() if pool.program == programs.get(name)}
+        replaced = [pool for name, pool in self.pools.items() if name not in kept]
+        new = {
+            name: Pool(name or "default", program, settings, self.board, self.clock, self.alarm)
+            for name, program in programs.items()
+            if name not in kept
+        }
+        for pool in new.values():
+            pool.fill()
+        for pool in kept.values():
+            pool.settings = settings
+        for pool in self.pools.values():
+            pool.hasten(self.clock() + settings.answer_timeout)
+        self.draining.update(replaced)
+        self.pools = {**kept, **new}
+        hosts = {name: pool for name, pool in self.pools.items() if name in settings.hosts}
+        self.exchange.connect(settings, self.pools.get(DEFAULT), hosts)
+        return [*new.values()], replaced
+
+    def close(self) -> None:
+        """Kill what still runs and let go of everything."""
+        until = self.clock() + _REAP
+        for pool in [*self.pools.values(), *self.draining]:
+            for worker in [*pool.workers]:
+                worker.reap(max(0.0, until - self.clock()))
+        self.board.close()
+
+    def _expire(self) -> float:
+        return min([pool.expire() for pool in (*self.pools.values(), *self.draining)], default=float("inf"))

@@ -1,0 +1,372 @@
+"""Lends idle programs to queries, first come first served, and never one program to two of them.
+
+  - A freed program gets the next waiting query in the step in which its reply is read.
+  - Programs that have served enough (`max_requests`, `max_age`) are asked last, until they are replaced.
+  - A query whose program died is asked once more on another one if it changes nothing and time is left;
+    one that nobody read was never asked, so it goes to the next program whatever it is.
+  - Whatever is still open at its deadline ends `UNAVAILABLE`, and the program that has it is killed: its
+    late reply must never be taken for the next query's.
+  - While no program can be asked and none is due before a query's deadline, it ends at once: the client
+    stands still while it waits.
+
+No trio here: programs can be started before trio is even imported.  The keeper sees to it that there are
+programs, and an alarm calls `expire` in time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from bridge.alarm import FOREVER, Alarm
+from bridge.backoff import Backoff
+from bridge.config import ProgramSettings, Settings
+from bridge.launch import start
+from bridge.log import RateLimited, describe, event, log
+from bridge.messages import Query, Verdict
+from bridge.switchboard import Switchboard
+from bridge.worker import Worker
+
+_MAX_ATTEMPTS = 2
+"""Programs that may have read one query: the first and, for one that changes nothing, one more."""
+
+_MAX_HANDOVERS = 4
+"""Programs one query is written to, read or not: enough where programs exit after each reply."""
+
+_GRANTED, _UNAVAILABLE = Verdict.GRANTED, Verdict.UNAVAILABLE
+
+
+class Slot:
+    """A place in the pool, for one program after another.
+
+    Attributes:
+      worker: the program in service, or `None` while none runs.
+      successor: the one that is to take over from it and is still proving itself.
+      due: when the next start is due, on the pool's clock; only meaningful without a worker.
+      vacated: called when the program in service failed and nobody took over.
+    """
+
+    def __init__(self) -> None:
+        self.worker: Worker | None = None
+        self.successor: Worker | None = None
+        self.due = 0.0
+        self.backoff = Backoff()
+        self.vacated: Callable[[], None] = nothing
+
+
+class Figures:
+    """What a pool has done so far, in numbers of queries or programs."""
+
+    def __init__(self) -> None:
+        self.granted = 0
+        self.denied = 0
+        self.unavailable = 0
+        self.timeouts = 0
+        self.retries = 0
+        self.starts = 0
+        self.failures = 0
+
+
+class Pool:
+    """The programs of one kind, and the queries that wait for them.
+
+    Attributes:
+      name: for the log: the host it serves, or "default".
+      slots: one for each program of `pool_size`.
+      workers: every program whose process is not yet gone, with its slot.
+      worn: called when a program has served enough.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        program: ProgramSettings,
+        settings: Settings,
+        board: Switchboard,
+        clock: Callable[[], float],
+        alarm: Alarm,
+        launch: Callable[[Pool], Worker] | None = None,
+    ) -> None:
+        self.name = name
+        self.program = program
+        self.settings = settings
+        self.board = board
+        self.clock = clock
+        self.alarm = alarm
+        self.slots = [Slot() for _ in range(program.pool_size)]
+        self.workers: dict[Worker, Slot] = {}
+        self.figures = Figures()
+        self.worn: Callable[[], None] = nothing
+        self._launch = launch or _launch
+        self._shelf: list[Worker] = []  # the last used first: its caches are warm
+        self._fresh: deque[Worker] = deque()  # started, and not yet heard of
+        self._tired: list[Worker] = []  # over max_requests
+        self._waiting: deque[Query] = deque()
+        self._closed = False
+        self._down_since = FOREVER
+        self._unavailable_before = 0
+        self._failures = RateLimited(10, 60.0, clock)
+        self._stderr = RateLimited(40, 20.0, clock)
+
+    # --- queries -----------------------------------------------------------------------------------------
+
+    def ask(self, query: Query) -> None:
+        """Have `query` answered; its asker hears of it, perhaps before this returns."""
+        if query.deadline < self.alarm.when:
+            self.alarm.set(query.deadline)
+        if not self._lend(query):
+            self._waiting.append(query)
+            self._give_up_hopeless()
+
+    def expire(self) -> float:
+        """End what has had its time.
+
+        Returns:
+          when to be called next: the earliest deadline still open, or infinity.
+        """
+        now = self.clock()
+        for worker in [*self.workers]:
+            query = worker.query
+            if query is not None and query.deadline <= now:
+                worker.release()
+                worker.kill("it gave no reply in time")
+                self._time_out(query)
+        waiting = self._waiting
+        while waiting and waiting[0].deadline <= now:
+            self._time_out(waiting.popleft())
+        deadlines = [worker.query.deadline for worker in self.workers if worker.query is not None]
+        return min([*deadlines, waiting[0].deadline] if waiting else deadlines, default=FOREVER)
+
+    @property
+    def in_flight(self) -> int:
+        """Queries waiting or with a program."""
+        return len(self._waiting) + sum(worker.query is not None for worker in self.workers)
+
+    def _lend(self, query: Query) -> bool:
+        """Give `query` to an idle program, if there is one that is fit."""
+        while self._shelf or self._fresh or self._tired:
+            if self._shelf:
+                worker = self._shelf.pop()
+            elif self._fresh:
+                worker = self._fresh.popleft()
+            else:
+                worker = self._tired.pop()
+            if worker.give(query):
+                return True
+        return False
+
+    def _ask_again(self, query: Query) -> None:
+        """Before all others: it has waited longest."""
+        if not self._lend(query):
+            self._waiting.appendleft(query)
+            self._give_up_hopeless()
+
+    def _time_out(self, query: Query) -> None:
+        self.figures.timeouts += 1
+        self._give_up(query)
+
+    def _give_up(self, query: Query) -> None:
+        self.figures.unavailable += 1
+        query.settle(_UNAVAILABLE)
+
+    def _give_up_hopeless(self) -> None:
+        """No program can be asked: end what will have had its time before one can."""
+        if not self._waiting or any(worker.usable for worker in self.workers):
+            return
+        due = min(slot.due for slot in self.slots)
+        for _ in range(len(self._waiting)):
+            query = self._waiting.popleft()
+            if query.deadline < due:
+                self._give_up(query)
+            else:
+                self._waiting.append(query)
+
+    def hasten(self, deadline: float) -> None:
+        """Let no query take longer than to `deadline`: a shorter answer_timeout counts at once."""
+        for query in [*self._waiting, *(worker.query for worker in self.workers if worker.query is not None)]:
+            query.deadline = min(query.deadline, deadline)
+        self.alarm.set(deadline)
+
+    # --- what workers report -----------------------------------------------------------------------------
+
+    def replied(self, worker: Worker, query: Query, verdict: Verdict) -> None:
+        """A good reply: tell the asker, and give the program its next query."""
+        if verdict is _GRANTED:
+            self.figures.granted += 1
+        else:
+            self.figures.denied += 1
+        query.settle(verdict)
+        if worker.served >= worker.milestone and not self._passed_milestone(worker):
+            return
+        self._employ(worker)
+
+    def failing(self, worker: Worker, reason: str) -> None:
+        """Take a program out of service that failed; the place it leaves is due for another."""
+        worker.reason = reason
+        self.figures.failures += 1
+        self._take_off_shelf(worker)
+        slot = self.workers[worker]
+        if slot.successor is worker:
+            slot.successor = None
+        elif slot.worker is worker:
+            slot.worker, slot.successor = slot.successor, None
+            if slot.worker is None:
+                self._vacate(slot)
+
+    def ended(self, worker: Worker, query: Query | None, was_read: bool) -> None:
+        """A program is gone; decide what becomes of the query it had."""
+        del self.workers[worker]
+        if worker.reason:
+            self._log_failure(
+                "program failed", worker.reason, pid=worker.pid, status=worker.status, served=worker.served
+            )
+        else:
+            log.debug(event("program left", pool=self.name, pid=worker.pid, served=worker.served))
+        if query is None:
+            return
+        query.attempts += was_read
+        may_repeat = not was_read or (query.repeatable and query.attempts < _MAX_ATTEMPTS)
+        if may_repeat and query.handovers < _MAX_HANDOVERS and self.clock() < query.deadline:
+            self.figures.retries += 1
+            self._ask_again(query)
+        else:
+            self._give_up(query)
+
+    def complained(self, worker: Worker, lines: list[str]) -> None:
+        """Log what a program wrote on stderr, as long as it is not a flood."""
+        for line in lines:
+            self._stderr.log(logging.WARNING, "", "program says", pool=self.name, pid=worker.pid, stderr=line)
+
+    # --- what the keeper does ----------------------------------------------------------------------------
+
+    def fill(self) -> None:
+        """Start a program in every slot, if it can be started."""
+        for slot in self.slots:
+            self.start(slot)
+
+    def start(self, slot: Slot) -> Worker | None:
+        """Start a program for `slot`: to serve if it is vacant, else as the successor of the one that serves.
+
+        Returns:
+          `None` if it could not be started; a vacant slot is due again then.
+        """
+        try:
+            worker = self._launch(self)
+        except OSError as error:
+            self.figures.failures += 1
+            if slot.worker is None:
+                self._vacate(slot)
+            self._log_failure("program cannot be started", describe(error), program=self.program.argv[0])
+            return None
+        self.figures.starts += 1
+        self.workers[worker] = slot
+        if slot.worker is None:
+            slot.worker = worker
+        else:
+            slot.successor = worker
+        self._employ(worker)
+        return worker
+
+    def close(self) -> None:
+        """No program is started any more; those that run go on."""
+        self._closed = True
+        for slot in self.slots:
+            slot.due = FOREVER
+
+    def promote(self, slot: Slot) -> bool:
+        """Put the successor in its predecessor's place; false if there is none any more."""
+        if slot.successor is None:
+            return False
+        slot.worker, slot.successor = slot.successor, None
+        return True
+
+    def dismiss(self, worker: Worker) -> None:
+        """Let a program leave, after the query it has."""
+        worker.milestone = 0
+        if worker.query is None and worker.usable:
+            self._take_off_shelf(worker)
+            worker.close_stdin()
+
+    def worn_slot(self) -> Slot | None:
+        """A slot whose program has served enough and has no successor yet."""
+        oldest = self.clock() - (self.settings.max_age or FOREVER)
+        for slot in self.slots:
+            worker = slot.worker
+            if worker is not None and slot.successor is None and (worker.tired or worker.born <= oldest):
+                return slot
+        return None
+
+    def next_worn(self) -> float:
+        """When the next program will have reached `max_age`, on the pool's clock."""
+        born = (slot.worker.born for slot in self.slots if slot.worker is not None)
+        return min(born, default=FOREVER) + (self.settings.max_age or FOREVER)
+
+    # --- inside ------------------------------------------------------------------------------------------
+
+    def _employ(self, worker: Worker) -> None:
+        """Give a free program the next query, or put it on its shelf."""
+        if self._waiting:
+            query = self._waiting.popleft()
+            if not worker.hand_over(query):
+                self._ask_again(query)
+        elif worker.tired:
+            self._tired.append(worker)
+        elif worker.served:
+            self._shelf.append(worker)
+        else:
+            self._fresh.append(worker)
+
+    def _passed_milestone(self, worker: Worker) -> bool:
+        """A program's first reply, its last one, or the one after which it has served enough.
+
+        Returns:
+          whether it may go on.
+        """
+        if worker.milestone == 0:
+            worker.close_stdin()
+            return False
+        if worker.served == 1:
+            self.workers[worker].backoff.reset()
+            worker.proved()
+            self._log_back()
+        worker.milestone = self.settings.max_requests or FOREVER
+        if worker.served >= worker.milestone:
+            worker.milestone = FOREVER
+            worker.tired = True
+            self.worn()
+        return True
+
+    def _take_off_shelf(self, worker: Worker) -> None:
+        for shelf in (self._shelf, self._fresh, self._tired):
+            if worker in shelf:
+                shelf.remove(worker)
+
+    def _vacate(self, slot: Slot) -> None:
+        delay = FOREVER if self._closed else slot.backoff.next_delay()
+        slot.due = self.clock() + delay
+        slot.vacated()
+        if 0 < delay < FOREVER and self._down_since == FOREVER and not any(other.worker for other in self.slots):
+            self._down_since = self.clock()
+            self._unavailable_before = self.figures.unavailable
+            log.error(event("pool is down", pool=self.name, programs=len(self.slots)))
+        self._give_up_hopeless()
+
+    def _log_back(self) -> None:
+        if self._down_since == FOREVER:
+            return
+        seconds, self._down_since = self.clock() - self._down_since, FOREVER
+        unavailable = self.figures.unavailable - self._unavailable_before
+        log.warning(event("pool is back", pool=self.name, down_seconds=round(seconds, 1), unavailable=unavailable))
+
+    def _log_failure(self, message: str, reason: str, **fields: object) -> None:
+        self._failures.log(logging.WARNING, message, message, pool=self.name, reason=reason, **fields)
+
+
+def _launch(pool: Pool) -> Worker:
+    process = start(pool.program.argv, pool.program.cwd, pool.program.env)
+    return Worker(process, pool.board, pool, pool.clock(), pool.settings.max_line)
+
+
+def nothing() -> None:
+    """What is called where nobody listens."""

@@ -1,0 +1,1 @@
+"""ejabberd programs that come with the bridge."""

@@ -1,0 +1,311 @@
+"""extauth-sqlite: an ejabberd authentication program that keeps its users in an SQLite file.
+
+It is small on purpose: an example to copy. What an ejabberd program must get right:
+
+- Standard input and output carry binary frames and nothing else: a 2-byte big-endian length, then that many
+  *bytes* (not characters) of `command:user:host[:secret]`. The secret is all the rest, colons included.
+- A frame may arrive in pieces, so read until it is complete. Read no further: what is behind it is the next
+  question.
+- Every frame gets exactly one reply, in one write, whatever happens. In doubt it is *false*: a program that
+  stays silent, writes something else or dies stops everybody's login.
+- Complaints go to standard error, one line each, and never hold a frame or a secret.
+- End of input means the end: leave.
+"""
+
+import os
+import resource
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+from bridge.programs.users import Unavailable, Users
+
+TRUE = b"\x00\x02\x00\x01"
+FALSE = b"\x00\x02\x00\x00"
+
+FIELDS = {"auth": 4, "isuser": 3, "setpass": 4, "tryregister": 4, "removeuser": 3, "removeuser3": 4}
+"""How many fields each command has, the command itself included."""
+
+HELP = """\
+usage: extauth-sqlite DATABASE                     answer ejabberd's questions on stdin and stdout
+       extauth-sqlite DATABASE adduser USER@HOST   add a user
+       extauth-sqlite DATABASE passwd USER@HOST    give a user a new password
+       extauth-sqlite DATABASE deluser USER@HOST   remove a user
+       extauth-sqlite DATABASE listusers [HOST]    list all users, or those of one host
+
+An authentication program for ejabberd, or for Prosody behind extauth-bridge. It keeps users in an
+SQLite file, with salted scrypt hashes of their passwords. Any number of processes may serve and change
+one file at once.
+
+DATABASE is made by adduser and by the first question, with mode 0600; if root makes it, it belongs to
+the owner of its directory. The account that serves it must be able to write to that directory.
+A plain copy of the file is a backup.
+
+The password is asked for, twice, on a terminal; otherwise it is one line of standard input. It is never
+an argument, where other accounts could see it. USER and HOST are lower-cased, as XMPP does it.
+
+exit status: 0  done
+             1  the answer was no: the user exists already, or does not exist
+             2  wrong usage, or the database cannot be used; one line on stderr says why
+
+examples: extauth-sqlite /var/lib/prosody/users.db adduser alice@example.com
+          extauth-sqlite /var/lib/prosody/users.db passwd alice@example.com < new-password
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command `extauth-sqlite`: its exit status. `arguments` are those after the command's name."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold passwords
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if {"-h", "--help"} & set(words):
+            return show(HELP)
+        if len(words) == 1 and not words[0].startswith("-"):
+            return serve(words[0])
+        return manage(words)
+    except KeyboardInterrupt:
+        return 130  # as a shell reports SIGINT
+
+
+def complain(message: str) -> None:
+    with suppress(OSError):  # nobody listens: no reason to stop
+        os.write(2, f"extauth-sqlite: {message}\n".encode(errors="backslashreplace"))
+
+
+# --- The program: frames on stdin, replies on stdout --------------------------------------------------------
+
+
+def serve(database: str) -> int:
+    """Answer frame after frame until the input ends. The exit status, 1 if it ended inside a frame."""
+    with Users(database) as users:
+        program = Program(users)
+        try:
+            while (body := read_frame()) is not None:
+                os.write(1, TRUE if program.answer(body) else FALSE)
+        except BrokenPipeError:
+            return 0  # nobody wants the answer: an end like any other
+        except (EOFError, OSError) as error:
+            complain(str(error))
+            return 1
+    return 0
+
+
+def read_frame() -> bytes | None:
+    """The body of the next frame; None at the end of input. Raises EOFError if that comes inside a frame."""
+    head = read_up_to(2)
+    if not head:
+        return None
+    size = int.from_bytes(head, "big")
+    body = read_up_to(size) if len(head) == 2 else b""
+    if len(head) < 2 or len(body) < size:
+        raise EOFError("the input ended in the middle of a frame")
+    return body
+
+
+def read_up_to(size: int) -> bytes:
+    """`size` bytes of standard input, however many reads that takes; fewer only if the input ends before."""
+    data = b""
+    while len(data) < size and (more := os.read(0, size - len(data))):
+        data += more
+    return data
+
+
+class Program:
+    """Answers questions from the database, and says once, not for every question, what is wrong with it."""
+
+    def __init__(self, users: Users) -> None:
+        self._users = users
+        self._trouble = ""
+
+    def answer(self, body: bytes) -> bool:
+        """The reply to one frame's body; False if it is not a question or cannot be answered."""
+        question = parse(body)
+        if question is None:
+            return False
+        try:
+            verdict = decide(self._users, question)
+        except Unavailable as error:
+            self._note(str(error))
+            return False
+        except Exception as error:  # whatever it is: no answer would be worse. Its text could hold a secret.
+            self._note(f"internal error: {type(error).__name__}")
+            return False
+        self._note("")
+        return verdict
+
+    def _note(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            complain(trouble or "the database can be used again")
+            self._trouble = trouble
+
+
+def parse(body: bytes) -> list[str] | None:
+    """The fields of `command:user:host[:secret]`, none of them empty; None if that is not what `body` is."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return None
+    fields = text.split(":", 3)
+    if FIELDS.get(fields[0]) != len(fields) or "" in fields or has_controls(text):
+        return None
+    return fields
+
+
+def decide(users: Users, question: list[str]) -> bool:
+    match question:
+        case ["auth", user, host, secret]:
+            return users.check(user, host, secret)
+        case ["isuser", user, host]:
+            return users.exists(user, host)
+        case ["setpass", user, host, secret]:
+            return users.change(user, host, secret)
+        case ["tryregister", user, host, secret]:
+            return users.add(user, host, secret)
+        case ["removeuser", user, host]:
+            return users.remove(user, host)
+        case ["removeuser3", user, host, secret]:
+            return users.remove_checked(user, host, secret)
+        case _:
+            return False
+
+
+def has_controls(text: str) -> bool:
+    """Does it hold a C0, DEL or C1 control character? XMPP allows none in names and passwords.
+
+    Besides, scrypt cannot tell a password from the same with NULs behind it: HMAC pads its key with them.
+    """
+    return any(char < " " or "\x7f" <= char <= "\x9f" for char in text)
+
+
+# --- The administrator's side -------------------------------------------------------------------------------
+
+
+class Refused(Exception):
+    """What was typed cannot be taken. str() is one line, safe to show."""
+
+
+def manage(words: Sequence[str]) -> int:
+    """Run one of the administrator's commands. Returns the exit status."""
+    import signal  # here and not above: serving starts quicker without it
+
+    # Raises KeyboardInterrupt, so that a password prompt switches the terminal's echo on again.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        match words:
+            case [database, "adduser", name]:
+                return add_user(database, *parse_name(name))
+            case [database, "passwd", name]:
+                return change_password(database, *parse_name(name))
+            case [database, "deluser", name]:
+                return delete_user(database, *parse_name(name))
+            case [database, "listusers"]:
+                return list_users(database, None)
+            case [database, "listusers", host]:
+                return list_users(database, clean(host.lower(), "HOST", NOT_IN_NAMES))
+            case _:  # says nothing of what was typed: it could be a password
+                raise Refused(
+                    "usage: DATABASE [adduser|passwd|deluser USER@HOST | listusers [HOST]], see --help"
+                )
+    except (Refused, Unavailable) as error:
+        complain(str(error))
+        return 2
+
+
+def add_user(database: str, user: str, host: str) -> int:
+    with Users(database) as users:
+        if not users.exists(user, host) and users.add(user, host, ask_password(f"{user}@{host}")):
+            return 0
+    complain(f"{user}@{host} exists already")
+    return 1
+
+
+def change_password(database: str, user: str, host: str) -> int:
+    with Users(database, create=False) as users:
+        if users.exists(user, host) and users.change(user, host, ask_password(f"{user}@{host}")):
+            return 0
+    complain(f"{user}@{host} does not exist")
+    return 1
+
+
+def delete_user(database: str, user: str, host: str) -> int:
+    with Users(database, create=False) as users:
+        if users.remove(user, host):
+            return 0
+    complain(f"{user}@{host} does not exist")
+    return 1
+
+
+def list_users(database: str, host: str | None) -> int:
+    with Users(database, create=False) as users:
+        names = users.names(host)
+    return show("".join(f"{user}@{host}\n" for user, host in names))
+
+
+def show(text: str) -> int:
+    """Write to standard output, in UTF-8 as XMPP does. A reader that has seen enough is no error."""
+    try:
+        with suppress(BrokenPipeError), open(1, "wb", closefd=False) as output:
+            output.write(text.encode())
+    except OSError as error:
+        complain(f"cannot write: {error.strerror}")
+        return 2
+    return 0
+
+
+NOT_IN_NAMES = " \"&'/:<>@"
+"""What RFC 7622 forbids in the name of a user; the protocol could not carry the colon either."""
+
+
+def parse_name(name: str) -> tuple[str, str]:
+    """USER@HOST as typed, to (user, host) as XMPP prepares them. Raises Refused."""
+    user, at, host = name.lower().partition("@")
+    if not at:
+        raise Refused("USER@HOST expected: there is no @")
+    return clean(user, "USER", NOT_IN_NAMES), clean(host, "HOST", NOT_IN_NAMES)
+
+
+def clean(text: str, what: str, forbidden: str = "") -> str:
+    """`text` itself. Raises Refused, without showing it, if the protocol or XMPP could not carry it."""
+    if not text:
+        raise Refused(f"{what} is empty")
+    if any(char in forbidden for char in text):
+        raise Refused(f"{what} holds a space or one of {forbidden.strip()}")
+    if has_controls(text):
+        raise Refused(f"{what} holds a control character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise Refused(f"{what} is not valid UTF-8") from None
+    return text
+
+
+def ask_password(name: str) -> str:
+    """A new password: asked for twice on a terminal, else one line of standard input. Raises Refused."""
+    try:
+        password = prompt_twice(name) if os.isatty(0) else read_line()
+    except EOFError:
+        raise Refused("no password given") from None
+    except UnicodeDecodeError:
+        raise Refused("the password is not valid UTF-8") from None
+    except OSError as error:
+        raise Refused(f"cannot read the password: {error.strerror}") from None
+    return clean(password, "the password")
+
+
+def prompt_twice(name: str) -> str:
+    from getpass import getpass  # here and not above: serving starts quicker without it
+
+    password = getpass(f"Password for {name}: ")
+    if getpass("The same again: ") != password:
+        raise Refused("the two passwords differ, nothing was changed")
+    return password
+
+
+def read_line() -> str:
+    """One line of standard input without its end."""
+    with open(0, "rb", closefd=False) as file:
+        return file.readline().removesuffix(b"\n").removesuffix(b"\r").decode()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

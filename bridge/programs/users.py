@@ -1,0 +1,258 @@
+"""Users and their salted password hashes in one SQLite file.
+
+The rules:
+
+- Every question looks at what is at the path *now*. A file that was replaced, overwritten or restored is
+  opened anew; one that was lost is waited for, never made again: an empty one would quietly refuse everybody.
+- Any number of processes may use one file. It is in WAL mode, every change is one statement, and no lock is
+  held while a password is hashed.
+- After a change the file is complete by itself: a plain copy of it is a backup, a plain move restores it.
+- Names are compared as they come: who calls has prepared them (as XMPP servers do before they ask).
+"""
+
+import fcntl
+import hashlib
+import hmac
+import os
+import sqlite3
+from contextlib import suppress
+from typing import Any, NamedTuple, Self
+
+BUSY_TIMEOUT = 2.0
+"""Seconds to wait for another process: well below the 4 s after which a bridge gives up on a program."""
+
+SCHEMA = """
+PRAGMA journal_mode = WAL;
+CREATE TABLE users (
+    user TEXT NOT NULL, host TEXT NOT NULL,
+    n INTEGER NOT NULL, r INTEGER NOT NULL, p INTEGER NOT NULL, salt BLOB NOT NULL, hash BLOB NOT NULL,
+    PRIMARY KEY (host, user)
+) WITHOUT ROWID;
+"""
+
+
+class Cost(NamedTuple):
+    """What one scrypt hash costs: 128 * n * r bytes of memory, time in proportion to n * r * p."""
+
+    n: int
+    r: int
+    p: int
+
+
+COST = Cost(n=2**14, r=8, p=5)
+"""Cost of new hashes: 16 MiB, about 0.2 s; one of the equal choices in OWASP's password storage cheat sheet.
+It is stored with every hash, so a change here leaves the old ones valid."""
+
+
+class Unavailable(Exception):
+    """The database cannot be used now. str() is one line, safe to show: it never holds a secret."""
+
+
+class Hash(NamedTuple):
+    """A salted scrypt hash, with all that is needed to check a secret against it."""
+
+    cost: Cost
+    salt: bytes
+    digest: bytes
+
+    @classmethod
+    def of(cls, secret: str) -> Self:
+        salt = os.urandom(16)
+        return cls(COST, salt, _scrypt(secret, COST, salt))
+
+    def matches(self, secret: str) -> bool:
+        return hmac.compare_digest(_scrypt(secret, self.cost, self.salt), self.digest)
+
+
+def _scrypt(secret: str, cost: Cost, salt: bytes) -> bytes:
+    # What OpenSSL counts as needed; its own limit, 32 MiB, would be below some costs.
+    memory = 128 * cost.r * (cost.n + cost.p + 2)
+    return hashlib.scrypt(secret.encode(), salt=salt, n=cost.n, r=cost.r, p=cost.p, maxmem=memory, dklen=32)
+
+
+class Users:
+    """The users in one file. It is not opened before the first question; a failure never outlasts its cause.
+
+    Args:
+        path: the database. Made with mode 0600 on first use if it is missing or empty.
+        create: False leaves a missing file missing.
+
+    Every method but close() raises Unavailable when the database is locked, broken, lost or not permitted;
+    nothing was changed then, and the next call tries again. For one thread. A context manager that closes it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, create: bool = True) -> None:
+        self._path = os.path.abspath(path)
+        self._may_create = create
+        self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, ...] = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def exists(self, user: str, host: str) -> bool:
+        return bool(self._rows("SELECT 1 FROM users WHERE user = ? AND host = ?", user, host))
+
+    def check(self, user: str, host: str, secret: str) -> bool:
+        """Is this the user's secret? Takes as long for an unknown user as for a wrong secret."""
+        return self._verified(user, host, secret) is not None
+
+    def add(self, user: str, host: str, secret: str) -> bool:
+        """True if the user was added, False if it was there before (and keeps its secret)."""
+        new = Hash.of(secret)
+        return self._change(
+            "INSERT INTO users VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            *(user, host, *new.cost, new.salt, new.digest),
+        )
+
+    def change(self, user: str, host: str, secret: str) -> bool:
+        """True if the user has the new secret now, False if there is no such user."""
+        new = Hash.of(secret)
+        return self._change(
+            "UPDATE users SET n = ?, r = ?, p = ?, salt = ?, hash = ? WHERE user = ? AND host = ?",
+            *(*new.cost, new.salt, new.digest, user, host),
+        )
+
+    def remove(self, user: str, host: str) -> bool:
+        """True if the user was removed, False if there was none."""
+        return self._change("DELETE FROM users WHERE user = ? AND host = ?", user, host)
+
+    def remove_checked(self, user: str, host: str, secret: str) -> bool:
+        """True if the user was removed, False if there was none or the secret is wrong."""
+        known = self._verified(user, host, secret)
+        if known is None:
+            return False
+        # Only the hash that was checked: the secret may have been changed meanwhile.
+        return self._change(
+            "DELETE FROM users WHERE user = ? AND host = ? AND hash = ?", user, host, known.digest
+        )
+
+    def names(self, host: str | None = None) -> list[tuple[str, str]]:
+        """(user, host) of all users or of one host's, ordered by host and user."""
+        return self._rows(
+            "SELECT user, host FROM users WHERE host = ? OR ? IS NULL ORDER BY host, user", host, host
+        )
+
+    def close(self) -> None:
+        """Close the file; a later call opens it again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _verified(self, user: str, host: str, secret: str) -> Hash | None:
+        """The user's stored hash if `secret` matches it."""
+        known = [
+            Hash(Cost(n, r, p), salt, digest)
+            for n, r, p, salt, digest in self._rows(
+                "SELECT n, r, p, salt, hash FROM users WHERE user = ? AND host = ?", user, host
+            )
+        ]
+        # Nobody's hash, which nothing matches: an unknown user must cost the same time as a wrong secret.
+        stored = known[0] if known else Hash(COST, os.urandom(16), os.urandom(32))
+        return stored if stored.matches(secret) and known else None
+
+    def _rows(self, sql: str, *values: object) -> list[Any]:
+        try:
+            return self._database().execute(sql, values).fetchall()
+        except (sqlite3.Error, OSError) as error:
+            raise self._unavailable(error) from error
+
+    def _change(self, sql: str, *values: object) -> bool:
+        """Run one statement, which is its own transaction. True if it changed something."""
+        try:
+            changed = self._database().execute(sql, values).rowcount > 0
+        except (sqlite3.Error, OSError) as error:
+            raise self._unavailable(error) from error
+        if changed:
+            self._complete_file()
+        return changed
+
+    def _complete_file(self) -> None:
+        """Move the change from SQLite's log to the file itself and empty the log.
+
+        A log left over would be applied to a file that somebody moves to this path: old users would be back.
+        The change is safe already, so this waits only briefly for others: whoever comes next can do it too.
+        """
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.executescript(
+                    "PRAGMA busy_timeout = 200; PRAGMA wal_checkpoint(TRUNCATE);"
+                    f"PRAGMA busy_timeout = {BUSY_TIMEOUT * 1000:.0f}"
+                )
+
+    def _database(self) -> sqlite3.Connection:
+        """A connection to the file that is at the path now."""
+        if self._may_create:
+            _make(self._path)
+        file = os.stat(self._path)
+        self._may_create = False
+        found = (file.st_dev, file.st_ino, file.st_ctime_ns)  # ctime: no copying tool can set it back
+        if self._connection is None or self._opened != found:
+            self.close()
+            self._connection = _connect(self._path)
+            self._opened = found
+        return self._connection
+
+    def _unavailable(self, error: Exception) -> Unavailable:
+        self.close()
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return Unavailable(f"cannot use the database {self._path!r}: {reason}")
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    """Open an existing file; mode=rw, because SQLite would make a missing one, readable by everybody."""
+    quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    return sqlite3.connect(f"file:{quoted}?mode=rw", uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
+
+
+def _make(path: str) -> None:
+    """Make the database if it is missing or empty. It appears complete, though many may try at once."""
+    if _has_content(path):
+        return
+    path = os.path.realpath(path)
+    # The lock is on the directory: closing a descriptor of the database would drop SQLite's own locks on it.
+    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        if not _has_content(path):
+            _make_beside(path)
+    finally:
+        os.close(directory)
+
+
+def _has_content(path: str) -> bool:
+    try:
+        return os.stat(path).st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _make_beside(path: str) -> None:
+    """Make the database under a name of its own, then move it to `path` in one step."""
+    new = f"{path}.{os.urandom(8).hex()}.new"
+    try:
+        _make_private_file(new, os.stat(path if os.path.exists(path) else os.path.dirname(path)))
+        database = _connect(new)
+        try:
+            database.executescript(SCHEMA)
+        finally:
+            database.close()
+        os.replace(new, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(new)
+        raise
+
+
+def _make_private_file(path: str, owner: os.stat_result) -> None:
+    """An empty file with mode 0600, whatever the umask. SQLite gives its -wal and -shm the same mode."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.fchmod(file, 0o600)
+        if os.geteuid() == 0:  # made by an administrator, for the account that will serve it
+            os.fchown(file, owner.st_uid, owner.st_gid)
+    finally:
+        os.close(file)

@@ -1,0 +1,167 @@
+"""The tasks of a running bridge: drives the switchboard, keeps time and pools, obeys signals, reloads, drains.
+
+  - SIGHUP reloads the configuration; on a terminal it is the hang-up and ends the input.
+  - SIGTERM, SIGINT or the end of input: answer what is in flight, then stop every program.  A second signal
+    means now.
+  - A broken configuration never replaces one that works.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Protocol
+
+import trio
+
+from bridge.alarm import Alarm
+from bridge.config import ConfigError, Settings
+from bridge.keeper import Keeper
+from bridge.log import configure, event, log
+from bridge.plant import Plant
+from bridge.pool import Pool
+from bridge.switchboard import Switchboard
+
+_REPAIR_PAUSE = 1.0
+"""Seconds between two looks whether a broken configuration has been repaired."""
+
+_DRAIN_PAUSE = 0.05
+"""Seconds between two looks whether a replaced pool has no query left."""
+
+
+class Client(Protocol):
+    """A session, of either kind."""
+
+    over: Callable[[], None]
+
+    def reconfigure(self, settings: Settings) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Service:
+    """One bridge at work.
+
+    Args:
+      plant: its pools may be running already.
+      load: reads the configuration again; raises ConfigError.
+      on_terminal: the client is on a terminal, a program's or a person's.
+      log_on_client: stderr is the client's terminal.
+    """
+
+    def __init__(
+        self, plant: Plant, load: Callable[[], Settings], on_terminal: bool = False, log_on_client: bool = False
+    ) -> None:
+        self._plant = plant
+        self._load = load
+        self._on_terminal = on_terminal
+        self._log_on_client = log_on_client
+        self._keepers: dict[Pool, Keeper] = {}
+        self._stopping = trio.CancelScope()
+        self._stop_signals = 0
+
+    async def serve(self, client: Client, alarm: Alarm | None = None, broken: bool = False) -> None:
+        """Serve one client to its end, and stop everything.
+
+        Args:
+          alarm: the client's own, if it has one.
+          broken: there is no configuration yet; look for one.
+        """
+        over = trio.Event()
+        client.over = over.set
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(drive, self._plant.board)
+                nursery.start_soon(keep, self._plant.alarm, self._plant.clock)
+                if alarm is not None:
+                    nursery.start_soon(keep, alarm, self._plant.clock)
+                self._keep_pools(nursery, [*self._plant.pools.values()])
+                nursery.start_soon(self._obey_signals, nursery, client)
+                if broken:
+                    nursery.start_soon(self._repair, nursery, client)
+                await over.wait()
+                with self._stopping:
+                    await self._stop_pools()
+                nursery.cancel_scope.cancel()
+        finally:
+            client.close()
+            self._plant.close()
+
+    def _keep_pools(self, nursery: trio.Nursery, pools: list[Pool]) -> None:
+        for pool in pools:
+            self._keepers[pool] = keeper = Keeper(pool)
+            nursery.start_soon(keeper.run)
+
+    async def _stop_pools(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for keeper in self._keepers.values():
+                nursery.start_soon(keeper.stop)
+
+    async def _drain(self, pool: Pool) -> None:
+        """Stop a replaced pool once its last query is answered, which its deadline bounds."""
+        while pool.in_flight:
+            await trio.sleep(_DRAIN_PAUSE)
+        await self._keepers[pool].stop()
+        del self._keepers[pool]
+        self._plant.draining.discard(pool)
+
+    async def _obey_signals(self, nursery: trio.Nursery, client: Client) -> None:
+        numbers = [signal.SIGTERM, signal.SIGHUP]
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a shell's background job ignores it
+            numbers.append(signal.SIGINT)
+        with trio.open_signal_receiver(*numbers) as received:
+            async for number in received:
+                if number == signal.SIGHUP and not self._on_terminal:
+                    self._reload(nursery, client)
+                elif self._stop_signals == 0:
+                    self._stop_signals += 1
+                    client.stop()
+                else:
+                    client.abort()
+                    self._stopping.cancel()
+                    client.over()
+
+    def _reload(self, nursery: trio.Nursery, client: Client) -> bool:
+        try:
+            settings = self._load()
+        except ConfigError as error:
+            log.error(event("configuration refused, the old one stays", error=error))
+            return False
+        configure(settings.log, self._log_on_client)
+        new, replaced = self._plant.apply(settings)
+        client.reconfigure(settings)
+        self._keep_pools(nursery, new)
+        for pool in replaced:
+            nursery.start_soon(self._drain, pool)
+        log.info(event("configuration loaded", new_pools=len(new), replaced_pools=len(replaced)))
+        return True
+
+    async def _repair(self, nursery: trio.Nursery, client: Client) -> None:
+        """Nobody would restart us: wait until the configuration can be read."""
+        while not self._reload(nursery, client):
+            await trio.sleep(_REPAIR_PAUSE)
+
+
+async def drive(board: Switchboard) -> None:
+    """Where trio and the life of queries meet: handle events whenever there are some."""
+    while True:
+        if board.busy:
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.wait_readable(board.fileno())
+        board.turn()
+
+
+async def keep(alarm: Alarm, clock: Callable[[], float]) -> None:
+    """Ring `alarm` whenever its time has come."""
+    while True:
+        earlier = trio.Event()
+        alarm.wake = earlier.set
+        with trio.move_on_after(max(0.0, alarm.when - clock())) as too_late:
+            await earlier.wait()
+        if too_late.cancelled_caught:
+            alarm.ring()

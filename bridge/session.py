@@ -1,0 +1,154 @@
+"""One pipelined client: many lines in, their answers out in the same order.
+
+  - At most `window` lines are in flight; beyond that nothing is read, so the client feels it and memory stays
+    bounded.  A line's time begins when it is taken into the window.
+  - An answer counts as in flight until it is written: a client that does not read gets nothing more asked.
+  - The answers of a batch of events leave in one write.
+  - End of input: what was read is answered, then the session is over.  Output that nobody reads any more ends
+    it the same way, without the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bridge.config import Settings
+from bridge.descriptors import Borrowed
+from bridge.exchange import Exchange
+from bridge.lines import NO, LineReader
+from bridge.messages import REFUSED, Query
+from bridge.ordering import Ordering
+from bridge.switchboard import WRITABLE, Switchboard
+
+_READ = 65536
+"""Bytes at a time: a whole pipe's worth."""
+
+
+class Session:
+    """A pipelined client on two streams.
+
+    Attributes:
+      over: called once, when everything has been answered, or cannot be.
+    """
+
+    def __init__(self, source: Borrowed, sink: Borrowed, exchange: Exchange, board: Switchboard) -> None:
+        self.over: Callable[[], None] = _nobody
+        self._source = source
+        self._sink = sink
+        self._exchange = exchange
+        self._board = board
+        self._lines = LineReader(exchange.settings.max_line)
+        self._window = exchange.settings.window
+        self._ordering = Ordering()
+        self._unwritten = b""
+        self._flush_due = False
+        self._listening = False
+        self._ended = False
+        board.watch(sink.descriptor, self._flush, 0)  # tells when the reader is gone
+        self._listen()
+
+    def reconfigure(self, settings: Settings) -> None:
+        """New limits, for lines that are still to come."""
+        self._lines.max_line = settings.max_line
+        self._window = settings.window
+
+    def stop(self) -> None:
+        """Read no more; answer what is in flight, and `0` to what was read but is not."""
+        self._ended = True
+        for _ in self._lines.take(len(self._lines)):
+            self._ordering.add(REFUSED)
+        self._listen()
+        self._later()
+
+    def abort(self) -> None:
+        """Answer now, as far as nobody has to be waited for: what is known, and `0` for the rest."""
+        self.stop()
+        self._write(self._ordering.answers() + NO * len(self._ordering))
+
+    def close(self) -> None:
+        """Let go of both streams."""
+        for stream in {self._source, self._sink}:
+            self._board.unwatch(stream.descriptor)
+            stream.close()
+
+    def settled(self, query: Query) -> None:
+        """One of our queries has its verdict; it is written at the end of this batch."""
+        if not self._flush_due:
+            self._later()
+
+    def _readable(self) -> None:
+        try:
+            data = self._source.read(_READ)
+        except BlockingIOError:
+            return
+        except OSError:  # hung up, reset
+            data = b""
+        if data:
+            self._lines.feed(data)
+        else:
+            self._ended = True
+            self._lines.finish()
+            self._later()  # perhaps nothing is left to do
+        self._take()
+
+    def _take(self) -> None:
+        """Take lines into the window, as many as there is room for, and read on if there is room for more."""
+        ask, add = self._exchange.ask, self._ordering.add
+        for line in self._lines.take(self._room()):
+            query = ask(line, self)
+            add(query)
+            if query.settled and not self._flush_due:
+                self._later()
+        self._listen()
+
+    def _room(self) -> int:
+        return max(0, self._window - len(self._ordering) - len(self._unwritten) // len(NO))
+
+    def _listen(self) -> None:
+        """Read only while all that was read is in the window and leaves room."""
+        listening = not self._ended and not self._lines and self._room() > 0
+        if listening and not self._listening:
+            self._board.watch(self._source.descriptor, self._readable)
+        elif self._listening and not listening:
+            self._board.unwatch(self._source.descriptor)
+        self._listening = listening
+
+    def _later(self) -> None:
+        self._flush_due = True
+        self._board.afterwards(self._flush)
+
+    def _flush(self) -> None:
+        """Write what can be written; take what there is room for then; see whether all is done."""
+        self._flush_due = False
+        self._write(self._ordering.answers())
+        if self._lines:
+            self._take()
+        else:
+            self._listen()
+        if self._ended and not (self._lines or self._ordering or self._unwritten or self._flush_due):
+            over, self.over = self.over, _nobody
+            over()
+
+    def _write(self, answers: bytes) -> None:
+        waited = bool(self._unwritten)
+        answers = self._unwritten + answers
+        try:
+            written = self._sink.write(answers) if answers else 0
+        except BlockingIOError:
+            written = 0
+        except OSError:  # nobody reads any more
+            written = len(answers)
+            self._hang_up()
+        self._unwritten = answers[written:]
+        if waited != bool(self._unwritten):
+            self._board.unwatch(self._sink.descriptor)
+            self._board.watch(self._sink.descriptor, self._flush, WRITABLE if self._unwritten else 0)
+
+    def _hang_up(self) -> None:
+        self._ended = True
+        self._lines.take(len(self._lines))
+        self._listen()
+
+
+def _nobody() -> None:
+    pass

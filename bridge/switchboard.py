@@ -1,0 +1,107 @@
+"""Where every event of a query's life arrives: one epoll set, one table of what to do.
+
+Every client and every program is registered once, level-triggered; whoever waits for `fileno()` to become
+readable and then calls `turn()` has driven them all.  So trio is entered once for a batch of events and no
+trio object exists per query.  Measured against one `wait_readable` a descriptor, that more than doubles the
+rate, and a cancel scope a query would halve it again.
+
+Handlers may be called for a descriptor that was closed and opened anew in the same batch: each must take
+"would block" for an answer.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable
+
+SLICE = 0.002
+"""Seconds `turn` may take while events keep coming: long enough that trio costs nothing under load, short
+enough that timers, signals and new clients wait no longer than a slow disk would make them."""
+
+_BATCH = 64
+"""Events taken at once: what a pool of 32 and its clients may have ready; a batch's answers leave in one write."""
+
+READABLE = select.EPOLLIN
+WRITABLE = select.EPOLLOUT
+
+
+class Switchboard:
+    """The epoll set of one bridge.
+
+    Closing it is its owner's part, after everything registered is gone.
+    """
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Callable[[], None]] = {}
+        self._always: dict[int, Callable[[], None]] = {}  # what epoll refuses because it is always ready
+        self._afterwards: list[Callable[[], None]] = []
+        self._turning = False
+        self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.watch(self._nudge, self._nudged)
+
+    def fileno(self) -> int:
+        """Readable as long as `turn` has something to do; for regular files see `busy`."""
+        return self._epoll.fileno()
+
+    @property
+    def busy(self) -> bool:
+        """There is something to do that `fileno()` does not tell: a regular file to read or write."""
+        return bool(self._always)
+
+    def afterwards(self, handler: Callable[[], None]) -> None:
+        """Have `handler` called once: at the end of the batch in hand, or of the next one, which comes at once."""
+        self._afterwards.append(handler)
+        if not self._turning:
+            os.eventfd_write(self._nudge, 1)
+
+    def watch(self, descriptor: int, handler: Callable[[], None], events: int = READABLE) -> None:
+        """Call `handler` whenever `descriptor` is ready for `events`, or broken."""
+        try:
+            self._epoll.register(descriptor, events)
+        except PermissionError:  # a regular file
+            if events:
+                self._always[descriptor] = handler
+        else:
+            self._handlers[descriptor] = handler
+
+    def unwatch(self, descriptor: int) -> None:
+        """No more of `descriptor`; to be called before it is closed.  Not watching it is no error."""
+        if self._handlers.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+        self._always.pop(descriptor, None)
+
+    def turn(self) -> None:
+        """Handle what there is, batch after batch, for at most about `SLICE`."""
+        self._turning = True
+        until = time.monotonic() + SLICE
+        poll, handlers, always = self._epoll.poll, self._handlers, self._always
+        while events := poll(0, _BATCH):
+            for descriptor, _ in events:
+                handler = handlers.get(descriptor)
+                if handler is not None:
+                    handler()
+            self._finish_batch()
+            if time.monotonic() >= until:
+                break
+        while always and time.monotonic() < until:
+            for handler in [*always.values()]:
+                handler()
+            self._finish_batch()
+        self._turning = False
+
+    def close(self) -> None:
+        """Let go of the epoll set."""
+        self._epoll.close()
+        os.close(self._nudge)
+
+    def _finish_batch(self) -> None:
+        while self._afterwards:
+            due, self._afterwards = self._afterwards, []
+            for handler in due:
+                handler()
+
+    def _nudged(self) -> None:
+        os.eventfd_read(self._nudge)
