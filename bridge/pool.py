@@ -6,8 +6,8 @@
     one that nobody read was never asked, so it goes to the next program whatever it is.
   - Whatever is still open at its deadline ends `UNAVAILABLE`, and the program that has it is killed: its
     late reply must never be taken for the next query's.
-  - While no program can be asked and none is due before a query's deadline, it ends at once: the client
-    stands still while it waits.
+  - While no program can be asked and none is due before a query's deadline, or the last start failed for a
+    reason that lasts, a query ends at once: the client stands still while it waits.
 
 No trio here: programs can be started before trio is even imported.  The keeper sees to it that there are
 programs, and an alarm calls `expire` in time.
@@ -15,6 +15,7 @@ programs, and an alarm calls `expire` in time.
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -34,6 +35,9 @@ _MAX_ATTEMPTS = 2
 _MAX_HANDOVERS = 4
 """Programs one query is written to, read or not: enough where programs exit after each reply."""
 
+_PASSING = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
+"""Why a start may fail now and succeed in a moment."""
+
 _GRANTED, _UNAVAILABLE = Verdict.GRANTED, Verdict.UNAVAILABLE
 
 
@@ -44,6 +48,7 @@ class Slot:
       worker: the program in service, or `None` while none runs.
       successor: the one that is to take over from it and is still proving itself.
       due: when the next start is due, on the pool's clock; only meaningful without a worker.
+      hopeless: the last start failed for a reason that will not go away by itself, like a missing file.
       vacated: called when the program in service failed and nobody took over.
     """
 
@@ -51,6 +56,7 @@ class Slot:
         self.worker: Worker | None = None
         self.successor: Worker | None = None
         self.due = 0.0
+        self.hopeless = False
         self.backoff = Backoff()
         self.vacated: Callable[[], None] = nothing
 
@@ -104,9 +110,10 @@ class Pool:
         self._tired: list[Worker] = []  # over max_requests
         self._waiting: deque[Query] = deque()
         self._closed = False
+        self._usable = 0  # programs that may be asked, now or after the query they have
         self._down_since = FOREVER
         self._unavailable_before = 0
-        self._failures = RateLimited(10, 60.0, clock)
+        self._failures = RateLimited(5, 60.0, clock)
         self._stderr = RateLimited(40, 20.0, clock)
 
     # --- queries -----------------------------------------------------------------------------------------
@@ -115,9 +122,10 @@ class Pool:
         """Have `query` answered; its asker hears of it, perhaps before this returns."""
         if query.deadline < self.alarm.when:
             self.alarm.set(query.deadline)
-        if not self._lend(query):
+        if not ((self._shelf or self._fresh or self._tired) and self._lend(query)):
             self._waiting.append(query)
-            self._give_up_hopeless()
+            if not self._usable:
+                self._give_up_hopeless()
 
     def expire(self) -> float:
         """End what has had its time.
@@ -172,9 +180,9 @@ class Pool:
 
     def _give_up_hopeless(self) -> None:
         """No program can be asked: end what will have had its time before one can."""
-        if not self._waiting or any(worker.usable for worker in self.workers):
+        if self._usable:
             return
-        due = min(slot.due for slot in self.slots)
+        due = min(FOREVER if slot.hopeless else slot.due for slot in self.slots)
         for _ in range(len(self._waiting)):
             query = self._waiting.popleft()
             if query.deadline < due:
@@ -189,6 +197,13 @@ class Pool:
         self.alarm.set(deadline)
 
     # --- what workers report -----------------------------------------------------------------------------
+
+    def left(self, worker: Worker) -> None:
+        """A program may not be asked any more, whatever the reason."""
+        self._usable -= 1
+        for shelf in (self._shelf, self._fresh, self._tired):
+            if worker in shelf:
+                shelf.remove(worker)
 
     def replied(self, worker: Worker, query: Query, verdict: Verdict) -> None:
         """A good reply: tell the asker, and give the program its next query."""
@@ -205,7 +220,6 @@ class Pool:
         """Take a program out of service that failed; the place it leaves is due for another."""
         worker.reason = reason
         self.figures.failures += 1
-        self._take_off_shelf(worker)
         slot = self.workers[worker]
         if slot.successor is worker:
             slot.successor = None
@@ -255,12 +269,15 @@ class Pool:
             worker = self._launch(self)
         except OSError as error:
             self.figures.failures += 1
+            self._log_failure("program cannot be started", error.strerror or describe(error), path=error.filename)
             if slot.worker is None:
+                slot.hopeless = error.errno not in _PASSING
                 self._vacate(slot)
-            self._log_failure("program cannot be started", describe(error), program=self.program.argv[0])
             return None
+        slot.hopeless = False
         self.figures.starts += 1
         self.workers[worker] = slot
+        self._usable += 1
         if slot.worker is None:
             slot.worker = worker
         else:
@@ -285,7 +302,6 @@ class Pool:
         """Let a program leave, after the query it has."""
         worker.milestone = 0
         if worker.query is None and worker.usable:
-            self._take_off_shelf(worker)
             worker.close_stdin()
 
     def worn_slot(self) -> Slot | None:
@@ -336,11 +352,6 @@ class Pool:
             worker.tired = True
             self.worn()
         return True
-
-    def _take_off_shelf(self, worker: Worker) -> None:
-        for shelf in (self._shelf, self._fresh, self._tired):
-            if worker in shelf:
-                shelf.remove(worker)
 
     def _vacate(self, slot: Slot) -> None:
         delay = FOREVER if self._closed else slot.backoff.next_delay()

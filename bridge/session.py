@@ -107,11 +107,13 @@ class Session:
     def _listen(self) -> None:
         """Read only while all that was read is in the window and leaves room."""
         listening = not self._ended and not self._lines and self._room() > 0
-        if listening and not self._listening:
-            self._board.watch(self._source.descriptor, self._readable)
-        elif self._listening and not listening:
-            self._board.unwatch(self._source.descriptor)
+        if listening == self._listening:
+            return
         self._listening = listening
+        if listening:
+            self._board.watch(self._source.descriptor, self._readable)
+        else:
+            self._board.unwatch(self._source.descriptor)
 
     def _later(self) -> None:
         self._flush_due = True

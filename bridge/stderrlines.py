@@ -78,7 +78,7 @@ class StderrLines:
         self._line = bytearray()
         self._overlong = False
         self._too_many = False
-        self._secrets = frozenset[bytes]()  # those of every feed since the line began
+        self._secrets: frozenset[bytes] = frozenset()  # those of every feed since the line began
 
     def feed(self, data: bytes, secrets: Iterable[bytes]) -> list[str]:
         """The lines that `data` completes.
@@ -155,10 +155,9 @@ class _View:
 
     def head(self, needle: bytes) -> int | None:
         """Where in the line the first part of `needle` begins, if the line ends in it."""
-        first = needle[:SHORTEST]
-        at = self.text.find(first, max(0, len(self.text) - len(needle)))
+        at = self.text.find(needle[:1], max(0, len(self.text) - len(needle)))
         while at >= 0 and not needle.startswith(self.text[at:]):
-            at = self.text.find(first, at + 1)
+            at = self.text.find(needle[:1], at + 1)
         return self._starts[at] if at >= 0 else None
 
 
@@ -265,7 +264,7 @@ class _Masks:
         for view in _views(line[: len(line) - len(tail) + torn.start()] if torn else line):
             for needle in self._hidden:
                 start = view.head(needle)
-                if start is not None:
+                if start is not None and len(line) - start >= SHORTEST:
                     yield start, len(line)
 
 
@@ -284,14 +283,15 @@ def _plain_renderings(secret: bytes) -> Iterator[bytes]:
     yield secret
     yield secret.hex().encode()
     yield secret.hex().upper().encode()
-    yield from _base64(secret, 0)
+    yield from _both_alphabets(b2a_base64(secret, newline=False).rstrip(b"="))
 
 
 def _renderings(secret: bytes) -> Iterator[bytes]:
     """The plain ones, and those as a part of something longer or with the encoding mistaken."""
     yield from _plain_renderings(secret)
-    yield from _base64(secret, 1)
-    yield from _base64(secret, 2)
+    for before in range(3):  # bytes, modulo 3; of the base64 of all together what the secret alone decides
+        encoded = b2a_base64(bytes(before) + secret, newline=False)
+        yield from _both_alphabets(encoded[(8 * before + 5) // 6 : 8 * (before + len(secret)) // 6])
     if not secret.isascii():
         yield secret.decode("latin-1").encode()
         latin = secret.decode("utf-8", "replace").encode("latin-1", "ignore")
@@ -299,13 +299,6 @@ def _renderings(secret: bytes) -> Iterator[bytes]:
             yield latin
 
 
-def _base64(secret: bytes, before: int) -> Iterator[bytes]:
-    """Base64 of `secret` behind `before` other bytes (modulo 3), in both alphabets: what it alone decides.
-
-    Behind none its last character is there too, though more bytes would change it.  Padding is left out.
-    """
-    encoded = b2a_base64(bytes(before) + secret, newline=False).rstrip(b"=")
-    if before:
-        encoded = encoded[(8 * before + 5) // 6 : 8 * (before + len(secret)) // 6]
+def _both_alphabets(encoded: bytes) -> Iterator[bytes]:
     yield encoded
     yield encoded.replace(b"+", b"-").replace(b"/", b"_")

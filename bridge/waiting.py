@@ -24,10 +24,11 @@ Limits:
 - Where ptmx is not in a devpts, and the devpts that belongs to it cannot be seen (another root directory), a
   terminal of another container that has the same number would be taken for ours.
 
-Order of magnitude of a look: @@
+Cost of a look, in order of magnitude (virtual x86-64 machine, Python 3.11): 8 µs for a client in select, read or
+poll, as for a busy one; 4 µs by its wait channel; 20 µs for an epoll set, and 1 µs for each descriptor in it
+beyond a few (10 ms for 10,000). The first look reads the links of all its descriptors, 2 µs for each.
 """
 
-import contextlib
 import enum
 import errno
 import os
@@ -76,9 +77,7 @@ class Watcher:
         clock: seconds, monotonic.
     """
 
-    def __init__(
-        self, terminal_fd: int, *, proc: str = "/proc", clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, terminal_fd: int, *, proc: str = "/proc", clock: Callable[[], float] = time.monotonic) -> None:
         self._terminal_fd = terminal_fd
         self._proc = proc
         self._clock = clock
@@ -120,6 +119,7 @@ class Watcher:
         if self._client is not None:
             self._client.close()
             self._client = None
+        self._reason = ""
         self._search_at = float("-inf")
 
     def _lose(self, reason: str) -> None:
@@ -246,9 +246,11 @@ class _BySystemCall(_View):
         self._call = self._keep("syscall")
         # Opening it tells little: the right to look is asked for at every read.
         self._call.read()
-        self._memory: procfs.Kept | None = None
-        with contextlib.suppress(PermissionError, FileNotFoundError):
+        self._memory: procfs.Kept | None
+        try:
             self._memory = self._keep("mem")
+        except (PermissionError, FileNotFoundError):
+            self._memory = None
 
     def look(self) -> Look:
         seen = self._classify(self._call.read())

@@ -48,6 +48,9 @@ class Owner(Protocol):
     def replied(self, worker: Worker, query: Query, verdict: Verdict) -> None:
         """The program answered well; it is free again."""
 
+    def left(self, worker: Worker) -> None:
+        """The program may not be asked any more; called once for each."""
+
     def failing(self, worker: Worker, reason: str) -> None:
         """The program did what it must not and is being killed, or ended by itself."""
 
@@ -165,6 +168,7 @@ class Worker:
         """No more queries from here on; false if that was so before."""
         was_usable, self.usable = self.usable, False
         if was_usable:
+            self._owner.left(self)
             self.when_unusable()
         return was_usable
 
