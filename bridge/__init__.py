@@ -1,3 +1,30 @@
-"""extauth-bridge: Prosody's authentication lines to a supervised pool of ejabberd programs."""
+"""extauth-bridge: Prosody's authentication lines to a supervised pool of ejabberd programs.
+
+The life of a question, in the order of the modules it passes:
+
+  entry, terminal   the command starts; a program's terminal is made safe before anything else
+  cli, commands/    what the operator typed; commands/run puts the parts below together
+  service           the tasks: events, time, signals, reload, drain (trio)
+  switchboard       one epoll set and what to do for each descriptor
+  session           a pipelined client: lines in, ordered answers out
+  lockstepsession   a lockstep client: one question at a time, with
+    gate, waiting     "is anybody waiting for this answer?"
+  lockstep          the rule such a client is held to                                  no I/O
+  lines             the line codec                                                     no I/O
+  ordering          answers leave in the order of their questions                      no I/O
+  exchange          a line finds its host's pool, or is refused
+  checks            what is let through                                                no I/O
+  keeper            keeps a pool's programs alive (trio)
+  pool              lends idle programs to queries, ends what has had its time
+  worker            one program, one query at a time
+  frames            ejabberd's frame codec                                             no I/O
+  launch            starts a program
+
+Beside them: messages (the nouns; no I/O), plant (the pools of one set of settings), alarm and backoff (when;
+no I/O), descriptors (other people's streams), config with settings and options, log with logtargets and
+stderrlines, procfs, programs/ (the bundled SQLite program).
+
+Imports point downwards in that list and to what stands beside it; tests/unit/test_imports.py keeps it so.
+"""
 
 __version__ = "0.1.0"
