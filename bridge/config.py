@@ -22,7 +22,6 @@ from bridge.settings import ConfigError, LogSettings, Mistake, ProgramSettings, 
 __all__ = ["ConfigError", "LogSettings", "ProgramSettings", "Settings", "add_options", "load", "options_from"]
 
 SIZE_MAX = 1 << 20  # bytes; a larger file is the wrong one, a database perhaps
-LABELS_MAX = 128  # a domain name has no more parts
 NO_PROGRAM = 'no program: set program or [hosts."domain"] in a file, or give --program COMMAND or -- PROGRAM'
 
 BY_NAME = {key.name: key for key in KEYS}
@@ -203,7 +202,7 @@ def _unknown(path: Path, value: object, place: _Place, known: Mapping[str, Key])
 
 def _domain_in_parts(path: Path, table: Mapping[str, object]) -> Path:
     """[hosts.im.example] is a table "example" in a table "im": the path to the table that was meant."""
-    while len(table) == 1 and len(path) < LABELS_MAX:
+    while len(table) == 1:
         (name, below), *_ = table.items()
         if name in HOST or not isinstance(below, dict):
             break

@@ -8,7 +8,7 @@ would be shifted by one, which logs strangers in.
   - It is back in its main loop: nobody will ask for this answer any more.  Drop it.
   - It does something else: look again.
   - It cannot be seen: the first answer is never written, which makes the echo at start harmless; all later
-    ones rely on being in time.
+    ones rely on being in time.  So again when it was seen and is no longer.
 
 Standard library only; the caller does the writing, after one more look for a newer question.
 """
@@ -44,7 +44,7 @@ class Gate:
     def __init__(self, watcher: Watcher) -> None:
         self.pause = _FIRST_PAUSE
         self._watcher = watcher
-        self._first = True
+        self._blind = False
 
     def describe(self) -> str:
         """For the log at start: which rule is in force."""
@@ -63,7 +63,7 @@ class Gate:
             self.pause = min(self.pause * 2, _LONGEST_PAUSE)
             return Leave.WAIT
         self.pause = _FIRST_PAUSE
-        first, self._first = self._first, False
-        if look is Look.ELSEWHERE or (look is Look.UNSEEN and first):
+        was_blind, self._blind = self._blind, look is Look.UNSEEN
+        if look is Look.ELSEWHERE or (look is Look.UNSEEN and not was_blind):
             return Leave.DROP
         return Leave.WRITE

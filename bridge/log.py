@@ -45,8 +45,7 @@ _CRITICAL = 2
 
 log = logging.getLogger("bridge")
 log.propagate = False
-log.addHandler(logging.NullHandler())
-# Both would write on stderr: what goes wrong within logging, and what others (trio) log, who have no handler.
+# Either would write on stderr: what goes wrong within logging; and what is logged where no handler is, by trio say.
 logging.raiseExceptions = False
 logging.lastResort = None
 

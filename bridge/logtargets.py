@@ -4,6 +4,8 @@
     says so ahead of the next line that gets through.
   - A target that cannot be reached leaves the line to the next one, and is tried again after a second.
   - stderr belongs to others as well: it is never switched to non-blocking.
+
+`socket` takes milliseconds to import, and most short commands log nothing: it is imported where it is needed.
 """
 
 from __future__ import annotations
@@ -82,7 +84,7 @@ class Outlet:
     """The targets in order of preference.  A line goes to the first that can be reached.
 
     Args:
-      wanted: somebody chose the first one, so the others get to hear once that it cannot be reached.
+      wanted: somebody chose the first one, so the log says once if it could not be reached.
       clock: seconds.
 
     Attributes:
@@ -93,6 +95,7 @@ class Outlet:
         self.lost = 0
         self._targets = targets
         self._wanted = targets[0] if wanted else None
+        self._missed = ""
         self._clock = clock
 
     def send(self, line: Line) -> None:
@@ -111,7 +114,7 @@ class Outlet:
                 target.retry_at = now + AGAIN
                 if target is self._wanted:
                     self._wanted = None
-                    self.send(_warning(line.when, f"log target cannot be reached error={_name(error)}"))
+                    self._missed = errno.errorcode.get(error.errno or 0, "unknown")
         self.lost += 1
 
     def close(self) -> None:
@@ -120,6 +123,10 @@ class Outlet:
             target.close()
 
     def _confess(self, target: Target, when: float) -> None:
+        """Say what the log does not show, now that somebody seems to listen."""
+        if self._missed:
+            target.send(_warning(when, f"log target could not be reached error={self._missed}"))
+            self._missed = ""
         if self.lost:
             target.send(_warning(when, f"log lines lost count={self.lost}"))
             self.lost = 0
@@ -138,9 +145,7 @@ class _Stream(Target):
             self._fd = -1
 
     def _write(self, line: Line, style: Callable[[Line], str]) -> None:
-        """One write of at most PIPE_BUF bytes: a pipe with room takes that whole and unmixed with others'."""
-        if not _is_writable(self._fd):
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        """One write of at most PIPE_BUF bytes: a pipe takes that whole, unmixed with others', or not at all."""
         # A full disk or a stopped terminal takes the first part of a line: the next one must not continue it.
         data = b"\n" * self._torn + cut(style(line), select.PIPE_BUF - 2) + b"\n"
         written = self._put(data)
@@ -163,15 +168,16 @@ class Stderr(_Stream):
         super().__init__()
         self._style = _dated
         self._socket: socket.socket | None = None
+        self._shared = False
         try:
             status = os.fstat(fd)
-            self._fd = _private(fd, status.st_mode)
+            self._fd, self._shared = _private(fd, status.st_mode)
         except OSError:  # closed: whatever is opened under its number later is not ours to write on
             return
         if os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}":
             self._style = _prefixed
         if stat.S_ISSOCK(status.st_mode):
-            import socket  # not needed on most clients' way
+            import socket
 
             self._socket = socket.socket(fileno=self._fd)
 
@@ -185,11 +191,13 @@ class Stderr(_Stream):
         super().close()
 
     def _put(self, data: bytes) -> int:
-        if self._socket is None:
-            return super()._put(data)
-        import socket
+        if self._socket is not None:
+            import socket
 
-        return self._socket.send(data, socket.MSG_DONTWAIT)
+            return self._socket.send(data, socket.MSG_DONTWAIT)
+        if self._shared and not _is_writable(self._fd):
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return super()._put(data)
 
 
 class File(_Stream):
@@ -326,30 +334,24 @@ def _warning(when: float, text: str) -> Line:
     return Line(4, "WARNING", when, text)
 
 
-def _name(error: OSError) -> str:
-    return errno.errorcode.get(error.errno or 0, "unknown")
-
-
 def _is_writable(fd: int) -> bool:
-    if fd < 0:
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
     return bool(poll.poll(0))
 
 
-def _private(fd: int, mode: int) -> int:
-    """A descriptor for the same file that nobody can pull away or point elsewhere.
+def _private(fd: int, mode: int) -> tuple[int, bool]:
+    """A descriptor for the same file that nobody can pull away or point elsewhere, and whether it may block.
 
-    Of a pipe or terminal a new, non-blocking opening where that is allowed: between poll and write another
-    process may fill it, and a terminal that polls as writable may have room for less than a line.
+    Of a pipe or terminal it is a new, non-blocking opening where that is allowed.  Otherwise one has to poll, and
+    between poll and write another process may fill the pipe; and a terminal may have room for less than a line.
     """
     if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
         try:
-            return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-        except OSError:  # another uid's, or no /proc: poll and hope
+            return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY), False
+        except OSError:  # another user's, or no /proc
             pass
-    return os.dup(fd)
+    return os.dup(fd), True
 
 
 def _dated(line: Line) -> str:

@@ -134,13 +134,17 @@ class Session:
     def _write(self, answers: bytes) -> None:
         waited = bool(self._unwritten)
         answers = self._unwritten + answers
-        try:
-            written = self._sink.write(answers) if answers else 0
-        except BlockingIOError:
-            written = 0
-        except OSError:  # nobody reads any more
-            written = len(answers)
-            self._hang_up()
+        written, size = 0, len(answers)
+        while size > 0:
+            try:
+                written = self._sink.write(answers[:size])
+                break
+            except BlockingIOError:
+                size //= 2  # a pipe takes all or nothing: fill what room it has
+            except OSError:  # nobody reads any more
+                written = len(answers)
+                self._hang_up()
+                break
         self._unwritten = answers[written:]
         if waited != bool(self._unwritten):
             self._board.unwatch(self._sink.descriptor)

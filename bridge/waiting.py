@@ -24,9 +24,9 @@ Limits:
 - Where ptmx is not in a devpts, and the devpts that belongs to it cannot be seen (another root directory), a
   terminal of another container that has the same number would be taken for ours.
 
-Cost of a look, in order of magnitude (virtual x86-64 machine, Python 3.11): 8 µs for a client in select, read or
-poll, as for a busy one; 4 µs by its wait channel; 20 µs for an epoll set, and 1 µs for each descriptor in it
-beyond a few (10 ms for 10,000). The first look reads the links of all its descriptors, 2 µs for each.
+Cost of a look, in order of magnitude (virtual x86-64 machine, Python 3.11): 8 µs for a client in select, read
+or poll, as for a busy one; 4 µs by its wait channel; 20 µs for an epoll set, and 1 µs more for each descriptor
+in it (10 ms for 10,000). The first look reads the links of all its descriptors, 2 µs for each.
 """
 
 import enum
