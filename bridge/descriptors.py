@@ -51,6 +51,13 @@ def borrow(descriptor: int, flags: int) -> Borrowed:
     return _plain(own)
 
 
+def is_one_stream(one: int, other: int) -> bool:
+    """Whether both are the same pipe or socket: what is written to either reaches the same reader."""
+    first, second = os.fstat(one), os.fstat(other)
+    is_stream = stat.S_ISFIFO(first.st_mode) or stat.S_ISSOCK(first.st_mode)
+    return is_stream and (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
+
+
 def owned(descriptor: int) -> Borrowed:
     """A non-blocking descriptor of our own, for both directions."""
     return _plain(descriptor)

@@ -31,9 +31,9 @@ class LineReader:
         self._skipping = False
 
     @property
-    def unfinished(self) -> bool:
-        """Whether the beginning of a line is held that has no end yet."""
-        return self._skipping or bool(self._rest)
+    def unfinished(self) -> int:
+        """Bytes of a line that has begun and not ended; at least `max_line` of one that is too long."""
+        return len(self._rest) + self.max_line * self._skipping
 
     def __len__(self) -> int:
         """Complete lines not yet taken."""

@@ -7,8 +7,11 @@ same burst is an attack, not a question.
     whole burst is one violation.  It gets one `0`, once it has been quiet for 50 ms.
   - Bytes later than that, before the answer is written: the client gave up; the old answer is void and the
     new line is the question.
-  - The pieces of one line that come more than 50 ms apart: the first was cut off (at a NUL, say) and the
-    second is another question; joined they are neither.  A violation too.
+  - A line that comes in pieces is one line only if nothing else can be: pieces more than 50 ms apart, or on
+    a terminal any piece that was written whole, are a line that was cut off (lpty cuts at a NUL) and another
+    question.  Joined they are neither.  A violation too.
+  - On a terminal, a first line whose secret holds another question to the same host: this is how both pieces
+    look when they came before we were there to read the first.  In doubt, a violation.
 
 No I/O; time is passed in, in seconds.  Nothing here knows who answers.
 """
@@ -22,6 +25,11 @@ from bridge.messages import Refusal
 
 BURST = 0.050
 """Seconds.  Lines injected with one write arrive together; no client gives up and asks again so soon."""
+
+WRITTEN_WHOLE = 2048
+"""Bytes.  What is written to a terminal at once is there at once up to this size (Linux, iterate_tty_write)."""
+
+_QUESTIONS = (b"auth:", b"isuser:", b"setpass:", b"tryregister:", b"removeuser:", b"removeuser3:")
 
 
 class Heard(enum.Enum):
@@ -43,8 +51,13 @@ class Lockstep:
       gave_up: questions the client abandoned so far.
     """
 
-    def __init__(self, max_line: int) -> None:
+    def __init__(self, max_line: int, terminal: bool = False) -> None:
+        """Args:
+        max_line: bytes.
+        terminal: the client is on a terminal, and writes a line with one write.
+        """
         self._max_line = max_line
+        self._terminal = terminal
         self._reader = LineReader(max_line)
         self._begun = 0.0  # when the first piece of an unfinished line came
         self.question: bytes | Refusal | None = None
@@ -58,7 +71,7 @@ class Lockstep:
         self._max_line = self._reader.max_line = max_line
 
     def received(self, data: bytes, now: float) -> Heard:
-        """Bytes came from the client; all that were there, as far as they fit into one read."""
+        """Bytes came from the client: all that were there."""
         if self.question is Refusal.INJECTION:
             self.quiet_at = now + BURST
             return Heard.NOTHING
@@ -67,15 +80,21 @@ class Lockstep:
                 return self._violation(now)
             self.gave_up += 1
             self.question = None
-        if not self._reader.unfinished:
+        begun = self._reader.unfinished
+        if not begun:
             self._begun = now
+        elif self._terminal and begun < WRITTEN_WHOLE:
+            self._begun = float("-inf")
         self._reader.feed(data)
         lines = self._reader.take(2)
         if not lines:
             return Heard.NOTHING
+        line = lines[0]
         if len(lines) > 1 or self._reader.unfinished or now - self._begun > BURST:
             return self._violation(now)
-        return self._open(lines[0], now)
+        if self._terminal and self.serial == 0 and isinstance(line, bytes) and holds_another(line):
+            return self._violation(now)
+        return self._open(line, now)
 
     def ended(self, now: float) -> Heard:
         """End of input: a last line without its line end counts."""
@@ -99,3 +118,12 @@ class Lockstep:
         self._open(Refusal.INJECTION, now)
         self.quiet_at = now + BURST
         return Heard.VIOLATION
+
+
+def holds_another(line: bytes) -> bool:
+    """Whether the secret of `line` holds what looks like another question to the same host."""
+    fields = line.split(b":", 3)
+    if len(fields) < 4:
+        return False
+    host, secret = b":" + fields[2], fields[3]
+    return any((start := secret.find(command)) >= 0 and host in secret[start:] for command in _QUESTIONS)

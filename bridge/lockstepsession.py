@@ -52,7 +52,7 @@ class LockstepSession:
         self._exchange = exchange
         self._board = board
         self._gate = gate
-        self._rule = Lockstep(exchange.settings.max_line)
+        self._rule = Lockstep(exchange.settings.max_line, terminal=gate is not None)
         self._serial = 0  # of the question we know of
         self._gave_up = 0
         self._query: Query | None = None
@@ -92,24 +92,24 @@ class LockstepSession:
     # --- questions ---------------------------------------------------------------------------------------
 
     def _hear(self) -> None:
-        """Take in all that the client has sent."""
-        heard = False
-        for _ in range(_READS):
-            if self._ended:
-                break
+        """Take in all that the client has sent: what is there now is one burst."""
+        burst, hung_up = b"", False
+        for _ in range(0 if self._ended else _READS):
             try:
                 data = self._source.read(_READ)
             except BlockingIOError:
                 break
             except OSError:  # EIO: the other end of the terminal is closed
                 data = b""
-            heard = True
-            now = self._exchange.clock()
-            if data:
-                self._rule.received(data, now)
-            else:
-                self._end(now)
-        if heard:
+            burst += data
+            if hung_up := not data:
+                break
+        now = self._exchange.clock()
+        if burst:
+            self._rule.received(burst, now)
+        if hung_up:
+            self._end(now)
+        if burst or hung_up:
             self._attend()
 
     def _end(self, now: float) -> None:

@@ -111,7 +111,7 @@ class StderrLines:
         return lines
 
     def _add(self, piece: bytes, known: frozenset[bytes]) -> None:
-        self._secrets = self._secrets | known if self._line else known
+        self._secrets |= known
         room = self._room - len(self._line)
         self._line += piece[:room]
         self._overlong = self._overlong or len(piece) > room
@@ -164,22 +164,21 @@ class _View:
 def _views(line: bytes) -> Iterator[_View]:
     yield _View(line, range(len(line)), range(1, len(line) + 1))
     if b"\\" in line:
-        yield _decoded(line, _BACKSLASH, as_bytes=True)
-        yield _decoded(line, _BACKSLASH, as_bytes=False)
+        yield _decoded(line, _BACKSLASH)
     if b"%" in line:
-        yield _decoded(line, _PERCENT, as_bytes=True)
+        yield _decoded(line, _PERCENT)
     if b"+" in line:  # a space, in an HTML form's encoding
-        yield _decoded(line.replace(b"+", b" "), _PERCENT, as_bytes=True)
+        yield _decoded(line.replace(b"+", b" "), _PERCENT)
 
 
-def _decoded(line: bytes, pattern: bytes, as_bytes: bool) -> _View:
+def _decoded(line: bytes, pattern: bytes) -> _View:
     """The view in which every match of `pattern` reads as what it stands for."""
     text, done = bytearray(), 0
     starts: list[int] = []
     ends: list[int] = []
     for escape in re.finditer(pattern, line):
         start, end = escape.span()
-        meaning = _meaning(escape, as_bytes)
+        meaning = _meaning(escape)
         text += line[done:start] + meaning
         starts += [*range(done, start), *[start] * len(meaning)]
         ends += [*range(done + 1, start + 1), *[end] * len(meaning)]
@@ -190,10 +189,11 @@ def _decoded(line: bytes, pattern: bytes, as_bytes: bool) -> _View:
     return _View(bytes(text), starts, ends)
 
 
-def _meaning(escape: re.Match[bytes], as_bytes: bool) -> bytes:
+def _meaning(escape: re.Match[bytes]) -> bytes:
     """What an escape stands for.
 
-    `\\xe9` is a byte in Python's bytes, and U+00E9 in its strings: `as_bytes` says which reading is wanted.
+    `\\xe9` is U+00E9, as in Python's strings.  In its bytes it is one byte: a secret printed so reads as if its
+    encoding had been mistaken, which is looked for as well.
     """
     if escape.re.groups == 1:  # percent
         return bytes([int(escape[1], 16)])
@@ -206,10 +206,8 @@ def _meaning(escape: re.Match[bytes], as_bytes: bool) -> bytes:
         code = int(octal, 8)
     else:
         code = int(next(filter(None, hexadecimal)), 16)
-    if as_bytes and 0xDC80 <= code <= 0xDCFF:  # Python's surrogateescape
+    if 0xDC80 <= code <= 0xDCFF:  # a byte, by Python's surrogateescape
         code -= 0xDC00
-    if as_bytes and code < 0x100:
-        return bytes([code])
     return chr(code).encode("utf-8", "replace") if code <= 0x10FFFF else escape[0]
 
 
@@ -284,19 +282,18 @@ def _plain_renderings(secret: bytes) -> Iterator[bytes]:
     yield secret.hex().encode()
     yield secret.hex().upper().encode()
     yield from _both_alphabets(b2a_base64(secret, newline=False).rstrip(b"="))
+    yield secret.decode("latin-1").encode()  # the encoding mistaken
 
 
 def _renderings(secret: bytes) -> Iterator[bytes]:
-    """The plain ones, and those as a part of something longer or with the encoding mistaken."""
+    """The plain ones, those as a part of something longer, and the secret in Latin-1."""
     yield from _plain_renderings(secret)
     for before in range(3):  # bytes, modulo 3; of the base64 of all together what the secret alone decides
         encoded = b2a_base64(bytes(before) + secret, newline=False)
         yield from _both_alphabets(encoded[(8 * before + 5) // 6 : 8 * (before + len(secret)) // 6])
-    if not secret.isascii():
-        yield secret.decode("latin-1").encode()
-        latin = secret.decode("utf-8", "replace").encode("latin-1", "ignore")
-        if len(latin) >= SHORTEST:
-            yield latin
+    latin = secret.decode("utf-8", "replace").encode("latin-1", "ignore")
+    if len(latin) >= SHORTEST:
+        yield latin
 
 
 def _both_alphabets(encoded: bytes) -> Iterator[bytes]:

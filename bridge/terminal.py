@@ -15,9 +15,12 @@ from __future__ import annotations
 import os
 import termios
 
-TYPE_CHECKING = False  # typing is slow to import
+TYPE_CHECKING = False  # typing is slow to import, and so is signal, which brings enum
 if TYPE_CHECKING:
+    import signal as _signal
     from typing import Any
+else:
+    import _signal
 
 
 class ProgramTerminal:
@@ -47,9 +50,9 @@ def take() -> ProgramTerminal | None:
         return None
     if attributes[3] & termios.ECHO:
         return None
+    _end_well()
     _make_raw(attributes)
     os.closerange(3, _highest_descriptor())
-    _end_well()
     return _move_away()
 
 
@@ -66,10 +69,8 @@ def _make_raw(attributes: list[Any]) -> None:
 
 def _end_well() -> None:
     """Prosody never restarts a helper that a signal ended: until the service obeys them, they end us with 0."""
-    import signal  # brings enum: after raw mode
-
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: os._exit(0))
+    for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM):
+        _signal.signal(number, lambda _number, _frame: os._exit(0))
 
 
 def _move_away() -> ProgramTerminal:

@@ -215,14 +215,9 @@ class Worker:
             self.kill(f"it wrote {what}: {self._shown(data)}")
 
     def _shown(self, data: bytes) -> str:
-        """The beginning of what a program wrote, without secrets, also where only the head of one has come yet."""
-        secrets = self._secrets()
-        for secret in secrets:
-            for length in range(min(len(secret), len(data)), 0, -1):
-                if data.endswith(secret[:length]):
-                    data = data[:-length] + b"***"
-                    break
-        return " ".join(StderrLines(_REPLY_READ).feed(data + b"\n", secrets))[:_SHOWN]
+        """The beginning of what a program wrote, without secrets."""
+        said, secrets = StderrLines(_REPLY_READ), self._secrets()
+        return " ".join([*said.feed(data, secrets), *said.finish(secrets)])[:_SHOWN]
 
     def _read_stderr(self) -> None:
         try:

@@ -13,7 +13,7 @@ import attrs
 
 from bridge.cli import Parser, UsageError, split_program
 from bridge.config import ConfigError, Settings, add_options, load, options_from
-from bridge.descriptors import borrow, owned
+from bridge.descriptors import borrow, is_one_stream, owned
 from bridge.exchange import Exchange
 from bridge.gate import Gate
 from bridge.launch import keep_descriptors_private
@@ -51,7 +51,7 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
 def _serve(
     settings: Settings, read: Callable[[], Settings], taken: ProgramTerminal | None, broken: Exception | None
 ) -> None:
-    log_on_client = taken is not None and 2 in taken.was
+    log_on_client = is_one_stream(1, 2) if taken is None else 2 in taken.was
     configure(settings.log, log_on_client)
     if broken is not None:
         log.error(event("every question is answered 0 until this is repaired", error=str(broken)))
