@@ -33,3 +33,9 @@ class Ordering:
         while queries and queries[0].settled:
             answers.append(YES if queries.popleft().verdict is _GRANTED else NO)
         return b"".join(answers)
+
+    def abandon(self) -> bytes:
+        """Take out everything: the answers that are known, and `0` for the rest."""
+        answers = [YES if query.settled and query.verdict is _GRANTED else NO for query in self._queries]
+        self._queries.clear()
+        return b"".join(answers)

@@ -18,7 +18,7 @@ from bridge.exchange import Exchange
 from bridge.lines import NO, LineReader
 from bridge.messages import REFUSED, Query
 from bridge.ordering import Ordering
-from bridge.switchboard import WRITABLE, Switchboard
+from bridge.switchboard import BROKEN, WRITABLE, Switchboard
 
 _READ = 65536
 """Bytes at a time: a whole pipe's worth."""
@@ -44,7 +44,8 @@ class Session:
         self._flush_due = False
         self._listening = False
         self._ended = False
-        board.watch(sink.descriptor, self._flush, 0)  # tells when the reader is gone
+        self._mute = False
+        board.watch(sink.descriptor, self._hang_up, BROKEN)
         self._listen()
 
     def reconfigure(self, settings: Settings) -> None:
@@ -63,7 +64,7 @@ class Session:
     def abort(self) -> None:
         """Answer now, as far as nobody has to be waited for: what is known, and `0` for the rest."""
         self.stop()
-        self._write(self._ordering.answers() + NO * len(self._ordering))
+        self._write(self._ordering.abandon())
 
     def close(self) -> None:
         """Let go of both streams."""
@@ -132,6 +133,8 @@ class Session:
             over()
 
     def _write(self, answers: bytes) -> None:
+        if self._mute:
+            return
         waited = bool(self._unwritten)
         answers = self._unwritten + answers
         written, size = 0, len(answers)
@@ -141,19 +144,25 @@ class Session:
                 break
             except BlockingIOError:
                 size //= 2  # a pipe takes all or nothing: fill what room it has
-            except OSError:  # nobody reads any more
-                written = len(answers)
+            except OSError:
                 self._hang_up()
-                break
+                return
         self._unwritten = answers[written:]
         if waited != bool(self._unwritten):
             self._board.unwatch(self._sink.descriptor)
-            self._board.watch(self._sink.descriptor, self._flush, WRITABLE if self._unwritten else 0)
+            if self._unwritten:
+                self._board.watch(self._sink.descriptor, self._flush, WRITABLE)
+            else:
+                self._board.watch(self._sink.descriptor, self._hang_up, BROKEN)
 
     def _hang_up(self) -> None:
-        self._ended = True
+        """Nobody reads the answers any more: let the programs finish what they have, and write nothing."""
+        self._mute = self._ended = True
+        self._unwritten = b""
+        self._board.unwatch(self._sink.descriptor)
         self._lines.take(len(self._lines))
         self._listen()
+        self._later()
 
 
 def _nobody() -> None:

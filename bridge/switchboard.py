@@ -25,6 +25,8 @@ _BATCH = 64
 
 READABLE = select.EPOLLIN
 WRITABLE = select.EPOLLOUT
+BROKEN = 0
+"""Nothing but what epoll always tells: an error, or that nobody is at the other end."""
 
 
 class Switchboard:
