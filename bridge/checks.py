@@ -20,6 +20,8 @@ WITHOUT_SECRET = frozenset({"isuser", "removeuser"})
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
+_NEVER = b"(?!)"
+
 
 class Checks:
     """What is let through, for one set of allowed commands.
@@ -31,8 +33,15 @@ class Checks:
         self._with_secret = frozenset(name.encode() for name in WITH_SECRET.intersection(commands))
         self._without_secret = frozenset(name.encode() for name in WITHOUT_SECRET.intersection(commands))
         self._allow_empty_password = allow_empty_password
+        # Nearly every line is printable ASCII throughout: one match instead of the steps below halves their cost.
+        self._plain = re.compile(
+            rb"(?:%s):[ -9;-~]+:[ -9;-~]+:[ -~]+|(?:%s):[ -9;-~]+:[ -9;-~]+"
+            % (b"|".join(self._with_secret) or _NEVER, b"|".join(self._without_secret) or _NEVER)
+        ).fullmatch
 
     def __call__(self, line: bytes) -> Refusal | None:
+        if self._plain(line):
+            return None
         try:
             text = line.decode()
         except UnicodeDecodeError:
@@ -66,8 +75,3 @@ def secret_of(line: bytes) -> bytes:
     """The secret of a checked `line`, or nothing where its command has none."""
     fields = line.split(b":", 3)
     return fields[3] if len(fields) > 3 else b""
-
-
-def is_repeatable(line: bytes) -> bool:
-    """Whether a checked `line` may be asked twice."""
-    return line.startswith((b"auth:", b"isuser:"))

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from bridge.checks import Checks, host_of, is_repeatable
+from bridge.checks import Checks, host_of
 from bridge.config import Settings
 from bridge.log import RateLimited
 from bridge.messages import REFUSED, Query, Refusal
@@ -40,6 +40,7 @@ class Exchange:
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         self.settings = settings
         self.clock = clock
+        self._answer_timeout = settings.answer_timeout
         self.refused: Counter[Refusal] = Counter()
         self._log = RateLimited(5, 60.0, clock)
         self._default: Route | None = None
@@ -53,6 +54,7 @@ class Exchange:
           hosts: by domain, in lower case.
         """
         self.settings = settings
+        self._answer_timeout = settings.answer_timeout
         allow_empty = settings.allow_empty_password
         self._default = Route(default, allow_empty) if default is not None else None
         self._hosts = {domain: Route(pool, allow_empty) for domain, pool in hosts.items()}
@@ -63,15 +65,15 @@ class Exchange:
         Returns:
           The query; settled already if the line was refused (its asker is not told then) or could not be asked.
         """
-        if not isinstance(line, bytes):
+        if isinstance(line, Refusal):
             return self.refuse(line)
-        route = self._default if not self._hosts else self._route(line)
+        route = self._route(line) if self._hosts else self._default
         if route is None:
             return self.refuse(Refusal.HOST)
         refusal = route.checks(line)
         if refusal is not None:
             return self.refuse(refusal)
-        query = Query(line, is_repeatable(line), self.clock() + self.settings.answer_timeout, asker)
+        query = Query(line, self.clock() + self._answer_timeout, asker)
         route.pool.ask(query)
         return query
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import struct
 
+from bridge.messages import Verdict
+
 _LENGTH = struct.Struct(">H")
 
 GRANTED = b"\x00\x02\x00\x01"
@@ -26,6 +28,10 @@ def frame(body: bytes) -> bytes:
     if not 0 < len(body) <= MAX_BODY:
         raise ValueError(f"a frame's body has 1 to {MAX_BODY} bytes, not {len(body)}")
     return _LENGTH.pack(len(body)) + body
+
+
+verdict_of = {GRANTED: Verdict.GRANTED, DENIED: Verdict.DENIED}.get
+"""The verdict of a complete reply; `None` for anything else, which is not a reply."""
 
 
 def may_become_reply(data: bytes) -> bool:

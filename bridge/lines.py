@@ -41,11 +41,13 @@ class LineReader:
 
     def feed(self, data: bytes) -> None:
         """More bytes of the stream."""
-        first, *others = data.split(b"\n")
-        rest = self._rest + first if self._rest else first
-        for part in others:
-            self._lines.append(self._finished(rest))
-            rest = part
+        if self._rest:
+            data = self._rest + data
+        *lines, rest = data.split(b"\n")
+        if len(data) > self.max_line or b"\r" in data or self._skipping:
+            self._lines.extend(map(self._finished, lines))
+        else:  # nothing to be dropped in any of them
+            self._lines.extend(lines)
         if self._skipping or len(rest) > self.max_line + 1:  # one more for a CR
             self._skipping, rest = True, b""
         self._rest = rest
@@ -53,7 +55,11 @@ class LineReader:
     def take(self, limit: int) -> list[bytes | Refusal]:
         """At most `limit` complete lines, oldest first, without their line ends."""
         lines = self._lines
-        return [lines.popleft() for _ in range(min(limit, len(lines)))]
+        if limit < len(lines):
+            return [lines.popleft() for _ in range(limit)]
+        taken = [*lines]
+        lines.clear()
+        return taken
 
     def finish(self) -> None:
         """End of input: what is unfinished counts as a line."""

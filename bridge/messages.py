@@ -45,7 +45,6 @@ class Query:
     Attributes:
       body: `command:user:host[:secret]`, byte for byte as it came.  Holds the secret: never log it.
       deadline: seconds on the pool's clock; from then on the verdict is `UNAVAILABLE`.
-      repeatable: it changes nothing, so it may be asked once more when a program dies with it.
       asker: told the verdict, once, by `settle`.
       settled: whether there is a verdict.
       verdict: how it ended; only to be read once it is settled.
@@ -53,17 +52,21 @@ class Query:
       handovers: programs it was written to.
     """
 
-    __slots__ = ("asker", "attempts", "body", "deadline", "handovers", "repeatable", "settled", "verdict")
+    # What most queries never change stays in the class: one is made for every line.
+    settled = False
+    verdict = Verdict.UNAVAILABLE
+    attempts = 0
+    handovers = 0
 
-    def __init__(self, body: bytes, repeatable: bool, deadline: float, asker: Asker) -> None:
+    def __init__(self, body: bytes, deadline: float, asker: Asker) -> None:
         self.body = body
-        self.repeatable = repeatable
         self.deadline = deadline
         self.asker = asker
-        self.settled = False
-        self.verdict = Verdict.UNAVAILABLE
-        self.attempts = 0
-        self.handovers = 0
+
+    @property
+    def repeatable(self) -> bool:
+        """It changes nothing, so it may be asked once more when a program dies with it."""
+        return self.body.startswith((b"auth:", b"isuser:"))
 
     def settle(self, verdict: Verdict) -> None:
         """Tell the asker; only the first verdict counts."""
@@ -81,6 +84,6 @@ class _Nobody:
         """Nobody asked."""
 
 
-REFUSED = Query(b"", repeatable=False, deadline=0.0, asker=_Nobody())
+REFUSED = Query(b"", deadline=0.0, asker=_Nobody())
 """Stands in the order of answers for every line that was refused."""
 REFUSED.settle(Verdict.DENIED)

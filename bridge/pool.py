@@ -214,7 +214,12 @@ class Pool:
         query.settle(verdict)
         if worker.served >= worker.milestone and not self._passed_milestone(worker):
             return
-        self._employ(worker)
+        if self._waiting:
+            following = self._waiting.popleft()
+            if not worker.hand_over(following):
+                self._ask_again(following)
+        else:
+            self._employ(worker)
 
     def failing(self, worker: Worker, reason: str) -> None:
         """Take a program out of service that failed; the place it leaves is due for another."""

@@ -126,14 +126,14 @@ class Session:
         self._write(self._ordering.answers())
         if self._lines:
             self._take()
-        else:
+        elif not self._listening:
             self._listen()
         if self._ended and not (self._lines or self._ordering or self._unwritten or self._flush_due):
             over, self.over = self.over, _nobody
             over()
 
     def _write(self, answers: bytes) -> None:
-        if self._mute:
+        if self._mute or not (answers or self._unwritten):
             return
         waited = bool(self._unwritten)
         answers = self._unwritten + answers
@@ -148,6 +148,11 @@ class Session:
                 self._hang_up()
                 return
         self._unwritten = answers[written:]
+        if self._unwritten or waited:
+            self._await_room(waited)
+
+    def _await_room(self, waited: bool) -> None:
+        """Be told when the sink takes more, or, while it takes everything, only when it is broken."""
         if waited != bool(self._unwritten):
             self._board.unwatch(self._sink.descriptor)
             if self._unwritten:

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from bridge.checks import secret_of
-from bridge.frames import DENIED, GRANTED, frame, may_become_reply
+from bridge.frames import frame, may_become_reply, verdict_of
 from bridge.launch import Process
 from bridge.messages import Query, Verdict
 from bridge.stderrlines import StderrLines
@@ -38,8 +38,6 @@ _STDERR_READ = 65536
 
 _SHOWN = 120
 """Characters of a protocol error that the log shows: enough to recognise a PHP warning by."""
-
-_GRANTED, _DENIED = Verdict.GRANTED, Verdict.DENIED
 
 
 class Owner(Protocol):
@@ -186,25 +184,18 @@ class Worker:
             data = os.read(self._stdout, _REPLY_READ)
         except BlockingIOError:
             return
-        if self._partial:
-            data = self._partial + data if data else b""
+        if self._partial and data:
+            data, self._partial = self._partial + data, b""
         query = self.query
-        if query is None or not self.usable:
-            self._misbehaved(data)
-        elif data == GRANTED:
-            self._replied(query, _GRANTED)
-        elif data == DENIED:
-            self._replied(query, _DENIED)
-        elif data and may_become_reply(data):
+        verdict = verdict_of(data)
+        if verdict is not None and query is not None and self.usable:
+            self.query, self._previous = None, query
+            self.served += 1
+            self._owner.replied(self, query, verdict)
+        elif data and query is not None and self.usable and may_become_reply(data):
             self._partial = data
         else:
             self._misbehaved(data)
-
-    def _replied(self, query: Query, verdict: Verdict) -> None:
-        self.query, self._previous = None, query
-        self._partial = b""
-        self.served += 1
-        self._owner.replied(self, query, verdict)
 
     def _misbehaved(self, data: bytes) -> None:
         if not data:
