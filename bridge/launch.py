@@ -96,5 +96,5 @@ def _inherited_environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name not in _OURS and not name.startswith(_OURS_BEGIN)
+        if name and name not in _OURS and not name.startswith(_OURS_BEGIN)
     }

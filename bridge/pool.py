@@ -5,7 +5,9 @@
   - A query whose program died is asked once more on another one if it changes nothing and time is left;
     one that nobody read was never asked, so it goes to the next program whatever it is.
   - Whatever is still open at its deadline ends `UNAVAILABLE`, and the program that has it is killed: its
-    late reply must never be taken for the next query's.
+    late reply must never be taken for the next query's.  A query that has waited so long that no program
+    could answer it in the time left is not given to one: the delay is ours, and killing programs for it would
+    stop an overloaded pool altogether.
   - While no program can be asked and none is due before a query's deadline, or the last start failed for a
     reason that lasts, a query ends at once: the client stands still while it waits.
 
@@ -26,7 +28,9 @@ from bridge.config import ProgramSettings, Settings
 from bridge.launch import start
 from bridge.log import RateLimited, describe, event, log
 from bridge.messages import Query, Verdict
+from bridge.pace import Pace
 from bridge.switchboard import Switchboard
+from bridge.turns import Turns
 from bridge.worker import Worker
 
 _MAX_ATTEMPTS = 2
@@ -108,7 +112,8 @@ class Pool:
         self._shelf: list[Worker] = []  # the last used first: its caches are warm
         self._fresh: deque[Worker] = deque()  # started, and not yet heard of
         self._tired: list[Worker] = []  # over max_requests
-        self._waiting: deque[Query] = deque()
+        self._waiting = Turns()
+        self._pace = Pace()
         self._closed = False
         self._usable = 0  # programs that may be asked, now or after the query they have
         self._down_since = FOREVER
@@ -120,10 +125,11 @@ class Pool:
 
     def ask(self, query: Query) -> None:
         """Have `query` answered; its asker hears of it, perhaps before this returns."""
-        if query.deadline < self.alarm.when:
-            self.alarm.set(query.deadline)
+        due = query.deadline - self._pace.reserve
+        if due < self.alarm.when:
+            self.alarm.set(due)
         if not ((self._shelf or self._fresh or self._tired) and self._lend(query)):
-            self._waiting.append(query)
+            self._waiting.add(query)
             if not self._usable:
                 self._give_up_hopeless()
 
@@ -140,11 +146,11 @@ class Pool:
                 worker.release()
                 worker.kill("it gave no reply in time")
                 self._time_out(query)
-        waiting = self._waiting
-        while waiting and waiting[0].deadline <= now:
-            self._time_out(waiting.popleft())
+        in_vain = now + self._pace.reserve
+        for query in self._waiting.take_out(lambda query: query.deadline <= in_vain):
+            self._time_out(query)
         deadlines = [worker.query.deadline for worker in self.workers if worker.query is not None]
-        return min([*deadlines, waiting[0].deadline] if waiting else deadlines, default=FOREVER)
+        return min([*deadlines, self._waiting.first_deadline() - self._pace.reserve])
 
     @property
     def in_flight(self) -> int:
@@ -167,7 +173,8 @@ class Pool:
     def _ask_again(self, query: Query) -> None:
         """Before all others: it has waited longest."""
         if not self._lend(query):
-            self._waiting.appendleft(query)
+            self._waiting.add_again(query)
+            self.alarm.set(query.deadline - self._pace.reserve)
             self._give_up_hopeless()
 
     def _time_out(self, query: Query) -> None:
@@ -183,12 +190,8 @@ class Pool:
         if self._usable:
             return
         due = min(FOREVER if slot.hopeless else slot.due for slot in self.slots)
-        for _ in range(len(self._waiting)):
-            query = self._waiting.popleft()
-            if query.deadline < due:
-                self._give_up(query)
-            else:
-                self._waiting.append(query)
+        for query in self._waiting.take_out(lambda query: query.deadline < due):
+            self._give_up(query)
 
     def hasten(self, deadline: float) -> None:
         """Let no query take longer than to `deadline`: a shorter answer_timeout counts at once."""
@@ -215,7 +218,7 @@ class Pool:
         if worker.served >= worker.milestone and not self._passed_milestone(worker):
             return
         if self._waiting:
-            following = self._waiting.popleft()
+            following = self._waiting.next()
             if not worker.hand_over(following):
                 self._ask_again(following)
         else:
@@ -272,11 +275,11 @@ class Pool:
         """
         try:
             worker = self._launch(self)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self.figures.failures += 1
-            self._log_failure("program cannot be started", error.strerror or describe(error), path=error.filename)
+            self._log_failure("program cannot be started", describe(error), program=self.program.argv[0])
             if slot.worker is None:
-                slot.hopeless = error.errno not in _PASSING
+                slot.hopeless = getattr(error, "errno", None) not in _PASSING
                 self._vacate(slot)
             return None
         slot.hopeless = False
@@ -328,7 +331,7 @@ class Pool:
     def _employ(self, worker: Worker) -> None:
         """Give a free program the next query, or put it on its shelf."""
         if self._waiting:
-            query = self._waiting.popleft()
+            query = self._waiting.next()
             if not worker.hand_over(query):
                 self._ask_again(query)
         elif worker.tired:
@@ -339,7 +342,7 @@ class Pool:
             self._fresh.append(worker)
 
     def _passed_milestone(self, worker: Worker) -> bool:
-        """A program's first reply, its last one, or the one after which it has served enough.
+        """A program's first reply, its last one, the one after which it has served enough, or one that is timed.
 
         Returns:
           whether it may go on.
@@ -351,11 +354,13 @@ class Pool:
             self.workers[worker].backoff.reset()
             worker.proved()
             self._log_back()
-        worker.milestone = self.settings.max_requests or FOREVER
-        if worker.served >= worker.milestone:
-            worker.milestone = FOREVER
+        limit = self.settings.max_requests or FOREVER
+        if worker.served >= limit and not worker.tired:
             worker.tired = True
             self.worn()
+        worker.milestone = self._pace.measure(worker, self.clock(), busy=bool(self._waiting))
+        if worker.served < limit:
+            worker.milestone = min(worker.milestone, limit)
         return True
 
     def _vacate(self, slot: Slot) -> None:

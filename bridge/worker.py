@@ -69,6 +69,7 @@ class Worker:
       served: good replies so far.
       milestone: number of good replies at which the pool wants to have a look; 0 once it is to leave.
       tired: it has served enough, and is only asked where no other is idle.
+      timed_from: when its query was handed over, if its reply is to be timed.
       reason: why it failed, if it did.
       status: its exit status, or minus the signal that ended it, once it is gone.
       usable: it may be given a query; false from the moment it fails or is told to leave.
@@ -84,6 +85,7 @@ class Worker:
         self.served = 0
         self.milestone: float = 1
         self.tired = False
+        self.timed_from: float | None = None
         self.reason = ""
         self.usable = True
         self.gone = False

@@ -1,0 +1,86 @@
+"""Queries that wait for a program: clients take turns, and within a client the first comes first.
+
+So a client with a full window delays another's single query by one query's time and no more.  A query that
+is asked again, because its program died, goes before all others: it has waited longest.
+
+No I/O, no clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from bridge.messages import Query
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bridge.messages import Asker
+
+FOREVER = float("inf")
+
+
+class Turns:
+    """The queue of one pool.  Every client's own queries are in the order of their deadlines."""
+
+    def __init__(self) -> None:
+        self._again: deque[Query] = deque()  # by deadline
+        self._lines: dict[Asker, deque[Query]] = {}
+        self._turns: deque[deque[Query]] = deque()  # the same lines, the next one first
+
+    def __bool__(self) -> bool:
+        return bool(self._turns or self._again)
+
+    def __len__(self) -> int:
+        return len(self._again) + sum(map(len, self._turns))
+
+    def add(self, query: Query) -> None:
+        """Put `query` behind its client's others."""
+        line = self._lines.get(query.asker)
+        if line is None:
+            self._lines[query.asker] = line = deque()
+            self._turns.append(line)
+        line.append(query)
+
+    def add_again(self, query: Query) -> None:
+        """Put `query` before all that were never asked."""
+        at = sum(other.deadline <= query.deadline for other in self._again)
+        self._again.insert(at, query)
+
+    def next(self) -> Query:
+        """Take out the query whose turn it is.
+
+        Raises:
+          IndexError: there is none.
+        """
+        if self._again:
+            return self._again.popleft()
+        line = self._turns[0]
+        query = line.popleft()
+        if not line:
+            self._turns.popleft()
+            del self._lines[query.asker]
+        elif len(self._turns) > 1:
+            self._turns.rotate(-1)
+        return query
+
+    def first_deadline(self) -> float:
+        """The earliest deadline of all, or infinity."""
+        deadlines = [line[0].deadline for line in self._turns]
+        if self._again:
+            deadlines.append(self._again[0].deadline)
+        return min(deadlines, default=FOREVER)
+
+    def take_out(self, hopeless: Callable[[Query], bool]) -> list[Query]:
+        """Take out every query for which `hopeless` is true, which must include all that are due before it."""
+        taken: list[Query] = []
+        for line in (self._again, *self._turns):
+            while line and hopeless(line[0]):
+                taken.append(line.popleft())
+        self._turns = deque(line for line in self._turns if line)
+        self._lines = {line[0].asker: line for line in self._turns}
+        return taken
+
+    def __iter__(self) -> Iterator[Query]:
+        for line in (self._again, *self._turns):
+            yield from line
