@@ -15,6 +15,12 @@ from collections.abc import Mapping, Sequence
 
 _OURS = frozenset({"NOTIFY_SOCKET", "JOURNAL_STREAM", "INVOCATION_ID"})
 _OURS_BEGIN = ("LISTEN_", "WATCHDOG_")
+OBEYED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals that the service obeys; whoever starts programs blocks them until it runs."""
+
+_SPARE = 32
+"""Descriptors: what a start takes for a moment, a configuration, a log file and some clients."""
+
 _ALL_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 
@@ -45,6 +51,7 @@ def start(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> Process:
         nothing is left open then.
     """
     os.chdir(cwd)
+    _check_spare_descriptors()
     with contextlib.ExitStack() as undo:
         their_stdin, stdin = _pipe(undo)
         stdout, their_stdout = _pipe(undo)
@@ -76,12 +83,25 @@ def start(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> Process:
     return Process(pid, exited, stdin, stdout, stderr)
 
 
-def keep_descriptors_private() -> None:
-    """Whatever else we were started with stays ours: close-on-exec for every descriptor from 3 up."""
+def be_a_good_parent() -> None:
+    """Undo what we may have inherited and programs must not: to be called once, before the first start.
+
+    Every descriptor from 3 up becomes close-on-exec; no signal is blocked; SIGCHLD is not ignored, which would
+    reap programs behind our back.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:
             with contextlib.suppress(OSError):  # the one that listed them
                 os.set_inheritable(int(name), False)
+
+
+def _check_spare_descriptors() -> None:
+    """A pool too large for our limit of descriptors may not take the last ones: something else would fail then."""
+    with contextlib.ExitStack() as spare:
+        for _ in range(_SPARE):
+            spare.callback(os.close, os.dup(0))
 
 
 def _pipe(undo: contextlib.ExitStack) -> tuple[int, int]:

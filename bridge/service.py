@@ -3,6 +3,8 @@
   - SIGHUP reloads the configuration; on a terminal it is the hang-up and ends the input.
   - SIGTERM, SIGINT or the end of input: answer what is in flight, then stop every program.  A second signal
     means now.
+  - These signals are blocked from before the first program's start until the service runs, and again when it
+    has ended: nothing is left behind because one came too early or too late.
   - A broken configuration never replaces one that works.
 """
 
@@ -17,6 +19,7 @@ import trio
 from bridge.alarm import Alarm
 from bridge.config import ConfigError, Settings
 from bridge.keeper import Keeper
+from bridge.launch import OBEYED
 from bridge.log import configure, event, log
 from bridge.plant import Plant
 from bridge.pool import Pool
@@ -62,7 +65,7 @@ class Service:
         self._log_on_client = log_on_client
         self._keepers: dict[Pool, Keeper] = {}
         self._stopping = trio.CancelScope()
-        self._stop_signals = 0
+        self._told_to_stop = False
 
     async def serve(self, client: Client, alarm: Alarm | None = None, broken: bool = False) -> None:
         """Serve one client to its end, and stop everything.
@@ -110,26 +113,33 @@ class Service:
         self._plant.draining.discard(pool)
 
     async def _obey_signals(self, nursery: trio.Nursery, client: Client) -> None:
-        numbers = [signal.SIGTERM, signal.SIGHUP]
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a shell's background job ignores it
-            numbers.append(signal.SIGINT)
+        numbers = [*OBEYED]
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job
+            numbers.remove(signal.SIGINT)
         with trio.open_signal_receiver(*numbers) as received:
-            async for number in received:
-                if number == signal.SIGHUP and not self._on_terminal:
-                    self._reload(nursery, client)
-                elif self._stop_signals == 0:
-                    self._stop_signals += 1
-                    client.stop()
-                else:
-                    client.abort()
-                    self._stopping.cancel()
-                    client.over()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, OBEYED)
+            try:
+                async for number in received:
+                    self._obey(number, nursery, client)
+            finally:  # nothing that comes now may end us before everything is cleared away
+                signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
+
+    def _obey(self, number: int, nursery: trio.Nursery, client: Client) -> None:
+        if number == signal.SIGHUP and not self._on_terminal:
+            self._reload(nursery, client)
+        elif not self._told_to_stop:
+            self._told_to_stop = True
+            client.stop()
+        else:
+            client.abort()
+            self._stopping.cancel()
+            client.over()
 
     def _reload(self, nursery: trio.Nursery, client: Client) -> bool:
         try:
             settings = self._load()
         except ConfigError as error:
-            log.error(event("configuration refused, the old one stays", error=error))
+            log.error(event("configuration refused, the old one stays", error=str(error)))
             return False
         configure(settings.log, self._log_on_client)
         new, replaced = self._plant.apply(settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ import attrs
 
 from bridge.cli import Parser, UsageError, split_program
 from bridge.config import ProgramSettings, Settings, add_options, load, options_from
+from bridge.launch import OBEYED, be_a_good_parent
 from bridge.log import configure
 from bridge.messages import Query, Refusal, Verdict
 from bridge.plant import Plant
@@ -28,6 +30,7 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     """
     del taken  # its owner does not type questions
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    be_a_good_parent()
     before, program = split_program(argv)
     parsed = _parser().parse_args(before)
     user, at, host = parsed.name.rpartition("@")
@@ -42,6 +45,7 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
 
 
 def _ask(settings: Settings, line: bytes) -> int:
+    signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
     plant = Plant(settings)
     plant.apply(settings)
     question = _Question(plant)

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import resource
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -16,7 +17,7 @@ from bridge.config import ConfigError, Settings, add_options, load, options_from
 from bridge.descriptors import borrow, is_one_stream, owned
 from bridge.exchange import Exchange
 from bridge.gate import Gate
-from bridge.launch import keep_descriptors_private
+from bridge.launch import OBEYED, be_a_good_parent
 from bridge.lockstepsession import LockstepSession
 from bridge.log import configure, event, log
 from bridge.plant import Plant
@@ -33,7 +34,7 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
       UsageError, ConfigError: unless on a program's terminal, where nobody would start us again.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    keep_descriptors_private()
+    be_a_good_parent()
     with contextlib.ExitStack() as undo:
         broken: Exception | None = None
         read = _nothing_to_ask
@@ -55,6 +56,7 @@ def _serve(
     configure(settings.log, log_on_client)
     if broken is not None:
         log.error(event("every question is answered 0 until this is repaired", error=str(broken)))
+    signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
     plant = Plant(settings)
     plant.apply(settings)
     session = _session(settings, plant.exchange, plant.board, taken)
