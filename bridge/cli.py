@@ -13,6 +13,7 @@ from bridge.terminal import ProgramTerminal
 
 COMMANDS = {
     "run": "bridge a client on standard input and output; what `extauth-bridge FILE` does",
+    "serve": "the shared daemon: bridge many clients on Unix sockets",
     "ask": "ask a program one question by hand",
 }
 

@@ -58,6 +58,13 @@ def is_one_stream(one: int, other: int) -> bool:
     return is_stream and (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
 
 
+def connected(connection: socket.socket) -> tuple[Borrowed, Borrowed]:
+    """A connection of our own, which is taken over: one end to read, one to write, to be closed separately."""
+    connection.setblocking(False)
+    descriptor = connection.detach()
+    return _plain(descriptor), _plain(os.dup(descriptor))
+
+
 def owned(descriptor: int) -> Borrowed:
     """A non-blocking descriptor of our own, for both directions."""
     return _plain(descriptor)

@@ -77,6 +77,12 @@ class Exchange:
         route.pool.ask(query)
         return query
 
+    def withdraw(self, asker: Asker) -> None:
+        """Nobody listens to `asker` any more: end its queries that no program has yet."""
+        for route in (self._default, *self._hosts.values()):
+            if route is not None:
+                route.pool.withdraw(asker)
+
     def refuse(self, refusal: Refusal) -> Query:
         """Count and log a refusal, never with the line."""
         self.refused[refusal] += 1

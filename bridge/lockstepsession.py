@@ -79,7 +79,10 @@ class LockstepSession:
         self._close_question()
 
     def close(self) -> None:
-        """Let go of the streams."""
+        """Let go of the streams; nothing is written any more, whatever is still settled."""
+        self._ended = True
+        self._rule.close()
+        self._query, self._answer = None, b""
         for stream in {self._source, self._sink}:
             self._board.unwatch(stream.descriptor)
             stream.close()

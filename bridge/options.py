@@ -25,8 +25,10 @@ from bridge.settings import (
     Hosts,
     Kind,
     Mistake,
+    Mode,
     Names,
     Seconds,
+    Strangers,
     Whole,
 )
 
@@ -70,6 +72,12 @@ KEYS = (
     Key("cwd", AbsolutePath(), "/", "the directory programs run in", per_host=True),
     Key("env", Environment(), {}, "added to the program's environment; anybody can see it in options",
         per_host=True),
+    Key("listen", AbsolutePath(), None, "serve: the socket for clients, where systemd hands none over"),
+    Key("status_listen", AbsolutePath(), None, "serve: the socket that tells what the daemon is doing"),
+    Key("socket_mode", Mode(), 0o660, "serve: rights of the sockets it makes", default_text="0o660"),
+    Key("max_clients", Whole(1, 65536, "clients"), 128, "serve: connections at a time; more are refused"),
+    Key("allow_users", Strangers(), [], "serve: only these users may connect; empty: whom the socket lets in"),
+    Key("allow_groups", Strangers(), [], "serve: only these groups may connect; together with allow_users, either"),
     Key("log.level", Choice("debug", "info", "warning", "error"), "info", "the least that is logged"),
     Key("log.target", Choice("auto", "journal", "syslog", "stderr", prefix="file:"), "auto", "where to"),
     Key("hosts", Hosts(), {}, "another program for one XMPP domain"),
@@ -82,6 +90,8 @@ METAVARS: dict[type[Kind], str] = {
     Choice: "NAME",
     AbsolutePath: "PATH",
     Names: "NAMES",
+    Strangers: "NAMES",
+    Mode: "MODE",
     Command: "COMMAND",
     Environment: "NAME=VALUE",
     Hosts: "DOMAIN=COMMAND",
@@ -127,7 +137,9 @@ def as_in_toml(kind: Kind, given: object) -> object:
             return _number(int, given)
         if isinstance(kind, Seconds):
             return _number(float, given)
-        if isinstance(kind, Names):
+        if isinstance(kind, Mode):
+            return _number(lambda text: int(text.removeprefix("0o"), 8), given)
+        if isinstance(kind, Names | Strangers):
             return given.replace(",", " ").split()
     return given
 
@@ -158,8 +170,8 @@ def _dest(key: Key) -> str:
 
 
 def _help(key: Key) -> str:
-    if isinstance(key.kind, Names):
-        default = " ".join(key.default)
+    if isinstance(key.kind, Names | Strangers):
+        default = " ".join(key.default) or "none"
     else:
         default = "none" if key.default in (None, {}) else str(key.default).lower()
     allowed = "may be repeated" if isinstance(key.kind, Environment | Hosts) else key.kind.allowed()

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 _EVERY = 16
 """Replies of one program from one measurement to the next."""
 
-_WEIGHT = 0.2
-"""Of a new measurement against all former ones."""
+_SLOWER, _FASTER = 0.05, 0.5
+"""Weight of a new measurement against all former ones: where queries differ, what the quick ones take counts, for
+they are the ones that can still be answered."""
 
 _MARGIN = 1.5
 """Times what a query usually takes: what must be left of a query's time for it to be worth asking."""
@@ -33,16 +34,18 @@ class Pace:
         self.reserve = 0.0
         self._usual = 0.0
 
-    def measure(self, worker: Worker, now: float, busy: bool) -> int:
+    def measure(self, worker: Worker, now: float, busy: bool, answer_timeout: float) -> int:
         """A reply of `worker` that was to be looked at; `busy` if it gets its next query at once.
 
         Returns:
           the number of its reply to look at next.
         """
         if worker.timed_from is not None:
-            took = now - worker.timed_from
-            self._usual += (took - self._usual) * (_WEIGHT if self._usual else 1.0)
-            self.reserve = self._usual * _MARGIN
+            # What stood still (a stopped process, a stalled machine) is no measure for others.
+            took = min(now - worker.timed_from, answer_timeout)
+            weight = 1.0 if not self._usual else _SLOWER if took > self._usual else _FASTER
+            self._usual += (took - self._usual) * weight
+            self.reserve = min(self._usual * _MARGIN, answer_timeout / 2)
             worker.timed_from = None
             return worker.served + _EVERY
         if busy:

@@ -20,6 +20,9 @@ DEFAULT = ""
 _REAP = 1.0
 """Seconds, for all programs together, that a killed program may take to be gone before we leave without it."""
 
+_OVERDUE = 2.0
+"""Seconds."""
+
 
 class Plant:
     """The pools of one set of settings.
@@ -64,6 +67,21 @@ class Plant:
         hosts = {name: pool for name, pool in self.pools.items() if name in settings.hosts}
         self.exchange.connect(settings, self.pools.get(DEFAULT), hosts)
         return [*new.values()], replaced
+
+    def summary(self) -> str:
+        """One line about all pools, for people."""
+        pools = [*self.pools.values()]
+        alive = sum(pool.usable for pool in pools)
+        programs = sum(len(pool.slots) for pool in pools)
+        done = sum(pool.figures.granted + pool.figures.denied for pool in pools)
+        unavailable = sum(pool.figures.unavailable for pool in pools)
+        in_flight = sum(pool.in_flight for pool in pools)
+        return f"{alive} of {programs} programs up, {in_flight} in flight, {done} answered, {unavailable} unavailable"
+
+    def is_overdue(self) -> bool:
+        """Whether a query should have been ended long ago: the clock of a pool does not work."""
+        latest = self.clock() - _OVERDUE
+        return any(pool.earliest_deadline() < latest for pool in (*self.pools.values(), *self.draining))
 
     def close(self) -> None:
         """Kill what still runs and let go of everything."""

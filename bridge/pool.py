@@ -21,6 +21,7 @@ import errno
 import logging
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from bridge.alarm import FOREVER, Alarm
 from bridge.backoff import Backoff
@@ -43,6 +44,10 @@ _PASSING = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBS
 """Why a start may fail now and succeed in a moment."""
 
 _GRANTED, _UNAVAILABLE = Verdict.GRANTED, Verdict.UNAVAILABLE
+
+
+if TYPE_CHECKING:
+    from bridge.messages import Asker
 
 
 class Slot:
@@ -149,8 +154,22 @@ class Pool:
         in_vain = now + self._pace.reserve
         for query in self._waiting.take_out(lambda query: query.deadline <= in_vain):
             self._time_out(query)
+        return self.earliest_deadline()
+
+    def earliest_deadline(self) -> float:
+        """When a query is to be ended next, or infinity."""
         deadlines = [worker.query.deadline for worker in self.workers if worker.query is not None]
         return min([*deadlines, self._waiting.first_deadline() - self._pace.reserve])
+
+    @property
+    def usable(self) -> int:
+        """Programs that may be asked, now or after the query they have."""
+        return self._usable
+
+    def withdraw(self, asker: Asker) -> None:
+        """End the queries of `asker` that no program has yet."""
+        for query in self._waiting.take_all_of(asker):
+            self._give_up(query)
 
     @property
     def in_flight(self) -> int:
@@ -358,7 +377,9 @@ class Pool:
         if worker.served >= limit and not worker.tired:
             worker.tired = True
             self.worn()
-        worker.milestone = self._pace.measure(worker, self.clock(), busy=bool(self._waiting))
+        worker.milestone = self._pace.measure(
+            worker, self.clock(), bool(self._waiting), self.settings.answer_timeout
+        )
         if worker.served < limit:
             worker.milestone = min(worker.milestone, limit)
         return True

@@ -20,13 +20,21 @@ from bridge.alarm import Alarm
 from bridge.config import ConfigError, Settings
 from bridge.keeper import Keeper
 from bridge.launch import OBEYED
+from bridge.listeners import ListenError
 from bridge.log import configure, event, log
 from bridge.plant import Plant
 from bridge.pool import Pool
 from bridge.switchboard import Switchboard
+from bridge.systemd import Notifier
 
 _REPAIR_PAUSE = 1.0
 """Seconds between two looks whether a broken configuration has been repaired."""
+
+_REPORT_PAUSE = 2.0
+"""Seconds between two looks whether the line for `systemctl status` has changed."""
+
+_MARGIN = 5.0
+"""Seconds more than stopping can take, for systemd."""
 
 _DRAIN_PAUSE = 0.05
 """Seconds between two looks whether a replaced pool has no query left."""
@@ -54,15 +62,23 @@ class Service:
       load: reads the configuration again; raises ConfigError.
       on_terminal: the client is on a terminal, a program's or a person's.
       log_on_client: stderr is the client's terminal.
+      notifier: tells systemd, in `serve`.
     """
 
     def __init__(
-        self, plant: Plant, load: Callable[[], Settings], on_terminal: bool = False, log_on_client: bool = False
+        self,
+        plant: Plant,
+        load: Callable[[], Settings],
+        on_terminal: bool = False,
+        log_on_client: bool = False,
+        notifier: Notifier | None = None,
     ) -> None:
         self._plant = plant
         self._load = load
         self._on_terminal = on_terminal
         self._log_on_client = log_on_client
+        self._notifier = notifier or Notifier(None, None)
+        self._refused_configuration = ""
         self._keepers: dict[Pool, Keeper] = {}
         self._stopping = trio.CancelScope()
         self._told_to_stop = False
@@ -86,6 +102,9 @@ class Service:
                 nursery.start_soon(self._obey_signals, nursery, client)
                 if broken:
                     nursery.start_soon(self._repair, nursery, client)
+                if self._notifier.wanted:
+                    nursery.start_soon(self._report)
+                    nursery.start_soon(self._show_life)
                 await over.wait()
                 with self._stopping:
                     await self._stop_pools()
@@ -129,6 +148,9 @@ class Service:
             self._reload(nursery, client)
         elif not self._told_to_stop:
             self._told_to_stop = True
+            settings = self._plant.exchange.settings
+            self._notifier.stopping("answering what is in flight")
+            self._notifier.extend_timeout(settings.answer_timeout + 2 * settings.shutdown_grace + _MARGIN)
             client.stop()
         else:
             client.abort()
@@ -136,19 +158,52 @@ class Service:
             client.over()
 
     def _reload(self, nursery: trio.Nursery, client: Client) -> bool:
+        self._notifier.reloading()
         try:
             settings = self._load()
-        except ConfigError as error:
+            client.reconfigure(settings)
+        except (ConfigError, ListenError) as error:
+            self._refused_configuration = str(error)
             log.error(event("configuration refused, the old one stays", error=str(error)))
+            self._notifier.ready(self._status())
             return False
+        self._refused_configuration = ""
         configure(settings.log, self._log_on_client)
         new, replaced = self._plant.apply(settings)
-        client.reconfigure(settings)
         self._keep_pools(nursery, new)
         for pool in replaced:
             nursery.start_soon(self._drain, pool)
         log.info(event("configuration loaded", new_pools=len(new), replaced_pools=len(replaced)))
+        self._notifier.ready(self._status())
         return True
+
+    def _status(self) -> str:
+        """One line for `systemctl status`."""
+        refused = self._refused_configuration
+        return f"{self._plant.summary()}{'; configuration refused: ' + refused if refused else ''}"
+
+    async def _report(self) -> None:
+        """Tell systemd that we are ready, and then how we are whenever that has changed."""
+        said = self._status()
+        self._notifier.ready(said)
+        while True:
+            await trio.sleep(_REPORT_PAUSE)
+            if (status := self._status()) != said:
+                said = status
+                self._notifier.status(status)
+
+    async def _show_life(self) -> None:
+        """Feed the watchdog, but only while the switchboard turns and no deadline has been missed."""
+        interval = self._notifier.watchdog_interval
+        if interval is None:
+            return
+        while True:
+            turned = trio.Event()
+            self._plant.board.afterwards(turned.set)
+            await turned.wait()
+            if not self._plant.is_overdue():
+                self._notifier.watchdog()
+            await trio.sleep(interval)
 
     async def _repair(self, nursery: trio.Nursery, client: Client) -> None:
         """Nobody would restart us: wait until the configuration can be read."""

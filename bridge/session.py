@@ -67,7 +67,8 @@ class Session:
         self._write(self._ordering.abandon())
 
     def close(self) -> None:
-        """Let go of both streams."""
+        """Let go of both streams; nothing is written any more, whatever is still settled."""
+        self._mute = self._ended = True
         for stream in {self._source, self._sink}:
             self._board.unwatch(stream.descriptor)
             stream.close()
@@ -163,6 +164,7 @@ class Session:
     def _hang_up(self) -> None:
         """Nobody reads the answers any more: let the programs finish what they have, and write nothing."""
         self._mute = self._ended = True
+        self._exchange.withdraw(self)
         self._unwritten = b""
         self._board.unwatch(self._sink.descriptor)
         self._lines.take(len(self._lines))

@@ -64,6 +64,12 @@ class Settings:
     window: int
     client: Literal["auto", "lockstep", "pipelined"]
     allow_empty_password: bool
+    listen: str | None
+    status_listen: str | None
+    socket_mode: int
+    max_clients: int
+    allow_users: tuple[str, ...]
+    allow_groups: tuple[str, ...]
     shutdown_grace: float
     log: LogSettings
 
@@ -182,6 +188,30 @@ class Names(Kind):
 
     def check(self, value: object) -> frozenset[str]:
         return frozenset(cast("list[str]", super().check(value)))
+
+
+class Strangers(Kind):
+    """Names or numbers of users or groups; what they mean is looked up when they are needed."""
+
+    def allowed(self) -> str:
+        return "an array of names or numbers"
+
+    def fits(self, value: object) -> bool:
+        names = cast("list[object]", value) if isinstance(value, list) else []
+        return isinstance(value, list) and all(isinstance(name, str) and name for name in names)
+
+    def check(self, value: object) -> tuple[str, ...]:
+        return tuple(cast("list[str]", super().check(value)))
+
+
+class Mode(Kind):
+    """Rights of a file, as an octal number: 0o660 in TOML, 0660 or 660 as an option."""
+
+    def allowed(self) -> str:
+        return "an octal number from 0o000 to 0o777"
+
+    def fits(self, value: object) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o777
 
 
 class Command(Kind):

@@ -68,6 +68,11 @@ class Notifier:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.setblocking(False)
 
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody wants to know."""
+        return self._address is not None
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Notifier:
         """For NOTIFY_SOCKET, a path or `@name`; without it, or with any other, every call does nothing."""

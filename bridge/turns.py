@@ -37,10 +37,11 @@ class Turns:
     def add(self, query: Query) -> None:
         """Put `query` behind its client's others."""
         line = self._lines.get(query.asker)
-        if line is None:
-            self._lines[query.asker] = line = deque()
-            self._turns.append(line)
-        line.append(query)
+        if line is not None:
+            line.append(query)
+        else:
+            self._lines[query.asker] = first = deque((query,))
+            self._turns.append(first)
 
     def add_again(self, query: Query) -> None:
         """Put `query` before all that were never asked."""
@@ -77,9 +78,24 @@ class Turns:
         for line in (self._again, *self._turns):
             while line and hopeless(line[0]):
                 taken.append(line.popleft())
+        self._drop_empty_lines()
+        return taken
+
+    def take_all_of(self, asker: Asker) -> list[Query]:
+        """Take out every query of one client."""
+        taken = [query for query in self._again if query.asker is asker]
+        for query in taken:
+            self._again.remove(query)
+        line = self._lines.get(asker)
+        if line is not None:
+            taken.extend(line)
+            line.clear()
+            self._drop_empty_lines()
+        return taken
+
+    def _drop_empty_lines(self) -> None:
         self._turns = deque(line for line in self._turns if line)
         self._lines = {line[0].asker: line for line in self._turns}
-        return taken
 
     def __iter__(self) -> Iterator[Query]:
         for line in (self._again, *self._turns):

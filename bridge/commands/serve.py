@@ -1,0 +1,88 @@
+"""`extauth-bridge serve`: the shared daemon, one pool for all clients on Unix sockets."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import signal
+from collections.abc import Callable, Sequence
+
+from bridge.cli import Parser, UsageError, split_program
+from bridge.config import Settings, add_options, load, options_from
+from bridge.launch import OBEYED, be_a_good_parent
+from bridge.listeners import Listener, ListenError, listen
+from bridge.log import configure, event, log
+from bridge.plant import Plant
+from bridge.server import Server
+from bridge.systemd import Notifier, forget, handed_over
+from bridge.terminal import ProgramTerminal
+
+
+def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
+    """Serve until told to stop.
+
+    Raises:
+      UsageError, ConfigError: nothing was started.
+    """
+    del taken  # nobody starts a daemon on a terminal to talk to it there
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    be_a_good_parent()
+    read = _reader(argv)
+    settings = read()
+    configure(settings.log, client_terminal=False)
+    try:
+        listeners = _listeners(settings)
+        notifier = Notifier.from_environment(os.environ)
+        forget(os.environ)
+        signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
+        plant = Plant(settings)
+        server = Server(listeners, plant.exchange, plant.board)
+    except ListenError as error:
+        raise UsageError(str(error)) from None
+    plant.apply(settings)
+    log.info(event("serving", sockets=" ".join(listener.path for listener in listeners), pools=len(plant.pools)))
+
+    # Imported only now: the programs start in the meantime.
+    import trio
+
+    from bridge.service import Service
+
+    trio.run(Service(plant, read, notifier=notifier).serve, server, server.alarm)
+    return 0
+
+
+def _listeners(settings: Settings) -> list[Listener]:
+    """What systemd handed over, else what the settings name.
+
+    Raises:
+      ListenError: a socket cannot be used, or there is none.
+    """
+    handed = handed_over(os.environ, os.getpid())
+    if handed.reason:
+        log.warning(event("not activated by systemd", reason=handed.reason))
+    inherited = [Listener.inherited(sock) for name, sock in handed.sockets if name == "auth"]
+    if inherited:
+        return inherited
+    if settings.listen is None:
+        raise ListenError("no socket: set listen, or let systemd hand one over")
+    return [listen(settings.listen, settings.socket_mode)]
+
+
+def _reader(argv: Sequence[str]) -> Callable[[], Settings]:
+    before, program = split_program(argv)
+    parsed = _parser().parse_args(before)
+    file = os.path.abspath(parsed.file) if parsed.file else None
+    return lambda: load(file, options_from(parsed), program)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="extauth-bridge serve",
+        usage="extauth-bridge serve [FILE] [options] [-- PROGRAM ARG...]",
+        description="Serve clients on Unix sockets: those systemd hands over, or `listen`.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("file", nargs="?", metavar="FILE", help="configuration file (TOML)")
+    add_options(parser)
+    return parser
