@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bridge.messages import nothing
+
 FOREVER = float("inf")
 
 
@@ -24,7 +26,7 @@ class Alarm:
         ring: does what is due, and returns when it is to ring again, or infinity.
         """
         self.when = FOREVER
-        self.wake: Callable[[], None] = _nobody
+        self.wake: Callable[[], None] = nothing
         self._ring = ring
 
     def set(self, when: float) -> None:
@@ -37,7 +39,3 @@ class Alarm:
         """The time has come."""
         self.when = FOREVER
         self.set(self._ring())
-
-
-def _nobody() -> None:
-    pass

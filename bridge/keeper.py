@@ -15,7 +15,8 @@ import signal
 import trio
 
 from bridge.backoff import TokenBucket
-from bridge.pool import Pool, Slot
+from bridge.pool import Pool
+from bridge.slots import Slot
 from bridge.worker import Worker
 
 _PROOF = 1.0

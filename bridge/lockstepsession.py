@@ -17,7 +17,7 @@ from bridge.gate import Gate, Leave
 from bridge.lines import NO, YES
 from bridge.lockstep import Lockstep
 from bridge.log import RateLimited
-from bridge.messages import Query, Refusal, Verdict
+from bridge.messages import Query, Refusal, Verdict, nothing
 from bridge.switchboard import Switchboard
 
 _READ = 65536
@@ -45,7 +45,7 @@ class LockstepSession:
     def __init__(
         self, source: Borrowed, sink: Borrowed, exchange: Exchange, board: Switchboard, gate: Gate | None
     ) -> None:
-        self.over: Callable[[], None] = _nobody
+        self.over: Callable[[], None] = nothing
         self.alarm = Alarm(self._ring)
         self._source = source
         self._sink = sink
@@ -205,12 +205,8 @@ class LockstepSession:
     def _finish_if_done(self) -> None:
         nothing_owed = not (self._query or self._answer)
         if nothing_owed and (self._stopping or (self._ended and self._rule.question is None)):
-            over, self.over = self.over, _nobody
+            over, self.over = self.over, nothing
             over()
 
     def _warn(self, message: str, **fields: object) -> None:
         self._log.log(logging.WARNING, message, message, **fields)
-
-
-def _nobody() -> None:
-    pass

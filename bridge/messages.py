@@ -87,3 +87,7 @@ class _Nobody:
 REFUSED = Query(b"", deadline=0.0, asker=_Nobody())
 """Stands in the order of answers for every line that was refused."""
 REFUSED.settle(Verdict.DENIED)
+
+
+def nothing() -> None:
+    """What is called where nobody listens."""

@@ -24,12 +24,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bridge.alarm import FOREVER, Alarm
-from bridge.backoff import Backoff
 from bridge.config import ProgramSettings, Settings
 from bridge.launch import start
 from bridge.log import RateLimited, describe, event, log
-from bridge.messages import Query, Verdict
+from bridge.messages import Query, Verdict, nothing
 from bridge.pace import Pace
+from bridge.slots import Figures, Slot
 from bridge.switchboard import Switchboard
 from bridge.turns import Turns
 from bridge.worker import Worker
@@ -48,39 +48,6 @@ _GRANTED, _UNAVAILABLE = Verdict.GRANTED, Verdict.UNAVAILABLE
 
 if TYPE_CHECKING:
     from bridge.messages import Asker
-
-
-class Slot:
-    """A place in the pool, for one program after another.
-
-    Attributes:
-      worker: the program in service, or `None` while none runs.
-      successor: the one that is to take over from it and is still proving itself.
-      due: when the next start is due, on the pool's clock; only meaningful without a worker.
-      hopeless: the last start failed for a reason that will not go away by itself, like a missing file.
-      vacated: called when the program in service failed and nobody took over.
-    """
-
-    def __init__(self) -> None:
-        self.worker: Worker | None = None
-        self.successor: Worker | None = None
-        self.due = 0.0
-        self.hopeless = False
-        self.backoff = Backoff()
-        self.vacated: Callable[[], None] = nothing
-
-
-class Figures:
-    """What a pool has done so far, in numbers of queries or programs."""
-
-    def __init__(self) -> None:
-        self.granted = 0
-        self.denied = 0
-        self.unavailable = 0
-        self.timeouts = 0
-        self.retries = 0
-        self.starts = 0
-        self.failures = 0
 
 
 class Pool:
@@ -409,6 +376,3 @@ def _launch(pool: Pool) -> Worker:
     process = start(pool.program.argv, pool.program.cwd, pool.program.env)
     return Worker(process, pool.board, pool, pool.clock(), pool.settings.max_line)
 
-
-def nothing() -> None:
-    """What is called where nobody listens."""

@@ -21,6 +21,7 @@ from bridge.exchange import Exchange
 from bridge.listeners import Listener, allowed, peer, resolve_groups, resolve_users
 from bridge.lockstepsession import LockstepSession
 from bridge.log import RateLimited, describe
+from bridge.messages import nothing
 from bridge.session import Session
 from bridge.switchboard import Switchboard
 
@@ -45,7 +46,7 @@ class Server:
     """
 
     def __init__(self, listeners: list[Listener], exchange: Exchange, board: Switchboard) -> None:
-        self.over: Callable[[], None] = _nobody
+        self.over: Callable[[], None] = nothing
         self.alarm = Alarm(self._ring)
         self.sessions: set[Session | LockstepSession] = set()
         self.accepted = 0
@@ -174,12 +175,8 @@ class Server:
 
     def _finish_if_done(self) -> None:
         if self._stopping and not self.sessions:
-            over, self.over = self.over, _nobody
+            over, self.over = self.over, nothing
             over()
 
     def _warn(self, message: str, **fields: object) -> None:
         self._log.log(logging.WARNING, message, message, **fields)
-
-
-def _nobody() -> None:
-    pass

@@ -16,7 +16,7 @@ from bridge.config import Settings
 from bridge.descriptors import Borrowed
 from bridge.exchange import Exchange
 from bridge.lines import NO, LineReader
-from bridge.messages import REFUSED, Query
+from bridge.messages import REFUSED, Query, nothing
 from bridge.ordering import Ordering
 from bridge.switchboard import BROKEN, WRITABLE, Switchboard
 
@@ -32,7 +32,7 @@ class Session:
     """
 
     def __init__(self, source: Borrowed, sink: Borrowed, exchange: Exchange, board: Switchboard) -> None:
-        self.over: Callable[[], None] = _nobody
+        self.over: Callable[[], None] = nothing
         self._source = source
         self._sink = sink
         self._exchange = exchange
@@ -130,7 +130,7 @@ class Session:
         elif not self._listening:
             self._listen()
         if self._ended and not (self._lines or self._ordering or self._unwritten or self._flush_due):
-            over, self.over = self.over, _nobody
+            over, self.over = self.over, nothing
             over()
 
     def _write(self, answers: bytes) -> None:
@@ -170,7 +170,3 @@ class Session:
         self._lines.take(len(self._lines))
         self._listen()
         self._later()
-
-
-def _nobody() -> None:
-    pass

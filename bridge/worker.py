@@ -27,7 +27,7 @@ from typing import Protocol
 from bridge.checks import secret_of
 from bridge.frames import frame, may_become_reply, verdict_of
 from bridge.launch import Process
-from bridge.messages import Query, Verdict
+from bridge.messages import Query, Verdict, nothing
 from bridge.stderrlines import StderrLines
 from bridge.switchboard import Switchboard
 
@@ -90,9 +90,9 @@ class Worker:
         self.usable = True
         self.gone = False
         self.status = 0
-        self.proved: Callable[[], None] = _nothing
-        self.when_unusable: Callable[[], None] = _nothing
-        self.when_gone: Callable[[], None] = _nothing
+        self.proved: Callable[[], None] = nothing
+        self.when_unusable: Callable[[], None] = nothing
+        self.when_gone: Callable[[], None] = nothing
         self._process = process
         self._board = board
         self._owner = owner
@@ -256,7 +256,3 @@ class Worker:
             self._board.unwatch(descriptor)
             os.close(descriptor)
         self._previous = None
-
-
-def _nothing() -> None:
-    pass

@@ -14,7 +14,7 @@ from bridge.cli import Parser, UsageError, split_program
 from bridge.config import ProgramSettings, Settings, add_options, load, options_from
 from bridge.launch import OBEYED, be_a_good_parent
 from bridge.log import configure
-from bridge.messages import Query, Refusal, Verdict
+from bridge.messages import Query, Refusal, Verdict, nothing
 from bridge.plant import Plant
 from bridge.terminal import ProgramTerminal
 
@@ -77,7 +77,7 @@ class _Question:
     def __init__(self, plant: Plant) -> None:
         self._plant = plant
         self.verdict = Verdict.UNAVAILABLE
-        self.over = _nobody
+        self.over = nothing
 
     def put(self, line: bytes) -> _Question:
         """Ask as soon as the switchboard turns."""
@@ -107,9 +107,6 @@ class _Question:
     def close(self) -> None:
         """Nothing was opened."""
 
-
-def _nobody() -> None:
-    pass
 
 
 def _one_of_each(settings: Settings) -> Settings:
