@@ -5,12 +5,16 @@ Built and filled with programs before trio is imported, so that both start at th
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 from bridge.alarm import Alarm
 from bridge.config import Settings
 from bridge.exchange import Exchange
+from bridge.launch import OBEYED
 from bridge.pool import Pool
 from bridge.switchboard import Switchboard
 
@@ -84,7 +88,7 @@ class Plant:
         return any(pool.earliest_deadline() < latest for pool in (*self.pools.values(), *self.draining))
 
     def close(self) -> None:
-        """Kill what still runs and let go of everything."""
+        """Kill what still runs and let go of everything.  May be called again."""
         until = self.clock() + _REAP
         for pool in [*self.pools.values(), *self.draining]:
             for worker in [*pool.workers]:
@@ -93,3 +97,30 @@ class Plant:
 
     def _expire(self) -> float:
         return min([pool.expire() for pool in (*self.pools.values(), *self.draining)], default=float("inf"))
+
+
+@contextlib.contextmanager
+def running(settings: Settings, hang_up_ends: bool) -> Generator[Plant, None, None]:
+    """A plant with its programs started; whatever ends the context, a signal too, leaves none behind.
+
+    Until the service obeys signals they end the process with status 0.  While programs are being started they
+    wait: one that is started and not yet known could not be stopped.
+
+    Args:
+      hang_up_ends: SIGHUP is a hang-up; otherwise it asks for a configuration that has just been read.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
+    plant = Plant(settings)
+    try:
+        plant.apply(settings)
+        for number in OBEYED:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _leave if number != signal.SIGHUP or hang_up_ends else signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, OBEYED)
+        yield plant
+    finally:
+        plant.close()
+
+
+def _leave(_number: int, _frame: object) -> None:
+    sys.exit(0)

@@ -3,8 +3,6 @@
   - SIGHUP reloads the configuration; on a terminal it is the hang-up and ends the input.
   - SIGTERM, SIGINT or the end of input: answer what is in flight, then stop every program.  A second signal
     means now.
-  - These signals are blocked from before the first program's start until the service runs, and again when it
-    has ended: nothing is left behind because one came too early or too late.
   - A broken configuration never replaces one that works.
 """
 
@@ -83,6 +81,11 @@ class Service:
         self._stopping = trio.CancelScope()
         self._told_to_stop = False
 
+    def run(self, client: Client, alarm: Alarm | None = None, broken: bool = False) -> None:
+        """`serve`, from outside trio.  Signals wait until it can obey them: raised inside trio they would be errors."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
+        trio.run(self.serve, client, alarm, broken)
+
     async def serve(self, client: Client, alarm: Alarm | None = None, broken: bool = False) -> None:
         """Serve one client to its end, and stop everything.
 
@@ -111,7 +114,6 @@ class Service:
                 nursery.cancel_scope.cancel()
         finally:
             client.close()
-            self._plant.close()
 
     def _keep_pools(self, nursery: trio.Nursery, pools: list[Pool]) -> None:
         for pool in pools:
@@ -140,7 +142,7 @@ class Service:
             try:
                 async for number in received:
                     self._obey(number, nursery, client)
-            finally:  # nothing that comes now may end us before everything is cleared away
+            finally:  # nothing that comes from now on may end us before everything is cleared away
                 signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
 
     def _obey(self, number: int, nursery: trio.Nursery, client: Client) -> None:

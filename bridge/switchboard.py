@@ -71,7 +71,7 @@ class Switchboard:
 
     def unwatch(self, descriptor: int) -> None:
         """No more of `descriptor`; to be called before it is closed.  Not watching it is no error."""
-        if self._handlers.pop(descriptor, None) is not None:
+        if self._handlers.pop(descriptor, None) is not None and not self._epoll.closed:
             self._epoll.unregister(descriptor)
         self._always.pop(descriptor, None)
 
@@ -96,8 +96,9 @@ class Switchboard:
 
     def close(self) -> None:
         """Let go of the epoll set."""
-        self._epoll.close()
-        os.close(self._nudge)
+        if not self._epoll.closed:
+            self._epoll.close()
+            os.close(self._nudge)
 
     def _finish_batch(self) -> None:
         while self._afterwards:

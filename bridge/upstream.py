@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 from bridge.alarm import FOREVER, Alarm
 from bridge.lines import NO, YES
-from bridge.messages import REFUSED, Query, Refusal, Verdict
+from bridge.messages import REFUSED, Query, Refusal, Verdict, nothing
 from bridge.switchboard import READABLE, WRITABLE, Switchboard
 
 TYPE_CHECKING = False  # socket takes as long to import as all of this; its C half has all there is to it
@@ -79,7 +79,7 @@ class Upstream:
         self.warn = warn
         self.alarm = Alarm(self._ring)
         self.asked = 0
-        self.reconfigured: Callable[[], None] = _nobody
+        self.reconfigured: Callable[[], None] = nothing
         self._read = read
         self._read_at = float("-inf")
         self._lockstep = lockstep
@@ -125,6 +125,11 @@ class Upstream:
             self._abandon()
         self.warn("line refused", reason=refusal.value)
         return REFUSED
+
+    def withdraw(self, asker: Asker) -> None:
+        """Nobody listens to our only client's answers any more."""
+        del asker
+        self._hang_up()
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -283,7 +288,3 @@ class Upstream:
 def _name(error: OSError) -> str:
     """What may be said of it; a path that is too long for a socket is an OSError without a number."""
     return errno.errorcode.get(error.errno or 0, "the socket's name cannot be used")
-
-
-def _nobody() -> None:
-    pass

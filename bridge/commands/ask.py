@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import resource
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -12,10 +11,10 @@ import attrs
 
 from bridge.cli import Parser, UsageError, split_program
 from bridge.config import ProgramSettings, Settings, add_options, load, options_from
-from bridge.launch import OBEYED, be_a_good_parent
+from bridge.launch import be_a_good_parent
 from bridge.log import configure
 from bridge.messages import Query, Refusal, Verdict, nothing
-from bridge.plant import Plant
+from bridge.plant import Plant, running
 from bridge.terminal import ProgramTerminal
 
 _WITH_PASSWORD = ("auth", "setpass")
@@ -45,19 +44,12 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
 
 
 def _ask(settings: Settings, line: bytes) -> int:
-    signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
-    plant = Plant(settings)
-    plant.apply(settings)
-    question = _Question(plant)
+    with running(settings, hang_up_ends=True) as plant:
+        question = _Question(plant)
 
-    import trio  # after the program's start
+        from bridge.service import Service  # brings trio: after the program's start
 
-    from bridge.service import Service
-
-    def again() -> Settings:
-        return settings
-
-    trio.run(Service(plant, again, on_terminal=True).serve, question.put(line))
+        Service(plant, lambda: settings, on_terminal=True).run(question.put(line))
     refused = [refusal for refusal, count in plant.exchange.refused.items() if count]
     if question.verdict is Verdict.GRANTED:
         print("granted")

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import os
 import resource
-import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -17,10 +16,10 @@ from bridge.config import ConfigError, Settings, add_options, load, options_from
 from bridge.descriptors import borrow, is_one_stream, owned
 from bridge.exchange import Exchange
 from bridge.gate import Gate
-from bridge.launch import OBEYED, be_a_good_parent
+from bridge.launch import be_a_good_parent
 from bridge.lockstepsession import LockstepSession
 from bridge.log import configure, event, log
-from bridge.plant import Plant
+from bridge.plant import running
 from bridge.session import Session
 from bridge.switchboard import Switchboard
 from bridge.terminal import ProgramTerminal
@@ -56,19 +55,16 @@ def _serve(
     configure(settings.log, log_on_client)
     if broken is not None:
         log.error(event("every question is answered 0 until this is repaired", error=str(broken)))
-    signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
-    plant = Plant(settings)
-    plant.apply(settings)
-    session = _session(settings, plant.exchange, plant.board, taken)
+    on_terminal = taken is not None or os.isatty(0)
+    with running(settings, hang_up_ends=on_terminal) as plant:
+        session = _session(settings, plant.exchange, plant.board, taken)
 
-    # Imported only now: the programs start in the meantime.
-    import trio
+        # Imported only now, as it brings trio: the programs start in the meantime.
+        from bridge.service import Service
 
-    from bridge.service import Service
-
-    service = Service(plant, read, on_terminal=taken is not None or os.isatty(0), log_on_client=log_on_client)
-    alarm = session.alarm if isinstance(session, LockstepSession) else None
-    trio.run(service.serve, session, alarm, isinstance(broken, ConfigError))
+        service = Service(plant, read, on_terminal, log_on_client)
+        alarm = session.alarm if isinstance(session, LockstepSession) else None
+        service.run(session, alarm, isinstance(broken, ConfigError))
 
 
 def _session(

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import resource
-import signal
 from collections.abc import Callable, Sequence
 
 from bridge.cli import Parser, UsageError, split_program
 from bridge.config import Settings, add_options, load, options_from
-from bridge.launch import OBEYED, be_a_good_parent
+from bridge.launch import be_a_good_parent
 from bridge.listeners import Listener, ListenError, listen
 from bridge.log import configure, event, log
-from bridge.plant import Plant
+from bridge.plant import running
 from bridge.server import Server
 from bridge.systemd import Notifier, forget, handed_over
 from bridge.terminal import ProgramTerminal
@@ -35,20 +34,16 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
         listeners = _listeners(settings)
         notifier = Notifier.from_environment(os.environ)
         forget(os.environ)
-        signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
-        plant = Plant(settings)
-        server = Server(listeners, plant.exchange, plant.board)
+        with running(settings, hang_up_ends=False) as plant:
+            server = Server(listeners, plant.exchange, plant.board)
+            paths = " ".join(listener.path for listener in listeners)
+            log.info(event("serving", sockets=paths, pools=len(plant.pools)))
+
+            from bridge.service import Service  # brings trio: the programs start in the meantime
+
+            Service(plant, read, notifier=notifier).run(server, server.alarm)
     except ListenError as error:
         raise UsageError(str(error)) from None
-    plant.apply(settings)
-    log.info(event("serving", sockets=" ".join(listener.path for listener in listeners), pools=len(plant.pools)))
-
-    # Imported only now: the programs start in the meantime.
-    import trio
-
-    from bridge.service import Service
-
-    trio.run(Service(plant, read, notifier=notifier).serve, server, server.alarm)
     return 0
 
 
