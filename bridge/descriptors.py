@@ -65,9 +65,9 @@ def connected(connection: socket.socket) -> tuple[Borrowed, Borrowed]:
     return _plain(descriptor), _plain(os.dup(descriptor))
 
 
-def owned(descriptor: int) -> Borrowed:
-    """A non-blocking descriptor of our own, for both directions."""
-    return _plain(descriptor)
+def owned(descriptor: int, may_block: bool = False) -> Borrowed:
+    """A descriptor of our own, for both directions; `may_block` if it is on somebody else's file description."""
+    return _careful(descriptor) if may_block else _plain(descriptor)
 
 
 def _plain(descriptor: int) -> Borrowed:

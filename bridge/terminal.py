@@ -28,13 +28,15 @@ class ProgramTerminal:
 
     Attributes:
       descriptor: our own, open for reading and writing; the only one left on that terminal.
+      may_block: it shares its file description with others, so O_NONBLOCK could not be set on it.
       was: the standard descriptors that were on it and are on /dev/null now; 0 is always among them.
     """
 
-    __slots__ = ("descriptor", "was")
+    __slots__ = ("descriptor", "may_block", "was")
 
-    def __init__(self, descriptor: int, was: frozenset[int]) -> None:
+    def __init__(self, descriptor: int, may_block: bool, was: frozenset[int]) -> None:
         self.descriptor = descriptor
+        self.may_block = may_block
         self.was = was
 
 
@@ -74,21 +76,22 @@ def _end_well() -> None:
 
 
 def _move_away() -> ProgramTerminal:
-    """Leave descriptors 0, 1 and 2 without the terminal; keep one of our own on it, non-blocking.
+    """Leave descriptors 0, 1 and 2 without the terminal; keep one of our own on it, non-blocking if that can be.
 
     Opening it anew gives a file description of our own: O_NONBLOCK set on an inherited one would be set
     for everybody who shares it.
     """
+    may_block = False
     try:
         own = os.open("/proc/self/fd/0", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:  # another user's terminal: share the description and never wait in it
-        own = os.dup(0)
+        own, may_block = os.dup(0), True
     null = os.open(os.devnull, os.O_RDWR)
     was = frozenset(descriptor for descriptor in (0, 1, 2) if _is_same_terminal(descriptor, own))
     for descriptor in was:
         os.dup2(null, descriptor)
     os.close(null)
-    return ProgramTerminal(own, was)
+    return ProgramTerminal(own, may_block, was)
 
 
 def _is_same_terminal(one: int, other: int) -> bool:

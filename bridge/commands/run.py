@@ -77,8 +77,8 @@ def _session(
         if lockstep:
             return LockstepSession(source, sink, exchange, board, gate=None)
         return Session(source, sink, exchange, board)
-    source = owned(taken.descriptor)
-    sink = owned(os.dup(taken.descriptor)) if 1 in taken.was else borrow(1, os.O_WRONLY)
+    source = owned(taken.descriptor, taken.may_block)
+    sink = owned(os.dup(taken.descriptor), taken.may_block) if 1 in taken.was else borrow(1, os.O_WRONLY)
     if not lockstep:
         log.warning(event("a pipelined client on a program's terminal is not protected from injected lines"))
         return Session(source, sink, exchange, board)
