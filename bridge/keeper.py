@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 
 import trio
 
@@ -106,7 +107,8 @@ class Keeper:
     async def _prove(self, worker: Worker) -> None:
         """Wait until a new program has given a good reply, has failed, or has simply stayed alive."""
         decided = trio.Event()
-        worker.proved = worker.when_gone = decided.set
+        worker.proved = decided.set
+        _call_when_gone(worker, decided.set)
         if worker.served or worker.gone:
             return
         with trio.move_on_after(_PROOF):
@@ -123,7 +125,7 @@ class Keeper:
 
     async def _end(self, worker: Worker) -> None:
         gone = trio.Event()
-        worker.when_gone = gone.set
+        _call_when_gone(worker, gone.set)
         if worker.gone:
             return
         worker.close_stdin()
@@ -133,3 +135,14 @@ class Keeper:
                 return
             worker.signal(number)
         await gone.wait()
+
+
+def _call_when_gone(worker: Worker, also: Callable[[], None]) -> None:
+    """Several may wait for the same end: a renewal, a reload and the end of all."""
+    before = worker.when_gone
+
+    def call() -> None:
+        before()
+        also()
+
+    worker.when_gone = call

@@ -299,13 +299,16 @@ class Pool:
             worker.close_stdin()
 
     def worn_slot(self) -> Slot | None:
-        """A slot whose program has served enough and has no successor yet."""
-        oldest = self.clock() - (self.settings.max_age or FOREVER)
-        for slot in self.slots:
-            worker = slot.worker
-            if worker is not None and slot.successor is None and (worker.tired or worker.born <= oldest):
-                return slot
-        return None
+        """The slot of the oldest program that has served enough and has no successor yet."""
+        latest = self.clock() - (self.settings.max_age or FOREVER)
+        worn = [
+            (slot.worker.born, number)
+            for number, slot in enumerate(self.slots)
+            if slot.worker is not None
+            and slot.successor is None
+            and (slot.worker.tired or slot.worker.born <= latest)
+        ]
+        return self.slots[min(worn)[1]] if worn else None
 
     def next_worn(self) -> float:
         """When the next program will have reached `max_age`, on the pool's clock."""

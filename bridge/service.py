@@ -80,6 +80,7 @@ class Service:
         self._keepers: dict[Pool, Keeper] = {}
         self._stopping = trio.CancelScope()
         self._told_to_stop = False
+        self._over = trio.Event()
 
     def run(self, client: Client, alarm: Alarm | None = None, broken: bool = False) -> None:
         """`serve`, from outside trio.  Signals wait until it can obey them: raised inside trio they would be errors."""
@@ -93,8 +94,7 @@ class Service:
           alarm: the client's own, if it has one.
           broken: there is no configuration yet; look for one.
         """
-        over = trio.Event()
-        client.over = over.set
+        client.over = self._over.set
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(drive, self._plant.board)
@@ -108,7 +108,7 @@ class Service:
                 if self._notifier.wanted:
                     nursery.start_soon(self._report)
                     nursery.start_soon(self._show_life)
-                await over.wait()
+                await self._over.wait()
                 with self._stopping:
                     await self._stop_pools()
                 nursery.cancel_scope.cancel()
@@ -147,7 +147,8 @@ class Service:
 
     def _obey(self, number: int, nursery: trio.Nursery, client: Client) -> None:
         if number == signal.SIGHUP and not self._on_terminal:
-            self._reload(nursery, client)
+            if not (self._told_to_stop or self._over.is_set()):
+                self._reload(nursery, client)
         elif not self._told_to_stop:
             self._told_to_stop = True
             settings = self._plant.exchange.settings

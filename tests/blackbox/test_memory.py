@@ -1,0 +1,78 @@
+"""Memory stays flat, whatever the number of lines, their length, or what the programs print."""
+
+from pathlib import Path
+
+from support.bad_programs import CHAMELEON, compiled, habit
+
+from .conftest import Start
+
+MIB = 1024  # in the kernel's KiB
+
+
+def test_two_hundred_thousand_lines(start: Start, tmp_path: Path) -> None:
+    """With refusals among them, and with every program replaced now and then, as by default."""
+    bridge = start("run", "--pool-size", 4, "--", *compiled(tmp_path))
+    batch = []
+    for number in range(5_000):
+        user = b"user%d" % number
+        batch += [
+            b"auth:%s:example.com:pw-%s" % (user, user),
+            b"auth:%s:example.com:wrong" % user,
+            b"isuser:no%s:example.com" % user,
+            b"isuser:%s:example.com" % user if number % 5 else b"bogus:%s" % user,
+        ]
+    expected = ["1", "0", "0", "1"] * 5_000
+    expected[3::20] = ["0"] * 1_000
+
+    def converse() -> None:
+        answers = bridge.converse(batch, seconds=60)
+        assert [answer.verdict for answer in answers] == expected
+
+    converse()
+    bridge.wait_for_programs(4)
+    memory, descriptors = bridge.memory(), bridge.descriptors()
+    for _ in range(9):
+        converse()
+    grown = bridge.memory() - memory
+    assert grown < 3 * MIB, f"{grown} KiB more after 200 000 lines than after 20 000"
+    bridge.until(lambda: bridge.descriptors() <= descriptors, "no more descriptors than before")
+    bridge.until(lambda: not bridge.zombies(), "no zombies")
+    bridge.finish()
+
+
+def test_an_endless_line_is_not_stored(start: Start) -> None:
+    bridge = start("run", "--pool-size", 2, "--", *habit("good"))
+    assert bridge.ask(b"isuser:alice:example.com").verdict == "1"
+    bridge.wait_for_programs(2)
+    peak = bridge.memory("VmHWM")
+    bridge.send(b"auth:alice:example.com:" + b"x" * 32 * MIB * 1024, lines=0)
+    bridge.send(b"\nisuser:bob:example.com\n")
+    answers = bridge.wait_for_answers(3)
+    assert [answer.verdict for answer in answers] == ["1", "0", "1"]
+    assert bridge.memory("VmHWM") - peak < 2 * MIB
+    bridge.finish()
+
+
+def test_endless_text_instead_of_a_reply_is_not_stored(start: Start) -> None:
+    bridge = start("run", "--pool-size", 2, "--answer-timeout", 2, "--", *CHAMELEON)
+    assert bridge.ask(b"isuser:alice:example.com").verdict == "1"
+    bridge.wait_for_programs(2)
+    peak = bridge.memory("VmHWM")
+    for _ in range(5):
+        assert bridge.ask(b"auth:babble-alice:example.com:pw-babble-alice").verdict == "0"
+        assert bridge.ask(b"isuser:alice:example.com").verdict == "1"
+    assert bridge.memory("VmHWM") - peak < 2 * MIB
+    bridge.finish()
+
+
+def test_a_flood_on_stderr_is_neither_stored_nor_logged_in_full(start: Start) -> None:
+    """16 questions, 8 MB of stderr each."""
+    bridge = start("run", "--pool-size", 2, "--answer-timeout", 20, "--", *habit("floods", 8 * MIB))
+    assert bridge.ask(b"isuser:alice:example.com").verdict == "1"
+    peak = bridge.memory("VmHWM")
+    answers = bridge.converse([b"isuser:u%d:example.com" % number for number in range(15)], in_flight=4)
+    assert [answer.verdict for answer in answers] == ["1"] * 15
+    assert bridge.memory("VmHWM") - peak < 3 * MIB
+    bridge.finish()
+    assert len(bridge.log) < MIB * 1024, "the log is not rate-limited"
+    assert max(map(len, bytes(bridge.log).split(b"\n"))) < 1024, "a line of stderr is not cut"

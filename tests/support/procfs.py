@@ -1,0 +1,111 @@
+"""What Linux says about processes: a few files of /proc, read and taken apart."""
+
+import os
+from typing import NamedTuple
+
+
+class Process(NamedTuple):
+    """One line of /proc/PID/stat; `started` (clock ticks since boot) tells a reused pid from the old one."""
+
+    pid: int
+    state: str
+    parent: int
+    group: int
+    session: int
+    terminal: int
+    started: int
+
+    @property
+    def is_zombie(self) -> bool:
+        return self.state in "ZX"
+
+
+def process(pid: int) -> Process | None:
+    """The process with this pid, a zombie too; None if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name is in parentheses and may hold anything, more parentheses too.
+            state, *fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    parent, group, session, terminal = map(int, fields[:4])
+    return Process(pid, state.decode(), parent, group, session, terminal, int(fields[18]))
+
+
+def alive(pid: int) -> bool:
+    """Is there such a process, and not only its zombie?"""
+    found = process(pid)
+    return found is not None and not found.is_zombie
+
+
+def children(pid: int) -> list[Process]:
+    """The children of all threads of a process, zombies too.
+
+    Read from the short lists that the kernel keeps: a walk through all of /proc would take long enough to
+    see a program that has left and its replacement at once.
+    """
+    found = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children") as file:
+                found += [process(int(child)) for child in file.read().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return [child for child in found if child is not None]
+
+
+def environment(pid: int) -> dict[str, str]:
+    """The environment a process was started with; empty for a zombie or one that is gone."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            entries = file.read().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return {}
+    return dict(os.fsdecode(entry).split("=", 1) for entry in entries if b"=" in entry)
+
+
+def arguments(pid: int) -> list[str]:
+    """A process's argv; empty for a zombie or one that is gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return [os.fsdecode(word) for word in file.read().split(b"\0")[:-1]]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def having(variable: str, value: str) -> list[int]:
+    """The pids of all processes, zombies apart, that carry this variable in their environment."""
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return [pid for pid in pids if environment(pid).get(variable) == value]
+
+
+def status(pid: int) -> dict[str, str]:
+    """The fields of /proc/PID/status, such as VmRSS, SigIgn, SigBlk."""
+    with open(f"/proc/{pid}/status") as file:
+        return {key: value.strip() for key, _, value in (line.partition(":") for line in file)}
+
+
+def memory(pid: int, field: str = "VmRSS") -> int:
+    """KiB of memory: VmRSS is what it holds now, VmHWM the most it ever held."""
+    return int(status(pid)[field].split()[0])
+
+
+def descriptors(pid: int) -> dict[int, str]:
+    """A process's open descriptors and what they lead to."""
+    found = {}
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/{pid}/fd/{name}")
+        except FileNotFoundError:
+            continue  # closed since the listing
+    return found
+
+
+def limit(pid: int, name: str) -> tuple[str, str]:
+    """The soft and the hard limit that /proc/PID/limits has under this name."""
+    with open(f"/proc/{pid}/limits") as file:
+        for line in file:
+            if line.startswith(name):
+                soft, hard = line[len(name) :].split()[:2]
+                return soft, hard
+    raise KeyError(name)
