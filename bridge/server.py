@@ -137,8 +137,8 @@ class Server:
 
     def _refuse(self, connection: socket.socket, reason: str, **who: object) -> None:
         self.refused += 1
-        connection.close()
         self._warn("client refused", reason=reason, **who)
+        connection.close()
 
     def _serve(self, connection: socket.socket) -> None:
         source, sink = connected(connection)

@@ -1,0 +1,161 @@
+"""The shared daemon, from outside: many clients on one Unix socket."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.bad_programs import CHAMELEON
+
+PATIENCE = 10.0  # seconds
+
+
+class Daemon:
+    """A daemon of one test, and its clients."""
+
+    def __init__(self, folder: Path, *options: object) -> None:
+        self.path = folder / "auth.sock"
+        self.log = folder / "log"
+        words = ["serve", "--listen", self.path, "--log-target", f"file:{self.log}", *options, "--", *CHAMELEON]
+        self.process = subprocess.Popen([sys.executable, "-m", "bridge", *map(str, words)])
+        self.clients: list[socket.socket] = []
+
+    def connect(self) -> socket.socket:
+        """A client; waits for the daemon to be there."""
+        deadline = time.monotonic() + PATIENCE
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(PATIENCE)
+        self.clients.append(client)
+        while True:
+            try:
+                client.connect(os.fspath(self.path))
+                return client
+            except (FileNotFoundError, ConnectionRefusedError):
+                assert time.monotonic() < deadline, "the daemon does not come up"
+                time.sleep(0.01)
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    daemons: list[Daemon] = []
+
+    def start(*options: object) -> Daemon:
+        daemons.append(Daemon(tmp_path, *options))
+        return daemons[-1]
+
+    yield start
+    for daemon in daemons:
+        for client in daemon.clients:
+            client.close()
+        if daemon.process.poll() is None:
+            assert daemon.stop() == 0
+        assert not daemon.path.exists(), "it removes the socket it made"
+
+
+def read(client: socket.socket, size: int) -> bytes:
+    """Exactly `size` bytes, or what came before the end."""
+    data = b""
+    while len(data) < size and (more := client.recv(size - len(data))):
+        data += more
+    return data
+
+
+def ask(client: socket.socket, line: bytes) -> bytes:
+    client.sendall(line + b"\n")
+    return read(client, 2)
+
+
+def test_clients_have_their_own_answers_in_order(serve: Callable[..., Daemon]) -> None:
+    daemon = serve("--pool-size", 4)
+    clients = [daemon.connect() for _ in range(20)]
+    for number, client in enumerate(clients):
+        client.sendall(b"".join(b"isuser:%s:h\n" % (b"no%d" % i if (i + number) % 3 else b"u") for i in range(60)))
+    for number, client in enumerate(clients):
+        assert read(client, 120) == b"".join(b"0\n" if (i + number) % 3 else b"1\n" for i in range(60))
+
+
+def test_a_flood_delays_another_by_one_turn_only(serve: Callable[..., Daemon]) -> None:
+    daemon = serve("--pool-size", 2, "--answer-timeout", 30)
+    flood, other = daemon.connect(), daemon.connect()
+    assert ask(other, b"isuser:u:h") == b"1\n"
+    flood.setblocking(False)
+    flood.send(b"isuser:slow100-u:h\n" * 200)
+    assert ask(other, b"isuser:u:h") == b"1\n"
+    begun = time.monotonic()
+    assert ask(other, b"isuser:u:h") == b"1\n"
+    assert time.monotonic() - begun < 1.0  # its turn comes after 0.1 s; the flood takes 10 s
+
+
+def test_half_closed_and_vanished_clients(serve: Callable[..., Daemon]) -> None:
+    daemon = serve("--pool-size", 1, "--answer-timeout", 30)
+    half, vanished, other = daemon.connect(), daemon.connect(), daemon.connect()
+    vanished.sendall(b"isuser:slow300-u:h\n" * 100)
+    assert read(vanished, 2) == b"1\n"
+    vanished.close()
+    half.sendall(b"isuser:u:h\nbogus\nisuser:u:h")
+    half.shutdown(socket.SHUT_WR)
+    assert read(half, 100) == b"1\n0\n1\n"
+    begun = time.monotonic()
+    assert ask(other, b"isuser:u:h") == b"1\n"
+    assert time.monotonic() - begun < 5.0, "what the vanished one had asked holds the program"
+
+
+def test_more_clients_than_allowed_are_refused(serve: Callable[..., Daemon]) -> None:
+    daemon = serve("--max-clients", 2)
+    first, _second, third = daemon.connect(), daemon.connect(), daemon.connect()
+    assert third.recv(1) == b""
+    assert ask(first, b"isuser:u:h") == b"1\n"
+    first.close()
+    deadline = time.monotonic() + PATIENCE
+    while True:  # until the daemon has noticed that the first is gone
+        client = daemon.connect()
+        try:
+            if ask(client, b"isuser:u:h") == b"1\n":
+                break
+        except OSError:
+            pass
+        assert time.monotonic() < deadline
+    assert "max_clients" in daemon.log.read_text()
+
+
+def test_only_some_users_may_connect(serve: Callable[..., Daemon]) -> None:
+    daemon = serve("--allow-users", "65534")
+    client = daemon.connect()
+    assert client.recv(1) == b""
+    assert "not allowed" in daemon.log.read_text()
+
+
+def test_a_second_daemon_does_not_take_the_socket(serve: Callable[..., Daemon], tmp_path: Path) -> None:
+    daemon = serve()
+    client = daemon.connect()
+    second = subprocess.run(
+        [sys.executable, "-m", "bridge", "serve", "--listen", str(daemon.path), "--", *CHAMELEON],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert second.returncode == 2
+    assert str(daemon.path) in second.stderr
+    assert len(second.stderr.splitlines()) == 1
+    assert ask(client, b"isuser:u:h") == b"1\n"
+
+
+def test_stopping_answers_what_is_in_flight(serve: Callable[..., Daemon]) -> None:
+    daemon = serve("--pool-size", 2)
+    client = daemon.connect()
+    assert ask(client, b"isuser:u:h") == b"1\n"
+    client.sendall(b"isuser:slow300-u:h\n" * 2)
+    assert ask(daemon.connect(), b"bogus") == b"0\n"  # by now the lines before it are in flight
+    daemon.process.send_signal(signal.SIGTERM)
+    assert read(client, 100) == b"1\n1\n"
+    assert daemon.process.wait(PATIENCE) == 0
