@@ -26,6 +26,9 @@ _PROOF = 1.0
 _TERM_GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL: every real program that ignored end of input died of SIGTERM at once."""
 
+_KILL_GRACE = 1.0
+"""Seconds to wait for a killed process: one that the kernel cannot end (a dead NFS server) may not keep us."""
+
 _RENEWALS_A_SECOND = 5.0
 _RENEWALS_AT_ONCE = 16
 """Starting a program costs about a millisecond; under a flood of queries renewal may not cost more than 1 %."""
@@ -101,7 +104,9 @@ class Keeper:
             slot = self.pool.worn_slot()
             if slot is not None:
                 return slot
-            with trio.move_on_after(min(self.pool.next_worn() - self.pool.clock(), 3600.0)):
+            # While no program is up, one may come up any moment: no look later than it would be worn.
+            longest = self.pool.settings.max_age or 3600.0
+            with trio.move_on_after(min(self.pool.next_worn() - self.pool.clock(), longest)):
                 await worn.wait()
 
     async def _prove(self, worker: Worker) -> None:
@@ -134,7 +139,8 @@ class Keeper:
                 await gone.wait()
                 return
             worker.signal(number)
-        await gone.wait()
+        with trio.move_on_after(_KILL_GRACE):
+            await gone.wait()
 
 
 def _call_when_gone(worker: Worker, also: Callable[[], None]) -> None:

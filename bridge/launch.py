@@ -42,6 +42,13 @@ class Process:
         self.stdout = stdout
         self.stderr = stderr
 
+    def discard(self) -> None:
+        """Kill it and let go of it, where nobody can look after it."""
+        os.killpg(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        for descriptor in (self.exited, self.stdin, self.stdout, self.stderr):
+            os.close(descriptor)
+
 
 def start(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> Process:
     """Start `argv`; a name without a slash is looked up in the bridge's PATH.

@@ -257,8 +257,10 @@ class Pool:
         """Start a program for `slot`: to serve if it is vacant, else as the successor of the one that serves.
 
         Returns:
-          `None` if it could not be started; a vacant slot is due again then.
+          `None` if it could not be started, or the pool is closed; a vacant slot is due again then.
         """
+        if self._closed:
+            return None
         try:
             worker = self._launch(self)
         except (OSError, ValueError) as error:
@@ -321,7 +323,7 @@ class Pool:
         """Give a free program the next query, or put it on its shelf."""
         if self._waiting:
             query = self._waiting.next()
-            if not worker.hand_over(query):
+            if not worker.give(query):
                 self._ask_again(query)
         elif worker.tired:
             self._tired.append(worker)
@@ -377,5 +379,9 @@ class Pool:
 
 def _launch(pool: Pool) -> Worker:
     process = start(pool.program.argv, pool.program.cwd, pool.program.env)
-    return Worker(process, pool.board, pool, pool.clock(), pool.settings.max_line)
+    try:
+        return Worker(process, pool.board, pool, pool.clock(), pool.settings.max_line)
+    except OSError:
+        process.discard()
+        raise
 

@@ -3,6 +3,7 @@
   - A frame is written whole, with one write, and only to a program that has answered the one before.
   - Exactly four bytes are a reply, and only while a query is with the program.  Anything else is a protocol
     error, and a program that made one is killed: what it says next could belong to anything.
+  - A "yes" while the query's frame is still unread in the pipe is no answer to it: a protocol error.
   - An idle program's output is looked at before it gets a query, and reads ask for more than four bytes: a
     second reply that is already there is seen.
   - What became of a query that was with a program when it ended is only said once the process is gone, and
@@ -35,6 +36,8 @@ _REPLY_READ = 4096
 """Bytes; more than a reply has, so that anything behind it is seen."""
 
 _STDERR_READ = 65536
+
+_GRANTED = Verdict.GRANTED
 
 _SHOWN = 120
 """Characters of a protocol error that the log shows: enough to recognise a PHP warning by."""
@@ -100,9 +103,14 @@ class Worker:
         self._partial = b""
         self._said = StderrLines(max_line)
         self._previous: Query | None = None  # its secret may still come out on stderr
-        board.watch(process.stdout, self._readable)
-        board.watch(process.stderr, self._read_stderr)
-        board.watch(process.exited, self._exited)
+        try:
+            board.watch(process.stdout, self._readable)
+            board.watch(process.stderr, self._read_stderr)
+            board.watch(process.exited, self._exited)
+        except OSError:
+            for descriptor in (process.stdout, process.stderr, process.exited):
+                board.unwatch(descriptor)
+            raise
 
     def give(self, query: Query) -> bool:
         """Hand `query` to the idle program.
@@ -190,7 +198,9 @@ class Worker:
             data, self._partial = self._partial + data, b""
         query = self.query
         verdict = verdict_of(data)
-        if verdict is not None and query is not None and self.usable:
+        if verdict is _GRANTED and not self._was_read():
+            self._misbehaved(data)  # it cannot mean a question that is still in the pipe
+        elif verdict is not None and query is not None and self.usable:
             self.query, self._previous = None, query
             self.served += 1
             self._owner.replied(self, query, verdict)
@@ -202,6 +212,9 @@ class Worker:
     def _misbehaved(self, data: bytes) -> None:
         if not data:
             self._board.unwatch(self._stdout)
+        if not self.usable:
+            return  # it is leaving, and may do so in its own way
+        if not data:
             self.kill("it ended" if not self._partial else "it ended in the middle of a reply")
         else:
             what = "bytes nobody asked for" if self.query is None else "something that is no reply"
@@ -243,7 +256,7 @@ class Worker:
         self.when_gone()
 
     def _was_read(self) -> bool:
-        """Whether the dead program had taken anything of the last frame out of its stdin."""
+        """Whether the program has taken anything of the last frame out of its stdin."""
         if self.query is None or self._stdin < 0:
             return True
         (unread,) = struct.unpack("i", fcntl.ioctl(self._stdin, termios.FIONREAD, bytes(4)))

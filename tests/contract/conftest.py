@@ -1,0 +1,166 @@
+"""One real program under one real Worker, and everything the Worker says of it."""
+
+import os
+import select
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from support import procfs
+from support.bad_programs import Journal
+from support.process import MARK
+
+from bridge.launch import start
+from bridge.messages import Query, Verdict
+from bridge.switchboard import Switchboard
+from bridge.worker import Worker
+
+PATIENCE = 20.0
+"""Seconds; reached only by a test that fails."""
+
+AUTH = b"auth:alice:example.com:pw-alice"
+
+
+class Ended:
+    """How a program ended: what its worker said, once."""
+
+    def __init__(self, query: Query | None, was_read: bool) -> None:
+        self.query = query
+        self.was_read = was_read
+
+
+class Stage:
+    """The owner of one Worker.
+
+    Attributes:
+      events: what the worker reported, by name, in order.
+      verdicts: of the replies.
+      reasons: why it failed.
+      ended_with: what it said at its end.
+      stderr: lines the program wrote there, as they would be logged.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.mark = uuid.uuid4().hex
+        self.board = Switchboard()
+        self.events: list[str] = []
+        self.verdicts: list[Verdict] = []
+        self.reasons: list[str] = []
+        self.stderr: list[str] = []
+        self.ended_with: Ended | None = None
+        self.workers: list[Worker] = []
+
+    @property
+    def worker(self) -> Worker:
+        return self.workers[-1]
+
+    def start(self, argv: Sequence[str], max_line: int = 4096) -> Worker:
+        process = start(argv, "/", {**self.journal.environment, MARK: self.mark})
+        worker = Worker(process, self.board, self, time.monotonic(), max_line)
+        worker.proved = worker.when_unusable = lambda: None
+        worker.when_gone = lambda: self.events.append("gone")
+        self.workers.append(worker)
+        return worker
+
+    # --- what the worker reports -------------------------------------------------------------------------
+
+    def replied(self, worker: Worker, query: Query, verdict: Verdict) -> None:
+        assert worker.query is None
+        self.events.append("replied")
+        self.verdicts.append(verdict)
+        query.settle(verdict)
+
+    def left(self, worker: Worker) -> None:
+        assert not worker.usable
+        self.events.append("left")
+
+    def failing(self, worker: Worker, reason: str) -> None:
+        self.events.append("failing")
+        self.reasons.append(reason)
+
+    def ended(self, worker: Worker, query: Query | None, was_read: bool) -> None:
+        assert worker.gone
+        self.events.append("ended")
+        self.ended_with = Ended(query, was_read)
+
+    def complained(self, worker: Worker, lines: list[str]) -> None:
+        self.stderr += lines
+
+    def settled(self, query: Query) -> None:
+        """As an asker."""
+
+    # --- what a test does --------------------------------------------------------------------------------
+
+    def query(self, body: bytes = AUTH) -> Query:
+        return Query(body, time.monotonic() + PATIENCE, self)
+
+    def give(self, body: bytes = AUTH) -> Query:
+        query = self.query(body)
+        assert self.worker.give(query)
+        assert self.worker.query is query
+        return query
+
+    def until(self, done: Callable[[], object]) -> None:
+        """Handle events until it is so."""
+        waiting = select.poll()
+        waiting.register(self.board.fileno(), select.POLLIN)
+        until = time.monotonic() + PATIENCE
+        while not done():
+            assert time.monotonic() < until, f"it never happened: {self.events} {self.reasons}"
+            waiting.poll(20)  # the journal, which some wait for, tells nobody
+            self.board.turn()
+
+    def until_gone(self) -> Ended:
+        self.until(lambda: self.worker.gone)
+        assert self.ended_with is not None
+        return self.ended_with
+
+    def ask(self, body: bytes = AUTH) -> Verdict:
+        """One question and its reply."""
+        count = len(self.verdicts)
+        self.give(body)
+        self.until(lambda: len(self.verdicts) > count)
+        return self.verdicts[-1]
+
+    def until_noted(self, *kinds: str) -> list[int]:
+        """Wait until a program has noted such an event; the pids."""
+        self.until(lambda: self.journal.pids(*kinds))
+        return self.journal.pids(*kinds)
+
+    def close(self) -> None:
+        for worker in self.workers:
+            if not worker.gone:
+                worker.reap(PATIENCE)
+        self.board.close()
+
+    def survivors(self) -> list[int]:
+        """Programs and their children that are still there."""
+        return procfs.having(MARK, self.mark)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "events")
+
+
+@pytest.fixture
+def stage(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """A stage; after the test no process, zombie or descriptor may be left."""
+    monkeypatch.chdir(os.getcwd())
+    before = set(os.listdir("/proc/self/fd"))
+    stage = Stage(journal)
+    yield stage
+    stage.close()
+    until = time.monotonic() + PATIENCE
+    while survivors := stage.survivors():
+        if time.monotonic() > until:
+            for pid in survivors:
+                os.kill(pid, signal.SIGKILL)
+            pytest.fail(f"{len(survivors)} processes were left behind")
+        select.select([], [], [], 0.01)
+    assert procfs.children(os.getpid()) == []
+    assert set(os.listdir("/proc/self/fd")) == before

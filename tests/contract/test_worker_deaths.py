@@ -1,0 +1,286 @@
+"""One Worker and one real program that dies: what becomes of its question, and that nothing is left."""
+
+import contextlib
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from fcntl import ioctl
+
+import pytest
+from support import procfs
+from support.bad_programs import CHAMELEON, habit
+from support.process import environment
+
+from bridge.messages import Verdict
+
+YES = Verdict.GRANTED
+NEVER_READS = ("/bin/sleep", "1000")
+PYTHON = (sys.executable, "-I", "-S", "-B", "-c")
+
+
+def question(user: str) -> bytes:
+    return f"auth:{user}:example.com:pw-{user}".encode()
+
+
+def reads(count: int) -> tuple[str, ...]:
+    """A program that reads so many bytes of its first frame, and is killed."""
+    return (*PYTHON, f"import os; os.read(0, {count}); os.kill(os.getpid(), 9)")
+
+
+# --- what becomes of its question ------------------------------------------------------------------------
+
+
+def test_a_reply_and_then_gone(stage) -> None:
+    worker = stage.start(habit("once", 0))
+    assert stage.ask() is YES
+    end = stage.until_gone()
+    assert end.query is None
+    assert worker.status == 0
+    assert stage.events == ["replied", "left", "failing", "ended", "gone"]
+
+
+def test_a_reply_and_gone_before_anybody_looked(stage) -> None:
+    """The exit may be told first; the reply is still in the pipe, and good."""
+    worker = stage.start(habit("once", 3))
+    stage.give()
+    _wait_for_exit(worker)
+    stage.until_gone()
+    assert stage.verdicts == [YES]
+    assert worker.status == 3
+
+
+def test_two_replies_and_gone(stage) -> None:
+    stage.start((*PYTHON, "import os; os.read(0, 99); os.write(1, b'\\0\\2\\0\\1' * 2)"))
+    query = stage.give()
+    _wait_for_exit(stage.worker)
+    assert stage.until_gone().query is query
+    assert stage.verdicts == []
+
+
+def test_dead_before_it_read_anything(stage) -> None:
+    worker = stage.start(NEVER_READS)
+    query = stage.give()
+    worker.signal(signal.SIGTERM)
+    end = stage.until_gone()
+    assert (end.query, end.was_read) == (query, False)
+    assert worker.status == -signal.SIGTERM
+    assert query.handovers == 1
+
+
+def test_dead_before_the_question_came(stage) -> None:
+    worker = stage.start(habit("stillborn", 4))
+    _wait_for_exit(worker)
+    query = stage.query()
+    assert not worker.give(query)
+    assert query.handovers == 0
+    assert stage.until_gone().query is None
+    assert worker.status == 4
+
+
+def test_dead_after_it_read_all(stage) -> None:
+    stage.start(CHAMELEON)
+    query = stage.give(question("die3-alice"))
+    end = stage.until_gone()
+    assert (end.query, end.was_read) == (query, True)
+    assert stage.worker.status == 3
+
+
+def test_killed_by_a_signal_of_its_own(stage) -> None:
+    stage.start(CHAMELEON)
+    query = stage.give(question("crash-alice"))
+    end = stage.until_gone()
+    assert (end.query, end.was_read) == (query, True)
+    assert stage.worker.status == -9
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 30])
+def test_dead_after_it_read_a_part(stage, count: int) -> None:
+    """One byte is enough: it may have acted on the question."""
+    stage.start(reads(count))
+    query = stage.give()
+    end = stage.until_gone()
+    assert (end.query, end.was_read) == (query, True)
+
+
+@pytest.mark.parametrize(("more", "was_read"), [(-1, False), (0, False), (1, True)])
+def test_what_it_left_unread_of_the_frame_before_does_not_count(stage, more: int, was_read: bool) -> None:
+    """It answered its first question half-read; whether it has begun with the second shows in what is left."""
+    first, second = b"auth:alice:example.com:" + b"x" * 100, b"setpass:bob:example.com:secret"
+    rest = len(first) + 2 - 10 + more
+    program = f"import os, signal; os.read(0, 10); os.write(1, b'\\0\\2\\0\\0'); rest = {rest}"
+    stage.start((*PYTHON, program + "\nwhile rest: rest -= len(os.read(0, rest))\nsignal.pause()"))
+    assert stage.ask(first) is Verdict.DENIED
+    query = stage.give(second)
+    _wait_until_unread(stage.worker, len(second) + 2 - more)
+    stage.worker.signal(signal.SIGKILL)
+    end = stage.until_gone()
+    assert (end.query, end.was_read) == (query, was_read)
+
+
+def test_it_closes_its_stdin(stage) -> None:
+    """EPIPE is no signal for us, and the question is free for another."""
+    worker = stage.start(habit("deaf"))
+    _wait_until_deaf(worker)
+    query = stage.query()
+    assert not worker.give(query)
+    assert (query.handovers, worker.query) == (0, None)
+    assert stage.until_gone().query is None
+    assert stage.events == ["left", "failing", "ended", "gone"]
+
+
+def test_one_that_never_reads_what_it_answers(stage) -> None:
+    """Its pipe fills; a frame that fits only in part is the end of it, and one that does not fit at all."""
+    worker = stage.start((*PYTHON, "import os\nwhile True: os.write(1, b'\\0\\2\\0\\0'); os.read(0, 1)"))
+    long = b"auth:alice:example.com:" + b"x" * 32000
+    for _ in range(3):
+        if not worker.usable:
+            break
+        count = len(stage.events)
+        worker.give(stage.query(long))
+        stage.until(lambda count=count: len(stage.events) > count)
+    assert not worker.usable
+    stage.until_gone()
+    assert Verdict.GRANTED not in stage.verdicts
+
+
+def test_stopped_it_dies_of_sigkill_only(stage) -> None:
+    worker = stage.start(CHAMELEON)
+    query = stage.give(question("freeze-alice"))
+    stage.until(lambda: procfs.process(worker.pid).state == "T")
+    worker.signal(signal.SIGTERM)
+    stage.board.turn()
+    assert not worker.gone
+    worker.kill("it gave no reply in time")
+    assert stage.until_gone().query is query
+
+
+def test_failing_is_told_once(stage) -> None:
+    worker = stage.start(habit("silent"))
+    for _ in range(3):
+        worker.kill("first")
+    worker.close_stdin()
+    worker.kill("second")
+    stage.until_gone()
+    worker.kill("third")
+    worker.signal(signal.SIGKILL)
+    worker.close_stdin()
+    assert stage.events == ["left", "failing", "ended", "gone"]
+    assert stage.reasons == ["first"]
+
+
+def test_a_signal_after_its_end_reaches_nobody(stage) -> None:
+    """Its number may be another process's by now."""
+    worker = stage.start(habit("stillborn"))
+    stage.until_gone()
+    with subprocess.Popen(["/bin/sleep", "1000"], start_new_session=True) as other:
+        worker.pid, pid = other.pid, worker.pid
+        worker.signal(signal.SIGKILL)
+        assert other.poll() is None
+        other.kill()
+        worker.pid = pid
+
+
+# --- those it leaves behind ------------------------------------------------------------------------------
+
+
+def test_a_grandchild_that_keeps_the_pipes(stage) -> None:
+    """The reply of one that is gone counts, its end is seen though no pipe tells it, and the rest is killed."""
+    stage.start(habit("orphans"))
+    assert stage.ask() is YES
+    stage.until_gone()
+    (grandchild,) = stage.until_noted("grandchild")
+    stage.until(lambda: not procfs.alive(grandchild))
+
+
+def test_a_grandchild_that_ignores_sigterm(stage) -> None:
+    worker = stage.start(habit("grandchild"))
+    (grandchild,) = stage.until_noted("grandchild")
+    assert stage.ask() is YES
+    worker.signal(signal.SIGTERM)
+    stage.until_gone()
+    stage.until(lambda: not procfs.alive(grandchild))
+
+
+def test_dead_with_a_question_while_a_grandchild_keeps_the_pipes(stage) -> None:
+    stage.start(habit("dies_with_heir"))
+    query = stage.give()
+    end = stage.until_gone()
+    assert (end.query, end.was_read) == (query, True)
+
+
+def test_a_grandchild_out_of_reach(stage) -> None:
+    """In a session of its own, it survives; it costs us no descriptor and no zombie."""
+    worker = stage.start(habit("daemon"))
+    (grandchild,) = stage.until_noted("grandchild")
+    try:
+        assert stage.ask() is YES
+        worker.kill("enough")
+        stage.until_gone()
+        assert procfs.alive(grandchild)
+    finally:
+        os.kill(grandchild, signal.SIGKILL)
+
+
+def test_nothing_is_left_after_many(stage) -> None:
+    """The fixture counts processes, zombies and descriptors."""
+    for habit_name in ("once", "stillborn", "silent", "good", "deaf", "denies") * 5:
+        worker = stage.start(habit(habit_name))
+        with contextlib.suppress(AssertionError):
+            stage.give()
+        worker.kill("enough")
+    stage.until(lambda: all(worker.gone for worker in stage.workers))
+
+
+def test_where_children_are_reaped_behind_our_back() -> None:
+    """SIGCHLD ignored, as some parents leave it: be_a_good_parent() undoes that before the first start."""
+    code = """
+import signal, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+from bridge.launch import be_a_good_parent
+be_a_good_parent()
+from support.inmemory import made
+from bridge.alarm import Alarm
+from bridge.pool import Pool
+from bridge.switchboard import Switchboard
+settings = made("/bin/true", pool_size=1)
+board = Switchboard()
+pool = Pool("default", settings.program, settings, board, time.monotonic, Alarm(lambda: 1e9))
+pool.fill()
+until = time.monotonic() + 20
+while pool.workers and time.monotonic() < until:
+    board.turn()
+print(pool.figures.starts, len(pool.workers))
+"""
+    tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    env = environment()
+    env["PYTHONPATH"] += os.pathsep + tests
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=60, check=False)
+    assert done.stdout.decode().strip() == "1 0", done.stderr.decode()
+
+
+def _wait_for_exit(worker) -> None:
+    """Until the process has ended, which the worker has not been told of."""
+    exited = select.poll()
+    exited.register(worker._process.exited, select.POLLIN)
+    assert exited.poll(20_000)
+
+
+def _wait_until_deaf(worker) -> None:
+    """Until nobody reads the program's stdin any more."""
+    broken = select.poll()
+    broken.register(worker._process.stdin, 0)
+    assert broken.poll(20_000)
+
+
+def _wait_until_unread(worker, count: int) -> None:
+    """Until so many bytes are left in the program's stdin."""
+    for _ in range(4000):
+        (unread,) = struct.unpack("i", ioctl(worker._process.stdin, termios.FIONREAD, bytes(4)))
+        if unread == count:
+            return
+        select.select([], [], [], 0.005)
+    raise AssertionError("it does not read")

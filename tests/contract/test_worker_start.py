@@ -1,0 +1,177 @@
+"""Real programs in a real Pool: what is handed to one that has just been started, and where it cannot be."""
+
+import errno
+import math
+import os
+import select
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import pytest
+from support import procfs
+from support.bad_programs import habit
+from support.inmemory import made
+
+from bridge.alarm import Alarm
+from bridge.launch import start
+from bridge.messages import Query, Verdict
+from bridge.pool import Pool
+from bridge.switchboard import Switchboard
+from bridge.worker import Worker
+
+PATIENCE = 20.0
+PYTHON = (sys.executable, "-I", "-S", "-B", "-c")
+YES, UNAVAILABLE = Verdict.GRANTED, Verdict.UNAVAILABLE
+AUTH = b"auth:alice:example.com:pw-alice"
+
+
+class Asker:
+    def settled(self, query: Query) -> None:
+        """The tests look at the query."""
+
+
+class Scene:
+    """A pool of real programs without its keeper."""
+
+    def __init__(self, board: Switchboard, launch: Callable[[Pool], Worker] | None, *argv: str) -> None:
+        settings = made(*argv, pool_size=1)
+        assert settings.program is not None
+        self.alarm = Alarm(lambda: math.inf)
+        self.board = board
+        self.pool = Pool("default", settings.program, settings, board, time.monotonic, self.alarm, launch)
+
+    def ask(self, body: bytes = AUTH) -> Query:
+        query = Query(body, time.monotonic() + PATIENCE, Asker())
+        self.pool.ask(query)
+        return query
+
+    def until(self, done: Callable[[], object]) -> None:
+        waiting = select.poll()
+        waiting.register(self.board.fileno(), select.POLLIN)
+        until = time.monotonic() + PATIENCE
+        while not done():
+            assert time.monotonic() < until
+            waiting.poll(20)
+            self.board.turn()
+
+
+@pytest.fixture
+def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Scene]]:
+    monkeypatch.chdir(os.getcwd())
+    before = set(os.listdir("/proc/self/fd"))
+    scenes: list[Scene] = []
+
+    def make(*argv: str, launch: Callable[[Pool], Worker] | None = None, board: Switchboard | None = None) -> Scene:
+        scenes.append(Scene(board or Switchboard(), launch, *argv))
+        return scenes[-1]
+
+    yield make
+    for each in scenes:
+        for worker in [*each.pool.workers]:
+            worker.reap(PATIENCE)
+        each.board.close()
+    assert procfs.children(os.getpid()) == []
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_one_that_needs_a_second_to_start(scene) -> None:
+    """The question waits in its pipe; nobody takes the slow start for silence."""
+    there = scene(*habit("starts_slowly", 1000))
+    there.pool.fill()
+    query = there.ask()
+    there.until(lambda: query.settled)
+    assert query.verdict is YES
+
+
+@pytest.mark.parametrize("program", ["/nowhere/program", "/etc/passwd", "/etc"])
+def test_what_cannot_be_started(scene, program: str) -> None:
+    there = scene(program)
+    there.pool.fill()
+    query = there.ask()
+    assert query.verdict is UNAVAILABLE
+    assert query.settled
+    assert there.pool.figures.failures >= 1
+
+
+def test_fork_failing(scene, monkeypatch) -> None:
+    """EAGAIN; see test_launch for a real limit of processes."""
+    there = scene(*habit("good"))
+    spawn = os.posix_spawnp
+
+    def fail(*_: object, **__: object) -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "posix_spawnp", fail)
+    there.pool.fill()
+    slot = there.pool.slots[0]
+    assert slot.worker is None
+    query = there.ask()
+    assert not query.settled, "a start is due in time, and what failed may pass"
+    monkeypatch.setattr(os, "posix_spawnp", spawn)
+    assert there.pool.start(slot) is not None
+    there.until(lambda: query.settled)
+    assert query.verdict is YES
+
+
+def test_a_yes_that_was_there_before_the_waiting_question(scene) -> None:
+    def launch(pool: Pool) -> Worker:
+        process = start((*PYTHON, "import os; os.write(1, b'\\0\\2\\0\\1'); os.read(0, 1)"), "/", {})
+        said = select.poll()
+        said.register(process.stdout, select.POLLIN)
+        assert said.poll(20_000)  # a machine as slow as that
+        return Worker(process, pool.board, pool, time.monotonic(), 4096)
+
+    there = scene("/program", launch=launch)
+    slot = there.pool.slots[0]
+    slot.due = time.monotonic() + 1.0
+    query = there.ask(b"auth:mallory:example.com:guess")
+    there.pool.start(slot)
+    there.until(lambda: query.settled or not there.pool.workers)
+    assert query.verdict is not YES
+
+
+def test_a_reply_to_a_question_that_nobody_has_read(scene) -> None:
+    """The second reply to the first question comes when the next question is already there, unread."""
+    program = """
+import os, select, signal
+os.read(0, 999)
+os.write(1, b'\\0\\2\\0\\0')
+select.select([0], [], [])
+os.write(1, b'\\0\\2\\0\\1')
+signal.pause()
+"""
+    there = scene(*PYTHON, program)
+    there.pool.fill()
+    first = there.ask()
+    there.until(lambda: first.settled)
+    assert first.verdict is Verdict.DENIED
+    second = there.ask(b"auth:mallory:example.com:guess")
+    there.until(lambda: second.settled or not there.pool.workers)
+    assert second.verdict is not YES
+
+
+def test_a_program_that_cannot_be_watched(scene) -> None:
+    """epoll_ctl says ENOSPC at fs.epoll.max_user_watches, ENOMEM without memory."""
+
+    class Full(Switchboard):
+        def watch(self, descriptor: int, *arguments: object, **options: object) -> None:
+            if len(os.listdir("/proc/self/fd")) > full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            super().watch(descriptor, *arguments, **options)  # type: ignore[arg-type]
+
+    full = 10**6
+    there = scene(*habit("silent"), board=Full())
+    before = set(os.listdir("/proc/self/fd"))
+    full = 0
+    there.pool.fill()
+    children = [child.pid for child in procfs.children(os.getpid())]
+    left = set(os.listdir("/proc/self/fd")) - before
+    full = 10**6
+    for pid in children:  # for the next test
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+    for number in left:
+        os.close(int(number))
+    assert cast("list[int]", children) == []

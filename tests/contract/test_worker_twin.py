@@ -1,0 +1,344 @@
+"""The real Worker and the one in memory say the same to their owner, in the same order.
+
+Everything that is tested in virtual time rests on this.
+"""
+
+import contextlib
+import inspect
+import math
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, cast
+
+import pytest
+import trio
+import trio.testing
+from support.inmemory import AUTH, SETPASS, InMemoryWorker, answers
+
+from bridge.frames import DENIED, GRANTED
+from bridge.launch import start
+from bridge.messages import Query, Verdict
+from bridge.switchboard import Switchboard
+from bridge.worker import Worker
+
+PATIENCE = 20.0
+PROGRAM = """
+import os, signal, sys
+
+def frame():
+    head = os.read(0, 2)
+    return len(head) == 2 and os.read(0, head[0] << 8 | head[1])
+
+def say(data): os.write(1, data)
+
+GRANTED, DENIED = b"\\0\\2\\0\\1", b"\\0\\2\\0\\0"
+"""
+
+
+class Owner:
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[object] = []
+
+    def replied(self, worker: Worker, query: Query, verdict: Verdict) -> None:
+        self.events.append(("replied", query.body, verdict, worker.query, worker.served))
+
+    def left(self, worker: Worker) -> None:
+        self.events.append(("left", worker.usable))
+
+    def failing(self, worker: Worker, reason: str) -> None:
+        self.events.append("failing")
+
+    def ended(self, worker: Worker, query: Query | None, was_read: bool) -> None:
+        body = query.body if query else None
+        self.events.append(("ended", body, was_read if query else None, worker.status, worker.gone, worker.query))
+
+    def complained(self, worker: Worker, lines: list[str]) -> None:
+        """Only a real program has a stderr."""
+
+    def settled(self, query: Query) -> None:
+        """As an asker."""
+
+
+class Real:
+    """A real program, as a piece of Python after PROGRAM."""
+
+    def __init__(self, code: str) -> None:
+        self.owner = Owner()
+        self.board = Switchboard()
+        process = start((sys.executable, "-I", "-S", "-B", "-c", PROGRAM + code), "/", {})
+        self.worker = Worker(process, self.board, self.owner, time.monotonic(), 4096)
+
+    async def until(self, done: Callable[[], object]) -> None:
+        waiting = select.poll()
+        waiting.register(self.board.fileno(), select.POLLIN)
+        until = time.monotonic() + PATIENCE
+        while not done():
+            assert time.monotonic() < until, self.owner.events
+            waiting.poll(100)
+            self.board.turn()
+
+
+class InMemory:
+    """A play."""
+
+    def __init__(self, play: Callable[[InMemoryWorker], Awaitable[int | None]], nursery: trio.Nursery) -> None:
+        self.owner = Owner()
+        self.worker = cast(
+            "Worker", InMemoryWorker(cast("Any", self.owner), time.monotonic(), play, nursery, lambda: None)
+        )
+
+    async def until(self, done: Callable[[], object]) -> None:
+        with trio.fail_after(PATIENCE):
+            while not done():
+                await trio.lowlevel.checkpoint()
+
+
+Kind = Real | InMemory
+
+
+@pytest.fixture(params=["real", "in memory"])
+async def actors(request, nursery, monkeypatch) -> Any:
+    """Makes workers of one kind: `make(code, play)`."""
+    monkeypatch.chdir(os.getcwd())
+    made: list[Real] = []
+
+    def make(code: str, play: Callable[[InMemoryWorker], Awaitable[int | None]]) -> Kind:
+        if request.param == "in memory":
+            return InMemory(play, nursery)
+        made.append(Real(code))
+        return made[-1]
+
+    yield make
+    for real in made:
+        if not real.worker.gone:
+            real.worker.reap(PATIENCE)
+        real.board.close()
+
+
+def give(actor: Kind, body: bytes = AUTH) -> Query:
+    query = Query(body, math.inf, actor.owner)
+    assert actor.worker.give(query)
+    assert actor.worker.query is query
+    assert query.handovers == 1
+    return query
+
+
+def watched(actor: Kind) -> None:
+    """Write down the calls that its keeper gets, too."""
+    worker, events = actor.worker, actor.owner.events
+    worker.when_unusable = lambda: events.append("when unusable")
+    worker.when_gone = lambda: events.append("when gone")
+
+
+GOOD = "while frame(): say(GRANTED)"
+LEFT = [("left", False), "when unusable"]
+FAILED = [*LEFT, "failing"]
+
+
+def end(body: bytes | None = None, was_read: bool | None = None, status: int = 0) -> list[object]:
+    return [("ended", body, was_read, status, True, None), "when gone"]
+
+
+async def test_good_replies(actors) -> None:
+    actor = actors(GOOD, answers())
+    for number in (1, 2, 3):
+        give(actor)
+        await actor.until(lambda number=number: len(actor.owner.events) == number)
+    assert actor.owner.events == [("replied", AUTH, Verdict.GRANTED, None, n) for n in (1, 2, 3)]
+    assert actor.worker.usable
+
+
+async def test_a_denial(actors) -> None:
+    actor = actors("while frame(): say(DENIED)", answers(reply=DENIED))
+    give(actor)
+    await actor.until(lambda: actor.owner.events)
+    assert actor.owner.events == [("replied", AUTH, Verdict.DENIED, None, 1)]
+
+
+async def test_end_of_input(actors) -> None:
+    actor = actors(GOOD, answers())
+    watched(actor)
+    actor.worker.close_stdin()
+    await actor.until(lambda: actor.worker.gone)
+    assert actor.owner.events == [*LEFT, *end()]
+    assert actor.worker.reason == ""
+
+
+async def test_a_reply_and_gone(actors) -> None:
+    async def play(program: InMemoryWorker) -> int:
+        await program.frame()
+        program.say(GRANTED)
+        return 7
+
+    actor = actors("frame(); say(GRANTED); os._exit(7)", play)
+    watched(actor)
+    give(actor)
+    await actor.until(lambda: actor.worker.gone)
+    assert actor.owner.events == [("replied", AUTH, Verdict.GRANTED, None, 1), *FAILED, *end(status=7)]
+
+
+@pytest.mark.parametrize("body", [AUTH, SETPASS])
+async def test_dead_with_a_question_it_has_read(actors, body: bytes) -> None:
+    async def play(program: InMemoryWorker) -> int:
+        await program.frame()
+        return 3
+
+    actor = actors("frame(); os._exit(3)", play)
+    watched(actor)
+    give(actor, body)
+    await actor.until(lambda: actor.worker.gone)
+    assert actor.owner.events == [*FAILED, *end(body, True, 3)]
+
+
+async def test_dead_with_a_question_it_has_not_read(actors) -> None:
+    async def play(program: InMemoryWorker) -> int:
+        await trio.sleep_forever()
+        return 0
+
+    actor = actors("signal.pause()", play)
+    watched(actor)
+    give(actor)
+    actor.worker.signal(signal.SIGTERM)
+    await actor.until(lambda: actor.worker.gone)
+    assert actor.owner.events == [*FAILED, *end(AUTH, False, -15)]
+
+
+async def test_dead_between_questions(actors) -> None:
+    async def play(program: InMemoryWorker) -> int:
+        await program.frame()
+        program.say(GRANTED)
+        await program.frame()
+        await trio.sleep_forever()
+        return 0
+
+    actor = actors("frame(); say(GRANTED); frame(); signal.pause()", play)
+    watched(actor)
+    give(actor)
+    await actor.until(lambda: actor.owner.events)
+    actor.worker.signal(signal.SIGKILL)
+    await actor.until(lambda: actor.worker.gone)
+    assert actor.owner.events[1:] == [*FAILED, *end(status=-9)]
+
+
+@pytest.mark.parametrize("data", [b"true", b"\0\2\0\2", b"x" * 99, GRANTED * 2])
+async def test_no_reply(actors, data: bytes) -> None:
+    async def play(program: InMemoryWorker) -> int:
+        await program.frame()
+        program.say(data)
+        await trio.sleep_forever()
+        return 0
+
+    actor = actors(f"frame(); say({data!r}); signal.pause()", play)
+    watched(actor)
+    give(actor)
+    await actor.until(lambda: actor.worker.gone)
+    assert actor.owner.events == [*FAILED, *end(AUTH, True, -9)]
+
+
+async def test_bytes_without_a_question(actors) -> None:
+    async def play(program: InMemoryWorker) -> int:
+        program.say(GRANTED)
+        await trio.sleep_forever()
+        return 0
+
+    actor = actors("say(GRANTED); signal.pause()", play)
+    watched(actor)
+    await actor.until(lambda: actor.worker.gone)
+    assert actor.owner.events == [*FAILED, *end(status=-9)]
+
+
+async def test_its_time_is_over(actors) -> None:
+    async def play(program: InMemoryWorker) -> int:
+        await program.frame()
+        await trio.sleep_forever()
+        return 0
+
+    actor = actors("frame(); signal.pause()", play)
+    watched(actor)
+    query = give(actor)
+    assert actor.worker.release() is query
+    assert actor.worker.query is None
+    actor.worker.kill("it gave no reply in time")
+    assert actor.owner.events == FAILED
+    await actor.until(lambda: actor.worker.gone)
+    assert actor.owner.events == [*FAILED, *end(status=-9)]
+
+
+async def test_killed_with_its_question(actors) -> None:
+    """The question stays with it until it is gone."""
+
+    async def play(program: InMemoryWorker) -> int:
+        await trio.sleep_forever()
+        return 0
+
+    actor = actors("signal.pause()", play)
+    watched(actor)
+    query = give(actor)
+    actor.worker.kill("because")
+    actor.worker.kill("again")
+    assert actor.worker.query is query
+    await actor.until(lambda: actor.worker.gone)
+    assert actor.owner.events == [*FAILED, *end(AUTH, False, -9)]
+
+
+async def test_a_closed_stdin(actors) -> None:
+    async def play(program: InMemoryWorker) -> int:
+        program.close_input()
+        await trio.sleep_forever()
+        return 0
+
+    actor = actors("os.close(0); signal.pause()", play)
+    watched(actor)
+    if isinstance(actor, Real):
+        closed = select.poll()
+        closed.register(actor.worker._process.stdin, 0)
+        assert closed.poll(20_000)
+    else:
+        await trio.testing.wait_all_tasks_blocked()
+    query = Query(AUTH, math.inf, actor.owner)
+    assert not actor.worker.give(query)
+    assert (query.handovers, actor.worker.query) == (0, None)
+    await actor.until(lambda: actor.worker.gone)
+    assert actor.owner.events == [*FAILED, *end(status=-9)]
+
+
+async def test_nothing_is_given_to_one_that_left(actors) -> None:
+    actor = actors(GOOD, answers())
+    actor.worker.close_stdin()
+    assert not actor.worker.give(Query(AUTH, math.inf, actor.owner))
+    await actor.until(lambda: actor.worker.gone)
+    assert not actor.worker.give(Query(AUTH, math.inf, actor.owner))
+
+
+def test_they_have_the_same_public_side() -> None:
+    """So that a Pool or a Keeper that uses something new fails here, and not somewhere in virtual time."""
+
+    def methods(kind: type) -> dict[str, list[str]]:
+        return {
+            name: [*inspect.signature(method).parameters]
+            for name, method in inspect.getmembers(kind, inspect.isfunction)
+            if not name.startswith("_")
+        }
+
+    extra = {"frame", "say", "close_input"}
+    in_memory = {name: names for name, names in methods(InMemoryWorker).items() if name not in extra}
+    assert in_memory == methods(Worker)
+    with _no_process() as real:
+        public = {name for name in vars(real) if not name.startswith("_")}
+    assert public <= set(inspect.getsource(InMemoryWorker.__init__).replace("self.", " ").replace(":", " ").split())
+
+
+@contextlib.contextmanager
+def _no_process() -> Iterator[Worker]:
+    board = Switchboard()
+    process = start(("/bin/true",), "/", {})
+    worker = Worker(process, board, Owner(), 0.0, 100)
+    yield worker
+    worker.reap(PATIENCE)
+    board.close()
