@@ -4,6 +4,9 @@ The life of a question, in the order of the modules it passes:
 
   entry, terminal   the command starts; a program's terminal is made safe before anything else
   cli, commands/    what the operator typed; commands/run puts the parts below together
+  relay             `connect`: the same sessions, asking the shared daemon through
+    relayfile, upstream
+  server            `serve`: many clients on listeners, told to systemd, shown on the statuspage
   service           the tasks: events, time, signals, reload, drain (trio)
   switchboard       one epoll set and what to do for each descriptor
   session           a pipelined client: lines in, ordered answers out
@@ -20,9 +23,9 @@ The life of a question, in the order of the modules it passes:
   frames            ejabberd's frame codec                                             no I/O
   launch            starts a program
 
-Beside them: messages (the nouns; no I/O), plant (the pools of one set of settings), alarm and backoff (when;
-no I/O), descriptors (other people's streams), config with settings and options, log with logtargets and
-stderrlines, procfs, programs/ (the bundled SQLite program).
+Beside them: messages (the nouns; no I/O), plant (the pools of one set of settings), slots, turns and pace (what
+a pool is made of), alarm and backoff (when; no I/O), descriptors (other people's streams), config with settings
+and options, log with logtargets and stderrlines, procfs, programs/ (the bundled SQLite program).
 
 Imports point downwards in that list and to what stands beside it; tests/unit/test_imports.py keeps it so.
 """

@@ -14,6 +14,7 @@ from bridge.terminal import ProgramTerminal
 COMMANDS = {
     "run": "bridge a client on standard input and output; what `extauth-bridge FILE` does",
     "serve": "the shared daemon: bridge many clients on Unix sockets",
+    "connect": "relay a client on standard input and output to the shared daemon",
     "ask": "ask a program one question by hand",
 }
 

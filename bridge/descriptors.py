@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 import stat
 from collections.abc import Callable
+
+TYPE_CHECKING = False  # socket takes milliseconds to import, which a relay has not
+if TYPE_CHECKING:
+    import socket
 
 
 class Borrowed:
@@ -80,6 +83,8 @@ def _plain(descriptor: int) -> Borrowed:
 
 
 def _socket(descriptor: int) -> Borrowed:
+    import socket  # late: most streams are none
+
     own = socket.socket(fileno=os.dup(descriptor))
     return Borrowed(
         own.fileno(),

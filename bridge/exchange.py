@@ -89,6 +89,10 @@ class Exchange:
         self._log.log(logging.WARNING, refusal, "line refused", reason=refusal.value)
         return REFUSED
 
+    def warn(self, message: str, **fields: object) -> None:
+        """Log something about a client, not too often."""
+        self._log.log(logging.WARNING, message, message, **fields)
+
     def _route(self, line: bytes) -> Route | None:
         host = host_of(line).decode(errors="replace")
         return self._hosts.get(host) or self._hosts.get(host.lower()) or self._default

@@ -1,11 +1,11 @@
 """Keeps a pool's programs alive: restarts what failed, replaces what has served enough, stops all at the end.
 
-  - One task tends each slot: it waits until its program has failed, then until the next start is due.
-  - One task renews: a program that has served enough stays in service until its successor has given a good
-    reply, or has been alive for a second; one at a time, so there is never less and at most one more than
-    pool_size, and not faster than the machine would notice.
-  - A program is stopped as ejabberd does it: end of input, `shutdown_grace`, then SIGTERM and SIGKILL for its
-    whole process group.  Whoever cancels `run` gets the short way: SIGKILL.
+- One task tends each slot: it waits until its program has failed, then until the next start is due.
+- One task renews: a program that has served enough stays in service until its successor has given a good
+  reply, or has been alive for a second; one at a time, so there is never less and at most one more than
+  pool_size, and not faster than the machine would notice.
+- A program is stopped as ejabberd does it: end of input, `shutdown_grace`, then SIGTERM and SIGKILL for its
+  whole process group.  Whoever cancels `run` gets the short way: SIGKILL.
 """
 
 from __future__ import annotations

@@ -6,19 +6,19 @@ written.  An answer to a question that is no longer the question is never writte
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from bridge.alarm import FOREVER, Alarm
-from bridge.config import Settings
 from bridge.descriptors import Borrowed
-from bridge.exchange import Exchange
 from bridge.gate import Gate, Leave
 from bridge.lines import NO, YES
 from bridge.lockstep import Lockstep
-from bridge.log import RateLimited
 from bridge.messages import Query, Refusal, Verdict, nothing
 from bridge.switchboard import Switchboard
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bridge.messages import Answerer, Limits
 
 _READ = 65536
 _READS = 16
@@ -43,7 +43,7 @@ class LockstepSession:
     """
 
     def __init__(
-        self, source: Borrowed, sink: Borrowed, exchange: Exchange, board: Switchboard, gate: Gate | None
+        self, source: Borrowed, sink: Borrowed, exchange: Answerer, board: Switchboard, gate: Gate | None
     ) -> None:
         self.over: Callable[[], None] = nothing
         self.alarm = Alarm(self._ring)
@@ -59,10 +59,9 @@ class LockstepSession:
         self._answer = b""
         self._ended = False
         self._stopping = False
-        self._log = RateLimited(5, 60.0, exchange.clock)
         board.watch(source.descriptor, self._hear)
 
-    def reconfigure(self, settings: Settings) -> None:
+    def reconfigure(self, settings: Limits) -> None:
         """New limits, for lines that are still to come."""
         self._rule.limit(settings.max_line)
 
@@ -128,7 +127,8 @@ class LockstepSession:
         rule = self._rule
         if rule.gave_up != self._gave_up:
             self._gave_up = rule.gave_up
-            self._warn("client gave up on a question: its timeout is below answer_timeout, or it was interrupted")
+            reason = "its timeout is below answer_timeout, or it was interrupted"
+            self._exchange.warn("client gave up on a question", reason=reason)
         if rule.question is None:
             self._query, self._answer = None, b""
         elif rule.serial != self._serial:
@@ -194,7 +194,7 @@ class LockstepSession:
         self._close_question()
 
     def _drop(self, reason: str) -> None:
-        self._warn("answer not written", reason=reason)
+        self._exchange.warn("answer not written", reason=reason)
         self._close_question()
 
     def _close_question(self) -> None:
@@ -207,6 +207,3 @@ class LockstepSession:
         if nothing_owed and (self._stopping or (self._ended and self._rule.question is None)):
             over, self.over = self.over, nothing
             over()
-
-    def _warn(self, message: str, **fields: object) -> None:
-        self._log.log(logging.WARNING, message, message, **fields)

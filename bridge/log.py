@@ -1,9 +1,9 @@
 """The log: one line for each event, `message key=value …`, to the journal, syslog, stderr or a file.
 
-  - Never to the client's terminal, where a line would be taken for an answer; before `configure` nowhere.
-  - One printable line whatever goes in: nothing a client or a program says can forge another line.
-  - Secrets are kept out by those who log.  An exception's arguments may hold one: only type and place show.
-  - Logging neither blocks nor raises.  Lost lines are counted, and the log says how many.
+- Never to the client's terminal, where a line would be taken for an answer; before `configure` nowhere.
+- One printable line whatever goes in: nothing a client or a program says can forge another line.
+- Secrets are kept out by those who log.  An exception's arguments may hold one: only type and place show.
+- Logging neither blocks nor raises.  Lost lines are counted, and the log says how many.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import enum
 
 TYPE_CHECKING = False  # importing typing for it would double what a relay takes to start
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     class Asker(Protocol):
@@ -16,6 +17,47 @@ if TYPE_CHECKING:
 
         def settled(self, query: Query) -> None:
             """Called exactly once for each query asked; `query.verdict` is final."""
+            ...
+
+    class Limits(Protocol):
+        """What a session must know of the settings; see bridge.options for units."""
+
+        @property
+        def max_line(self) -> int: ...
+
+        @property
+        def window(self) -> int: ...
+
+        @property
+        def answer_timeout(self) -> float: ...
+
+    class Answerer(Protocol):
+        """Whom a session asks: the exchange, or a relay's way to the daemon."""
+
+        @property
+        def settings(self) -> Limits: ...
+
+        @property
+        def clock(self) -> Callable[[], float]:
+            """Seconds; deadlines are on it."""
+            ...
+
+        def ask(self, line: bytes | Refusal, asker: Asker) -> Query:
+            """Have `line` answered; the query is settled already if it was refused."""
+            ...
+
+        def refuse(self, refusal: Refusal) -> Query:
+            """Count and log a line that is not asked."""
+            ...
+
+        def withdraw(self, asker: Asker) -> None:
+            """Nobody listens to `asker` any more."""
+            ...
+
+        @property
+        def warn(self) -> Callable[..., None]:
+            """Log an event, not too often: constant text, and fields without secrets."""
+            ...
 
 
 class Verdict(enum.Enum):

@@ -306,9 +306,7 @@ class Pool:
         worn = [
             (slot.worker.born, number)
             for number, slot in enumerate(self.slots)
-            if slot.worker is not None
-            and slot.successor is None
-            and (slot.worker.tired or slot.worker.born <= latest)
+            if slot.worker is not None and slot.successor is None and (slot.worker.tired or slot.worker.born <= latest)
         ]
         return self.slots[min(worn)[1]] if worn else None
 
@@ -349,9 +347,7 @@ class Pool:
         if worker.served >= limit and not worker.tired:
             worker.tired = True
             self.worn()
-        worker.milestone = self._pace.measure(
-            worker, self.clock(), bool(self._waiting), self.settings.answer_timeout
-        )
+        worker.milestone = self._pace.measure(worker, self.clock(), bool(self._waiting), self.settings.answer_timeout)
         if worker.served < limit:
             worker.milestone = min(worker.milestone, limit)
         return True
@@ -384,4 +380,3 @@ def _launch(pool: Pool) -> Worker:
     except OSError:
         process.discard()
         raise
-

@@ -210,8 +210,8 @@ class Relay:
         from bridge.lockstepsession import LockstepSession
         from bridge.waiting import Watcher
 
-        source = owned(taken.descriptor)
-        sink = owned(os.dup(taken.descriptor)) if 1 in taken.was else borrow(1, os.O_WRONLY)
+        source = owned(taken.descriptor, taken.may_block)
+        sink = owned(os.dup(taken.descriptor), taken.may_block) if 1 in taken.was else borrow(1, os.O_WRONLY)
         watcher = Watcher(taken.descriptor)
         gate = Gate(watcher)
         session = LockstepSession(source, sink, self._upstream, self._board, gate)

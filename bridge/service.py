@@ -1,9 +1,9 @@
 """The tasks of a running bridge: drives the switchboard, keeps time and pools, obeys signals, reloads, drains.
 
-  - SIGHUP reloads the configuration; on a terminal it is the hang-up and ends the input.
-  - SIGTERM, SIGINT or the end of input: answer what is in flight, then stop every program.  A second signal
-    means now.
-  - A broken configuration never replaces one that works.
+- SIGHUP reloads the configuration; on a terminal it is the hang-up and ends the input.
+- SIGTERM, SIGINT or the end of input: answer what is in flight, then stop every program.  A second signal
+  means now.
+- A broken configuration never replaces one that works.
 """
 
 from __future__ import annotations

@@ -1,24 +1,26 @@
 """One pipelined client: many lines in, their answers out in the same order.
 
-  - At most `window` lines are in flight; beyond that nothing is read, so the client feels it and memory stays
-    bounded.  A line's time begins when it is taken into the window.
-  - An answer counts as in flight until it is written: a client that does not read gets nothing more asked.
-  - The answers of a batch of events leave in one write.
-  - End of input: what was read is answered, then the session is over.  Output that nobody reads any more ends
-    it the same way, without the answers.
+- At most `window` lines are in flight; beyond that nothing is read, so the client feels it and memory stays
+  bounded.  A line's time begins when it is taken into the window.
+- An answer counts as in flight until it is written: a client that does not read gets nothing more asked.
+- The answers of a batch of events leave in one write.
+- End of input: what was read is answered, then the session is over.  Output that nobody reads any more ends
+  it the same way, without the answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from bridge.config import Settings
 from bridge.descriptors import Borrowed
-from bridge.exchange import Exchange
 from bridge.lines import NO, LineReader
 from bridge.messages import REFUSED, Query, nothing
 from bridge.ordering import Ordering
 from bridge.switchboard import BROKEN, WRITABLE, Switchboard
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bridge.messages import Answerer, Limits
 
 _READ = 65536
 """Bytes at a time: a whole pipe's worth."""
@@ -31,7 +33,7 @@ class Session:
       over: called once, when everything has been answered, or cannot be.
     """
 
-    def __init__(self, source: Borrowed, sink: Borrowed, exchange: Exchange, board: Switchboard) -> None:
+    def __init__(self, source: Borrowed, sink: Borrowed, exchange: Answerer, board: Switchboard) -> None:
         self.over: Callable[[], None] = nothing
         self._source = source
         self._sink = sink
@@ -48,7 +50,7 @@ class Session:
         board.watch(sink.descriptor, self._hang_up, BROKEN)
         self._listen()
 
-    def reconfigure(self, settings: Settings) -> None:
+    def reconfigure(self, settings: Limits) -> None:
         """New limits, for lines that are still to come."""
         self._lines.max_line = settings.max_line
         self._window = settings.window

@@ -41,9 +41,7 @@ _BACKSLASH = (
     rb"|(?:x|u00)([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|[ux]\{([0-9A-Fa-f]{1,8})\}"
     rb"|([0-3][0-7]{2})|([^0-9A-Za-z\n]))"
 )
-_TORN_ESCAPE = (
-    rb"(?:\\u[dD][89abAB][0-9A-Fa-f]{2})?(?:\\(?:[uUx]\{?[0-9A-Fa-f]{0,8}|[0-3][0-7]?)?|%[0-9A-Fa-f]?)\Z"
-)
+_TORN_ESCAPE = rb"(?:\\u[dD][89abAB][0-9A-Fa-f]{2})?(?:\\(?:[uUx]\{?[0-9A-Fa-f]{0,8}|[0-3][0-7]?)?|%[0-9A-Fa-f]?)\Z"
 _LONGEST_ESCAPE = 12
 """Bytes, of a pair such as \\ud83d\\ude00."""
 

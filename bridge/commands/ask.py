@@ -100,7 +100,6 @@ class _Question:
         """Nothing was opened."""
 
 
-
 def _one_of_each(settings: Settings) -> Settings:
     """One program is enough for one question."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import resource
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from bridge.listeners import Listener, ListenError, listen
 from bridge.log import configure, event, log
 from bridge.plant import running
 from bridge.server import Server
+from bridge.statuspage import StatusPage
 from bridge.systemd import Notifier, forget, handed_over
 from bridge.terminal import ProgramTerminal
 
@@ -31,11 +33,12 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     settings = read()
     configure(settings.log, client_terminal=False)
     try:
-        listeners = _listeners(settings)
+        listeners, status = _listeners(settings)
         notifier = Notifier.from_environment(os.environ)
         forget(os.environ)
-        with running(settings, hang_up_ends=False) as plant:
+        with running(settings, hang_up_ends=False) as plant, contextlib.ExitStack() as undo:
             server = Server(listeners, plant.exchange, plant.board)
+            undo.callback(StatusPage(status, plant, server).close)
             paths = " ".join(listener.path for listener in listeners)
             log.info(event("serving", sockets=paths, pools=len(plant.pools)))
 
@@ -47,8 +50,8 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     return 0
 
 
-def _listeners(settings: Settings) -> list[Listener]:
-    """What systemd handed over, else what the settings name.
+def _listeners(settings: Settings) -> tuple[list[Listener], list[Listener]]:
+    """What systemd handed over, else what the settings name: sockets for clients, and for the status.
 
     Raises:
       ListenError: a socket cannot be used, or there is none.
@@ -56,12 +59,15 @@ def _listeners(settings: Settings) -> list[Listener]:
     handed = handed_over(os.environ, os.getpid())
     if handed.reason:
         log.warning(event("not activated by systemd", reason=handed.reason))
-    inherited = [Listener.inherited(sock) for name, sock in handed.sockets if name == "auth"]
-    if inherited:
-        return inherited
-    if settings.listen is None:
-        raise ListenError("no socket: set listen, or let systemd hand one over")
-    return [listen(settings.listen, settings.socket_mode)]
+    clients = [Listener.inherited(sock) for name, sock in handed.sockets if name == "auth"]
+    status = [Listener.inherited(sock) for name, sock in handed.sockets if name == "status"]
+    if not clients:
+        if settings.listen is None:
+            raise ListenError("no socket: set listen, or let systemd hand one over")
+        clients = [listen(settings.listen, settings.socket_mode)]
+    if not status and settings.status_listen is not None:
+        status = [listen(settings.status_listen, settings.socket_mode)]
+    return clients, status
 
 
 def _reader(argv: Sequence[str]) -> Callable[[], Settings]:

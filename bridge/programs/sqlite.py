@@ -203,9 +203,7 @@ def manage(words: Sequence[str]) -> int:
             case [database, "listusers", host]:
                 return list_users(database, clean(host.lower(), "HOST", NOT_IN_NAMES))
             case _:  # says nothing of what was typed: it could be a password
-                raise Refused(
-                    "usage: DATABASE [adduser|passwd|deluser USER@HOST | listusers [HOST]], see --help"
-                )
+                raise Refused("usage: DATABASE [adduser|passwd|deluser USER@HOST | listusers [HOST]], see --help")
     except (Refused, Unavailable) as error:
         complain(str(error))
         return 2

@@ -126,15 +126,11 @@ class Users:
         if known is None:
             return False
         # Only the hash that was checked: the secret may have been changed meanwhile.
-        return self._change(
-            "DELETE FROM users WHERE user = ? AND host = ? AND hash = ?", user, host, known.digest
-        )
+        return self._change("DELETE FROM users WHERE user = ? AND host = ? AND hash = ?", user, host, known.digest)
 
     def names(self, host: str | None = None) -> list[tuple[str, str]]:
         """(user, host) of all users or of one host's, ordered by host and user."""
-        return self._rows(
-            "SELECT user, host FROM users WHERE host = ? OR ? IS NULL ORDER BY host, user", host, host
-        )
+        return self._rows("SELECT user, host FROM users WHERE host = ? OR ? IS NULL ORDER BY host, user", host, host)
 
     def close(self) -> None:
         """Close the file; a later call opens it again."""

@@ -1,5 +1,6 @@
 """The shared daemon, from outside: many clients on one Unix socket."""
 
+import json
 import os
 import signal
 import socket
@@ -159,3 +160,17 @@ def test_stopping_answers_what_is_in_flight(serve: Callable[..., Daemon]) -> Non
     daemon.process.send_signal(signal.SIGTERM)
     assert read(client, 100) == b"1\n1\n"
     assert daemon.process.wait(PATIENCE) == 0
+
+
+def test_the_status_socket_tells_the_figures(serve: Callable[..., Daemon], tmp_path: Path) -> None:
+    daemon = serve("--status-listen", tmp_path / "status.sock", "--pool-size", 2)
+    client = daemon.connect()
+    assert ask(client, b"isuser:u:h") + ask(client, b"bogus") == b"1\n0\n"
+    with socket.socket(socket.AF_UNIX) as status:
+        status.settimeout(PATIENCE)
+        status.connect(os.fspath(tmp_path / "status.sock"))
+        figures = json.loads(read(status, 65536))
+    assert figures["pools"]["default"]["granted"] == 1
+    assert figures["pools"]["default"]["programs"] == 2
+    assert figures["lines_refused"] == {"command": 1}
+    assert figures["clients"]["connected"] == 1

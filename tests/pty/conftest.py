@@ -1,0 +1,14 @@
+"""Fixtures of the tests on a pty."""
+
+from collections.abc import Iterator
+
+import pytest
+from support.pty_site import Site
+from support.pty_site import site as new_site
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A configuration, programs and clients of one test; checked and cleared away at its end."""
+    with new_site() as place:
+        yield place

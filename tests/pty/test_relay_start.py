@@ -1,0 +1,90 @@
+"""How soon and how small a relay is: Prosody starts one for every host, and stands still meanwhile."""
+
+import compileall
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.relay_daemon import resident
+from support.relay_site import LAUNCHER, ROOT, waits
+
+RUNS = 12
+SLOW = {"trio", "attr", "attrs", "argparse", "typing", "re", "logging", "tomllib", "socket", "random", "asyncio"}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as an installation has it: compiled."""
+    root = tmp_path_factory.mktemp("installed")
+    shutil.copytree(ROOT / "bridge", root / "bridge", ignore=shutil.ignore_patterns("__pycache__"))
+    assert compileall.compile_dir(root / "bridge", quiet=1)
+    return root
+
+
+@contextlib.contextmanager
+def started(installed: Path, *arguments: str) -> Iterator[int]:
+    """A relay on a pty of a program."""
+    master, slave = os.openpty()
+    settings = termios.tcgetattr(slave)
+    settings[3] &= ~(termios.ECHO | termios.ICANON)
+    termios.tcsetattr(slave, termios.TCSANOW, settings)
+    process = subprocess.Popen(
+        [sys.executable, LAUNCHER, *arguments],
+        stdin=slave, stdout=slave, stderr=slave, env={**os.environ, "PYTHONPATH": str(installed)},
+    )  # fmt: skip
+    os.close(slave)
+    try:
+        yield process.pid
+    finally:
+        os.close(master)
+        assert process.wait(20) == 0
+
+
+def until_ready(pid: int) -> None:
+    end = time.monotonic() + 20
+    while not waits(pid):
+        if time.monotonic() > end:
+            raise TimeoutError("it never waits for its input")
+        time.sleep(0.0002)
+
+
+@pytest.mark.parametrize("kind", ["socket", "file"])
+def test_start(installed: Path, tmp_path: Path, kind: str) -> None:
+    """From exec to ready to read: at most 1.5 times what the bare interpreter takes, and 15 ms.  The best of each."""
+    file = tmp_path / "relay.toml"
+    file.write_text('connect = "/nowhere"  # no daemon yet\nanswer_timeout = 4.5\n[log]\nlevel = "info"\n')
+    arguments = ["connect", "/nowhere"] if kind == "socket" else [str(file)]
+    bare, ready, memory = [], [], 0
+    for _ in range(RUNS):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-I", "-S", "-c", "pass"], check=True)
+        bare.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        with started(installed, *arguments) as pid:
+            until_ready(pid)
+            ready.append(time.perf_counter() - began)
+            memory = max(memory, resident(pid))
+    took, allowed = min(ready) * 1000, min(bare) * 1500 + 15
+    print(f"{kind}: {took:.1f} ms, allowed {allowed:.1f} ms; {memory} KiB")
+    assert took <= allowed
+    assert memory <= 15 * 1024
+
+
+def test_nothing_slow_is_imported(installed: Path) -> None:
+    """Neither for the start nor for a question; with what the interpreter imports itself left out."""
+    for modules in (
+        "terminal, entry, relay, relayfile, gate, waiting, lockstepsession",
+        "terminal, entry, relay, relayfile, session",
+    ):
+        code = f"import sys; before = set(sys.modules); from bridge import {modules}; print(*set(sys.modules) - before)"
+        shown = subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=installed, env={"PATH": ""}
+        )
+        assert not SLOW & set(shown.stdout.split())

@@ -1,0 +1,105 @@
+"""What a test machine is made of: a minimal Debian, and wheels to install the checkout with no network.
+
+Both come from where this machine gets its own packages, and are kept for the next run, below
+EXTAUTH_TEST_CACHE or else the user's cache directory. To have them made anew, remove them.
+"""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from support.components import command, missing
+
+ROOT = Path(__file__).parents[2]
+
+# The oldest release that is supported: systemd 252, Python 3.11.
+RELEASE = "bookworm"
+PYTHON = "3.11"
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-venv", "procps")
+MIRROR = "http://deb.debian.org/debian"
+
+# Seconds for 120 MB of packages and their unpacking; a minute or so is usual.
+PATIENCE = 180
+
+
+def debian_root() -> Path:
+    """The directory of a root file system that nobody may change: boot it below an overlay."""
+    if os.geteuid():
+        missing("root, to make and boot a machine", "sudo")
+    debootstrap = command("debootstrap", "debootstrap")
+
+    def build(target: Path) -> None:
+        include = f"--include={','.join(PACKAGES)}"
+        # Not the default: umask and variables of this session go into the root that is built.
+        clean = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", **proxies()}
+        run([debootstrap, "--variant=minbase", include, RELEASE, str(target), mirror()], "a Debian mirror", clean)
+        shutil.rmtree(target / "var/cache/apt/archives", ignore_errors=True)
+
+    return kept(f"{RELEASE}-{platform.machine()}", [*PACKAGES], build)
+
+
+def wheels() -> Path:
+    """The directory with all that `pip install .` would download: dependencies, and what builds the wheel."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+
+    def build(target: Path) -> None:
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(target)]
+        only = ["--only-binary=:all:", "--python-version", PYTHON]
+        run([*pip, *only, *wanted], "an index of Python packages")
+
+    return kept("wheels", wanted, build)
+
+
+def kept(name: str, made_of: Sequence[str], build: Callable[[Path], None]) -> Path:
+    """The directory `build` filled in this run or an earlier one; an unfinished one is never seen."""
+    base = os.environ.get("EXTAUTH_TEST_CACHE") or Path.home() / ".cache" / "extauth-bridge"
+    cache = Path(base).resolve()
+    cache.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:12]
+    final = cache / f"{name}-{digest}"
+    if not final.exists():
+        with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=cache) as directory:
+            unfinished = Path(directory) / "new"
+            unfinished.mkdir(mode=0o755)
+            build(unfinished)
+            unfinished.rename(final)
+    return final
+
+
+def mirror() -> str:
+    """Where this machine's apt gets the release from; Debian's own mirror if it gets another one."""
+    found = ""
+    if apt := shutil.which("apt-get"):
+        what = ["--format", "$(REPO_URI) $(CODENAME) $(COMPONENT)", "Created-By: Packages"]
+        found = subprocess.run([apt, "indextargets", *what], capture_output=True, text=True, check=False).stdout
+    for line in found.splitlines():
+        uri, codename, component = line.split()
+        if (codename, component) == (RELEASE, "main") and uri.startswith(("http://", "https://")):
+            return uri
+    return MIRROR
+
+
+def proxies() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+
+
+def run(words: Sequence[str], source: str, env: dict[str, str] | None = None) -> None:
+    """Run what needs the network; without it the test is skipped like for any other missing component."""
+    try:
+        done = subprocess.run(
+            words, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        missing(f"{source} that answers within {PATIENCE} s ({words[0]})", "ca-certificates")
+    if done.returncode:
+        tail = " | ".join(done.stdout.splitlines()[-3:])
+        missing(f"{source} ({Path(words[0]).name} failed: {tail})", "ca-certificates")

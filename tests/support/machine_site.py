@@ -1,0 +1,118 @@
+"""A machine on which the bridge was installed by the very commands that the README tells users to type."""
+
+import re
+import shutil
+from pathlib import Path
+
+from support.machine import Machine
+from support.machine_clients import ask
+from support.machine_root import ROOT, wheels
+
+UNIT = "extauth-bridge.service"
+SOCKETS = ("extauth-bridge.socket", "extauth-bridge-status.socket")
+PASSWORD = "wonder:land"
+
+# What the bundled program says, once `alice` was added as the README does.
+TRUTH = {
+    f"auth:alice:example.com:{PASSWORD}": "1",
+    "auth:alice:example.com:guess": "0",
+    "isuser:alice:example.com": "1",
+    "isuser:mallory:example.com": "0",
+}
+
+# Where the checkout is on the machine: README's "in this directory".
+CHECKOUT = "/root/checkout"
+
+
+def recipe(step: str) -> str:
+    """The README's commands below its mark for this step, as a script to run in the checkout.
+
+    Raises:
+        LookupError: it has none, or several.
+    """
+    text = (ROOT / "README.md").read_text()
+    found = re.findall(rf"<!-- systemd: {step} -->\s*```sh\n(.*?)```", text, re.DOTALL)
+    if len(found) != 1:
+        raise LookupError(f"README.md: {len(found)} times <!-- systemd: {step} --> before a sh block, not once")
+    return f"cd {CHECKOUT}\n{found[0]}"
+
+
+class Site:
+    """The installed bridge.
+
+    Attributes:
+        auth, status: its sockets, to connect to from here.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.auth = machine.path / "run/extauth-bridge/auth.sock"
+        self.status = machine.path / "run/extauth-bridge/status.sock"
+
+    def install(self) -> None:
+        """What is there before the README's first line, then what it says."""
+        self.machine.run("useradd --system --user-group --shell /usr/sbin/nologin prosody; mkdir /etc/prosody")
+        checkout = self.machine.path / CHECKOUT[1:]
+        for name in ("bridge", "systemd"):
+            shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("pyproject.toml", "README.md"):
+            shutil.copy(ROOT / name, checkout / name)
+        shutil.copytree(wheels(), self.machine.path / "root/wheels")
+        self.write("/etc/pip.conf", "[global]\nno-index = true\nfind-links = /root/wheels\n")
+        self.step("install", timeout=120)
+        self.step("configure", typed=f"{PASSWORD}\n")
+        for step in ("start", "prosody"):
+            self.step(step)
+        self._config = self.read("/etc/extauth-bridge/auth.toml")
+
+    def step(self, name: str, typed: str = "", timeout: float = 30) -> str:
+        """Do what the README says for this step; what that printed."""
+        return self.machine.run(recipe(name), typed=typed, timeout=timeout).stdout
+
+    def reset(self) -> None:
+        """As it was right after the installation: sockets there, daemon not started, nothing changed."""
+        self.write("/etc/extauth-bridge/auth.toml", self._config)
+        # The sockets too: with them goes what a test that failed may have left waiting in them.
+        self.machine.run(
+            "systemctl disable --now --quiet extauth-bridge@blue.socket extauth-bridge-status@blue.socket\n"
+            f"systemctl stop {' '.join(SOCKETS)} 'extauth-bridge*'\n"
+            "rm -rf /run/systemd/system/extauth-bridge*; systemctl daemon-reload\n"
+            f"systemctl start {' '.join(SOCKETS)}"
+        )
+
+    def read(self, path: str) -> str:
+        return (self.machine.path / path[1:]).read_text()
+
+    def write(self, path: str, text: str) -> None:
+        """Replace the text of a file, or make a new one with its directory, readable for everybody."""
+        file = self.machine.path / path[1:]
+        if not file.exists():
+            self.machine.run(f"install -m 644 -D /dev/null '{path}'")
+        file.write_text(text)
+
+    def drop_in(self, unit: str, text: str) -> None:
+        """Change a unit until `reset`; restart it to put that into force."""
+        self.write(f"/run/systemd/system/{unit}.d/test.conf", text)
+        self.machine.run("systemctl daemon-reload")
+
+    def shipped(self, name: str) -> str:
+        """The text of one of our own drop-ins."""
+        return (ROOT / "systemd" / "drop-ins" / name).read_text()
+
+    def main_pid(self, unit: str = UNIT) -> int:
+        """The daemon's process id on the machine; 0 if there is none."""
+        return int(self.machine.show(unit, "MainPID"))
+
+    def processes(self) -> dict[int, str]:
+        """All processes of the daemon's user by their pids on the machine, with their command lines."""
+        lines = self.machine.run("ps -u extauth-bridge -o pid=,args=", check=False).stdout.splitlines()
+        return {int(pid): args for pid, _, args in (line.strip().partition(" ") for line in lines)}
+
+    def answers(self, truth: dict[str, str] = TRUTH) -> bool:
+        """Are all answers right?"""
+        return all(ask(self.auth, line) == answer for line, answer in truth.items())
+
+
+def socket_of(machine: Machine, instance: str) -> Path:
+    """The socket of an instance of the template, to connect to from here."""
+    return machine.path / f"run/extauth-bridge/{instance}.sock"

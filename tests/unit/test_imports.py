@@ -1,0 +1,156 @@
+"""Imports point one way, the codecs do no I/O, and what starts first starts light."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.process import environment
+
+import bridge
+
+PACKAGE = Path(bridge.__file__).parent
+
+LAYERS = """
+    messages  backoff  stderrlines  procfs  terminal  switchboard  descriptors  launch  settings  programs.users
+    alarm  checks  frames  lines  turns  waiting  logtargets  listeners  relayfile  programs.sqlite  commands.demo
+    lockstep  ordering  options  log  gate  systemd
+    config  worker
+    slots  pace
+    pool
+    exchange  keeper
+    session  lockstepsession  plant
+    upstream  service
+    server  relay
+    cli  statuspage
+    commands.run  commands.ask  commands.serve  commands.connect
+    entry
+    __main__
+"""
+"""From the bottom up: a module imports only from lines above its own in this table."""
+
+RANK = {module: rank for rank, line in enumerate(LAYERS.split("\n")) for module in line.split()}
+
+HANDED_ON = {("relayfile", "relay")}
+"""What a module calls as its last act, imported then and there: it is no part of what it does itself."""
+
+NO_IO = [
+    *("messages", "lines", "checks", "frames", "ordering", "turns", "lockstep", "stderrlines"),
+    *("alarm", "backoff", "pace"),
+]
+FORBIDDEN_IO = {"trio", "os", "socket", "time", "logging", "select", "signal", "subprocess", "threading", "asyncio"}
+
+SMALL = ["terminal", "lockstep", "lines", "messages", "waiting", "gate"]
+"""A tiny relay uses them: it is to be there before its client has written its first query."""
+
+WITHOUT_SITE = "-S"
+"""An interpreter's option: what an installation's .pth files import is not ours to count."""
+
+FORBIDDEN_SMALL = {"trio", "attr", "attrs", "typing", "re", "logging", "argparse", "tomllib", "dataclasses", "inspect"}
+
+
+def modules() -> Iterator[str]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        if not name.endswith("__init__"):
+            yield name
+
+
+def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """All statements, also those of functions; not what only type checkers see."""
+    for statement in body:
+        if isinstance(statement, ast.If) and "TYPE_CHECKING" in ast.unparse(statement.test):
+            yield from statements(statement.orelse)
+            continue
+        yield statement
+        for inner in ("body", "orelse", "finalbody"):
+            yield from statements(getattr(statement, inner, []))
+        for handler in getattr(statement, "handlers", []):
+            yield from statements(handler.body)
+
+
+def imported(module: str) -> Iterator[str]:
+    """Every name that `module` imports, in full; `bridge.` is left off our own."""
+    path = PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
+    for statement in statements(ast.parse(path.read_text()).body):
+        if isinstance(statement, ast.Import):
+            yield from (alias.name for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom):
+            base = statement.module or ""
+            if statement.level:
+                parent = ["bridge", *module.split(".")][: -statement.level]
+                base = ".".join([*parent, *base.split(".")]).rstrip(".")
+            if base in ("bridge", "bridge.programs", "bridge.commands"):
+                yield from (f"{base}.{alias.name}" for alias in statement.names)
+            else:
+                yield base
+
+
+def ours(module: str) -> set[str]:
+    names = {name.removeprefix("bridge.") for name in imported(module) if name.startswith("bridge.")}
+    return {name for name in names if PACKAGE.joinpath(*name.split(".")).with_suffix(".py").exists()}
+
+
+@pytest.mark.parametrize("module", [*modules()])
+def test_imports_point_one_way(module: str) -> None:
+    assert module in RANK, "give it a place in LAYERS"
+    for other in ours(module) - {onward for here, onward in HANDED_ON if here == module}:
+        assert other in RANK, f"give {other} a place in LAYERS"
+        assert RANK[other] < RANK[module], f"{module} imports {other}, which is not below it"
+
+
+@pytest.mark.parametrize("module", NO_IO)
+def test_no_io(module: str) -> None:
+    roots = {name.partition(".")[0] for name in imported(module)}
+    assert not roots & FORBIDDEN_IO
+    assert ours(module) <= set(NO_IO)
+
+
+def loaded(code: str, *options: str) -> set[str]:
+    """The modules that are there after a fresh interpreter has run this."""
+    code = f"import sys; before = set(sys.modules); {code}; print(*(set(sys.modules) - before))"
+    done = subprocess.run(
+        [sys.executable, *options, "-c", code],
+        env=environment(),
+        capture_output=True,
+        check=True,
+        timeout=60,
+        text=True,
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("module", SMALL)
+def test_what_a_relay_uses_is_small(module: str) -> None:
+    there = loaded(f"import bridge.{module}", WITHOUT_SITE)
+    assert f"bridge.{module}" in there
+    assert not there & FORBIDDEN_SMALL
+
+
+def test_all_that_a_relay_uses_together() -> None:
+    there = loaded("; ".join(f"import bridge.{module}" for module in SMALL), WITHOUT_SITE)
+    assert not there & FORBIDDEN_SMALL
+    assert len(there) < 40
+
+
+def test_the_command_takes_the_terminal_before_anything_slow() -> None:
+    """Every millisecond before raw mode is one in which a password can reach the terminal's line editing."""
+    there = loaded("import bridge.entry", WITHOUT_SITE)
+    assert "bridge.terminal" in there
+    assert not there & {"trio", "tomllib", "argparse", "attr", "attrs"}
+    assert not there & FORBIDDEN_SMALL
+    assert not there & {"enum", "signal", "socket", "select", "subprocess", "contextlib", "collections"}
+
+
+def test_the_programs_are_started_before_trio_is_there() -> None:
+    there = loaded("import bridge.plant, bridge.session, bridge.lockstepsession")
+    assert "trio" not in there
+    assert "asyncio" not in there
+
+
+def test_the_example_program_stands_alone() -> None:
+    """It is the one to copy."""
+    assert ours("programs.sqlite") <= {"programs.users"}
+    assert ours("programs.users") == set()

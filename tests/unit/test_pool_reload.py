@@ -1,0 +1,218 @@
+"""A reload, with real programs: what is the same goes on, what is new is there first, what is replaced drains."""
+
+import os
+import select
+import time
+from collections.abc import Callable, Iterator
+
+import attrs
+import pytest
+import trio
+from support import procfs
+from support.bad_programs import CHAMELEON, habit
+from support.inmemory import made
+
+from bridge.config import ProgramSettings, Settings
+from bridge.keeper import Keeper
+from bridge.messages import REFUSED, Query, Verdict
+from bridge.plant import DEFAULT, Plant
+from bridge.pool import Pool
+
+PATIENCE = 20.0
+YES = Verdict.GRANTED
+GOOD = habit("good")
+SLOW = b"auth:slow200-alice:example.com:pw-slow200-alice"
+AUTH = b"auth:alice:example.com:pw-alice"
+
+
+class Asker:
+    def settled(self, query: Query) -> None:
+        """The tests look at the query."""
+
+
+class Works:
+    """A plant and what drives it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.plant = Plant(settings)
+        self.plant.apply(settings)
+
+    def ask(self, line: bytes = AUTH) -> Query:
+        return self.plant.exchange.ask(line, Asker())
+
+    def until(self, done: Callable[[], object]) -> None:
+        waiting = select.poll()
+        waiting.register(self.plant.board.fileno(), select.POLLIN)
+        until = time.monotonic() + PATIENCE
+        while not done():
+            assert time.monotonic() < until
+            waiting.poll(20)
+            self.plant.board.turn()
+            if self.plant.alarm.when <= time.monotonic():
+                self.plant.alarm.ring()
+
+    def answer(self, line: bytes = AUTH) -> Verdict:
+        query = self.ask(line)
+        self.until(lambda: query.settled)
+        return query.verdict
+
+
+@pytest.fixture
+def works(monkeypatch) -> Iterator[Callable[[Settings], Works]]:
+    monkeypatch.chdir(os.getcwd())
+    before = set(os.listdir("/proc/self/fd"))
+    there: list[Works] = []
+
+    def make(settings: Settings) -> Works:
+        there.append(Works(settings))
+        return there[-1]
+
+    yield make
+    for each in there:
+        each.plant.close()
+    assert procfs.children(os.getpid()) == []
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def plain(**changes: object) -> Settings:
+    return made(*CHAMELEON, pool_size=2, **changes)
+
+
+def with_program(settings: Settings, **changes: object) -> Settings:
+    assert settings.program is not None
+    return attrs.evolve(settings, program=attrs.evolve(settings.program, **changes))
+
+
+def pids(pool: Pool) -> set[int]:
+    return {worker.pid for worker in pool.workers}
+
+
+def test_the_same_program_goes_on(works) -> None:
+    there = works(plain(env={"A": "1"}))
+    pool = there.plant.pools[DEFAULT]
+    before = pids(pool)
+    assert there.plant.apply(plain(env={"A": "1"}, answer_timeout=2.0, window=7, max_requests=9)) == ([], [])
+    assert there.plant.pools == {DEFAULT: pool}
+    assert pids(pool) == before
+    assert pool.settings.max_requests == 9
+    assert there.answer() is YES
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"argv": GOOD},
+        {"env": {"A": "2"}},
+        {"cwd": "/tmp"},
+        {"pool_size": 3},
+        {"commands": frozenset({"auth"})},
+    ],
+    ids=str,
+)
+def test_whatever_makes_it_another_program_replaces_it(works, changes: dict[str, object]) -> None:
+    there = works(plain(env={"A": "1"}))
+    old = there.plant.pools[DEFAULT]
+    new, replaced = there.plant.apply(with_program(plain(env={"A": "1"}), **changes))
+    assert replaced == [old]
+    assert new == [there.plant.pools[DEFAULT]]
+    assert new[0] is not old
+    assert there.plant.draining == {old}
+    assert len(new[0].workers) == len(new[0].slots), "it is there before the old one goes"
+    assert len(old.workers) == 2
+    assert there.answer() is YES
+
+
+def test_what_was_asked_of_the_old_one_is_answered_by_it(works) -> None:
+    there = works(plain())
+    old = there.plant.pools[DEFAULT]
+    asked = [there.ask(SLOW) for _ in range(3)]
+    assert old.in_flight == 3
+    there.plant.apply(made(*habit("denies"), pool_size=1))
+    assert there.answer() is Verdict.DENIED
+    there.until(lambda: not old.in_flight)
+    assert [query.verdict for query in asked] == [YES] * 3
+
+
+def test_time_runs_out_for_what_drains_as_well(works) -> None:
+    there = works(plain(answer_timeout=0.3))
+    query = there.ask(b"auth:hang-alice:example.com:x")
+    there.plant.apply(made(*GOOD, pool_size=1))
+    there.until(lambda: query.settled)
+    assert query.verdict is Verdict.UNAVAILABLE
+
+
+def test_a_shorter_time_counts_for_what_is_in_flight(works) -> None:
+    there = works(plain(answer_timeout=60.0))
+    query = there.ask(b"auth:hang-alice:example.com:x")
+    there.plant.apply(plain(answer_timeout=0.3))
+    there.until(lambda: query.settled)
+    assert query.verdict is Verdict.UNAVAILABLE
+
+
+def test_hosts_come_and_go(works) -> None:
+    settings = plain()
+    other = ProgramSettings(argv=habit("denies"), pool_size=1, commands=frozenset({"auth"}), cwd="/", env={})
+    there = works(settings)
+    default = there.plant.pools[DEFAULT]
+    line = b"auth:alice:other.example:pw-alice"
+    assert there.answer(line) is YES
+
+    new, replaced = there.plant.apply(attrs.evolve(settings, hosts={"other.example": other}))
+    assert [pool.name for pool in new] == ["other.example"]
+    assert replaced == []
+    assert there.answer(line) is Verdict.DENIED
+    assert there.ask(b"isuser:alice:other.example") is REFUSED
+    assert there.answer() is YES
+
+    there.plant.apply(attrs.evolve(settings, program=None, hosts={"other.example": other}))
+    assert there.ask(AUTH) is REFUSED
+    assert there.plant.draining == {default}
+    assert there.answer(line) is Verdict.DENIED
+
+    new, _ = there.plant.apply(settings)
+    assert new == [there.plant.pools[DEFAULT]]
+    assert there.answer(line) is YES
+
+
+def test_one_that_cannot_be_started_does_not_stop_a_reload(works) -> None:
+    there = works(plain())
+    there.plant.apply(made("/nowhere/program", pool_size=1))
+    assert there.answer() is Verdict.UNAVAILABLE
+    there.plant.apply(plain())
+    assert there.answer() is YES
+
+
+def test_nothing_is_left_of_many_reloads(works) -> None:
+    """The fixture counts processes and descriptors."""
+    there = works(plain())
+    for number in range(6):
+        there.ask(SLOW)
+        there.plant.apply(plain(env={"A": str(number)}))
+    there.plant.close()
+    there.plant = Plant(plain())
+
+
+async def test_a_replaced_pool_is_stopped_as_any_other(works) -> None:
+    there = works(plain())
+    old = there.plant.pools[DEFAULT]
+    there.plant.apply(made(*GOOD, pool_size=1))
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_drive, there)
+            await Keeper(old).stop()
+            nursery.cancel_scope.cancel()
+    assert old.workers == {}
+    assert there.answer() is YES
+
+
+async def _drive(there: Works) -> None:
+    while True:
+        await trio.lowlevel.wait_readable(there.plant.board.fileno())
+        there.plant.board.turn()
+
+
+def test_the_summary_counts(works) -> None:
+    there = works(plain())
+    there.answer()
+    assert there.plant.summary().startswith("2 of 2 programs up, 0 in flight, 1 answered")
+    assert not there.plant.is_overdue()

@@ -1,0 +1,277 @@
+"""The connection to the daemon, step by step: what is there is handled when `turn` says so, and time is ours."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.relay_daemon import question
+
+from bridge.messages import Query, Refusal, Verdict
+from bridge.relayfile import RelaySettings
+from bridge.switchboard import Switchboard
+from bridge.upstream import Upstream
+
+YES, NO, LOST = Verdict.GRANTED, Verdict.DENIED, Verdict.UNAVAILABLE
+
+
+class Scene:
+    """An upstream, its asker, and the daemon's end of it all."""
+
+    def __init__(self, path: Path, lockstep: bool) -> None:
+        self.now = 100.0
+        self.warned: list[str] = []
+        self.told: list[Query] = []
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        self.listener.listen(5)
+        self.listener.settimeout(10)
+        self.board = Switchboard()
+        settings = RelaySettings(str(path))
+        self.upstream = Upstream(settings, self.read, lockstep, self.board, self.warn, self.clock)
+        self.connections: list[socket.socket] = []
+
+    def warn(self, message: str, **fields: object) -> None:
+        assert "isuser" not in str(fields)
+        self.warned.append(message)
+
+    def clock(self) -> float:
+        return self.now
+
+    def read(self) -> RelaySettings:
+        raise AssertionError("nothing is broken")
+
+    def settled(self, query: Query) -> None:
+        self.told.append(query)
+
+    def ask(self, line: bytes | Refusal = b"isuser:u:h") -> Query:
+        return self.upstream.ask(line, self)
+
+    def turn(self) -> None:
+        self.board.turn()
+
+    def accept(self) -> socket.socket:
+        connection, _ = self.listener.accept()
+        connection.settimeout(10)
+        self.connections.append(connection)
+        return connection
+
+    def close(self) -> None:
+        self.upstream.close()
+        self.board.close()
+        for thing in (self.listener, *self.connections):
+            thing.close()
+
+
+@pytest.fixture
+def lockstep(tmp_path: Path) -> Iterator[Scene]:
+    scene = Scene(tmp_path / "s", lockstep=True)
+    yield scene
+    scene.close()
+
+
+@pytest.fixture
+def pipelined(tmp_path: Path) -> Iterator[Scene]:
+    scene = Scene(tmp_path / "s", lockstep=False)
+    yield scene
+    scene.close()
+
+
+def test_connects_when_there_is_a_question_and_stays(lockstep: Scene) -> None:
+    lockstep.turn()
+    first = lockstep.ask(b"one")
+    assert not first.settled
+    lockstep.turn()
+    daemon = lockstep.accept()
+    assert daemon.recv(100) == b"one\n"
+    daemon.sendall(b"1\n")
+    lockstep.turn()
+    assert (first.verdict, lockstep.told) == (YES, [first])
+    second = lockstep.ask(b"two")
+    lockstep.turn()
+    assert daemon.recv(100) == b"two\n"
+    daemon.sendall(b"0\n")
+    lockstep.turn()
+    assert second.verdict is NO
+    assert lockstep.upstream.idle
+    assert lockstep.warned == []
+
+
+@pytest.mark.parametrize("stale", [b"1\n", b"0\n", b"1", b"x"])
+def test_what_is_there_before_a_question_answers_nothing(lockstep: Scene, stale: bytes) -> None:
+    """Even when it is noticed only with the question."""
+    lockstep.ask()
+    lockstep.turn()
+    old = lockstep.accept()
+    old.sendall(b"0\n")
+    lockstep.turn()
+    old.sendall(stale)
+    query = lockstep.ask(b"next")
+    lockstep.turn()
+    assert not query.settled
+    assert old.recv(100) == b"isuser:u:h\n"
+    assert old.recv(100) == b"", "closed, and the new line is not on it"
+    new = lockstep.accept()
+    assert new.recv(100) == b"next\n"
+    new.sendall(b"0\n")
+    lockstep.turn()
+    assert query.verdict is NO
+    assert "daemon said what nobody asked for" in lockstep.warned
+
+
+def test_daemon_that_went_away_between_two_questions_costs_nothing(lockstep: Scene) -> None:
+    lockstep.ask()
+    lockstep.turn()
+    old = lockstep.accept()
+    old.sendall(b"1\n")
+    lockstep.turn()
+    old.close()
+    query = lockstep.ask()
+    lockstep.turn()
+    lockstep.accept().sendall(b"1\n")
+    lockstep.turn()
+    assert query.verdict is YES
+    assert lockstep.warned == []
+
+
+@pytest.mark.parametrize(
+    "answer", [b"1\n1\n", b"1\n0", b"2\n", b"1\r\n", b"\n", b"11\n", b"01", b"1\n\n", b" 1\n", b"1 \n"]
+)
+def test_anything_but_one_answer_is_none(lockstep: Scene, answer: bytes) -> None:
+    query = lockstep.ask()
+    lockstep.turn()
+    daemon = lockstep.accept()
+    daemon.sendall(answer)
+    lockstep.turn()
+    assert query.verdict is LOST
+    assert daemon.recv(100) == b"isuser:u:h\n"
+    assert daemon.recv(100) == b"", "closed"
+
+
+def test_answer_in_two_pieces(lockstep: Scene) -> None:
+    query = lockstep.ask()
+    lockstep.turn()
+    daemon = lockstep.accept()
+    daemon.sendall(b"1")
+    lockstep.turn()
+    assert not query.settled
+    daemon.sendall(b"\n")
+    lockstep.turn()
+    assert query.verdict is YES
+
+
+def test_half_an_answer_is_no_answer(lockstep: Scene) -> None:
+    query = lockstep.ask()
+    lockstep.turn()
+    daemon = lockstep.accept()
+    daemon.sendall(b"1")
+    daemon.close()
+    lockstep.turn()
+    lockstep.turn()
+    assert query.verdict is LOST
+
+
+@pytest.mark.parametrize("how", ["question", "refusal", "time"])
+def test_answer_to_a_question_given_up_dies_with_its_connection(lockstep: Scene, how: str) -> None:
+    old_query = lockstep.ask(b"old")
+    lockstep.turn()
+    old = lockstep.accept()
+    if how == "refusal":
+        lockstep.upstream.refuse(Refusal.INJECTION)
+    elif how == "time":
+        lockstep.now += 4.5
+        lockstep.upstream.alarm.ring()
+    query = lockstep.ask(b"new")
+    old.setblocking(False)
+    assert old.recv(100) == b"old\n"
+    assert old.recv(100) == b"", "closed at once"
+    lockstep.turn()
+    assert old_query.verdict is LOST
+    assert not query.settled
+    new = lockstep.accept()
+    assert new.recv(100) == b"new\n"
+    new.sendall(b"0\n")
+    lockstep.turn()
+    assert query.verdict is NO
+
+
+def test_time_runs_from_the_question(lockstep: Scene) -> None:
+    query = lockstep.ask()
+    lockstep.turn()
+    lockstep.now += 4.4
+    lockstep.upstream.alarm.ring()
+    assert not query.settled
+    assert lockstep.upstream.alarm.when == 104.5
+    lockstep.now += 0.1
+    lockstep.upstream.alarm.ring()
+    assert query.verdict is LOST
+    assert lockstep.warned == ["daemon did not answer in time"]
+
+
+def test_only_lines_that_were_sent_can_be_answered(pipelined: Scene) -> None:
+    """The second answer comes before the second line has left: it cannot be that line's."""
+    first = pipelined.ask(b"one")
+    pipelined.turn()
+    pipelined.accept().sendall(b"1\n1\n")
+    second = pipelined.ask(b"two")
+    pipelined.upstream._receive()  # as in a batch in which the daemon's event is handled before the line leaves
+    assert (first.verdict, second.verdict) == (LOST, LOST)
+
+
+def test_unread_lines_are_sent_when_there_is_room_and_never_cut(pipelined: Scene) -> None:
+    line = question("u").ljust(4096, b"x")
+    queries = [pipelined.ask(line) for _ in range(300)]
+    pipelined.turn()
+    daemon = pipelined.accept()
+    data = b""
+    while len(data) < 300 * 4097:
+        data += daemon.recv(1 << 20)
+        pipelined.turn()
+    assert data == (line + b"\n") * 300
+    daemon.sendall(b"1\n0\n" * 150)
+    pipelined.turn()
+    assert [query.verdict for query in queries] == [YES, NO] * 150
+
+
+def test_daemon_that_closes_while_lines_wait_for_room_has_read_whole_lines(pipelined: Scene) -> None:
+    """The daemon takes a last line without its end for a line: it must never be the first part of one."""
+    queries = [pipelined.ask(question("u").ljust(length, b"x")) for length in range(3000, 3256)]
+    pipelined.turn()
+    daemon = pipelined.accept()
+    pipelined.now += 4.5
+    pipelined.upstream.alarm.ring()
+    assert {query.verdict for query in queries} == {LOST}
+    data = b""
+    while more := daemon.recv(1 << 20):
+        data += more
+    assert data.endswith(b"\n")
+    assert 0 < data.count(b"\n") < 256, "it did not all fit"
+
+
+def test_longest_line_is_sent_whole_or_not_at_all(pipelined: Scene) -> None:
+    for _ in range(40):
+        pipelined.ask(b"x" * 32767)
+    pipelined.turn()
+    daemon = pipelined.accept()
+    pipelined.upstream.close()
+    data = b""
+    while more := daemon.recv(1 << 20):
+        data += more
+    assert data
+    assert len(data) % 32768 == 0
+
+
+def test_outage_is_logged_once_and_its_end(tmp_path: Path, lockstep: Scene) -> None:
+    path = lockstep.upstream.settings.path
+    lockstep.upstream.settings.path = str(tmp_path / "missing")
+    for _ in range(3):
+        assert lockstep.ask().settled is False
+        lockstep.turn()
+    assert [query.verdict for query in lockstep.told] == [LOST] * 3
+    assert lockstep.warned == ["daemon cannot be reached"]
+    lockstep.upstream.settings.path = path
+    lockstep.ask()
+    lockstep.turn()
+    lockstep.accept().sendall(b"1\n")
+    lockstep.turn()
+    assert lockstep.warned == ["daemon cannot be reached", "daemon answers again"]

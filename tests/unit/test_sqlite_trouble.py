@@ -1,0 +1,245 @@
+"""`extauth-sqlite DATABASE` while its database is locked, lost, broken, replaced or shared by many."""
+
+import os
+import select
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from bridge.programs import users
+from bridge.programs.users import Users
+
+DEADLINE = 30.0
+CHEAP = users.Cost(n=2**4, r=8, p=1)
+REAL = [sys.executable, "-m", "bridge.programs.sqlite"]
+QUICK = [
+    sys.executable,
+    "-c",
+    "from bridge.programs import sqlite, users; users.COST = users.Cost(2**4, 8, 1); exit(sqlite.main())",
+]
+"""The same program with new hashes that cost nothing, for tests that make many."""
+
+
+class Running:
+    def __init__(self, command: list[str], database: Path) -> None:
+        self.process = subprocess.Popen(
+            [*command, str(database)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+        )
+
+    def ask(self, question: str) -> bool:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        body = question.encode()
+        self.process.stdin.write(len(body).to_bytes(2, "big") + body)
+        assert select.select([self.process.stdout], [], [], DEADLINE)[0], "no reply"
+        reply = self.process.stdout.read(100)
+        assert reply in (b"\0\2\0\1", b"\0\2\0\0")
+        return reply == b"\0\2\0\1"
+
+    def end(self) -> list[str]:
+        """End its input, expect a good end; the lines it complained with."""
+        out, err = self.process.communicate(timeout=DEADLINE)
+        assert (self.process.returncode, out) == (0, b"")
+        return err.decode().splitlines()
+
+
+Start = Callable[..., Running]
+AGAIN = "extauth-sqlite: the database can be used again"
+ALICE = "auth:alice:example.com:wonder:land"
+
+
+@pytest.fixture(autouse=True)
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(users, "COST", CHEAP)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return make(tmp_path / "users.db", "alice", "wonder:land")
+
+
+def make(path: Path, user: str, secret: str) -> Path:
+    with Users(path) as store:
+        assert store.add(user, "example.com", secret)
+    return path
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    started: list[Running] = []
+
+    def starter(database: Path, command: list[str] = REAL) -> Running:
+        started.append(Running(command, database))
+        return started[-1]
+
+    yield starter
+    for running in started:
+        running.process.kill()
+        running.process.communicate()
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None)
+
+
+def test_a_lock_on_changes(database: Path, start: Start) -> None:
+    program = start(database, QUICK)
+    other = connect(database)
+    other.execute("BEGIN IMMEDIATE")
+    begun = time.monotonic()
+    assert not program.ask("setpass:alice:example.com:t0p-secret")
+    assert 1.0 < time.monotonic() - begun < 3.8, "waits for a short lock, but answers before the bridge gives up"
+    assert program.ask(ALICE), "who only changes things locks no reader out"
+    other.execute("ROLLBACK")
+    other.close()
+    assert program.ask("setpass:alice:example.com:t0p-secret")
+    assert program.ask("auth:alice:example.com:t0p-secret")
+    assert program.end() == [
+        f"extauth-sqlite: cannot use the database '{database}': database is locked",
+        AGAIN,
+    ]
+
+
+def test_a_lock_on_everything(database: Path, start: Start) -> None:
+    other = connect(database)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
+    other.execute("BEGIN EXCLUSIVE")
+    program = start(database)
+    assert not program.ask(ALICE)
+    other.execute("ROLLBACK")
+    other.close()
+    assert program.ask(ALICE)
+    complaints = program.end()
+    assert [line.endswith("database is locked") for line in complaints] == [True, False]
+
+
+def test_a_lost_database_is_waited_for_and_never_made_anew(database: Path, start: Start, tmp_path: Path) -> None:
+    program = start(database)
+    assert program.ask(ALICE)
+    database.rename(tmp_path / "elsewhere")
+    assert not program.ask(ALICE)
+    assert not program.ask("isuser:alice:example.com")
+    assert not program.ask("tryregister:bob:example.com:x")
+    assert not database.exists()
+    (tmp_path / "elsewhere").rename(database)
+    assert program.ask(ALICE)
+    assert program.end() == [
+        f"extauth-sqlite: cannot use the database '{database}': No such file or directory",
+        AGAIN,
+    ]
+
+
+def test_a_directory_that_comes_later(tmp_path: Path, start: Start) -> None:
+    program = start(tmp_path / "later" / "users.db", QUICK)
+    assert not program.ask("tryregister:bob:example.com:x")
+    (tmp_path / "later").mkdir()
+    assert program.ask("tryregister:bob:example.com:x")
+    assert program.ask("auth:bob:example.com:x")
+
+
+def overwrite(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+
+
+@pytest.mark.parametrize("put", [os.replace, overwrite], ids=["moved", "overwritten"])
+def test_a_replaced_database(database: Path, start: Start, tmp_path: Path, put: Callable[[Path, Path], None]) -> None:
+    """The new file counts at once, and nothing of the old one is left, neither users nor passwords."""
+    new = make(tmp_path / "new.db", "bob", "builder")
+    program = start(database, QUICK)
+    assert program.ask("setpass:alice:example.com:other")
+    assert program.ask("tryregister:carol:example.com:x")
+    put(new, database)
+    assert not program.ask("auth:alice:example.com:other")
+    assert not program.ask("isuser:carol:example.com")
+    assert program.ask("auth:bob:example.com:builder")
+    assert program.ask("tryregister:carol:example.com:y")
+    assert program.end() == []
+    with Users(database) as store:
+        assert store.names() == [("bob", "example.com"), ("carol", "example.com")]
+
+
+@pytest.mark.parametrize("garbage", [b"no database " * 1000, b"SQLite format 3\0" + b"\xff" * 8176, b""])
+def test_a_corrupt_database(database: Path, start: Start, tmp_path: Path, garbage: bytes) -> None:
+    good = tmp_path / "good.db"
+    shutil.copyfile(database, good)
+    program = start(database)
+    assert program.ask(ALICE)
+    database.write_bytes(garbage)
+    assert not program.ask(ALICE)
+    assert not program.ask(ALICE)
+    shutil.copyfile(good, database)
+    assert program.ask(ALICE)
+    complaints = program.end()
+    assert len(complaints) == 2
+    assert complaints[0].startswith(f"extauth-sqlite: cannot use the database '{database}': ")
+    assert complaints[1] == AGAIN
+
+
+def test_a_broken_hash_refuses_one_user_only(database: Path, start: Start) -> None:
+    make(database, "bob", "builder")
+    other = connect(database)
+    other.execute("UPDATE users SET n = 3, salt = 'no bytes' WHERE user = 'alice'")
+    other.close()
+    program = start(database)
+    assert not program.ask(ALICE)
+    assert program.ask("auth:bob:example.com:builder")
+    assert program.end() == ["extauth-sqlite: internal error: TypeError", AGAIN]
+
+
+def test_not_a_secret_on_stderr(tmp_path: Path, start: Start) -> None:
+    program = start(tmp_path, QUICK)  # a directory: nothing can work
+    for command in ("auth", "setpass", "tryregister", "removeuser3"):
+        assert not program.ask(f"{command}:alice:example.com:t0p-secret")
+    complaints = program.end()
+    assert len(complaints) == 1
+    assert "t0p-secret" not in complaints[0]
+    assert "alice" not in complaints[0]
+
+
+def test_four_processes_share_one_file(tmp_path: Path, start: Start) -> None:
+    """They begin with none, so they also make it all at once."""
+    database = tmp_path / "users.db"
+    programs = [start(database, QUICK) for _ in range(4)]
+
+    def work(number: int) -> int:
+        program, won = programs[number], 0
+        for count in range(25):
+            name = f"user{count}-{number}:example.com"
+            assert not program.ask(f"isuser:{name}")
+            assert program.ask(f"tryregister:{name}:secret{count}")
+            assert program.ask(f"auth:{name}:secret{count}")
+            assert not program.ask(f"auth:{name}:secret")
+            won += program.ask(f"tryregister:everybody{count}:example.com:{number}")
+        return won
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(work, range(4))) == 25, "one of them only may register each name"
+    assert [program.end() for program in programs] == [[]] * 4
+    with Users(database) as store:
+        assert len(store.names("example.com")) == 4 * 25 + 25
+    assert os.listdir(tmp_path) == ["users.db"], "nothing is left over"
+
+
+@pytest.mark.parametrize("umask", [0, 0o377])
+def test_all_files_are_private(tmp_path: Path, start: Start, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        program = start(tmp_path / "users.db", QUICK)
+    finally:
+        os.umask(before)
+    assert program.ask("tryregister:alice:example.com:x")
+    assert program.ask("isuser:alice:example.com")
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {"users.db": 0o600, "users.db-wal": 0o600, "users.db-shm": 0o600}

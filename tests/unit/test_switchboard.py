@@ -1,0 +1,252 @@
+"""One epoll set for everything: who is called when, with real descriptors."""
+
+import contextlib
+import os
+import select
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.switchboard import READABLE, SLICE, WRITABLE, Switchboard
+
+
+@pytest.fixture
+def board() -> Iterator[Switchboard]:
+    board = Switchboard()
+    yield board
+    board.close()
+
+
+@pytest.fixture
+def pipe() -> Iterator[Callable[[], tuple[int, int]]]:
+    ends: list[int] = []
+
+    def make() -> tuple[int, int]:
+        reader, writer = os.pipe2(os.O_NONBLOCK)
+        ends.extend((reader, writer))
+        return reader, writer
+
+    yield make
+    for end in ends:
+        with contextlib.suppress(OSError):
+            os.close(end)
+
+
+def is_due(board: Switchboard) -> bool:
+    """What a task that waits for `fileno()` would see."""
+    waiting = select.poll()
+    waiting.register(board.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))
+
+
+def test_nothing_to_do(board: Switchboard) -> None:
+    assert not is_due(board)
+    assert not board.busy
+    board.turn()
+    assert not is_due(board)
+
+
+def test_readable_is_told_until_it_is_read(board: Switchboard, pipe) -> None:
+    reader, writer = pipe()
+    got = []
+    board.watch(reader, lambda: got.append(os.read(reader, 1)))
+    board.turn()
+    assert got == []
+    os.write(writer, b"abc")
+    assert is_due(board)
+    board.turn()
+    assert got == [b"a", b"b", b"c"]
+    assert not is_due(board)
+
+
+def test_writable_only_where_it_is_asked_for(board: Switchboard, pipe) -> None:
+    _, writer = pipe()
+    calls = []
+    board.watch(writer, lambda: calls.append("write"), 0)
+    board.turn()
+    assert calls == []
+    board.unwatch(writer)
+    board.watch(writer, lambda: (calls.append("write"), board.unwatch(writer)), WRITABLE)
+    board.turn()
+    assert calls == ["write"]
+
+
+def test_a_reader_that_is_gone_is_told_even_where_nothing_was_asked_for(board: Switchboard, pipe) -> None:
+    reader, writer = pipe()
+    calls = []
+    board.watch(writer, lambda: (calls.append("gone"), board.unwatch(writer)), 0)
+    os.close(reader)
+    board.turn()
+    assert calls == ["gone"]
+
+
+def test_after_unwatch_nobody_is_called(board: Switchboard, pipe) -> None:
+    reader, writer = pipe()
+    calls = []
+    board.watch(reader, lambda: calls.append("read"))
+    os.write(writer, b"x")
+    board.unwatch(reader)
+    board.unwatch(reader)  # no error
+    board.turn()
+    assert calls == []
+
+
+def test_unwatched_within_the_batch_in_which_it_was_due(board: Switchboard, pipe) -> None:
+    """Two that unwatch each other: whoever comes first, the other is not called any more."""
+    (one, to_one), (other, to_other) = pipe(), pipe()
+    calls = []
+    board.watch(one, lambda: (calls.append("one"), board.unwatch(other), board.unwatch(one)))
+    board.watch(other, lambda: (calls.append("other"), board.unwatch(one), board.unwatch(other)))
+    os.write(to_one, b"x")
+    os.write(to_other, b"x")
+    board.turn()
+    assert len(calls) == 1
+
+
+def test_closed_and_opened_anew_within_the_batch_in_which_it_was_due(board: Switchboard, pipe) -> None:
+    """The new owner of the number may be called for nothing, and takes "would block" for an answer."""
+    (one, to_one), (other, to_other) = pipe(), pipe()
+    calls = []
+
+    def replace(old: int, name: str) -> None:
+        board.unwatch(old)
+        os.close(old)
+        new, _ = pipe()
+        assert new == old
+
+        def read() -> None:
+            with pytest.raises(BlockingIOError):
+                os.read(new, 1)
+            calls.append(name)
+
+        board.watch(new, read)
+
+    board.watch(one, lambda: (os.read(one, 1), replace(other, "new other")))
+    board.watch(other, lambda: (os.read(other, 1), replace(one, "new one")))
+    os.write(to_one, b"x")
+    os.write(to_other, b"x")
+    board.turn()
+    assert len(calls) <= 1
+    assert not is_due(board)
+
+
+def test_more_descriptors_than_one_batch_takes(board: Switchboard, pipe) -> None:
+    pipes = [pipe() for _ in range(200)]
+    seen = set()
+    for reader, writer in pipes:
+        board.watch(reader, lambda reader=reader: (os.read(reader, 1), seen.add(reader)))
+        os.write(writer, b"x")
+    while is_due(board):
+        board.turn()
+    assert seen == {reader for reader, _ in pipes}
+
+
+# --- regular files, which epoll refuses ------------------------------------------------------------------
+
+
+def test_a_regular_file_is_always_ready(board: Switchboard, tmp_path: Path) -> None:
+    path = tmp_path / "queries"
+    path.write_bytes(b"abc")
+    with path.open("rb", buffering=0) as file:
+        got = []
+
+        def read() -> None:
+            got.append(file.read(1))
+            if not got[-1]:
+                board.unwatch(file.fileno())
+
+        board.watch(file.fileno(), read)
+        assert board.busy
+        while board.busy:
+            board.turn()
+    assert got == [b"a", b"b", b"c", b""]
+    assert not is_due(board)
+
+
+def test_a_regular_file_that_nothing_is_wanted_of(board: Switchboard, tmp_path: Path) -> None:
+    with (tmp_path / "answers").open("wb") as file:
+        board.watch(file.fileno(), lambda: pytest.fail("called for nothing"), 0)
+        assert not board.busy
+        board.turn()
+        board.unwatch(file.fileno())
+
+
+def test_a_regular_file_does_not_starve_the_others(board: Switchboard, pipe, tmp_path: Path) -> None:
+    reader, writer = pipe()
+    calls = []
+    with (tmp_path / "file").open("wb") as file:
+        board.watch(file.fileno(), lambda: calls.append("file"), READABLE)
+        board.watch(reader, lambda: (os.read(reader, 1), calls.append("pipe")))
+        board.turn()
+        os.write(writer, b"x")
+        board.turn()
+        board.unwatch(file.fileno())
+    assert calls.count("pipe") == 1
+    assert calls.count("file") > 1
+
+
+# --- time ------------------------------------------------------------------------------------------------
+
+
+def test_events_without_end_leave_time_for_others(board: Switchboard, pipe) -> None:
+    reader, writer = pipe()
+    os.write(writer, b"x")
+    calls = []
+    board.watch(reader, lambda: calls.append(time.monotonic()))
+    began = time.monotonic()
+    board.turn()
+    assert is_due(board)
+    assert calls[-1] - began < SLICE + 0.5, "a batch more than the slice, on a busy machine"
+
+
+# --- afterwards ------------------------------------------------------------------------------------------
+
+
+def test_afterwards_is_at_the_end_of_the_batch_and_once(board: Switchboard, pipe) -> None:
+    pipes = [pipe() for _ in range(3)]
+    order = []
+    for reader, writer in pipes:
+
+        def handle(reader: int = reader) -> None:
+            os.read(reader, 1)
+            order.append("event")
+            board.afterwards(lambda: order.append("afterwards"))
+
+        board.watch(reader, handle)
+        os.write(writer, b"x")
+    board.turn()
+    assert order == ["event"] * 3 + ["afterwards"] * 3
+    board.turn()
+    assert len(order) == 6
+
+
+def test_afterwards_of_afterwards_is_in_the_same_batch(board: Switchboard) -> None:
+    order = []
+    board.afterwards(lambda: (order.append(1), board.afterwards(lambda: order.append(2))))
+    board.turn()
+    assert order == [1, 2]
+
+
+def test_afterwards_between_turns_is_due_at_once(board: Switchboard) -> None:
+    """A timer or a signal asked for it: whoever waits for the descriptor must wake up."""
+    done = []
+    board.afterwards(lambda: done.append(1))
+    assert is_due(board)
+    board.turn()
+    assert done == [1]
+    assert not is_due(board)
+
+
+def test_it_takes_nothing_with_it() -> None:
+    before = os.listdir("/proc/self/fd")
+    for _ in range(10):
+        board = Switchboard()
+        reader, writer = os.pipe()
+        board.watch(reader, lambda: None)
+        board.unwatch(reader)
+        os.close(reader)
+        os.close(writer)
+        board.close()
+    assert os.listdir("/proc/self/fd") == before
