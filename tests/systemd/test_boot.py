@@ -1,0 +1,354 @@
+"""The units, booted: a real systemd starts, watches, reloads, restarts and stops the installed daemon.
+
+The installation is the README's, command by command. Needs root and debootstrap; the first run downloads a minimal
+Debian (see support.machine_root), later ones take it from the cache.
+"""
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from support.machine import Machine
+from support.machine_clients import AS_PROSODY, Client, Load, Relay, ask
+from support.machine_root import debian_root
+from support.machine_site import PASSWORD, SOCKETS, TRUTH, UNIT, Site, recipe, socket_of
+
+RELAY = "/etc/prosody/auth.toml"
+ALICE = f"auth:alice:example.com:{PASSWORD}"
+
+# Those that take the bundled program no time: it is the bridge that is to be busy.
+QUICK = {line: answer for line, answer in TRUTH.items() if line.startswith("isuser:")}
+
+
+# Seconds for everything in this file, downloads included. Usual is one minute, and one more for the first run.
+ALL = 290
+
+
+@pytest.fixture(scope="module")
+def installed() -> Iterator[Site]:
+    end = time.monotonic() + ALL
+    root = debian_root()
+    with Machine(root, lifetime=end - time.monotonic()) as machine:
+        site = Site(machine)
+        site.install()
+        yield site
+
+
+@pytest.fixture
+def site(installed: Site) -> Iterator[Site]:
+    """The installed bridge as it was in the beginning; nothing of its passwords may get into the log."""
+    installed.reset()
+    yield installed
+    log = installed.machine.run("journalctl --no-pager").stdout
+    assert PASSWORD not in log
+    assert "Traceback" not in log
+
+
+# --- Start
+
+
+def test_units_are_in_order(site: Site) -> None:
+    units = f"{UNIT} {' '.join(SOCKETS)} extauth-bridge@blue.service extauth-bridge@blue.socket"
+    assert site.machine.run(f"systemd-analyze verify --man=no {units}").stdout == ""
+    assert site.machine.run(f"systemctl is-enabled {UNIT} {' '.join(SOCKETS)}").stdout.split() == ["enabled"] * 3
+    modes = site.machine.run("cd /run/extauth-bridge; stat -c '%n %U %G %a' . *").stdout.split("\n")
+    assert modes[:3] == [". root root 755", "auth.sock root prosody 660", "status.sock root extauth-bridge 660"]
+
+
+def test_the_first_question_starts_it(site: Site) -> None:
+    assert site.main_pid() == 0
+    assert ask(site.auth, ALICE) == "1"
+    assert site.machine.show(UNIT, "ActiveState") == "active"
+    processes = site.processes()
+    assert " serve " in processes[site.main_pid()]
+    assert any("users.db" in args for args in processes.values())
+
+
+def test_a_look_at_the_status_starts_it(site: Site) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(site.status))
+        site.machine.until("the daemon runs", lambda: site.machine.show(UNIT, "ActiveState") == "active")
+
+
+def test_the_relay_gets_prosody_its_answers(site: Site) -> None:
+    assert site.step("try").split() == ["1"]
+    relay = Relay(site.machine, RELAY)
+    assert {line: relay.ask(line) for line in TRUTH} == TRUTH
+    relay.close()
+    relay = Relay(site.machine, "/opt/extauth-bridge/bin/extauth-bridge", "connect", "/run/extauth-bridge/auth.sock")
+    assert {line: relay.ask(line) for line in TRUTH} == TRUTH
+    relay.close()
+
+
+def test_nobody_else_is_let_in(site: Site) -> None:
+    assert site.answers()
+    stranger = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
+    relay = Relay(site.machine, RELAY, user=stranger)
+    assert relay.ask(ALICE) == "0"
+    relay.close()
+    for path in ("/etc/extauth-bridge/auth.toml", "/var/lib/extauth-bridge/users.db"):
+        for user in (stranger, AS_PROSODY):
+            assert site.machine.run(f"! {' '.join(user)} cat {path}").stdout.endswith("Permission denied\n")
+
+
+def test_the_status_is_shown(site: Site) -> None:
+    assert site.answers()
+    shown = site.step("look")
+    assert 'Status: "' in shown
+    assert "Active: active (running)" in shown
+    assert site.machine.show(UNIT, "StatusText")
+
+
+# --- Change
+
+
+def test_a_reload_takes_the_new_file(site: Site) -> None:
+    assert site.answers()
+    daemon = site.main_pid()
+    config = site.read("/etc/extauth-bridge/auth.toml")
+    site.write("/etc/extauth-bridge/auth.toml", f'commands = ["isuser"]\n{config}')
+    site.step("reload")
+    site.machine.until("auth is refused", lambda: ask(site.auth, ALICE) == "0")
+    assert ask(site.auth, "isuser:alice:example.com") == "1"
+    site.write("/etc/extauth-bridge/auth.toml", config)
+    site.machine.run(f"kill -HUP {daemon}")
+    site.machine.until("auth is back", lambda: ask(site.auth, ALICE) == "1")
+    assert site.main_pid() == daemon
+
+
+def test_a_broken_file_changes_nothing(site: Site) -> None:
+    assert site.answers()
+    daemon = site.main_pid()
+    site.write("/etc/extauth-bridge/auth.toml", "programme = 1\n")
+    site.step("reload")
+    site.machine.until("the log says why", lambda: "programme" in site.machine.journal(UNIT))
+    site.machine.until("the reload is over", lambda: site.machine.show(UNIT, "ActiveState") == "active")
+    assert site.answers()
+    assert site.main_pid() == daemon
+
+
+def test_an_upgrade_and_a_restart(site: Site) -> None:
+    assert site.answers()
+    daemon = site.main_pid()
+    site.machine.run(recipe("install"), timeout=120)
+    site.step("restart")
+    assert site.answers()
+    assert site.main_pid() not in (0, daemon)
+
+
+@contextlib.contextmanager
+def load(site: Site) -> Iterator[tuple[Load, Load]]:
+    """Plain clients and relays that ask all the time; the caller judges what they were told."""
+    site.machine.until("it runs", site.answers)
+    plain = Load([Client(site.auth) for _ in range(4)], QUICK)
+    relays = Load([Relay(site.machine, RELAY) for _ in range(2)], QUICK)
+    try:
+        yield plain, relays
+    finally:
+        relays.stop()
+        plain.stop()
+
+
+def until_busy(site: Site, *loads: Load) -> None:
+    """Return when every client has got some more answers."""
+    for one in loads:
+        before = one.asked.copy()
+        site.machine.until("all ask", lambda one=one, before=before: one.all_asked(40, before))
+
+
+def test_a_restart_under_load_loses_nothing(site: Site) -> None:
+    restarts = 8
+    with load(site) as (plain, relays):
+        for _ in range(restarts):
+            until_busy(site, plain, relays)
+            site.step("restart")
+        until_busy(site, plain, relays)
+    assert plain.wrong == [[]] * 4
+    for wrong in relays.wrong:
+        # For the question that was on its way the answer is no, which is the truth for half of them anyway.
+        assert len(wrong) <= restarts
+        assert all(QUICK[line] == "1" for line in wrong)
+    assert site.machine.show(UNIT, "NRestarts") == "0"
+
+
+def test_a_reload_under_load_is_not_noticed(site: Site) -> None:
+    config = site.read("/etc/extauth-bridge/auth.toml")
+    with load(site) as (plain, relays):
+        daemon = site.main_pid()
+        for size in (1, 3, 2, 4):
+            before = set(site.processes())
+            site.write("/etc/extauth-bridge/auth.toml", f"pool_size = {size}\n{config}")
+            site.step("reload")
+            site.machine.until("the programs are others", lambda old=before: set(site.processes()) & old == {daemon})
+            until_busy(site, plain, relays)
+    assert plain.wrong == [[]] * 4
+    assert relays.wrong == [[]] * 2
+    assert [client.retries for client in plain.clients] == [0] * 4
+    assert site.main_pid() == daemon
+
+
+# --- Failure
+
+
+def test_a_frozen_daemon_is_restarted(site: Site) -> None:
+    site.drop_in(UNIT, "[Service]\nWatchdogSec=2s\n")
+    assert site.answers()
+    daemon = site.main_pid()
+    client = Client(site.auth)
+    site.machine.run(f"kill -STOP {daemon}")
+    assert client.ask(ALICE) == "1"
+    client.close()
+    assert site.main_pid() not in (0, daemon)
+    assert site.machine.show(UNIT, "NRestarts") == "1"
+    assert "Watchdog timeout" in site.machine.journal(UNIT)
+
+
+def test_an_idle_daemon_is_left_alone_by_the_watchdog(site: Site) -> None:
+    site.drop_in(UNIT, "[Service]\nWatchdogSec=1s\n")
+    assert site.answers()
+    daemon = site.main_pid()
+    first = site.machine.show(UNIT, "WatchdogTimestampMonotonic")
+
+    def pinged_often() -> bool:
+        return int(site.machine.show(UNIT, "WatchdogTimestampMonotonic")) > int(first) + 3_000_000
+
+    site.machine.until("it has pinged for 3 s", pinged_often)
+    assert site.main_pid() == daemon
+
+
+def test_a_killed_program_is_replaced(site: Site) -> None:
+    assert site.answers()
+    daemon = site.main_pid()
+    programs = [pid for pid in site.processes() if pid != daemon]
+    site.machine.run(f"kill -KILL {' '.join(map(str, programs))}")
+    site.machine.until("they are replaced", lambda: len(site.processes()) == len(programs) + 1)
+    assert site.answers()
+    assert site.main_pid() == daemon
+    assert not set(programs) & set(site.processes())
+
+
+GLUTTON = """\
+import sys
+while head := sys.stdin.buffer.read(2):
+    body = sys.stdin.buffer.read(int.from_bytes(head, "big"))
+    if b":glutton:" in body:
+        hoard = b"x" * (1 << 30)
+    sys.stdout.buffer.write(b"\\0\\2\\0\\1")
+    sys.stdout.buffer.flush()
+"""
+
+
+def test_a_program_killed_for_memory_takes_nobody_along(site: Site) -> None:
+    if "memory" not in site.read("/sys/fs/cgroup/cgroup.controllers").split():
+        pytest.skip("no memory controller in the machine's control groups (another hierarchy of the host's has it)")
+    site.write("/opt/auth/glutton.py", GLUTTON)
+    site.write("/etc/extauth-bridge/hungry.toml", 'program = ["/usr/bin/python3", "/opt/auth/glutton.py"]\n')
+    site.drop_in("extauth-bridge@.service", "[Service]\nMemoryMax=256M\nMemorySwapMax=0\n")
+    site.machine.run("systemctl start extauth-bridge@hungry.socket")
+    path, unit = socket_of(site.machine, "hungry"), "extauth-bridge@hungry.service"
+    assert ask(path, "isuser:frugal:example.com") == "1"
+    daemon = site.main_pid(unit)
+    assert ask(path, "setpass:glutton:example.com:x") == "0"
+    assert ask(path, "isuser:frugal:example.com") == "1"
+    assert site.main_pid(unit) == daemon
+    group = site.machine.show(unit, "ControlGroup")
+    assert "oom_kill 1" in site.read(f"/sys/fs/cgroup{group}/memory.events").splitlines()
+
+
+# --- Sandbox
+
+
+def test_the_bundled_program_works_in_the_strict_sandbox(site: Site) -> None:
+    site.drop_in(UNIT, site.shipped("stricter.conf"))
+    assert site.answers()
+    assert ask(site.auth, f"setpass:alice:example.com:{PASSWORD}") == "1"
+
+
+# Says yes to a password that is what the command named in its arguments prints.
+COMPARE = """\
+import subprocess, sys
+while head := sys.stdin.buffer.read(2):
+    secret = sys.stdin.buffer.read(int.from_bytes(head, "big")).split(b":", 3)[3]
+    printed = subprocess.run(["/bin/sh", "-c", sys.argv[1]], stdout=subprocess.PIPE).stdout.strip()
+    sys.stdout.buffer.write(b"\\0\\2\\0\\1" if printed == secret else b"\\0\\2\\0\\0")
+    sys.stdout.buffer.flush()
+"""
+
+
+def start_blue(site: Site, command: str, drop_in: str) -> None:
+    """Start the instance the README has as its example, with a program that asks `command` for the password."""
+    site.write("/opt/auth/compare.py", COMPARE)
+    program = ["/usr/bin/python3", "/opt/auth/compare.py", command]
+    site.write("/etc/extauth-bridge/blue.toml", f"program = {program}\npool_size = 1\n")
+    site.drop_in("extauth-bridge@.service", drop_in)
+    site.step("instance")
+
+
+def test_an_instance_with_a_credential(site: Site) -> None:
+    site.machine.run("install -m 600 /dev/stdin /etc/extauth-bridge/database.password", typed="s3cret-of-db\n")
+    start_blue(site, 'cat "$CREDENTIALS_DIRECTORY/database"', site.shipped("credentials.conf"))
+    path = socket_of(site.machine, "blue")
+    assert ask(path, "auth:alice:example.com:s3cret-of-db") == "1"
+    assert ask(path, "auth:alice:example.com:guess") == "0"
+    assert site.answers(), "the other daemon is another one"
+    assert site.main_pid() != site.main_pid("extauth-bridge@blue.service")
+
+
+@pytest.mark.parametrize(("drop_in", "answer"), [("", "0"), ("setuid.conf", "1")])
+def test_setuid_helpers_need_their_drop_in(site: Site, drop_in: str, answer: str) -> None:
+    site.machine.run("install -m 4755 -D /usr/bin/id /opt/auth/id")
+    start_blue(site, "/opt/auth/id -u", site.shipped(drop_in) if drop_in else "")
+    assert ask(socket_of(site.machine, "blue"), "auth:alice:example.com:0") == answer
+
+
+# --- Stop
+
+
+def test_stop_leaves_nothing_but_the_sockets(site: Site) -> None:
+    before = [path.stat().st_ino for path in (site.auth, site.status)]
+    assert site.answers()
+    group = site.machine.show(UNIT, "ControlGroup")
+    site.machine.run(f"systemctl stop {UNIT}")
+    assert site.machine.show(UNIT, "Result") == "success"
+    assert site.processes() == {}
+    assert not (site.machine.path / f"sys/fs/cgroup{group}").exists()
+    assert [path.stat().st_ino for path in (site.auth, site.status)] == before
+    assert site.answers()
+
+
+def test_a_stop_lets_programs_answer_first(site: Site) -> None:
+    # Longer than systemd would wait for a daemon that does not ask for more time.
+    start_blue(site, "sleep 2; echo late", "[Service]\nTimeoutStopSec=1s\n")
+    client = Client(socket_of(site.machine, "blue"))
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(client.ask, "setpass:alice:example.com:late")
+        site.machine.until("it is asked", lambda: "sleep 2" in site.processes().values())
+        site.machine.run("systemctl stop extauth-bridge@blue.service")
+        assert answer.result() == "1"
+    client.close()
+    assert client.retries == 0
+    assert site.machine.show("extauth-bridge@blue.service", "Result") == "success"
+
+
+def test_stop_stops(site: Site) -> None:
+    assert site.answers()
+    site.step("stop")
+    assert site.processes() == {}
+    with pytest.raises(ConnectionRefusedError):
+        ask(site.auth, ALICE)
+    site.machine.run(f"systemctl start {' '.join(SOCKETS)}")
+    assert site.answers()
+
+
+def test_removal_leaves_nothing(site: Site) -> None:
+    """The last one: nothing is there for others to test."""
+    assert site.answers()
+    site.step("remove")
+    assert "extauth" not in site.machine.run("ps -A -o args=").stdout
+    left = site.machine.run("find / -xdev -path '/root' -prune -o -name '*extauth*' -print").stdout.split()
+    assert left == []
+    assert site.machine.run("! getent passwd extauth-bridge; ! getent group extauth-bridge").stdout == ""
+    assert site.machine.run("systemctl list-units --all --plain --no-legend 'extauth*'").stdout == ""
