@@ -36,6 +36,8 @@ class Backend:
     def close(self) -> None:
         """Programs at the gate end now."""
         self.closed = True
+        with socket.socket(socket.AF_UNIX) as knock:  # wakes the thread
+            knock.connect(str(self.path))
         self.thread.join()
         self.selector.close()
         for connection in (self.listener, *self.buffers):
@@ -44,7 +46,7 @@ class Backend:
     def listen(self) -> None:
         """The thread."""
         while not self.closed:
-            self.selector.select(0.05)
+            self.selector.select(1)
             self.settle()
 
     def settle(self) -> list[str]:
