@@ -7,7 +7,7 @@ started us: it is never set there, so there is nothing to restore, whatever ends
   - a socket is used with MSG_DONTWAIT;
   - a regular file never makes anybody wait;
   - where a pipe may not be opened again (another user's), it is asked first whether it is ready, and then
-    gets at most PIPE_BUF bytes, for which a ready pipe has room.
+    gets at most PIPE_BUF bytes, for which a ready pipe has room (a terminal: 256).
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from collections.abc import Callable
 TYPE_CHECKING = False  # socket takes milliseconds to import, which a relay has not
 if TYPE_CHECKING:
     import socket
+
+_TERMINAL_ROOM = 256
+"""Bytes.  A terminal's room comes in units of this size; a ready one has at least one."""
 
 
 class Borrowed:
@@ -95,6 +98,7 @@ def _socket(descriptor: int) -> Borrowed:
 
 
 def _careful(descriptor: int) -> Borrowed:
+    room = _TERMINAL_ROOM if os.isatty(descriptor) else select.PIPE_BUF
     readable, writable = select.poll(), select.poll()
     readable.register(descriptor, select.POLLIN)
     writable.register(descriptor, select.POLLOUT)
@@ -107,6 +111,6 @@ def _careful(descriptor: int) -> Borrowed:
     def write(data: bytes) -> int:
         if not writable.poll(0):
             raise BlockingIOError
-        return os.write(descriptor, data[: select.PIPE_BUF])
+        return os.write(descriptor, data[:room])
 
     return Borrowed(descriptor, read, write, lambda: os.close(descriptor))

@@ -141,11 +141,6 @@ def test_no_room_is_said_at_once(lent: Lent) -> None:
     assert written > 0
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a terminal that says it is writable may have room for less than PIPE_BUF, and a write(2) to it that does "
-    "not fit waits for the reader: the bridge stands still.  (Room comes in units of 256 bytes: no more at once.)",
-)
 def test_a_terminal_that_may_not_be_opened_anew_gets_no_more_than_it_surely_has_room_for(keep) -> None:
     ends = terminal(keep)
     sink = owned(os.dup(ends.writer), may_block=True)
