@@ -170,6 +170,30 @@ def test_half_closed_and_vanished_clients(serve: Callable[..., Daemon]) -> None:
     assert time.monotonic() - begun < 5.0, "what the vanished one had asked holds the program"
 
 
+def test_a_client_that_never_reads_holds_nothing(serve: Callable[..., Daemon]) -> None:
+    daemon = serve("--pool-size", 1, "--answer-timeout", 30)
+    other = daemon.connect()
+    assert ask(other, b"isuser:u:h") == b"1\n"
+    descriptors = len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
+    deaf = daemon.connect()
+    deaf.setblocking(False)
+    sent = 0
+    quiet = 0
+    while quiet < 20:  # until the daemon takes no more of it
+        try:
+            sent += deaf.send(b"bogus\n" * 1000)
+            quiet = 0
+        except BlockingIOError:
+            quiet += 1
+            assert ask(other, b"isuser:u:h") == b"1\n"
+    assert sent < 16_000_000, "it stores whatever it is sent"
+    deaf.close()
+    deadline = time.monotonic() + PATIENCE
+    while len(os.listdir(f"/proc/{daemon.process.pid}/fd")) > descriptors:
+        assert ask(other, b"isuser:u:h") == b"1\n"
+        assert time.monotonic() < deadline, "its descriptors stay"
+
+
 def test_more_clients_than_allowed_are_refused(serve: Callable[..., Daemon]) -> None:
     daemon = serve("--max-clients", 2)
     first, _second, third = daemon.connect(), daemon.connect(), daemon.connect()
