@@ -203,12 +203,13 @@ class Pool:
         query.settle(verdict)
         if worker.served >= worker.milestone and not self._passed_milestone(worker):
             return
-        if self._waiting:
+        try:
             following = self._waiting.next()
-            if not worker.hand_over(following):
-                self._ask_again(following)
-        else:
+        except IndexError:
             self._employ(worker)
+            return
+        if not worker.hand_over(following):
+            self._ask_again(following)
 
     def failing(self, worker: Worker, reason: str) -> None:
         """Take a program out of service that failed; the place it leaves is due for another."""

@@ -27,6 +27,7 @@ class Turns:
         self._again: deque[Query] = deque()  # by deadline
         self._lines: dict[Asker, deque[Query]] = {}
         self._turns: deque[deque[Query]] = deque()  # the same lines, the next one first
+        self._alone: deque[Query] | None = None  # the line of the only client, or the last one that was
 
     def __bool__(self) -> bool:
         return bool(self._turns or self._again)
@@ -36,11 +37,13 @@ class Turns:
 
     def add(self, query: Query) -> None:
         """Put `query` behind its client's others."""
-        line = self._lines.get(query.asker)
-        if line is not None:
-            line.append(query)
+        alone = self._alone
+        if alone and alone[0].asker is query.asker:  # most of the time
+            alone.append(query)
+        elif query.asker in self._lines:
+            self._lines[query.asker].append(query)
         else:
-            self._lines[query.asker] = first = deque((query,))
+            self._lines[query.asker] = self._alone = first = deque((query,))
             self._turns.append(first)
 
     def add_again(self, query: Query) -> None:

@@ -16,13 +16,13 @@ The pool that owns a worker hears of everything; the worker itself decides nothi
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import signal
 import struct
-import termios
 from collections.abc import Callable
+from fcntl import ioctl
+from termios import FIONREAD
 from typing import Protocol
 
 from bridge.checks import secret_of
@@ -38,6 +38,9 @@ _REPLY_READ = 4096
 _STDERR_READ = 65536
 
 _GRANTED = Verdict.GRANTED
+
+_NOTHING = bytes(4)
+"""What FIONREAD says of an empty pipe."""
 
 _SHOWN = 120
 """Characters of a protocol error that the log shows: enough to recognise a PHP warning by."""
@@ -198,7 +201,7 @@ class Worker:
             data, self._partial = self._partial + data, b""
         query = self.query
         verdict = verdict_of(data)
-        if verdict is _GRANTED and not self._was_read():
+        if verdict is _GRANTED and self._stdin >= 0 and ioctl(self._stdin, FIONREAD, _NOTHING) != _NOTHING:
             self._misbehaved(data)  # it cannot mean a question that is still in the pipe
         elif verdict is not None and query is not None and self.usable:
             self.query, self._previous = None, query
@@ -259,7 +262,7 @@ class Worker:
         """Whether the program has taken anything of the last frame out of its stdin."""
         if self.query is None or self._stdin < 0:
             return True
-        (unread,) = struct.unpack("i", fcntl.ioctl(self._stdin, termios.FIONREAD, bytes(4)))
+        (unread,) = struct.unpack("i", ioctl(self._stdin, FIONREAD, _NOTHING))
         return bool(unread < len(self.query.body) + 2)
 
     def _close(self) -> None:
