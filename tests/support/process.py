@@ -282,8 +282,9 @@ class Bridge:
         """Wait until exactly so many programs live and run their own code; their pids."""
 
         def settled() -> bool:
-            pids = self.programs()
-            return len(pids) == count and all(procfs.arguments(pid)[1:3] != ["-m", "bridge"] for pid in pids)
+            # In the middle of its execve a process has no arguments at all.
+            arguments = [procfs.arguments(pid) for pid in self.programs()]
+            return len(arguments) == count and all(words and words[1:3] != ["-m", "bridge"] for words in arguments)
 
         self.until(settled, f"{count} programs", seconds)
         return self.programs()
