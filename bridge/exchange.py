@@ -6,8 +6,8 @@ Lines are refused per host: each host may have its own program and its own comma
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bridge.checks import Checks, host_of
@@ -26,6 +26,7 @@ class Route:
     def __init__(self, pool: Pool, allow_empty_password: bool) -> None:
         self.pool = pool
         self.checks = Checks(pool.program.commands, allow_empty_password)
+        self.plain = self.checks.plain
 
 
 class Exchange:
@@ -59,23 +60,32 @@ class Exchange:
         self._default = Route(default, allow_empty) if default is not None else None
         self._hosts = {domain: Route(pool, allow_empty) for domain, pool in hosts.items()}
 
-    def ask(self, line: bytes | Refusal, asker: Asker) -> Query:
-        """Have `line` answered in time, counted from now.
+    def ask(self, lines: Sequence[bytes | Refusal], asker: Asker) -> list[Query]:
+        """Have `lines` of one client answered in time, counted from now.
 
         Returns:
-          The query; settled already if the line was refused (its asker is not told then) or could not be asked.
+          A query for each line: `REFUSED` for one that was refused (its asker is not told); one that could not be
+          asked is settled already (its asker was told).
         """
-        if isinstance(line, Refusal):
-            return self.refuse(line)
-        route = self._route(line) if self._hosts else self._default
-        if route is None:
-            return self.refuse(Refusal.HOST)
-        refusal = route.checks(line)
-        if refusal is not None:
-            return self.refuse(refusal)
-        query = Query(line, self.clock() + self._answer_timeout, asker)
-        route.pool.ask(query)
-        return query
+        deadline = self.clock() + self._answer_timeout
+        queries: list[Query] = []
+        let_through: defaultdict[Pool, list[Query]] = defaultdict(list)
+        for line in lines:
+            if not isinstance(line, bytes):
+                queries.append(self.refuse(line))
+                continue
+            route = self._route(line) if self._hosts else self._default
+            if route is None:
+                queries.append(self.refuse(Refusal.HOST))
+            elif not route.plain(line) and (refusal := route.checks(line)):
+                queries.append(self.refuse(refusal))
+            else:
+                query = Query(line, deadline, asker)
+                queries.append(query)
+                let_through[route.pool].append(query)
+        for pool, its_queries in let_through.items():
+            pool.ask(its_queries)
+        return queries
 
     def withdraw(self, asker: Asker) -> None:
         """Nobody listens to `asker` any more: end its queries that no program has yet."""

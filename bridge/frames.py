@@ -10,7 +10,7 @@ import struct
 
 from bridge.messages import Verdict
 
-_LENGTH = struct.Struct(">H")
+_length = struct.Struct(">H").pack
 
 GRANTED = b"\x00\x02\x00\x01"
 DENIED = b"\x00\x02\x00\x00"
@@ -27,7 +27,7 @@ def frame(body: bytes) -> bytes:
     """
     if not 0 < len(body) <= MAX_BODY:
         raise ValueError(f"a frame's body has 1 to {MAX_BODY} bytes, not {len(body)}")
-    return _LENGTH.pack(len(body)) + body
+    return _length(len(body)) + body
 
 
 verdict_of = {GRANTED: Verdict.GRANTED, DENIED: Verdict.DENIED}.get

@@ -143,7 +143,8 @@ class LockstepSession:
             self._answer = NO
             self.alarm.set(self._rule.quiet_at)
         elif not self._stopping:
-            self._query = query = self._exchange.ask(question, self)
+            (query,) = self._exchange.ask([question], self)
+            self._query = query
             if query.settled:
                 self._answered(query)
 

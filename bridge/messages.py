@@ -9,7 +9,7 @@ import enum
 
 TYPE_CHECKING = False  # importing typing for it would double what a relay takes to start
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Protocol
 
     class Asker(Protocol):
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
             """Seconds; deadlines are on it."""
             ...
 
-        def ask(self, line: bytes | Refusal, asker: Asker) -> Query:
-            """Have `line` answered; the query is settled already if it was refused."""
+        def ask(self, lines: Sequence[bytes | Refusal], asker: Asker) -> list[Query]:
+            """Have `lines` answered: a query for each, `REFUSED` for those that are not asked."""
             ...
 
         def refuse(self, refusal: Refusal) -> Query:
@@ -90,15 +90,15 @@ class Query:
       asker: told the verdict, once, by `settle`.
       settled: whether there is a verdict.
       verdict: how it ended; only to be read once it is settled.
-      attempts: programs that may have read it.
-      handovers: programs it was written to.
+      deaths: programs that ended with it.
+      attempts: those of them that may have read it.
     """
 
     # What most queries never change stays in the class: one is made for every line.
     settled = False
     verdict = Verdict.UNAVAILABLE
+    deaths = 0
     attempts = 0
-    handovers = 0
 
     def __init__(self, body: bytes, deadline: float, asker: Asker) -> None:
         self.body = body

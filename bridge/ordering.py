@@ -16,12 +16,12 @@ class Ordering:
     Its length is the number of lines in flight.
     """
 
-    __slots__ = ("_queries", "add")
+    __slots__ = ("_queries", "extend")
 
     def __init__(self) -> None:
         self._queries: deque[Query] = deque()
-        self.add = self._queries.append
-        """Put a query, settled or not, behind all others."""
+        self.extend = self._queries.extend
+        """Put queries, settled or not, behind all others."""
 
     def __len__(self) -> int:
         return len(self._queries)

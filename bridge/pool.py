@@ -20,7 +20,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from bridge.alarm import FOREVER, Alarm
@@ -37,8 +37,8 @@ from bridge.worker import Worker
 _MAX_ATTEMPTS = 2
 """Programs that may have read one query: the first and, for one that changes nothing, one more."""
 
-_MAX_HANDOVERS = 4
-"""Programs one query is written to, read or not: enough where programs exit after each reply."""
+_MAX_DEATHS = 4
+"""Programs that end with one query, read or not: enough where programs exit after each reply."""
 
 _PASSING = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
 """Why a start may fail now and succeed in a moment."""
@@ -95,15 +95,20 @@ class Pool:
 
     # --- queries -----------------------------------------------------------------------------------------
 
-    def ask(self, query: Query) -> None:
-        """Have `query` answered; its asker hears of it, perhaps before this returns."""
-        due = query.deadline - self._pace.reserve
+    def ask(self, queries: Sequence[Query]) -> None:
+        """Have `queries` answered: of one client, with one deadline, at least one.
+
+        Their asker hears of each, perhaps before this returns.
+        """
+        due = queries[0].deadline - self._pace.reserve
         if due < self.alarm.when:
             self.alarm.set(due)
-        if not ((self._shelf or self._fresh or self._tired) and self._lend(query)):
-            self._waiting.add(query)
-            if not self._usable:
-                self._give_up_hopeless()
+        for lent, query in enumerate(queries):
+            if not self._lend(query):
+                self._waiting.add(queries[lent:])
+                if not self._usable:
+                    self._give_up_hopeless()
+                break
 
     def expire(self) -> float:
         """End what has had its time.
@@ -203,12 +208,10 @@ class Pool:
         query.settle(verdict)
         if worker.served >= worker.milestone and not self._passed_milestone(worker):
             return
-        try:
-            following = self._waiting.next()
-        except IndexError:
-            self._employ(worker)
-            return
-        if not worker.hand_over(following):
+        following = self._waiting.next()
+        if following is None:
+            self._shelve(worker)
+        elif not worker.hand_over(following):
             self._ask_again(following)
 
     def failing(self, worker: Worker, reason: str) -> None:
@@ -234,9 +237,10 @@ class Pool:
             log.debug(event("program left", pool=self.name, pid=worker.pid, served=worker.served))
         if query is None:
             return
+        query.deaths += 1
         query.attempts += was_read
         may_repeat = not was_read or (query.repeatable and query.attempts < _MAX_ATTEMPTS)
-        if may_repeat and query.handovers < _MAX_HANDOVERS and self.clock() < query.deadline:
+        if may_repeat and query.deaths < _MAX_DEATHS and self.clock() < query.deadline:
             self.figures.retries += 1
             self._ask_again(query)
         else:
@@ -320,11 +324,15 @@ class Pool:
 
     def _employ(self, worker: Worker) -> None:
         """Give a free program the next query, or put it on its shelf."""
-        if self._waiting:
-            query = self._waiting.next()
-            if not worker.give(query):
-                self._ask_again(query)
-        elif worker.tired:
+        following = self._waiting.next()
+        if following is None:
+            self._shelve(worker)
+        elif not worker.give(following):
+            self._ask_again(following)
+
+    def _shelve(self, worker: Worker) -> None:
+        """Keep a free program where the next query will find it."""
+        if worker.tired:
             self._tired.append(worker)
         elif worker.served:
             self._shelf.append(worker)

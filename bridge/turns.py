@@ -9,7 +9,7 @@ No I/O, no clock.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from bridge.messages import Query
 
@@ -27,7 +27,6 @@ class Turns:
         self._again: deque[Query] = deque()  # by deadline
         self._lines: dict[Asker, deque[Query]] = {}
         self._turns: deque[deque[Query]] = deque()  # the same lines, the next one first
-        self._alone: deque[Query] | None = None  # the line of the only client, or the last one that was
 
     def __bool__(self) -> bool:
         return bool(self._turns or self._again)
@@ -35,37 +34,35 @@ class Turns:
     def __len__(self) -> int:
         return len(self._again) + sum(map(len, self._turns))
 
-    def add(self, query: Query) -> None:
-        """Put `query` behind its client's others."""
-        alone = self._alone
-        if alone and alone[0].asker is query.asker:  # most of the time
-            alone.append(query)
-        elif query.asker in self._lines:
-            self._lines[query.asker].append(query)
+    def add(self, queries: Sequence[Query]) -> None:
+        """Put `queries` of one client, at least one, behind its others."""
+        asker = queries[0].asker
+        line = self._lines.get(asker)
+        if line is None:
+            self._lines[asker] = line = deque(queries)
+            self._turns.append(line)
         else:
-            self._lines[query.asker] = self._alone = first = deque((query,))
-            self._turns.append(first)
+            line.extend(queries)
 
     def add_again(self, query: Query) -> None:
         """Put `query` before all that were never asked."""
         at = sum(other.deadline <= query.deadline for other in self._again)
         self._again.insert(at, query)
 
-    def next(self) -> Query:
-        """Take out the query whose turn it is.
-
-        Raises:
-          IndexError: there is none.
-        """
+    def next(self) -> Query | None:
+        """Take out the query whose turn it is; `None` if there is none."""
         if self._again:
             return self._again.popleft()
-        line = self._turns[0]
+        turns = self._turns
+        if not turns:
+            return None
+        line = turns[0]
         query = line.popleft()
         if not line:
-            self._turns.popleft()
+            turns.popleft()
             del self._lines[query.asker]
-        elif len(self._turns) > 1:
-            self._turns.rotate(-1)
+        elif len(turns) > 1:
+            turns.rotate(-1)
         return query
 
     def first_deadline(self) -> float:

@@ -26,6 +26,7 @@ from bridge.switchboard import READABLE, WRITABLE, Switchboard
 TYPE_CHECKING = False  # socket takes as long to import as all of this; its C half has all there is to it
 if TYPE_CHECKING:
     import socket as _socket
+    from collections.abc import Sequence
 
     from bridge.messages import Asker
     from bridge.relayfile import RelaySettings
@@ -98,26 +99,9 @@ class Upstream:
         """No question is open."""
         return not self._queries
 
-    def ask(self, line: bytes | Refusal, asker: Asker) -> Query:
-        """Have the daemon answer `line`, or nobody, within `answer_timeout` from now."""
-        if not isinstance(line, bytes):
-            return self.refuse(line)
-        if self._lockstep:
-            self._abandon()
-        if self.settings.broken:
-            self._repair()
-        if not self._queries:
-            self._receive()  # what is there now answers nothing that we ask; or the daemon is gone
-        query = Query(b"", self.clock() + self.settings.answer_timeout, asker)
-        self.asked += 1
-        self._queries.append(query)
-        # The daemon drops one CR before the line end, as was done here.
-        self._unsent.append(line + (b"\r\n" if line.endswith(b"\r") else b"\n"))
-        self.alarm.set(query.deadline)
-        if not self._send_due:
-            self._send_due = True
-            self._board.afterwards(self._send)
-        return query
+    def ask(self, lines: Sequence[bytes | Refusal], asker: Asker) -> list[Query]:
+        """Have the daemon answer `lines`, or nobody, within `answer_timeout` from now."""
+        return [self._ask(line, asker) if isinstance(line, bytes) else self.refuse(line) for line in lines]
 
     def refuse(self, refusal: Refusal) -> Query:
         """The daemon never sees such a line."""
@@ -136,6 +120,24 @@ class Upstream:
         self._hang_up()
 
     # --- lines -------------------------------------------------------------------------------------------
+
+    def _ask(self, line: bytes, asker: Asker) -> Query:
+        if self._lockstep:
+            self._abandon()
+        if self.settings.broken:
+            self._repair()
+        if not self._queries:
+            self._receive()  # what is there now answers nothing that we ask; or the daemon is gone
+        query = Query(b"", self.clock() + self.settings.answer_timeout, asker)
+        self.asked += 1
+        self._queries.append(query)
+        # The daemon drops one CR before the line end, as was done here.
+        self._unsent.append(line + (b"\r\n" if line.endswith(b"\r") else b"\n"))
+        self.alarm.set(query.deadline)
+        if not self._send_due:
+            self._send_due = True
+            self._board.afterwards(self._send)
+        return query
 
     def _send(self) -> None:
         """Send as many whole lines as there is room for."""

@@ -83,7 +83,8 @@ class _Question:
         self.over()
 
     def _put(self) -> None:
-        query = self._plant.exchange.ask(self._line if b"\n" not in self._line else Refusal.CONTROL, self)
+        line = self._line if b"\n" not in self._line else Refusal.CONTROL
+        (query,) = self._plant.exchange.ask([line], self)
         if query.settled:
             self.settled(query)
 

@@ -138,7 +138,7 @@ while os.read(0, 999): os.write(1, b"\\0\\2\\0\\1")
     _wait_for_output(worker)
     query = stage.query(question("mallory", right=False))
     assert not worker.give(query)
-    assert query.handovers == 0
+    assert worker.query is None
     end = stage.until_gone()
     assert end.query is None
     assert stage.verdicts == [YES]

@@ -44,7 +44,7 @@ class Scene:
 
     def ask(self, body: bytes = AUTH) -> Query:
         query = Query(body, time.monotonic() + PATIENCE, Asker())
-        self.pool.ask(query)
+        self.pool.ask([query])
         return query
 
     def until(self, done: Callable[[], object]) -> None:

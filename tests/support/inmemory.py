@@ -130,7 +130,6 @@ class InMemoryWorker:
             return False
         self._frames_in.send_nowait(query)
         self.query = self._unread = query
-        query.handovers += 1
         return True
 
     def close_stdin(self) -> None:
@@ -297,7 +296,7 @@ class Bench:
         """Ask as a session does."""
         answer = Answer()
         answer.query = Query(body, self.clock() + timeout, answer)
-        self.pool.ask(answer.query)
+        self.pool.ask([answer.query])
         return answer
 
     def keep(self) -> None:

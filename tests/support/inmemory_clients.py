@@ -12,7 +12,7 @@ import struct
 import termios
 import time
 import tty
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from bridge.descriptors import Borrowed, borrow, owned
@@ -57,10 +57,11 @@ class Desk:
         self.asked: list[Query] = []
         self.verdict: Verdict | None = None
 
-    def ask(self, query: Query) -> None:
-        self.asked.append(query)
+    def ask(self, queries: Sequence[Query]) -> None:
+        self.asked.extend(queries)
         if self.verdict is not None:
-            query.settle(self.verdict)
+            for query in queries:
+                query.settle(self.verdict)
 
     def withdraw(self, asker: object) -> None:
         """Nothing waits here: every query is with a program."""

@@ -37,7 +37,8 @@ class Scene:
         self.exchange.connect(self.settings, cast("Any", self.everybody if default else None), cast("Any", hosts))
 
     def ask(self, line: bytes | Refusal) -> Query:
-        return self.exchange.ask(line, self.asker)
+        (query,) = self.exchange.ask([line], self.asker)
+        return query
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_without_a_program_for_everybody_only_the_hosts_listed_are_served() -> N
 
 def test_before_anything_is_connected_everything_is_refused() -> None:
     exchange = Exchange(made(), Clock())
-    assert exchange.ask(b"isuser:alice:example.com", Asker()) is REFUSED
+    assert exchange.ask([b"isuser:alice:example.com"], Asker()) == [REFUSED]
 
 
 def test_an_over_long_line_is_refused_as_it_is() -> None:

@@ -29,8 +29,7 @@ def test_every_permutation_with_every_verdict() -> None:
     for order in itertools.permutations(range(4)):
         for verdicts in itertools.product(Verdict, repeat=4):
             ordering, asked = Ordering(), queries(4)
-            for query in asked:
-                ordering.add(query)
+            ordering.extend(asked)
             left = b""
             for step, number in enumerate(order, 1):
                 asked[number].settle(verdicts[number])
@@ -50,16 +49,14 @@ def test_any_order_while_more_are_asked(data: st.DataObject) -> None:
     ordering, added, left = Ordering(), 0, b""
     for number in order:
         more = data.draw(st.integers(0, 3)) if added > number else number + 1 - added
-        for query in asked[added : added + more]:
-            ordering.add(query)
+        ordering.extend(asked[added : added + more])
         added = min(count, added + more)
         asked[number].settle(verdicts[number])
         if data.draw(st.booleans()):
             left += ordering.answers()
         assert text(verdicts).startswith(left)
         assert len(left) // 2 + len(ordering) == added
-    for query in asked[added:]:
-        ordering.add(query)
+    ordering.extend(asked[added:])
     left += ordering.answers()
     assert left == text(verdicts)
     assert len(ordering) == 0
@@ -68,8 +65,7 @@ def test_any_order_while_more_are_asked(data: st.DataObject) -> None:
 
 def test_a_refused_line_waits_for_its_turn() -> None:
     ordering, (first, last) = Ordering(), queries(2)
-    for query in (first, REFUSED, REFUSED, last):
-        ordering.add(query)
+    ordering.extend([first, REFUSED, REFUSED, last])
     assert ordering.answers() == b""
     last.settle(Verdict.GRANTED)
     assert ordering.answers() == b""
@@ -81,7 +77,7 @@ def test_only_granted_is_a_yes() -> None:
     ordering = Ordering()
     for query, verdict in zip(queries(3), Verdict, strict=True):
         query.settle(verdict)
-        ordering.add(query)
+        ordering.extend([query])
     assert ordering.answers() == b"1\n0\n0\n"
 
 

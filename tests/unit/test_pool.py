@@ -263,7 +263,7 @@ async def test_unread_it_goes_on_some_times_but_not_for_ever(autojump_clock, bod
         answer = await there.ask(body).done()
         assert answer.verdict is UNAVAILABLE
         assert answer.query is not None
-        assert answer.query.handovers == 4
+        assert answer.query.deaths == 4
         assert answer.query.attempts == 0
         assert answer.seconds < 1.0
 
@@ -274,7 +274,7 @@ async def test_unread_and_then_read_it_still_has_its_second_attempt(autojump_clo
         answer = await there.ask().done()
         assert answer.verdict is YES
         assert answer.query is not None
-        assert (answer.query.handovers, answer.query.attempts) == (4, 1)
+        assert (answer.query.deaths, answer.query.attempts) == (3, 1)
 
 
 async def test_a_closed_stdin_costs_a_query_nothing(autojump_clock) -> None:
@@ -286,7 +286,7 @@ async def test_a_closed_stdin_costs_a_query_nothing(autojump_clock) -> None:
         answer = await there.ask(SETPASS).done()
         after(0.1, YES, answer)
         assert answer.query is not None
-        assert answer.query.handovers == 1
+        assert answer.query.deaths == 0
 
 
 async def test_a_reply_and_then_gone_is_a_reply(autojump_clock) -> None:

@@ -38,7 +38,8 @@ class Works:
         self.plant.apply(settings)
 
     def ask(self, line: bytes = AUTH) -> Query:
-        return self.plant.exchange.ask(line, Asker())
+        (query,) = self.plant.exchange.ask([line], Asker())
+        return query
 
     def until(self, done: Callable[[], object]) -> None:
         waiting = select.poll()

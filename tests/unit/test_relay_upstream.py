@@ -45,7 +45,8 @@ class Scene:
         self.told.append(query)
 
     def ask(self, line: bytes | Refusal = b"isuser:u:h") -> Query:
-        return self.upstream.ask(line, self)
+        (query,) = self.upstream.ask([line], self)
+        return query
 
     def turn(self) -> None:
         self.board.turn()

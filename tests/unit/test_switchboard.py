@@ -3,6 +3,7 @@
 import contextlib
 import os
 import select
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from bridge.switchboard import READABLE, SLICE, WRITABLE, Switchboard
+
+PATIENCE = 20.0
+"""Seconds; waited for only by a test that fails."""
 
 
 @pytest.fixture
@@ -201,7 +205,66 @@ def test_events_without_end_leave_time_for_others(board: Switchboard, pipe) -> N
     assert calls[-1] - began < SLICE + 0.5, "a batch more than the slice, on a busy machine"
 
 
+def test_it_lingers_for_what_comes_late(board: Switchboard, pipe) -> None:
+    """The second event comes while it waits for more; it is not left to whoever waits for the descriptor."""
+    reader, writer = pipe()
+    got = []
+    board.watch(reader, lambda: got.append(os.read(reader, 1)))
+    os.write(writer, b"a")
+    late = threading.Timer(0.05, os.write, (writer, b"b"))
+    late.start()
+    board.turn(linger=PATIENCE)
+    late.join()
+    assert got[0] == b"a"
+    if len(got) == 1:  # the slice was over when the first event had been handled: a very busy machine
+        board.turn()
+    assert got == [b"a", b"b"]
+
+
+def test_it_lingers_only_after_there_was_something(board: Switchboard) -> None:
+    began = time.monotonic()
+    board.turn(linger=PATIENCE)
+    assert time.monotonic() - began < PATIENCE / 2
+
+
+def test_it_never_lingers_beside_a_regular_file(board: Switchboard, pipe, tmp_path: Path) -> None:
+    """That one always has something to be done."""
+    reader, writer = pipe()
+    os.write(writer, b"x")
+    calls = []
+    with (tmp_path / "file").open("wb") as file:
+        board.watch(file.fileno(), lambda: calls.append("file"), READABLE)
+        board.watch(reader, lambda: (os.read(reader, 1), calls.append("pipe")))
+        began = time.monotonic()
+        board.turn(linger=PATIENCE)
+        board.unwatch(file.fileno())
+    assert time.monotonic() - began < PATIENCE / 2
+    assert calls[0] == "pipe"
+    assert "file" in calls
+
+
 # --- afterwards ------------------------------------------------------------------------------------------
+
+
+def test_a_batch_goes_on_while_there_are_events_but_not_for_long(board: Switchboard, pipe) -> None:
+    """Answers of many events leave together; not so many that whoever waits for the first feels it."""
+    reader, writer = pipe()
+    os.write(writer, bytes(40))
+    order = []
+
+    def handle() -> None:
+        os.read(reader, 1)
+        order.append("event")
+        if order.count("event") % 5 == 1:
+            board.afterwards(lambda: order.append("afterwards"))
+
+    board.watch(reader, handle)
+    while order.count("event") < 40:
+        board.turn()
+    assert order[0] == "event"
+    batches = "".join("e" if what == "event" else "a" for what in order).split("a")
+    assert max(map(len, batches)) <= 16
+    assert len(batches[0]) > 1, "one poll finds one event of a pipe: the batch went on"
 
 
 def test_afterwards_is_at_the_end_of_the_batch_and_once(board: Switchboard, pipe) -> None:
