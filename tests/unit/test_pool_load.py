@@ -4,6 +4,7 @@ import pytest
 import trio
 from support.inmemory import SETPASS, Answer, Bench, InMemoryWorker, answers, bench
 
+from bridge.backoff import LONGEST_DELAY
 from bridge.frames import GRANTED
 from bridge.messages import Verdict
 
@@ -61,7 +62,7 @@ async def test_a_pool_that_was_slow_serves_again_as_before(autojump_clock, slow:
         seconds = slow
         await flood(there, 16, 60.0, 0.05)
         seconds = 0.01
-        await flood(there, 16, 20.0, 0.02)
+        await flood(there, 16, LONGEST_DELAY + 1.0, 0.02)  # killed again and again, they may all be waiting to start
         asked = [there.ask() for _ in range(50)]
         for answer in asked:
             await answer.done()
