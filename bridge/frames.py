@@ -10,7 +10,7 @@ import struct
 
 from bridge.messages import Verdict
 
-_length = struct.Struct(">H").pack
+_length = struct.Struct(">h").pack  # signed, so that it refuses more than MAX_BODY
 
 GRANTED = b"\x00\x02\x00\x01"
 DENIED = b"\x00\x02\x00\x00"
@@ -25,9 +25,12 @@ def frame(body: bytes) -> bytes:
     Raises:
       ValueError: more than `MAX_BODY` bytes, or none.
     """
-    if not 0 < len(body) <= MAX_BODY:
-        raise ValueError(f"a frame's body has 1 to {MAX_BODY} bytes, not {len(body)}")
-    return _length(len(body)) + body
+    try:
+        if body:
+            return _length(len(body)) + body
+    except struct.error:  # too long
+        pass
+    raise ValueError(f"a frame's body has 1 to {MAX_BODY} bytes, not {len(body)}")
 
 
 verdict_of = {GRANTED: Verdict.GRANTED, DENIED: Verdict.DENIED}.get

@@ -215,7 +215,8 @@ class Worker:
         elif verdict is _GRANTED and self._unread():
             self._misbehaved(data)  # it cannot mean a question that is still in the pipe
         else:
-            self.query, self._previous = None, query
+            self.query = None
+            self._previous = query
             self.served += 1
             self._owner.replied(self, query, verdict)
 
