@@ -3,7 +3,8 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+
+from commands import RATE, SOCKET, Commands, Cpus, on
 
 SLOW = 20  # ms that a slow program takes for an answer
 
@@ -18,24 +19,37 @@ class Column:
     digits: int = 0
 
 
-RATE = Column("rate", "thousand/s", 1000, 1)
+THOUSANDS = Column("rate", "thousand/s", 1000, 1)
+MEGABYTES = Column("bytes_s", "MB/s", 1e6, 1)
 P50 = Column("p50_us", "p50 µs")
 P99 = Column("p99_us", "p99 µs")
+MOST = Column("max_us", "max µs")
+LATE = Column("late_p99_us", "asked late, p99 µs")
 TRIP = Column("p50_us", "p50 µs", digits=1)
+CPU = Column("cpu_us", "CPU µs/line", digits=1)
 TIME = Column("ms", "ms", digits=1)
 OF_IDEAL = Column("of_ideal", "of the ideal", digits=3)
 SPREAD = Column("spread_ms", "p99 - p50 ms", digits=2)
 RESIDENT = Column("rss_kb", "MB", 1024, 1)
 PER_QUERY = Column("bytes_per_query", "bytes")
+WAKEUPS = Column("rest_wakeups", "wake-ups/s", digits=1)
+REST_CPU = Column("rest_cpu", "% of a CPU", 0.01, 3)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One command of a case; it prints its figures as one line of JSON."""
+    """One command of a case; it prints its figures as one line of JSON.
+
+    A command that says RATE gets `share` of the rate that `paced_by`, another run of the case, had in the same
+    round. What asks a `daemon` finds it listening.
+    """
 
     who: str
     argv: Sequence[str]
     ideal: float = 0.0  # answers/s that nothing can beat; 0 where there is no such limit
+    daemon: Sequence[str] = ()
+    paced_by: str = ""
+    share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -50,66 +64,24 @@ class Case:
     repeats: int = 1  # for every round
 
 
-@dataclass(frozen=True)
-class Cpus:
-    """Where the client and the command under test (with all its programs) run."""
-
-    client: int
-    command: int
-
-
-def on(cpu: int, argv: list[str]) -> list[str]:
-    return ["taskset", "--cpu-list", str(cpu), *argv]
-
-
-@dataclass(frozen=True)
-class Commands:
-    """The command lines. `build` holds the C programs; `seconds` is how long one run measures."""
-
-    build: Path
-    python: str
-    helper_mux: str
-    seconds: float
-
-    def program(self, delay: int = 0) -> list[str]:
-        return [str(self.build / "program"), *([str(delay)] if delay else [])]
-
-    def floor(self, pool: int, delay: int = 0) -> list[str]:
-        return [str(self.build / "floor"), str(pool), *self.program(delay)]
-
-    def bridge(self, pool: int, *options: str, delay: int = 0) -> list[str]:
-        run = [self.python, "-m", "bridge", "run", "--pool-size", str(pool), *options]
-        return [*run, "--", *self.program(delay)]
-
-    def load(self, mode: str, command: list[str], in_flight: int = 1, warm_up: int = 1000, lines: int = 0) -> list[str]:
-        """`warm_up` and `lines` are numbers of answers; without `lines` the time counts."""
-        until = ["-n", str(lines)] if lines else ["-s", str(self.seconds)]
-        return [str(self.build / "load"), mode, "-k", str(in_flight), "-w", str(warm_up), *until, *command]
-
-    def one_by_one(self, command: list[str], cpus: Cpus | None, mode: str = "pipe") -> list[str]:
-        if cpus is None:
-            return self.load(mode, command)
-        return on(cpus.client, self.load(mode, on(cpus.command, command)))
-
-    def busy(self, command: list[str], in_flight: int = 64) -> list[str]:
-        return self.load("pipe", command, in_flight, warm_up=10_000)
-
-    def direct(self, cpus: Cpus | None) -> list[str]:
-        asking = [self.python, str(Path(__file__).with_name("direct.py")), str(self.seconds)]
-        if cpus is None:
-            return [*asking, *self.program()]
-        return on(cpus.client, [*asking, *on(cpus.command, self.program())])
+def apart() -> Cpus:
+    """The client on a CPU of its own."""
+    cpus = sorted(os.sched_getaffinity(0))
+    return Cpus(cpus[0], cpus[-1])
 
 
 def full_load(commands: Commands, pool: int) -> Case:
     """Default settings replace a program after some hundred answers, at this rate all the time: the run
-    without it shows what that costs."""
+    without it shows what that costs. ejabberd's pool is asked by as many processes, one question each."""
     runs = [
         Run("floor", commands.busy(commands.floor(pool))),
         Run("bridge", commands.busy(commands.bridge(pool))),
         Run("bridge --max-requests 0", commands.busy(commands.bridge(pool, "--max-requests", "0"))),
     ]
-    return Case(f"pool{pool}", f"{pool} programs, 64 lines in flight", (RATE, P50, P99), runs, "floor")
+    if commands.ejabberd:
+        runs.append(Run("ejabberd", commands.ejabberd_pool(pool, 64)))
+    columns = (THOUSANDS, P50, P99, CPU)
+    return Case(f"pool{pool}", f"{pool} programs, 64 lines in flight", columns, runs, "floor")
 
 
 def one_at_a_time(commands: Commands) -> list[Case]:
@@ -117,7 +89,6 @@ def one_at_a_time(commands: Commands) -> list[Case]:
     long as the question itself. So everything gets its place: the client on one CPU and the rest on another,
     which is steady and near to life, then all on one CPU, which shows the work alone; last, nothing is said.
     """
-    cpus = sorted(os.sched_getaffinity(0))
 
     def case(name: str, title: str, cpus: Cpus | None) -> Case:
         runs = [
@@ -126,26 +97,29 @@ def one_at_a_time(commands: Commands) -> list[Case]:
             Run("direct, Python", commands.direct(cpus)),
             Run("direct, C", commands.one_by_one(commands.program(), cpus, "frames")),
         ]
-        return Case(name, f"4 programs, one line at a time, {title}", (RATE, TRIP, P99), runs, "floor")
+        return Case(name, f"4 programs, one line at a time, {title}", (THOUSANDS, TRIP, P99), runs, "floor")
 
+    last = apart().command
     return [
-        case("single", "the client on a CPU of its own", Cpus(cpus[0], cpus[-1])),
-        case("onecpu", "everything on one CPU", Cpus(cpus[-1], cpus[-1])),
+        case("single", "the client on a CPU of its own", apart()),
+        case("onecpu", "everything on one CPU", Cpus(last, last)),
         case("free", "wherever the scheduler puts them", None),
     ]
 
 
 def terminal(commands: Commands) -> Case:
     """Placed as in `single`. The line helper shows what a terminal costs by itself."""
-    cpus = sorted(os.sched_getaffinity(0))
-    apart = Cpus(cpus[0], cpus[-1])
     helper = [str(commands.build / "linehelper")]
     raw_helper = ["sh", "-c", 'stty raw && exec "$0"', *helper]
+    place = apart()
+    relay = commands.one_by_one(commands.relay(), place, "pty")
+    daemon = on(place.command, commands.bridge_daemon(4))
     runs = [
-        Run("bridge, pipe", commands.one_by_one(commands.bridge(4), apart)),
-        Run("bridge, pty", commands.one_by_one(commands.bridge(4), apart, "pty")),
-        Run("line helper, pipe", commands.one_by_one(helper, apart)),
-        Run("line helper, pty", commands.one_by_one(raw_helper, apart, "pty")),
+        Run("bridge, pipe", commands.one_by_one(commands.bridge(4), place)),
+        Run("bridge, pty", commands.one_by_one(commands.bridge(4), place, "pty")),
+        Run("connect, pty", relay, daemon=daemon),
+        Run("line helper, pipe", commands.one_by_one(helper, place)),
+        Run("line helper, pty", commands.one_by_one(raw_helper, place, "pty")),
     ]
     return Case("pty", "one line at a time, on a pipe and on a pty", (TRIP, P99), runs)
 
@@ -178,9 +152,21 @@ def peers(commands: Commands, pool: int) -> Case:
     runs = [
         Run("floor", commands.busy(commands.floor(pool), pool)),
         Run("bridge", commands.busy(commands.bridge(pool), pool)),
-        Run("helper-mux", commands.load("channels", [commands.helper_mux, *helper], pool)),
     ]
-    return Case(f"mux{pool}", f"{pool} programs, {pool} lines in flight", (RATE, P50, P99), runs, "floor")
+    if commands.helper_mux:
+        runs.append(Run("helper-mux", commands.load("channels", [commands.helper_mux, *helper], pool, warm_up=10_000)))
+    columns = (THOUSANDS, P50, P99, CPU)
+    return Case(f"mux{pool}", f"{pool} programs, {pool} lines in flight", columns, runs, "floor")
+
+
+def shared(commands: Commands) -> Case:
+    argv = commands.clients(32, 4)
+    runs = [
+        Run("floor", argv, daemon=commands.floor_daemon(4)),
+        Run("bridge", argv, daemon=commands.bridge_daemon(4)),
+    ]
+    title = "a daemon with 4 programs, 32 clients, 4 lines in flight each"
+    return Case("shared", title, (THOUSANDS, P50, P99, CPU), runs, "floor")
 
 
 def starts(commands: Commands) -> list[Case]:
@@ -213,12 +199,38 @@ def memory(commands: Commands) -> list[Case]:
     ]
 
 
+def by_the_clock(commands: Commands) -> Case:
+    """Lines come at even distances, whatever comes back, at a share of what each answers in a closed loop of 64
+    in this very round; a latency begins when its line was due. How late the lines themselves were is shown."""
+    runs = []
+    for who, command in (("floor", commands.floor(4)), ("bridge", commands.bridge(4))):
+        runs.append(Run(who, commands.busy(command)))
+        argv = commands.load("open", command, 64, "-r", RATE, warm_up=10_000)
+        runs += [Run(f"{who}, {share:.0%}", argv, paced_by=who, share=share) for share in (0.50, 0.80, 0.95)]
+    title = "4 programs, latency in an open loop, by share of the closed loop's rate"
+    return Case("open", title, (P99, P50, MOST, LATE, THOUSANDS), runs)
+
+
+def idle(commands: Commands) -> Case:
+    """After a hundred questions and half a second, with the client still there and saying nothing."""
+    watch = f"{2.5 * commands.seconds:g}"
+
+    def run(who: str, mode: str, command: list[str], daemon: Sequence[str] = ()) -> Run:
+        return Run(who, commands.load(mode, command, 1, "-i", watch, warm_up=0, lines=100), daemon=daemon)
+
+    runs = [
+        run("pipe", "pipe", commands.bridge(4)),
+        run("pty", "pty", commands.bridge(4)),
+        run("daemon", "socket", [SOCKET], commands.bridge_daemon(4)),
+    ]
+    return Case("idle", f"doing nothing for {watch} s", (WAKEUPS, REST_CPU), runs)
+
+
 def all_cases(commands: Commands) -> list[Case]:
-    """Every case, in the order of the report. Those with helper-mux are there if it is."""
+    """Every case, in the order of the report. Peers are in it where they are installed."""
     cases = [full_load(commands, 4), full_load(commands, 8)]
+    cases += [peers(commands, pool) for pool in (8, 64)]
     cases += [*one_at_a_time(commands), terminal(commands)]
     cases += [slow_programs(commands, pool) for pool in (4, 16, 64)]
-    cases += starts(commands) + memory(commands)
-    if Path(commands.helper_mux).exists():
-        cases += [peers(commands, pool) for pool in (8, 64)]
-    return cases
+    cases += [shared(commands), by_the_clock(commands), idle(commands)]
+    return cases + starts(commands) + memory(commands)

@@ -9,7 +9,7 @@ FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE")
 SOURCES = {
     "program": ["program.c"],
     "linehelper": ["linehelper.c"],
-    "floor": ["floor.c"],
+    "floor": sorted(f"floor/{path.name}" for path in HERE.glob("floor/*.c")),
     "load": sorted(f"load/{path.name}" for path in HERE.glob("load/*.c")),
 }
 

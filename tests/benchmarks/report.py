@@ -15,6 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+BUSY = 0.5  # load average above which others disturb the figures
+
 Figures = Mapping[str, float]
 Samples = Mapping[str, Mapping[str, Sequence[Figures]]]
 
@@ -34,10 +36,9 @@ class Goal:
     figure: str
     who: str
     bound: str
-    limit: float | None  # None: there is only a later one
+    limit: float
     how: str | None = None
     against: str | None = None
-    later: float | None = None  # the limit to be reached some day
     scale: float = 1.0  # figure / scale has the limit's unit
 
 
@@ -47,50 +48,53 @@ def paired(samples: Samples, case: str, figure: str, who: str, how: str, against
     return [HOW[how](one[figure], other[figure]) for one, other in zip(ours, theirs, strict=False)]
 
 
-def reached(goal: Goal, samples: Samples) -> float | None:
-    """The median of what the goal is about; None if it was not measured."""
-    if goal.case not in samples:
-        return None
+def reached(goal: Goal, samples: Samples) -> list[float]:
+    """What the goal is about, once for each round in which it was measured."""
     if goal.how and goal.against:
         values = paired(samples, goal.case, goal.figure, goal.who, goal.how, goal.against)
     else:
         values = [one[goal.figure] for one in samples[goal.case].get(goal.who, ())]
-    if not values:
-        return None
-    median = statistics.median(values)
-    return median if goal.how == "times" else median / goal.scale
+    return values if goal.how == "times" else [value / goal.scale for value in values]
 
 
-def judge(goal: Goal, samples: Samples) -> dict[str, Any] | None:
-    """What a goal's line says; None if its case was not asked for. `holds` is None without a limit."""
-    if goal.case not in samples:
-        return None
-    value = reached(goal, samples)
-
-    def holds(limit: float | None) -> bool | None:
-        return None if limit is None else value is not None and HOLDS[goal.bound](value, limit)
-
-    return {
-        "goal": goal.text,
-        "value": value,
-        "bound": goal.bound,
-        "limit": goal.limit,
-        "holds": holds(goal.limit),
-        "later": goal.later,
-        "later_holds": holds(goal.later),
+def judge(goal: Goal, samples: Samples) -> dict[str, Any]:
+    """What a goal's line says. What was not measured does not hold; `samples` has its case."""
+    return verdict(goal.text, reached(goal, samples), goal.bound, goal.limit) | {
+        "ours": middle(samples, goal.case, goal.figure, goal.who),
+        "theirs": middle(samples, goal.case, goal.figure, goal.against or ""),
+        "figure": goal.figure,
+        "against": goal.against,
     }
 
 
+def verdict(text: str, values: Sequence[float], bound: str, limit: float) -> dict[str, Any]:
+    """The median, and whether it is what it has to be; `values` of the rounds."""
+    value = statistics.median(values) if values else None
+    return {
+        "goal": text,
+        "value": value,
+        "min": min(values, default=None),
+        "max": max(values, default=None),
+        "bound": bound,
+        "limit": limit,
+        "holds": value is not None and HOLDS[bound](value, limit),
+    }
+
+
+def middle(samples: Samples, case: str, figure: str, who: str) -> float | None:
+    """The median of somebody's figure, None if it was not measured."""
+    values = [one[figure] for one in samples.get(case, {}).get(who, ()) if figure in one]
+    return statistics.median(values) if values else None
+
+
 def goal_rows(judged: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    words = {True: "holds", False: "FAILS", None: ""}
-    rows = [["", "goal", "measured", "limit", "later limit"]]
+    rows = [["", "goal", "measured", "min", "max", "limit"]]
     for one in judged:
-        value = "nothing" if one["value"] is None else f"{one['value']:.3g}"
-        limit = "" if one["limit"] is None else f"{one['bound']} {one['limit']:g}"
-        later = ""
-        if one["later"] is not None:
-            later = f"{one['bound']} {one['later']:g}: {'holds' if one['later_holds'] else 'not yet'}"
-        rows.append([words[one["holds"]], one["goal"], value, limit, later])
+        shown = ["nothing", "", ""]
+        if one["value"] is not None:
+            shown = [f"{one[key]:.3g}" for key in ("value", "min", "max")]
+        limit = f"{one['bound']} {one['limit']:g}"
+        rows.append(["holds" if one["holds"] else "FAILS", one["goal"], *shown, limit])
     return rows
 
 
@@ -111,8 +115,8 @@ def case_rows(case: Any, samples: Mapping[str, Sequence[Figures]], errors: Mappi
 
 def cells(case: Any, who: str, samples: Mapping[str, Sequence[Figures]]) -> list[str]:
     def shown(column: Any, pick: Callable[[list[float]], float]) -> str:
-        value = pick([one[column.key] for one in samples[who]])
-        return f"{value / column.scale:.{column.digits}f}"
+        values = [one[column.key] for one in samples[who] if column.key in one]
+        return f"{pick(values) / column.scale:.{column.digits}f}" if values else "-"
 
     first = case.columns[0]
     row = [shown(first, pick) for pick in (statistics.median, min, max)]

@@ -1,20 +1,19 @@
-"""The benchmark can be believed: it compiles without warnings, the floor is right, load sees what is wrong.
+"""The measurements can be believed: the floor is right, load sees what is wrong and times what it should.
 
 Nothing here measures: how fast something is depends on the machine and is looked at by hand.
 """
 
 import json
-import socketserver
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
+import compiling
+import daemon
 import pytest
-from benchmarks import compiling, report
 from support.components import command
 
+STALL = 0.4  # s
 PATIENCE = 60  # s; a bound for what hangs, far from what anything here takes
 
 # Commands for load, in Python: two that are wrong, and one that answers by channel, the last question first.
@@ -33,11 +32,6 @@ while lines := os.read(0, 65536).splitlines():
 
 def python(source: str) -> list[str]:
     return [sys.executable, "-c", f"import itertools, os, sys\n{source}"]
-
-
-@pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compiling.build(tmp_path_factory.mktemp("build"), command("gcc", "gcc"))
 
 
 def floor(build: Path, pool: int) -> list[str]:
@@ -72,7 +66,7 @@ def test_the_floor_answers_every_line_in_order(build: Path, pool: int, in_flight
 
 
 def test_the_floor_answers_what_it_does_not_ask_and_the_last_line_without_its_end(build: Path) -> None:
-    lines = b"1\n\n" + b"1" * 1000 + b"\n" + b"1" * 1001 + b"\n1\r\n2\n1"
+    lines = b"1\n\n" + b"1" * 4096 + b"\n" + b"1" * 4097 + b"\n1\r\n2\n1"
     done = subprocess.run(floor(build, 2), input=lines, capture_output=True, timeout=PATIENCE, check=True)
     assert done.stdout.split() == [b"1", b"0", b"1", b"0", b"1", b"0", b"1"]
 
@@ -113,28 +107,108 @@ def test_answers_by_channel_may_come_in_any_order(build: Path) -> None:
     assert figures(build, "channels", "-k", "32", "-n", "300", *python(ANY_ORDER))["lines"] >= 300
 
 
-class Answers(socketserver.StreamRequestHandler):
-    """One client of a Unix socket, answered by the rule of program.c."""
-
-    def handle(self) -> None:
-        for line in self.rfile:
-            self.wfile.write(b"1\n" if line[-2] & 1 else b"0\n")
-
-
-@pytest.fixture
-def socket_path(tmp_path: Path) -> Iterator[str]:
+@pytest.mark.parametrize(("clients", "in_flight"), [(1, 1), (5, 8), (128, 4)])
+def test_the_floor_as_a_daemon(build: Path, tmp_path: Path, clients: int, in_flight: int) -> None:
     path = str(tmp_path / "socket")
-    with socketserver.ThreadingUnixStreamServer(path, Answers) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield path
-        server.shutdown()
-        thread.join(PATIENCE)
+    argv = [str(build / "floor"), "-u", path, "4", str(build / "program")]
+    with daemon.serving(argv, path, tmp_path):
+        for _ in range(2):
+            amount = ("-c", str(clients), "-k", str(in_flight), "-w", "600", "-n", "2000")
+            found = figures(build, "socket", *amount, path)
+            assert found["lines"] >= 2000
+            assert found["checked"] >= 2600
+            assert found["rss_kb"] > 0
 
 
-def test_many_clients_of_a_socket(build: Path, socket_path: str) -> None:
-    found = figures(build, "socket", "-c", "5", "-k", "8", "-w", "50", "-n", "500", socket_path)
-    assert found["lines"] >= 500
+def test_a_daemon_that_fails_is_seen(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with pytest.raises(daemon.Failed, match="a reason"), daemon.serving(python("sys.exit('a reason')"), path, tmp_path):
+        pass
+    listening = f"import socket\ns = socket.socket(socket.AF_UNIX)\ns.bind({path!r})\ns.listen()\n"
+    killed = python(f"{listening}sys.stdin.close()\nimport time\ntime.sleep(60)")
+    with pytest.raises(daemon.Failed, match="exit status -15"), daemon.serving(killed, path, tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("length", [16, 20, 39, 40, 100, 4000, 4096])
+def test_lines_of_any_length(build: Path, length: int) -> None:
+    found = figures(build, "pipe", "-l", str(length), "-k", "64", "-n", "300", *floor(build, 4))
+    assert found["bytes_s"] == pytest.approx(found["rate"] * (length + 1), rel=0.001)
+    assert figures(build, "frames", "-l", str(length), "-n", "300", str(build / "program"))["lines"] == 300
+
+
+def test_a_line_is_as_long_as_wanted(build: Path) -> None:
+    honest = """
+for line in iter(sys.stdin.readline, ''):
+    assert len(line) == 21 and line.startswith('auth:u') and line.count(':') == 3, line
+    print(ord(line[-2]) % 2, flush=True)
+"""
+    assert figures(build, "pipe", "-l", "20", "-n", "100", *python(honest))["lines"] == 100
+
+
+STALLS = f"""
+import time
+for number, line in enumerate(sys.stdin):
+    if number == 300: time.sleep({STALL})
+    print(ord(line[-2]) % 2, flush=True)
+"""
+
+
+def test_an_open_loop_counts_what_waited_for_a_stall(build: Path) -> None:
+    """5000 lines a second, and nothing comes back for 0.4 s: 2000 lines of 3000 had to wait, half of these so
+    long that they could not even be written; their latency begins when they were due nevertheless."""
+    by_the_clock = figures(build, "open", "-r", "5000", "-s", "0.6", *python(STALLS))
+    assert by_the_clock["lines"] == 3000
+    assert by_the_clock["seconds"] > 0.59
+    assert by_the_clock["p50_us"] > STALL / 8 * 1e6
+    assert by_the_clock["p99_us"] > STALL * 0.9 * 1e6
+    assert by_the_clock["late_p99_us"] > STALL / 8 * 1e6
+    assert by_the_clock["max_us"] >= STALL * 1e6
+
+    one_by_one = figures(build, "pipe", "-n", "1000", *python(STALLS))  # here a single line had to
+    assert one_by_one["p99_us"] < STALL * 0.9 * 1e6
+    assert one_by_one["max_us"] >= STALL * 1e6
+
+
+def test_an_open_loop_checks_answers_too(build: Path) -> None:
+    assert "is wrong" in complaint(build, "open", "-r", "1000", "-s", "0.3", *python(ALWAYS_YES))
+
+
+RESTLESS = """
+import select
+while True:
+    if select.select([0], [], [], 0.02)[0]:
+        line = os.read(0, 4096)
+        if not line: break
+        os.write(1, b'%d\\n' % (line[-2] % 2))
+"""
+SPINS = """
+os.set_blocking(0, False)
+while True:
+    try: line = os.read(0, 4096)
+    except BlockingIOError: continue
+    if not line: break
+    os.write(1, b'%d\\n' % (line[-2] % 2))
+"""
+
+
+def test_rest_is_told_from_unrest(build: Path) -> None:
+    still = figures(build, "pipe", "-n", "10", "-i", "0.3", *floor(build, 4))
+    assert (still["rest_wakeups"], still["rest_cpu"]) == (0, 0)
+    restless = figures(build, "pipe", "-n", "10", "-i", "0.5", *python(RESTLESS))
+    assert 5 < restless["rest_wakeups"] < 200  # 50, or twice that with a sleep of its own in each
+    assert 0 < restless["rest_cpu"] < 0.2
+    assert figures(build, "pipe", "-n", "10", "-i", "0.3", *python(SPINS))["rest_cpu"] > 0.2
+
+
+def test_cpu_time_is_that_of_the_command_alone(build: Path) -> None:
+    """A program that works for 1 ms of CPU a line, and one behind a bridge that does nothing itself."""
+    working = "import time\nfor line in sys.stdin:\n"
+    working += "    end = time.process_time() + 0.001\n    while time.process_time() < end: pass\n"
+    working += "    print(ord(line[-2]) % 2, flush=True)"
+    assert 1000 < figures(build, "pipe", "-n", "100", *python(working))["cpu_us"] < 2000
+    behind = ["sh", "-c", '"$@"; exit $?', "sh", *python(working)]
+    assert figures(build, "pipe", "-n", "100", *behind)["cpu_us"] < 100
 
 
 def test_load_sees_a_wrong_answer(build: Path) -> None:
@@ -160,34 +234,3 @@ def test_load_sees_one_answer_too_many_at_the_end(build: Path) -> None:
 def test_load_sees_how_its_command_ended(build: Path) -> None:
     assert "exit status 3" in complaint(build, "pipe", "-n", "300", "sh", "-c", '"$@"; exit 3', "sh", *floor(build, 4))
     assert "nosuchcommand" in complaint(build, "pipe", "-n", "300", "nosuchcommand")
-
-
-SAMPLES = {"case": {"bridge": [{"rate": 50.0}, {"rate": 30.0}], "floor": [{"rate": 100.0}, {"rate": 40.0}]}}
-
-
-def test_a_ratio_is_taken_within_each_round() -> None:
-    ratios = report.paired(SAMPLES, "case", "rate", "bridge", "times", "floor")
-    assert ratios == [0.5, 0.75]
-
-
-@pytest.mark.parametrize(("bound", "holds"), [("at least", True), ("at most", False)])
-def test_goals(bound: str, holds: bool) -> None:
-    goal = report.Goal("g", "case", "rate", "bridge", bound, 0.6, "times", "floor", later=0.65)
-    said = report.judge(goal, SAMPLES)
-    assert said is not None
-    assert (said["value"], said["holds"], said["later_holds"]) == (0.625, holds, not holds)
-
-
-def test_a_goal_of_a_single_figure_in_its_unit() -> None:
-    goal = report.Goal("g", "case", "rate", "bridge", "at most", 4, scale=10)
-    said = report.judge(goal, SAMPLES)
-    assert said is not None
-    assert (said["value"], said["holds"]) == (4, True)
-
-
-def test_what_was_not_measured_does_not_hold() -> None:
-    goal = report.Goal("g", "case", "rate", "nobody", "at most", 4)
-    said = report.judge(goal, SAMPLES)
-    assert said is not None
-    assert (said["value"], said["holds"]) == (None, False)
-    assert report.judge(report.Goal("g", "other", "rate", "bridge", "at most", 4), SAMPLES) is None

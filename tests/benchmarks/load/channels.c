@@ -92,16 +92,16 @@ void run_channels(const struct plan *plan, char **argv)
     pid_t pid = start_on_pipes(argv, &to, &from);
     dup2(stderr_copy, 2);
 
-    measure(plan);
+    measure(plan, pid);
     unsigned busy = plan->in_flight;
     for (unsigned i = 0; i < busy; i++)
         ask(i, now_ns());
     send_questions(to);
     while (busy > 0)
         serve(to, from, plan->in_flight, &busy);
-    unsigned long resident = resident_kb(pid);
+    measure_rest();
     close(to);
     expect_end(from);
     waitpid(pid, NULL, 0);
-    print_figures(resident);
+    print_figures();
 }

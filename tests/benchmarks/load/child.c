@@ -112,8 +112,10 @@ pid_t start_on_terminal(char **argv, int *master)
     return pid;
 }
 
-int connect_to(const char *path)
+int connect_to(const char *path, pid_t *peer)
 {
+    struct ucred listening;
+    socklen_t size = sizeof listening;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof address.sun_path)
         fail("the socket's path is too long");
@@ -121,6 +123,9 @@ int connect_to(const char *path)
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
         fail("%s: %s", path, strerror(errno));
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &listening, &size) < 0)
+        fail("getsockopt: %s", strerror(errno));
+    *peer = listening.pid;
     return fd;
 }
 
@@ -158,32 +163,4 @@ void expect_exit(pid_t pid)
         fail("the command died of signal %d", WTERMSIG(status));
     if (WEXITSTATUS(status) != 0)
         fail("the command ended with exit status %d", WEXITSTATUS(status));
-}
-
-/* The number behind `key` in a file of /proc, 0 if it cannot be had. */
-static unsigned long number_in(const char *path, const char *key)
-{
-    char line[256];
-    unsigned long number = 0;
-    FILE *file = fopen(path, "re");
-    if (file == NULL)
-        return 0;
-    while (fgets(line, sizeof line, file) != NULL)
-        if (strncmp(line, key, strlen(key)) == 0)
-            number = strtoul(line + strlen(key), NULL, 10);
-    fclose(file);
-    return number;
-}
-
-/* VmRSS is kept per CPU and only now and then added up, up to 32 pages a CPU behind: too coarse for memory per
- * question. smaps_rollup counts the pages; it may be kept from us, then VmRSS has to do. */
-unsigned long resident_kb(pid_t pid)
-{
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
-    unsigned long counted = number_in(path, "Rss:");
-    if (counted > 0)
-        return counted;
-    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    return number_in(path, "VmRSS:");
 }

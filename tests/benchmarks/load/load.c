@@ -6,7 +6,9 @@
  *     frames      the same in ejabberd's protocol: a program without any bridge
  *     pty         the command on a terminal of its own, asked as Prosody asks: one line, select(2), one read
  *     channels    lines with squid's channel numbers, answered in any order (helper-mux)
- *     socket      instead of COMMAND the path of a Unix socket; clients of the kind `pipe`
+ *     socket      instead of COMMAND the path of a Unix socket; clients of the kind `pipe`. What is said of the
+ *                 command's process is then about the one that listens
+ *     open        as `pipe`, but by the clock: -r lines a second, whatever comes back; -k for the warm-up only
  *     hold        memory in use with `-k` lines in flight, against one at a time
  *     first       from fork to the first answer, on pipes
  *     raw         from fork to the terminal in raw mode
@@ -17,9 +19,13 @@
  *     -s SECONDS  how long to measure (1), or
  *     -n LINES    how many answers to measure
  *     -w LINES    answers before that which do not count (0)
+ *     -l BYTES    length of a line without its end (40)
+ *     -r RATE     lines a second for `open`
+ *     -i SECONDS  after that, watch the command doing nothing (0); not for every mode
  *
- * The loop is closed: for each answer that comes one line goes out. After the measurement it asks no more,
- * takes the answers still due, closes the command's input and expects nothing more but exit status 0.
+ * But for `open` the loop is closed: for each answer that comes one line goes out. After the measurement it
+ * asks no more, takes the answers still due, closes the command's input and expects nothing more but exit
+ * status 0.
  * Exit status: 0; 1 with one line on stderr if an answer was wrong, missing or too many, or the command
  * failed; 2 usage.
  */
@@ -35,21 +41,26 @@ enum { GRACE = 30 /* seconds beyond the measurement: warm-up, answers still due,
 
 static struct plan read_options(int argc, char **argv)
 {
-    struct plan plan = {.clients = 1, .in_flight = 1, .seconds = 1};
+    struct plan plan = {.clients = 1, .in_flight = 1, .length = 40, .seconds = 1};
     int option;
-    while ((option = getopt(argc, argv, "+k:c:s:n:w:")) != -1)
+    while ((option = getopt(argc, argv, "+k:c:s:n:w:l:r:i:")) != -1)
         switch (option) {
         case 'k': plan.in_flight = (unsigned)atoi(optarg); break;
         case 'c': plan.clients = (unsigned)atoi(optarg); break;
         case 's': plan.seconds = atof(optarg); break;
         case 'n': plan.lines = (unsigned long)atol(optarg); break;
         case 'w': plan.warm_up = (unsigned long)atol(optarg); break;
+        case 'l': plan.length = (unsigned)atoi(optarg); break;
+        case 'r': plan.rate = atof(optarg); break;
+        case 'i': plan.rest = atof(optarg); break;
         default: exit(2);
         }
     if (plan.in_flight < 1 || plan.in_flight > MOST_IN_FLIGHT)
         errx(2, "-k is from 1 to %d", MOST_IN_FLIGHT);
     if (plan.clients < 1 || plan.clients > MOST_CLIENTS)
         errx(2, "-c is from 1 to %d", MOST_CLIENTS);
+    if (plan.length < SHORTEST_LINE || plan.length > LONGEST_LINE)
+        errx(2, "-l is from %d to %d", SHORTEST_LINE, LONGEST_LINE);
     return plan;
 }
 
@@ -58,7 +69,7 @@ static void run(const char *mode, const struct plan *plan, char **argv)
     if (strcmp(mode, "pipe") == 0)
         run_stream(plan, argv, false);
     else if (strcmp(mode, "frames") == 0) {
-        ask_frames();
+        ask_frames(plan->length);
         run_stream(plan, argv, false);
     } else if (strcmp(mode, "socket") == 0)
         run_stream(plan, argv, true);
@@ -66,6 +77,8 @@ static void run(const char *mode, const struct plan *plan, char **argv)
         run_terminal(plan, argv);
     else if (strcmp(mode, "channels") == 0)
         run_channels(plan, argv);
+    else if (strcmp(mode, "open") == 0)
+        run_by_the_clock(plan, argv);
     else if (strcmp(mode, "hold") == 0)
         run_hold(plan, argv);
     else if (strcmp(mode, "first") == 0)
@@ -81,15 +94,15 @@ static void run(const char *mode, const struct plan *plan, char **argv)
 int main(int argc, char **argv)
 {
     if (argc < 3)
-        errx(2, "usage: load MODE [-k LINES] [-c CLIENTS] [-s SECONDS | -n LINES] [-w LINES] COMMAND...");
+        errx(2, "usage: load MODE [options] COMMAND [ARGUMENT...]");
     struct plan plan = read_options(argc - 1, argv + 1);
     char **command = argv + 1 + optind;
     if (*command == NULL)
         errx(2, "the command is missing");
 
     signal(SIGPIPE, SIG_IGN); /* a command that went away is reported, not died of */
-    give_up_after(plan.seconds + GRACE);
-    ask_lines();
+    give_up_after(plan.seconds + plan.rest + GRACE);
+    ask_lines(plan.length);
     run(argv[1], &plan, command);
     return 0;
 }

@@ -8,17 +8,16 @@
 #include "load.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { QUESTIONS = 4096 };
-
-#define LINE "auth:u%05u:example.com:%016llx\n"
-enum { LINE_SIZE = sizeof "auth:u00000:example.com:0123456789abcdef\n" - 1, HEAD_SIZE = 2 };
+enum { QUESTIONS = 4096, ALL = QUESTIONS + MOST_IN_FLIGHT };
+enum { DIGITS = 16 }; /* of the secret: the whole of it in a line of the usual length, 40 */
 
 size_t question_size, answer_size;
 
 /* The first questions once more at the end: a batch that begins near the end needs no second write. */
-static char table[(QUESTIONS + MOST_IN_FLIGHT) * (HEAD_SIZE + LINE_SIZE) + 1];
+static char *table;
 static bool truth[QUESTIONS];
 static bool in_frames;
 
@@ -32,31 +31,51 @@ static unsigned long long next_secret(void)
     return state;
 }
 
-void ask_lines(void)
+/* `length` bytes without an end: a short line has a short host and fewer digits, a long one is filled up. */
+static void write_question(char *into, unsigned number, unsigned length)
 {
-    in_frames = false;
-    question_size = LINE_SIZE;
-    answer_size = sizeof "1\n" - 1;
+    char digits[DIGITS + 1];
+    const char *host = length < 40 ? "h" : "example.com";
+    size_t start = (size_t)sprintf(into, "auth:u%05u:%s:", number, host);
+    size_t room = length - start, shown = room < DIGITS ? room : DIGITS;
+    snprintf(digits, sizeof digits, "%016llx", next_secret());
+    memset(into + start, 'x', room - shown);
+    memcpy(into + length - shown, digits + DIGITS - shown, shown);
+}
+
+/* Every question between `head` bytes of length and, where `ends`, the end of a line. */
+static void make_table(unsigned length, size_t head, bool ends)
+{
+    question_size = head + length + ends;
+    table = malloc(ALL * question_size + LONGEST_LINE); /* sprintf's NUL lies behind a short last one */
+    if (table == NULL)
+        fail("no memory for the questions");
     for (unsigned i = 0; i < QUESTIONS; i++) {
-        char *line = table + i * question_size;
-        snprintf(line, LINE_SIZE + 1, LINE, i, next_secret());
-        truth[i] = line[LINE_SIZE - 2] & 1;
+        char *question = table + i * question_size;
+        write_question(question + head, i, length);
+        if (head > 0) {
+            question[0] = (char)(length >> 8);
+            question[1] = (char)length;
+        }
+        truth[i] = question[head + length - 1] & 1;
+        if (ends)
+            question[head + length] = '\n';
     }
     memcpy(table + QUESTIONS * question_size, table, MOST_IN_FLIGHT * question_size);
 }
 
-void ask_frames(void)
+void ask_lines(unsigned length)
 {
-    ask_lines();
+    in_frames = false;
+    answer_size = sizeof "1\n" - 1;
+    make_table(length, 0, true);
+}
+
+void ask_frames(unsigned length)
+{
     in_frames = true;
-    question_size = HEAD_SIZE + LINE_SIZE - 1;
     answer_size = 4;
-    for (unsigned i = QUESTIONS + MOST_IN_FLIGHT; i-- > 0;) { /* backwards: a frame is longer than its line */
-        char *frame = table + i * question_size;
-        memmove(frame + HEAD_SIZE, table + i * LINE_SIZE, LINE_SIZE - 1);
-        frame[0] = 0;
-        frame[1] = LINE_SIZE - 1;
-    }
+    make_table(length, 2, false);
 }
 
 const char *questions(unsigned long number)

@@ -53,7 +53,7 @@ void run_terminal(const struct plan *plan, char **argv)
     pid_t pid = start_on_terminal(argv, &master);
 
     ask_first(master);
-    measure(plan);
+    measure(plan, pid);
     for (unsigned long number = 1; !over; number++) {
         uint64_t asked = now_ns();
         write_all(master, questions(number), question_size);
@@ -64,11 +64,11 @@ void run_terminal(const struct plan *plan, char **argv)
         measure_latency(now - asked);
         over = measure_answers(1, now);
     }
-    unsigned long resident = resident_kb(pid);
+    measure_rest();
     if (readable_within(master, 0))
         fail("there was more output than answers");
     close(master);
     close(main_loop);
     waitpid(pid, NULL, 0); /* a hang-up may kill what does not care for it */
-    print_figures(resident);
+    print_figures();
 }
