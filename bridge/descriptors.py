@@ -16,6 +16,7 @@ import os
 import select
 import stat
 from collections.abc import Callable
+from functools import partial
 
 TYPE_CHECKING = False  # socket takes milliseconds to import, which a relay has not
 if TYPE_CHECKING:
@@ -79,9 +80,9 @@ def owned(descriptor: int, may_block: bool = False) -> Borrowed:
 def _plain(descriptor: int) -> Borrowed:
     return Borrowed(
         descriptor,
-        lambda size: os.read(descriptor, size),
-        lambda data: os.write(descriptor, data),
-        lambda: os.close(descriptor),
+        partial(os.read, descriptor),
+        partial(os.write, descriptor),
+        partial(os.close, descriptor),
     )
 
 

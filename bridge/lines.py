@@ -9,9 +9,11 @@ No I/O.  Nothing here knows who asks or who answers.
 
 from __future__ import annotations
 
-from collections import deque
-
 from bridge.messages import Refusal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 YES = b"1\n"
 NO = b"0\n"
@@ -27,12 +29,14 @@ HELLO = b"extauth-bridge:answers:3"
 class LineReader:
     """Cuts a byte stream into lines, storing no more than it may have to give back.
 
-    `feed` takes what was read, `take` gives lines, with `Refusal.LENGTH` in the place of each over-long one.
+    Lines come without their line ends, with `Refusal.LENGTH` in the place of each over-long one.
+
+    Attributes:
+      max_line: bytes; a new limit counts for the line that is being read, too.
     """
 
     def __init__(self, max_line: int) -> None:
         self.max_line = max_line
-        self._lines: deque[bytes | Refusal] = deque()
         self._rest = b""
         self._skipping = False
 
@@ -41,37 +45,27 @@ class LineReader:
         """Bytes of a line that has begun and not ended; at least `max_line` of one that is too long."""
         return len(self._rest) + self.max_line * self._skipping
 
-    def __len__(self) -> int:
-        """Complete lines not yet taken."""
-        return len(self._lines)
-
-    def feed(self, data: bytes) -> None:
-        """More bytes of the stream."""
+    def feed(self, data: bytes) -> Sequence[bytes | Refusal]:
+        """Take more bytes of the stream; returns the lines that they complete."""
         if self._rest:
-            data = self._rest + data
-        *lines, rest = data.split(b"\n")
-        if len(data) > self.max_line or b"\r" in data or self._skipping:
-            self._lines.extend(map(self._finished, lines))
-        else:  # nothing to be dropped in any of them
-            self._lines.extend(lines)
-        if self._skipping or len(rest) > self.max_line + 1:  # one more for a CR
-            self._skipping, rest = True, b""
-        self._rest = rest
+            data, self._rest = self._rest + data, b""
+        lines = data.split(b"\n")
+        rest = lines.pop()
+        regular = len(data) <= self.max_line and b"\r" not in data and not self._skipping
+        finished = lines if regular else [self._finished(line) for line in lines]
+        if rest and not self._skipping:
+            if len(rest) > self.max_line + 1:  # one more for a CR
+                self._skipping = True
+            else:
+                self._rest = rest
+        return finished
 
-    def take(self, limit: int) -> list[bytes | Refusal]:
-        """At most `limit` complete lines, oldest first, without their line ends."""
-        lines = self._lines
-        if limit < len(lines):
-            return [lines.popleft() for _ in range(limit)]
-        taken = [*lines]
-        lines.clear()
-        return taken
-
-    def finish(self) -> None:
+    def finish(self) -> Sequence[bytes | Refusal]:
         """End of input: what is unfinished counts as a line."""
-        if self.unfinished:
-            self._lines.append(self._finished(self._rest))
-            self._rest = b""
+        if not self.unfinished:
+            return []
+        rest, self._rest = self._rest, b""
+        return [self._finished(rest)]
 
     def _finished(self, line: bytes) -> bytes | Refusal:
         if self._skipping:

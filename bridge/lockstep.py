@@ -85,8 +85,7 @@ class Lockstep:
             self._begun = now
         elif self._terminal and begun < WRITTEN_WHOLE:
             self._begun = float("-inf")
-        self._reader.feed(data)
-        lines = self._reader.take(2)
+        lines = self._reader.feed(data)
         if not lines:
             return Heard.NOTHING
         line = lines[0]
@@ -100,8 +99,7 @@ class Lockstep:
         """End of input: a last line without its line end counts."""
         if self.question is not None:
             return Heard.NOTHING
-        self._reader.finish()
-        lines = self._reader.take(1)
+        lines = self._reader.finish()
         return self._open(lines[0], now) if lines else Heard.NOTHING
 
     def close(self) -> None:

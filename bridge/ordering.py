@@ -11,8 +11,8 @@ _GRANTED = Verdict.GRANTED
 _DENIED = Verdict.DENIED
 
 
-class Ordering:
-    """The queries of one client that are not yet answered, oldest first.
+class Ordering(deque[Query]):
+    """The queries of one client that are not yet answered, settled or not, oldest first.
 
     Its length is the number of lines in flight.
 
@@ -20,30 +20,20 @@ class Ordering:
       unavailable: the answer to a query whose verdict is `UNAVAILABLE`.
     """
 
-    __slots__ = ("_queries", "extend", "unavailable")
-
-    def __init__(self) -> None:
-        self.unavailable = NO
-        self._queries: deque[Query] = deque()
-        self.extend = self._queries.extend
-        """Put queries, settled or not, behind all others."""
-
-    def __len__(self) -> int:
-        return len(self._queries)
+    unavailable = NO
 
     def answers(self) -> bytes:
         """Take out every answer whose turn has come: a digit and a line end for each."""
-        queries = self._queries
         answers: list[bytes] = []
-        while queries and queries[0].settled:
-            verdict = queries.popleft().verdict
-            answers.append(YES if verdict is _GRANTED else NO if verdict is _DENIED else self.unavailable)
+        while self and self[0].settled:
+            answers.append(self._answer(self.popleft().verdict))
         return b"".join(answers)
 
     def abandon(self) -> bytes:
         """Take out everything: the answers that are known; the rest is unavailable."""
-        verdicts = [query.verdict if query.settled else Verdict.UNAVAILABLE for query in self._queries]
-        self._queries.clear()
-        return b"".join(
-            [YES if verdict is _GRANTED else NO if verdict is _DENIED else self.unavailable for verdict in verdicts]
-        )
+        verdicts = [query.verdict if query.settled else Verdict.UNAVAILABLE for query in self]
+        self.clear()
+        return b"".join(map(self._answer, verdicts))
+
+    def _answer(self, verdict: Verdict) -> bytes:
+        return YES if verdict is _GRANTED else NO if verdict is _DENIED else self.unavailable

@@ -103,12 +103,12 @@ class Pool:
         due = queries[0].deadline - self._pace.reserve
         if due < self.alarm.when:
             self.alarm.set(due)
-        for lent, query in enumerate(queries):
-            if not self._lend(query):
-                self._waiting.add(queries[lent:])
-                if not self._usable:
-                    self._give_up_hopeless()
-                break
+        while self._shelf or self._fresh or self._tired:
+            if self._lend(queries[0]) and not (queries := queries[1:]):
+                return
+        self._waiting.add(queries)
+        if not self._usable:
+            self._give_up_hopeless()
 
     def expire(self) -> float:
         """End what has had its time.

@@ -22,6 +22,8 @@ from bridge.switchboard import BROKEN, WRITABLE, Switchboard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bridge.messages import Answerer, Limits, Refusal
 
 _READ = 65536
@@ -47,12 +49,13 @@ class Session:
         self._exchange = exchange
         self._board = board
         self._lines = LineReader(exchange.settings.max_line)
+        self._backlog: Sequence[bytes | Refusal] = []  # read, and not yet in the window
         self._window = exchange.settings.window
         self._ordering = Ordering()
         self._negotiates = negotiates  # until its first line is there
         self._unwritten = b""
         self._flush_due = False
-        self._listening = False
+        self._listening = False  # true only while nothing is held up: there is room, and no end in sight
         self._ended = False
         self._mute = False
         board.watch(sink.descriptor, self._hang_up, BROKEN)
@@ -66,7 +69,8 @@ class Session:
     def stop(self) -> None:
         """Read no more; answer what is in flight; what was read but is not is unavailable."""
         self._ended = True
-        self._ordering.extend([UNASKED] * len(self._lines.take(len(self._lines))))
+        self._ordering.extend([UNASKED] * len(self._backlog))
+        self._backlog = []
         self._listen()
         self._later()
 
@@ -87,6 +91,8 @@ class Session:
         if not self._flush_due:
             self._later()
 
+    # --- lines -------------------------------------------------------------------------------------------
+
     def _readable(self) -> None:
         try:
             data = self._source.read(_READ)
@@ -95,39 +101,47 @@ class Session:
         except OSError:  # hung up, reset
             data = b""
         if data:
-            self._lines.feed(data)
+            self._take(self._lines.feed(data))
         else:
             self._ended = True
-            self._lines.finish()
+            self._take(self._lines.finish())
+            self._listen()
             self._later()  # perhaps nothing is left to do
-        self._take()
 
-    def _take(self) -> None:
-        """Take lines into the window, as many as there is room for, and read on if there is room for more."""
-        lines = self._lines.take(self._room())
+    def _take(self, lines: Sequence[bytes | Refusal]) -> None:
+        """Take `lines` into the window, as many as there is room for; what is left waits, and nothing is read."""
+        room = self._room()
+        full = len(lines) >= room
+        if full:
+            self._backlog = lines[room:]
+            lines = lines[:room]
         if self._negotiates and lines:
-            self._negotiate(lines)
+            lines = self._negotiate(lines)
         queries = self._exchange.ask(lines, self)
         self._ordering.extend(queries)
         if REFUSED in queries and not self._flush_due:
             self._later()
-        self._listen()
+        if full:
+            self._listen()
 
-    def _negotiate(self, lines: list[bytes | Refusal]) -> None:
+    def _negotiate(self, lines: Sequence[bytes | Refusal]) -> Sequence[bytes | Refusal]:
         """Take HELLO out of the client's first lines, if it is the first."""
         self._negotiates = False
-        if lines[0] == HELLO:
-            del lines[0]
-            self._ordering.unavailable = UNKNOWN
-            self._ordering.extend([AGREED])
-            self._later()
+        if lines[0] != HELLO:
+            return lines
+        self._ordering.unavailable = UNKNOWN
+        self._ordering.append(AGREED)
+        self._later()
+        return lines[1:]
 
     def _room(self) -> int:
-        return max(0, self._window - len(self._ordering) - len(self._unwritten) // len(NO))
+        """Lines that the window has room for; an answer that nobody has read yet takes its line's place."""
+        room = self._window - len(self._ordering)
+        return max(0, room - len(self._unwritten) // len(NO)) if self._unwritten or room < 0 else room
 
     def _listen(self) -> None:
         """Read only while all that was read is in the window and leaves room."""
-        listening = not self._ended and not self._lines and self._room() > 0
+        listening = not self._ended and not self._backlog and self._room() > 0
         if listening == self._listening:
             return
         self._listening = listening
@@ -136,49 +150,68 @@ class Session:
         else:
             self._board.unwatch(self._source.descriptor)
 
+    # --- answers -----------------------------------------------------------------------------------------
+
     def _later(self) -> None:
         self._flush_due = True
         self._board.afterwards(self._flush)
 
     def _flush(self) -> None:
-        """Write what can be written; take what there is room for then; see whether all is done."""
+        """Write the answers whose turn has come, and see what that makes possible."""
         self._flush_due = False
-        self._write(self._ordering.answers())
-        if self._lines:
-            self._take()
-        elif not self._listening:
-            self._listen()
-        if self._ended and not (self._lines or self._ordering or self._unwritten or self._flush_due):
+        if answers := self._ordering.answers():
+            self._write(answers)
+        if not self._listening:  # it seldom is so
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Take lines that had to wait for room; see whether all is done."""
+        if self._backlog:
+            lines, self._backlog = self._backlog, []
+            self._take(lines)
+        self._listen()
+        if self._ended and not (self._backlog or self._ordering or self._unwritten or self._flush_due):
             over, self.over = self.over, nothing
             over()
 
     def _write(self, answers: bytes) -> None:
-        if self._mute or not (answers or self._unwritten):
+        """Write `answers`, behind those that wait for room; what there is no room for waits, too."""
+        if self._mute:
             return
-        waited = bool(self._unwritten)
-        answers = self._unwritten + answers
-        written, size = 0, len(answers)
+        if self._unwritten:
+            self._unwritten += answers
+            return
+        try:
+            written = self._sink.write(answers)
+        except BlockingIOError:
+            written = 0
+        except OSError:
+            self._hang_up()
+            return
+        if written < len(answers):
+            self._unwritten = answers[written:]
+            self._board.unwatch(self._sink.descriptor)
+            self._board.watch(self._sink.descriptor, self._write_on, WRITABLE)
+
+    def _write_on(self) -> None:
+        """There may be room for answers that wait."""
+        size = len(self._unwritten)
         while size > 0:
             try:
-                written = self._sink.write(answers[:size])
+                written = self._sink.write(self._unwritten[:size])
                 break
             except BlockingIOError:
-                size //= 2  # a pipe takes all or nothing: fill what room it has
+                size //= 2  # a pipe takes so many or nothing: fill what room it has
             except OSError:
                 self._hang_up()
                 return
-        self._unwritten = answers[written:]
-        if self._unwritten or waited:
-            self._await_room(waited)
-
-    def _await_room(self, waited: bool) -> None:
-        """Be told when the sink takes more, or, while it takes everything, only when it is broken."""
-        if waited != bool(self._unwritten):
+        else:
+            return
+        self._unwritten = self._unwritten[written:]
+        if not self._unwritten:
             self._board.unwatch(self._sink.descriptor)
-            if self._unwritten:
-                self._board.watch(self._sink.descriptor, self._flush, WRITABLE)
-            else:
-                self._board.watch(self._sink.descriptor, self._hang_up, BROKEN)
+            self._board.watch(self._sink.descriptor, self._hang_up, BROKEN)
+        self._go_on()
 
     def _hang_up(self) -> None:
         """Nobody reads the answers any more: let the programs finish what they have, and write nothing."""
@@ -186,6 +219,6 @@ class Session:
         self._exchange.withdraw(self)
         self._unwritten = b""
         self._board.unwatch(self._sink.descriptor)
-        self._lines.take(len(self._lines))
+        self._backlog = []
         self._listen()
         self._later()

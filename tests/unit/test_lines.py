@@ -38,16 +38,13 @@ def pieces(stream: bytes, sizes: Iterable[int]) -> list[bytes]:
     return [piece for piece in [*found, stream] if piece]
 
 
-def read(parts: Iterable[bytes], *, at_once: int = 10_000, limit: int = LIMIT) -> list[Line]:
-    """All lines, taken after each piece, some at a time."""
+def read(parts: Iterable[bytes], *, limit: int = LIMIT) -> list[Line]:
+    """All lines."""
     reader = LineReader(limit)
     lines: list[Line] = []
     for part in parts:
-        reader.feed(part)
-        while len(reader):
-            lines += reader.take(at_once)
-    reader.finish()
-    return lines + reader.take(10_000)
+        lines += reader.feed(part)
+    return [*lines, *reader.finish()]
 
 
 @unhurried
@@ -63,9 +60,9 @@ def test_byte_by_byte(stream: bytes) -> None:
 
 
 @unhurried
-@given(streams, cuts, st.integers(1, 3))
-def test_any_pieces(stream: bytes, sizes: list[int], at_once: int) -> None:
-    assert read(pieces(stream, sizes), at_once=at_once) == expected(stream)
+@given(streams, cuts)
+def test_any_pieces(stream: bytes, sizes: list[int]) -> None:
+    assert read(pieces(stream, sizes)) == expected(stream)
 
 
 @unhurried
@@ -124,9 +121,7 @@ def test_an_endless_line_takes_no_memory() -> None:
     tracemalloc.stop()
     assert held < 4096
     assert reader.unfinished
-    assert len(reader) == 0
-    reader.feed(b"\nnext\n")
-    assert reader.take(9) == [Refusal.LENGTH, b"next"]
+    assert reader.feed(b"\nnext\n") == [Refusal.LENGTH, b"next"]
 
 
 def test_an_unfinished_line_takes_what_it_may_have_to_give_back() -> None:
@@ -138,18 +133,6 @@ def test_an_unfinished_line_takes_what_it_may_have_to_give_back() -> None:
     tracemalloc.stop()
     assert held < 4096
     assert peak < 16384
-
-
-def test_take_gives_the_oldest_and_no_more_than_asked_for() -> None:
-    reader = LineReader(LIMIT)
-    reader.feed(b"1\n2\n3\n4")
-    assert len(reader) == 3
-    assert reader.take(0) == []
-    assert reader.take(2) == [b"1", b"2"]
-    assert len(reader) == 1
-    reader.feed(b"\n")
-    assert reader.take(9) == [b"3", b"4"]
-    assert reader.take(9) == []
 
 
 @pytest.mark.parametrize(
@@ -164,22 +147,19 @@ def test_unfinished(stream: bytes, unfinished: bool) -> None:
 
 def test_finish_gives_each_end_once() -> None:
     reader = LineReader(LIMIT)
-    reader.feed(b"a\nb")
-    reader.finish()
-    reader.finish()
-    assert reader.take(9) == [b"a", b"b"]
+    assert reader.feed(b"a\nb") == [b"a"]
+    assert reader.finish() == [b"b"]
+    assert reader.finish() == []
     assert not reader.unfinished
 
 
 def test_a_new_limit_counts_for_the_line_that_is_being_read() -> None:
     reader = LineReader(LIMIT)
-    reader.feed(b"123456")
+    assert reader.feed(b"123456") == []
     reader.max_line = 4
-    reader.feed(b"\n1234\n12345\n")
-    assert reader.take(9) == [Refusal.LENGTH, b"1234", Refusal.LENGTH]
+    assert reader.feed(b"\n1234\n12345\n") == [Refusal.LENGTH, b"1234", Refusal.LENGTH]
     reader.max_line = 5
-    reader.feed(b"12345\n")
-    assert reader.take(9) == [b"12345"]
+    assert reader.feed(b"12345\n") == [b"12345"]
 
 
 def test_answers_are_what_prosody_reads() -> None:
