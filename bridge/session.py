@@ -49,7 +49,7 @@ class Session:
         self._exchange = exchange
         self._board = board
         self._lines = LineReader(exchange.settings.max_line)
-        self._backlog: Sequence[bytes | Refusal] = []  # read, and not yet in the window
+        self._backlog: Sequence[bytes | Refusal] = ()  # read, and not yet in the window
         self._window = exchange.settings.window
         self._ordering = Ordering()
         self._negotiates = negotiates  # until its first line is there
@@ -70,7 +70,7 @@ class Session:
         """Read no more; answer what is in flight; what was read but is not is unavailable."""
         self._ended = True
         self._ordering.extend([UNASKED] * len(self._backlog))
-        self._backlog = []
+        self._backlog = ()
         self._listen()
         self._later()
 
@@ -167,7 +167,7 @@ class Session:
     def _go_on(self) -> None:
         """Take lines that had to wait for room; see whether all is done."""
         if self._backlog:
-            lines, self._backlog = self._backlog, []
+            lines, self._backlog = self._backlog, ()
             self._take(lines)
         self._listen()
         if self._ended and not (self._backlog or self._ordering or self._unwritten or self._flush_due):
@@ -219,6 +219,6 @@ class Session:
         self._exchange.withdraw(self)
         self._unwritten = b""
         self._board.unwatch(self._sink.descriptor)
-        self._backlog = []
+        self._backlog = ()
         self._listen()
         self._later()

@@ -28,6 +28,15 @@ _BATCH = 16
 a batch leave in one write, and the client wakes up once for them.  Measured with 64 lines in flight on 4 programs
 against an end after each poll, which finds 2 or 3: a fifth more queries a second, for at most 0.1 ms of delay."""
 
+_EACH, _LONGEST = 4, 128
+"""So many events for each that has something to do afterwards, up to so many: with 32 clients an answer of each would
+be all there is after 64 events.  A fifth more queries a second, for at most 1 ms of delay."""
+
+_BRISK = 0.00004
+"""Seconds to look for more events again and again before sleeping, while they keep coming that soon and there is
+another CPU for who is to cause them.  Waking up takes longer than most trivial programs: one query at a time is
+answered half as fast again, 8 programs at a time a tenth.  It costs no CPU time: looking is cheaper than waking up."""
+
 READABLE = select.EPOLLIN
 WRITABLE = select.EPOLLOUT
 BROKEN = 0
@@ -46,6 +55,8 @@ class Switchboard:
         self._always: dict[int, Callable[[], None]] = {}  # what epoll refuses because it is always ready
         self._afterwards: list[Callable[[], None]] = []
         self._turning = False
+        self._brisk = False
+        self._may_be_brisk = len(os.sched_getaffinity(0)) > 1
         self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.watch(self._nudge, self._nudged)
 
@@ -96,12 +107,13 @@ class Switchboard:
                 if handler is not None:
                     handler()
             handled += len(events)
-            if handled < _BATCH and (events := poll(0, _EVENTS)):
+            if handled < max(_BATCH, min(_EACH * len(self._afterwards), _LONGEST)) and (events := poll(0, _EVENTS)):
                 continue
             self._finish_batch()
-            if time.monotonic() >= until:
+            now = time.monotonic()
+            if now >= until:
                 break
-            events, handled = poll(0 if always else linger, _EVENTS), 0
+            events, handled = self._more(now, linger), 0
         while always and time.monotonic() < until:
             for handler in [*always.values()]:
                 handler()
@@ -113,6 +125,20 @@ class Switchboard:
         if not self._epoll.closed:
             self._epoll.close()
             os.close(self._nudge)
+
+    def _more(self, now: float, linger: float) -> list[tuple[int, int]]:
+        """Events that are there, or come within `linger` seconds."""
+        poll = self._epoll.poll
+        events = poll(0, _EVENTS)
+        if events or not linger or self._always:
+            return events
+        soon = now + _BRISK
+        while self._brisk and not events and time.monotonic() < soon:
+            events = poll(0, _EVENTS)
+        if not events:
+            events = poll(linger, _EVENTS)
+            self._brisk = self._may_be_brisk and bool(events) and time.monotonic() < soon
+        return events
 
     def _finish_batch(self) -> None:
         while self._afterwards:
