@@ -7,6 +7,7 @@ The life of a question, in the order of the modules it passes:
   relay             `connect`: the same sessions, asking the shared daemon through
     relayfile, upstream
   server            `serve`: many clients on listeners, told to systemd, shown on the statuspage
+    doors             takes their connections
   service           the tasks: events, time, signals, reload, drain (trio)
   switchboard       one epoll set and what to do for each descriptor
   session           a pipelined client: lines in, ordered answers out

@@ -65,10 +65,14 @@ def is_one_stream(one: int, other: int) -> bool:
 
 
 def connected(connection: socket.socket) -> tuple[Borrowed, Borrowed]:
-    """A connection of our own, which is taken over: one end to read, one to write, to be closed separately."""
+    """A connection of our own, which is taken over: one end to read, one to write, to be closed separately.
+
+    Raises:
+      OSError: no descriptor is left; the connection stays the caller's.
+    """
     connection.setblocking(False)
-    descriptor = connection.detach()
-    return _plain(descriptor), _plain(os.dup(descriptor))
+    sink = os.dup(connection.fileno())
+    return _plain(connection.detach()), _plain(sink)
 
 
 def owned(descriptor: int, may_block: bool = False) -> Borrowed:

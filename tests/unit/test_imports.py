@@ -20,7 +20,7 @@ LAYERS = """
     config  worker
     slots  pace
     pool
-    exchange  keeper
+    exchange  keeper  doors
     session  lockstepsession  plant
     upstream  service
     server  relay
