@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 _TERMINAL_ROOM = 256
 """Bytes.  A terminal's room comes in units of this size; a ready one has at least one."""
 
+_CONNECTION = 16384
+"""Bytes read of a connection at once.  Lines take up to twenty times as much room here as in the socket, and there
+may be many greedy clients; this is more than a window of lines still."""
+
 
 class Borrowed:
     """One end of somebody's stream.
@@ -72,7 +76,14 @@ def connected(connection: socket.socket) -> tuple[Borrowed, Borrowed]:
     """
     connection.setblocking(False)
     sink = os.dup(connection.fileno())
-    return _plain(connection.detach()), _plain(sink)
+    source = connection.detach()
+    bounded = Borrowed(
+        source,
+        lambda size: os.read(source, min(size, _CONNECTION)),
+        lambda data: os.write(source, data),
+        lambda: os.close(source),
+    )
+    return bounded, _plain(sink)
 
 
 def owned(descriptor: int, may_block: bool = False) -> Borrowed:
