@@ -8,7 +8,7 @@ import socket
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 
@@ -193,10 +193,8 @@ def test_a_flood_costs_one_question_of_each_program(serve: Callable[..., Daemon]
     assert ask(other, TRUE) == YES
 
     def send() -> None:
-        try:
+        with suppress(OSError):
             flood.sendall(b"isuser:slow20-u:h\n" * 100_000)
-        except OSError:
-            pass
 
     sender = Thread(target=send)
     sender.start()
