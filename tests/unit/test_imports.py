@@ -23,7 +23,7 @@ LAYERS = """
     exchange  keeper  doors
     session  lockstepsession  plant
     upstream  service
-    server  relay
+    server  relay  inquiry
     cli  statuspage
     commands.run  commands.ask  commands.serve  commands.connect
     entry
