@@ -232,6 +232,39 @@ def test_clients_that_are_killed_or_frozen_in_the_middle(serve: Callable[..., Da
             os.waitpid(pid, 0)
 
 
+@pytest.mark.parametrize("client", ["pipelined", "lockstep"])
+def test_clients_that_ask_and_vanish_hold_no_program(
+    serve: Callable[..., Daemon], tmp_path: Path, client: str
+) -> None:
+    daemon = serve(
+        *("--pool-size", 1, "--answer-timeout", 60, "--client", client),
+        *("--status-listen", tmp_path / "status.sock"),
+    )
+    other, *vanishing = (daemon.connect() for _ in range(101))
+    assert ask(other, TRUE) == YES
+    for one in vanishing:
+        one.sendall(b"isuser:slow300-u:h\n")
+    until(lambda: figures(daemon)["pools"]["default"]["in_flight"] >= 99, "they have asked")
+    begun = time.monotonic()
+    for one in vanishing:
+        one.close()
+    assert ask(other, TRUE) == YES
+    assert time.monotonic() - begun < 3.0
+    assert figures(daemon)["clients"]["connected"] <= 2, "the one whose question a program has, perhaps"
+
+
+def test_a_burst_of_a_lockstep_client_is_one_no(serve: Callable[..., Daemon]) -> None:
+    daemon = serve("--pool-size", 1, "--client", "lockstep")
+    client = daemon.connect()
+    assert ask(client, TRUE) == YES
+    client.sendall(b"auth:u:h:x\nsetpass:u:h:x\n")
+    assert read(client, 2) == NO
+    assert delays(client, 5)
+    client.sendall(TRUE)
+    client.shutdown(socket.SHUT_WR)
+    assert read(client, 100) == YES, "a last line without its end, and nothing more"
+
+
 # --- Who only looks
 
 
