@@ -56,9 +56,9 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
         return daemons[-1]
 
     yield start
-    for daemon in daemons:
-        for client in daemon.clients:
-            client.close()
-        if daemon.process.poll() is None:
-            assert daemon.stop() == 0
-        assert not daemon.path.exists(), "it removes the socket it made"
+    for client in (client for daemon in daemons for client in daemon.clients):
+        client.close()
+    running = [daemon for daemon in daemons if daemon.process.poll() is None]
+    statuses = [daemon.stop() for daemon in running]
+    assert statuses == [0] * len(running)
+    assert not any(daemon.path.exists() for daemon in daemons), "it removes the socket it made"

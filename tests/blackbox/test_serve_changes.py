@@ -79,6 +79,20 @@ def test_a_reload_asked_for_during_the_start_is_done(serve: Callable[..., Daemon
         assert daemon.stop() == 0
 
 
+def test_after_a_kill_the_next_one_takes_its_place(serve: Callable[..., Daemon]) -> None:
+    """The socket's file is left behind, the programs are not; and a client that comes back finds the new one."""
+    daemon = serve("--pool-size", 2)
+    assert ask(daemon.connect(), TRUE) == YES
+    programs = daemon.programs()
+    assert len(programs) == 2
+    daemon.process.kill()
+    daemon.process.wait()
+    assert daemon.path.exists()
+    until(lambda: not any(Path(f"/proc/{pid}/fd/0").exists() for pid in programs), "its programs have left")
+    again = serve("--pool-size", 1)
+    assert ask(again.connect(), TRUE) == YES
+
+
 # --- Reload
 
 

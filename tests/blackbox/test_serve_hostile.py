@@ -233,9 +233,7 @@ def test_clients_that_are_killed_or_frozen_in_the_middle(serve: Callable[..., Da
 
 
 @pytest.mark.parametrize("client", ["pipelined", "lockstep"])
-def test_clients_that_ask_and_vanish_hold_no_program(
-    serve: Callable[..., Daemon], tmp_path: Path, client: str
-) -> None:
+def test_clients_that_ask_and_vanish_hold_no_program(serve: Callable[..., Daemon], tmp_path: Path, client: str) -> None:
     daemon = serve(
         *("--pool-size", 1, "--answer-timeout", 60, "--client", client),
         *("--status-listen", tmp_path / "status.sock"),

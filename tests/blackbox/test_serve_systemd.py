@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,8 +15,10 @@ from pathlib import Path
 import pytest
 import trio
 from support.bad_programs import CHAMELEON
+from support.components import command
 from support.inmemory import made
-from support.serving import PATIENCE, Daemon, ask, read
+from support.process import COMMAND, ROOT
+from support.serving import PATIENCE, Daemon, ask, read, until
 
 from bridge.messages import Query
 from bridge.plant import Plant
@@ -146,6 +149,33 @@ def test_programs_are_told_nothing_of_it(serve: Callable[..., Daemon], systemd: 
     assert daemon.path.exists(), "systemd's file is not ours to remove"
     daemon.path.unlink()
     listening.close()
+
+
+@pytest.mark.parametrize("names", ["auth:status", ""], ids=["named", "unnamed"])
+def test_started_by_its_first_client(tmp_path: Path, names: str) -> None:
+    """By the real thing: the question that was sent before there was a daemon is answered, and so is the status."""
+    activate = command("systemd-socket-activate", "systemd")
+    auth, status = tmp_path / "auth.sock", tmp_path / "status.sock"
+    words = [activate, f"--listen={auth}", f"--listen={status}", f"-EPYTHONPATH={ROOT}"]
+    words += [f"--fdname={names}"] if names else []
+    process = subprocess.Popen(
+        [*words, *COMMAND, "serve", "--pool-size", "1", "--log-target", f"file:{tmp_path}/log", "--", *CHAMELEON],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until(status.exists, "it listens")
+        with socket.socket(socket.AF_UNIX) as client, socket.socket(socket.AF_UNIX) as looking:
+            for connection, path in ((client, auth), (looking, status)):
+                connection.settimeout(PATIENCE)
+                connection.connect(os.fspath(path))
+            assert ask(client, TRUE) == YES
+            assert json.loads(read(looking, 1 << 20))["clients"]["connected"] <= 1
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert auth.exists() and status.exists(), "they are not the daemon's to remove"
 
 
 class _Asker:
