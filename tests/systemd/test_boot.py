@@ -194,6 +194,33 @@ def test_a_reload_under_load_is_not_noticed(site: Site) -> None:
 # --- Failure
 
 
+def test_a_broken_file_at_the_start_is_forgiven(site: Site) -> None:
+    """However long it stays so, and whoever knocks meanwhile: the sockets stay, and once it is repaired all is well."""
+    config = site.read("/etc/extauth-bridge/auth.toml")
+    site.write("/etc/extauth-bridge/auth.toml", f"nonsense = 1\n{config}")
+    waiting = [Client(site.auth) for _ in range(3)]
+    with ThreadPoolExecutor(3) as threads:
+        answers = [threads.submit(client.ask, ALICE) for client in waiting]
+        site.machine.until("it has tried", lambda: int(site.machine.show(UNIT, "NRestarts")) >= 3)
+        log = site.machine.journal(UNIT)
+        assert "auth.toml, line 1: unknown key nonsense" in log
+        assert 3 <= log.count("unknown key") <= 6, "once a second"
+        assert site.machine.show("extauth-bridge.socket", "ActiveState") == "active"
+        site.write("/etc/extauth-bridge/auth.toml", config)
+        assert [answer.result() for answer in answers] == ["1"] * 3
+    for client in waiting:
+        client.close()
+
+
+def test_sockets_can_be_started_many_times(site: Site) -> None:
+    for _ in range(8):
+        site.machine.run(f"systemctl restart {' '.join(SOCKETS)}")
+        assert site.answers()
+        site.step("stop")
+    site.machine.run(f"systemctl start {' '.join(SOCKETS)}")
+    assert site.answers()
+
+
 def test_a_frozen_daemon_is_restarted(site: Site) -> None:
     site.drop_in(UNIT, "[Service]\nWatchdogSec=2s\n")
     assert site.answers()
