@@ -14,7 +14,7 @@ import pytest
 from support.machine import Machine
 from support.machine_clients import AS_PROSODY, Client, Load, Relay, ask
 from support.machine_root import debian_root
-from support.machine_site import PASSWORD, SOCKETS, TRUTH, UNIT, Site, recipe, socket_of
+from support.machine_site import PASSWORD, SOCKETS, TRUTH, UNIT, Site, end_of_all, recipe, socket_of
 
 RELAY = "/etc/prosody/auth.toml"
 ALICE = f"auth:alice:example.com:{PASSWORD}"
@@ -23,13 +23,9 @@ ALICE = f"auth:alice:example.com:{PASSWORD}"
 QUICK = {line: answer for line, answer in TRUTH.items() if line.startswith("isuser:")}
 
 
-# Seconds for everything in this file, downloads included. Usual is one minute, and one more for the first run.
-ALL = 290
-
-
 @pytest.fixture(scope="module")
 def installed() -> Iterator[Site]:
-    end = time.monotonic() + ALL
+    end = end_of_all()
     root = debian_root()
     with Machine(root, lifetime=end - time.monotonic()) as machine:
         site = Site(machine)
@@ -210,15 +206,6 @@ def test_a_broken_file_at_the_start_is_forgiven(site: Site) -> None:
         assert [answer.result() for answer in answers] == ["1"] * 3
     for client in waiting:
         client.close()
-
-
-def test_sockets_can_be_started_many_times(site: Site) -> None:
-    for _ in range(8):
-        site.machine.run(f"systemctl restart {' '.join(SOCKETS)}")
-        assert site.answers()
-        site.step("stop")
-    site.machine.run(f"systemctl start {' '.join(SOCKETS)}")
-    assert site.answers()
 
 
 def test_a_frozen_daemon_is_restarted(site: Site) -> None:
