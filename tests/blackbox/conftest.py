@@ -51,8 +51,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     """Starts daemons, see support.serving.Daemon; they stop properly and leave nothing."""
     daemons: list[Daemon] = []
 
-    def start(*options: object, **how: object) -> Daemon:
-        daemons.append(Daemon(tmp_path, *options, **how))
+    def start(*options: object, folder: Path = tmp_path, **how: object) -> Daemon:
+        daemons.append(Daemon(folder, *options, **how))
         return daemons[-1]
 
     yield start

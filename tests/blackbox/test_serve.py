@@ -13,7 +13,7 @@ from threading import Event, Thread
 
 import pytest
 from support.bad_programs import CHAMELEON
-from support.serving import PATIENCE, Daemon, ask, read
+from support.serving import PATIENCE, Daemon, ask, read, until
 
 
 def test_clients_have_their_own_answers_in_order(serve: Callable[..., Daemon]) -> None:
@@ -93,6 +93,9 @@ def test_a_hundred_reloads_lose_nothing(serve: Callable[..., Daemon], tmp_path: 
         thread.join(PATIENCE)
     assert wrong == []
     assert min(asked) >= 20
+    until(lambda: len(daemon.programs()) == 2, "the replaced programs have left")
+    # Standard ones, log, listener, epoll and what trio has; a program has four, a client two.
+    assert daemon.descriptors() < 20 + 2 * 4 + 9 * 2
 
 
 def test_half_closed_and_vanished_clients(serve: Callable[..., Daemon]) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,49 @@ def test_after_a_kill_the_next_one_takes_its_place(serve: Callable[..., Daemon])
     until(lambda: not any(Path(f"/proc/{pid}/fd/0").exists() for pid in programs), "its programs have left")
     again = serve("--pool-size", 1)
     assert ask(again.connect(), TRUE) == YES
+
+
+# --- Who may connect
+
+
+def as_user(uid: int, groups: list[int], path: Path) -> bytes:
+    """What a process of that user, in these groups besides its own, is answered; nothing if it is shown out."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.setgroups(groups)
+        os.setgid(uid)
+        os.setuid(uid)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            try:
+                client.connect(os.fspath(path))
+                os.write(writer, ask(client, TRUE))
+            except OSError:
+                pass
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(pid, 0)
+    with open(reader, "rb") as answers:
+        return answers.read()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_groups_are_those_the_client_really_has(serve: Callable[..., Daemon]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        options = ("--socket-mode", "666", "--allow-users", "4711", "--allow-groups", "4712,4713")
+        daemon = serve("--pool-size", 1, *options, folder=folder)
+        until(daemon.path.exists, "it listens")
+        assert as_user(4711, [], daemon.path) == YES
+        assert as_user(4712, [], daemon.path) == YES, "its own group is one of them"
+        assert as_user(65534, [1, 4713, 2], daemon.path) == YES
+        assert as_user(65534, [1, 2], daemon.path) == b""
+        assert as_user(65534, [], daemon.path) == b""
+        assert daemon.connect().recv(1) == b"", "root is nobody special"
+        assert daemon.log.read_text().count("not allowed") == 3
+        assert daemon.stop() == 0
 
 
 # --- Reload
@@ -191,6 +235,26 @@ def test_a_second_sigterm_means_now(serve: Callable[..., Daemon]) -> None:
     assert read(hanging, 100) == NO * 3
     assert daemon.process.wait(PATIENCE) == 0
     assert time.monotonic() - begun < 3.0
+
+
+def test_told_to_stop_while_it_reloads(serve: Callable[..., Daemon], tmp_path: Path) -> None:
+    """At whatever moment: it stops, and so do the old programs and the new ones."""
+    file = tmp_path / "auth.toml"
+    for pause in range(10):
+        write(file, f'env = {{ GENERATION = "{pause}" }}')
+        daemon = serve(file=file)
+        client = daemon.connect()
+        assert ask(client, TRUE) == YES
+        client.sendall(b"isuser:slow50-u:h\n")
+        programs = daemon.programs()
+        write(file, 'env = { GENERATION = "next" }')
+        daemon.process.send_signal(signal.SIGHUP)
+        time.sleep(pause * 0.004)
+        programs += daemon.programs()
+        daemon.process.send_signal(signal.SIGTERM)
+        assert read(client, 100) in (YES, b"")  # nothing, if the line had not been read yet
+        assert daemon.process.wait(PATIENCE) == 0
+        assert not any(Path(f"/proc/{pid}/fd/0").exists() for pid in programs)
 
 
 def test_clients_that_never_read_do_not_keep_it(serve: Callable[..., Daemon]) -> None:
