@@ -68,6 +68,13 @@ def is_one_stream(one: int, other: int) -> bool:
     return is_stream and (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
 
 
+def nobody_reads(descriptor: int) -> bool:
+    """Whether what is written there is lost: the pipe's reader is gone, or the connection is closed, not just half."""
+    other_end = select.poll()
+    other_end.register(descriptor, 0)  # no event but those that are always told
+    return bool(other_end.poll(0))
+
+
 def connected(connection: socket.socket) -> tuple[Borrowed, Borrowed]:
     """A connection of our own, which is taken over: one end to read, one to write, to be closed separately.
 

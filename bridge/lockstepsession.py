@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bridge.alarm import FOREVER, Alarm
-from bridge.descriptors import Borrowed
+from bridge.descriptors import Borrowed, nobody_reads
 from bridge.gate import Gate, Leave
 from bridge.lines import NO, YES
 from bridge.lockstep import Lockstep
@@ -119,10 +119,10 @@ class LockstepSession:
     def _end(self, now: float) -> None:
         self._ended = True
         self._board.unwatch(self._source.descriptor)
-        if self._gate is None:
+        if self._gate is None and not nobody_reads(self._sink.descriptor):
             self._rule.ended(now)
         else:
-            self._rule.close()  # hung up: nobody is there to be answered
+            self._rule.close()  # hung up: nobody is there to be answered, and a last line may be part of one
 
     def _hang_up(self) -> None:
         """Nobody reads answers any more: what no program has yet is not asked."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
-from support.bad_programs import CHAMELEON
+from support.bad_programs import CHAMELEON, Journal
 from support.serving import Daemon, ask, read, until
 
 YES, NO = b"1\n", b"0\n"
@@ -261,6 +261,28 @@ def test_a_burst_of_a_lockstep_client_is_one_no(serve: Callable[..., Daemon]) ->
     client.sendall(TRUE)
     client.shutdown(socket.SHUT_WR)
     assert read(client, 100) == YES, "a last line without its end, and nothing more"
+
+
+@pytest.mark.parametrize("client", ["lockstep"])
+@pytest.mark.parametrize("pause", [0.0, 0.03, 0.1])
+def test_the_first_part_of_a_line_of_a_client_that_is_gone_is_no_line(
+    serve: Callable[..., Daemon], journal: Journal, client: str, pause: float
+) -> None:
+    """What it wanted to say may go on: a password cut off is one that nobody chose.  Who still listens means it."""
+    daemon = serve("--pool-size", 1, "--client", client, env=journal.environment)
+    other = daemon.connect()
+    assert ask(other, TRUE) == YES
+    for _ in range(10):
+        with socket.socket(socket.AF_UNIX) as dying:
+            dying.connect(os.fspath(daemon.path))
+            dying.sendall(b"setpass:u:h:first-part")
+            time.sleep(pause)
+    meaning_it = daemon.connect()
+    meaning_it.sendall(b"setpass:u:h:whole")
+    meaning_it.shutdown(socket.SHUT_WR)
+    assert read(meaning_it, 100) == YES
+    assert ask(other, TRUE) == YES
+    assert {frame for frame in journal.frames() if frame != TRUE} == {b"setpass:u:h:whole"}
 
 
 # --- Who only looks
