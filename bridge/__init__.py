@@ -7,6 +7,7 @@ The life of a question, in the order of the modules it passes:
   relay             `connect`: the same sessions, asking the shared daemon through
     relayfile, upstream
   server            `serve`: many clients on listeners, told to systemd, shown on the statuspage
+    doors             takes their connections
   service           the tasks: events, time, signals, reload, drain (trio)
   switchboard       one epoll set and what to do for each descriptor
   session           a pipelined client: lines in, ordered answers out
@@ -24,9 +25,9 @@ The life of a question, in the order of the modules it passes:
   launch            starts a program
 
 Beside them: messages (the nouns; no I/O), plant (the pools of one set of settings), slots, turns and pace (what
-a pool is made of), alarm and backoff (when; no I/O), descriptors (other people's streams), config with settings
-and options, log with logtargets and stderrlines, procfs, programs/ (the bundled SQLite program), prosody/ (our
-module for Prosody, in Lua: a client of the server).
+a pool is made of), alarm and backoff (when; no I/O), inquiry (what `ask` asks a daemon with), descriptors (other
+people's streams), config with settings and options, log with logtargets and stderrlines, procfs, programs/ (the
+bundled SQLite program), prosody/ (our module for Prosody, in Lua: a client of the server).
 
 Imports point downwards in that list and to what stands beside it; tests/unit/test_imports.py keeps it so.
 """

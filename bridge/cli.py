@@ -15,7 +15,7 @@ COMMANDS = {
     "run": "bridge a client on standard input and output; what `extauth-bridge FILE` does",
     "serve": "the shared daemon: bridge many clients on Unix sockets",
     "connect": "relay a client on standard input and output to the shared daemon",
-    "ask": "ask a program one question by hand",
+    "ask": "ask a program, or the daemon, one question by hand",
     "prosody-module": "install our own module for Prosody, the way without a terminal",
 }
 

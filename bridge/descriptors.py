@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 _TERMINAL_ROOM = 256
 """Bytes.  A terminal's room comes in units of this size; a ready one has at least one."""
 
+_CONNECTION = 16384
+"""Bytes read of a connection at once.  Lines take up to twenty times as much room here as in the socket, and there
+may be many greedy clients; this is more than a window of lines still."""
+
 
 class Borrowed:
     """One end of somebody's stream.
@@ -65,11 +69,29 @@ def is_one_stream(one: int, other: int) -> bool:
     return is_stream and (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
 
 
+def nobody_reads(descriptor: int) -> bool:
+    """Whether what is written there is lost: the pipe's reader is gone, or the connection is closed, not just half."""
+    other_end = select.poll()
+    other_end.register(descriptor, 0)  # no event but those that are always told
+    return bool(other_end.poll(0))
+
+
 def connected(connection: socket.socket) -> tuple[Borrowed, Borrowed]:
-    """A connection of our own, which is taken over: one end to read, one to write, to be closed separately."""
+    """A connection of our own, which is taken over: one end to read, one to write, to be closed separately.
+
+    Raises:
+      OSError: no descriptor is left; the connection stays the caller's.
+    """
     connection.setblocking(False)
-    descriptor = connection.detach()
-    return _plain(descriptor), _plain(os.dup(descriptor))
+    sink = os.dup(connection.fileno())
+    source = connection.detach()
+    bounded = Borrowed(
+        source,
+        lambda size: os.read(source, min(size, _CONNECTION)),
+        lambda data: os.write(source, data),
+        lambda: os.close(source),
+    )
+    return bounded, _plain(sink)
 
 
 def owned(descriptor: int, may_block: bool = False) -> Borrowed:

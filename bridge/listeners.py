@@ -6,7 +6,7 @@
     same moment one sees the other's socket alive.
   - A file is removed by who made it, and only if it still is that very file.
 
-Nothing here waits longer than `PATIENCE`.
+Nothing here waits longer than `PATIENCE`; and a daemon that stops, with clients to answer, hardly at all.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ BACKLOG = 128
 
 PATIENCE = 5.0
 """Seconds to wait for the lock on the directory.  Another daemon holds it for about a millisecond."""
+
+_LITTLE_PATIENCE = 0.1
+"""Seconds to wait for it where clients wait meanwhile.  Whoever may read the directory can lock it."""
 
 _LOCK_PAUSE = 0.01
 """Seconds between two tries: flock(2) knows no time limit."""
@@ -92,7 +95,7 @@ class Listener:
         if made is None:
             return
         directory, name = os.path.split(self.path)
-        with contextlib.suppress(ListenError, OSError), _alone_in(directory) as place:
+        with contextlib.suppress(ListenError, OSError), _alone_in(directory, _LITTLE_PATIENCE) as place:
             # Our socket, still open, keeps the inode, so that no other file can have got its number.
             _remove(name, place, made)
 
@@ -120,7 +123,7 @@ def listen(path: str, mode: int) -> Listener:
         raise ListenError(f"{path}: too long for a socket, at most {_LONGEST} bytes are possible")
     directory, name = os.path.split(path)
     try:
-        with _alone_in(directory) as place:
+        with _alone_in(directory, PATIENCE) as place:
             _clear(path, name, place)
             return _make(path, name, mode, place)
     except OSError as error:
@@ -201,7 +204,7 @@ def _resolved(kind: str, name: str, look_up: Callable[[str], int]) -> int:
 
 
 @contextlib.contextmanager
-def _alone_in(directory: str) -> Generator[int, None, None]:
+def _alone_in(directory: str, patience: float) -> Generator[int, None, None]:
     """A descriptor of `directory`, locked against other daemons.
 
     The directory itself: a lock file would have to stay for ever, as removing one opens the race it is to close.
@@ -211,14 +214,14 @@ def _alone_in(directory: str) -> Generator[int, None, None]:
     except OSError as error:
         raise ListenError(f"{directory}: cannot use this directory for a socket: {error.strerror}") from error
     try:
-        _lock(place, directory)
+        _lock(place, directory, patience)
         yield place
     finally:
         os.close(place)  # and with it the lock
 
 
-def _lock(place: int, directory: str) -> None:
-    until = time.monotonic() + PATIENCE
+def _lock(place: int, directory: str, patience: float) -> None:
+    until = time.monotonic() + patience
     while True:
         try:
             return fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)

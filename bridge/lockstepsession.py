@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bridge.alarm import FOREVER, Alarm
-from bridge.descriptors import Borrowed
+from bridge.descriptors import Borrowed, nobody_reads
 from bridge.gate import Gate, Leave
 from bridge.lines import NO, YES
 from bridge.lockstep import Lockstep
 from bridge.messages import Query, Refusal, Verdict, nothing
-from bridge.switchboard import Switchboard
+from bridge.switchboard import BROKEN, Switchboard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ class LockstepSession:
         self._ended = False
         self._stopping = False
         board.watch(source.descriptor, self._hear)
+        if gate is None and sink.descriptor != source.descriptor:  # a terminal tells of its hang-up where it is read
+            board.watch(sink.descriptor, self._hang_up, BROKEN)
 
     def reconfigure(self, settings: Limits) -> None:
         """New limits, for lines that are still to come."""
@@ -117,10 +119,19 @@ class LockstepSession:
     def _end(self, now: float) -> None:
         self._ended = True
         self._board.unwatch(self._source.descriptor)
-        if self._gate is None:
+        if self._gate is None and not nobody_reads(self._sink.descriptor):
             self._rule.ended(now)
         else:
-            self._rule.close()  # hung up: nobody is there to be answered
+            self._rule.close()  # hung up: nobody is there to be answered, and a last line may be part of one
+
+    def _hang_up(self) -> None:
+        """Nobody reads answers any more: what no program has yet is not asked."""
+        self._ended = True
+        self._board.unwatch(self._source.descriptor)
+        self._board.unwatch(self._sink.descriptor)
+        self._query, self._answer = None, b""
+        self._exchange.withdraw(self)
+        self._close_question()
 
     def _attend(self) -> None:
         """See what the rule has made of what was heard."""

@@ -107,16 +107,17 @@ def running(settings: Settings, hang_up_ends: bool) -> Generator[Plant, None, No
     wait: one that is started and not yet known could not be stopped.
 
     Args:
-      hang_up_ends: SIGHUP is a hang-up; otherwise it asks for a configuration that has just been read.
+      hang_up_ends: SIGHUP is a hang-up; otherwise it asks for a reload, and waits until the service can do it.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
     plant = Plant(settings)
     try:
         plant.apply(settings)
-        for number in OBEYED:
+        ends = [number for number in OBEYED if number != signal.SIGHUP or hang_up_ends]
+        for number in ends:
             if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, _leave if number != signal.SIGHUP or hang_up_ends else signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, OBEYED)
+                signal.signal(number, _leave)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)
         yield plant
     finally:
         plant.close()

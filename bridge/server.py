@@ -1,6 +1,7 @@
 """Many clients on Unix sockets, each a session of its own on the same pools.
 
   - Whoever may not connect, or comes when there are enough, is shown out at once; the log says why.
+  - Clients never take the descriptors that programs need: there may be fewer of them than `max_clients`.
   - A client that is gone takes its waiting queries with it; what a program has is finished unheard.
   - Stopping: no new clients (systemd keeps them waiting for the next daemon), answer what is in flight for at
     most `shutdown_grace`, then `0` for the rest.
@@ -10,26 +11,34 @@ To the service it is one client, of which there are many.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import resource
 import socket
 from collections.abc import Callable
 
 from bridge.alarm import FOREVER, Alarm
 from bridge.config import Settings
 from bridge.descriptors import connected
+from bridge.doors import Doors
 from bridge.exchange import Exchange
-from bridge.listeners import Listener, allowed, peer, resolve_groups, resolve_users
+from bridge.listeners import Listener, Peer, allowed, peer, resolve_groups, resolve_users
 from bridge.lockstepsession import LockstepSession
-from bridge.log import RateLimited, describe
+from bridge.log import RateLimited, event, log
 from bridge.messages import nothing
 from bridge.session import Session
 from bridge.switchboard import Switchboard
 
-_ACCEPTS = 16
-"""Connections taken in a row before everybody else has a turn."""
+_FOR_PROGRAM = 8
+"""Descriptors: three pipes and the process itself, and the same for its successor, as at a reload."""
 
-_FULL = 0.1
-"""Seconds before accepting is tried again when no descriptor is left."""
+_FOR_CLIENT = 2
+
+_FOR_ALL_ELSE = 64
+"""Descriptors: standard ones, sockets, log, epoll, and what starting a program keeps in reserve."""
+
+_AT_START = ("listen", "status_listen", "socket_mode")
+"""What a reload does not change: the sockets are there."""
 
 
 class Server:
@@ -41,14 +50,15 @@ class Server:
     Attributes:
       alarm: to be kept by the caller, on the exchange's clock.
       over: called once, when everything has been answered after `stop`.
-      sessions: the clients that are connected.
+      doors: where clients are taken in; others may be let in there too.
+      sessions: the clients that are connected, and who they are.
       refused: connections that were not let in so far.
     """
 
     def __init__(self, listeners: list[Listener], exchange: Exchange, board: Switchboard) -> None:
         self.over: Callable[[], None] = nothing
         self.alarm = Alarm(self._ring)
-        self.sessions: set[Session | LockstepSession] = set()
+        self.sessions: dict[Session | LockstepSession, Peer] = {}
         self.accepted = 0
         self.refused = 0
         self._listeners = listeners
@@ -56,22 +66,35 @@ class Server:
         self._board = board
         self._stopping = False
         self._abort_at = FOREVER
-        self._accept_again_at = FOREVER
         self._log = RateLimited(5, 60.0, exchange.clock)
-        self._may_connect(exchange.settings)
-        self._listen()
+        self._limit(exchange.settings)
+        self.doors = Doors(board, self.alarm, exchange.clock, self._warn)
+        for listener in listeners:
+            self.doors.open(listener, self._admit)
 
     def reconfigure(self, settings: Settings) -> None:
-        """New limits, also for those who are here already."""
-        self._may_connect(settings)
-        for session in self.sessions:
-            session.reconfigure(settings)
+        """New limits, also for those who are here already: who may not be any more is answered, and shown out.
+
+        Raises:
+          ListenError: a user or group is unknown; all stays as it was.
+        """
+        self._limit(settings)
+        for session, who in [*self.sessions.items()]:
+            if allowed(who, self._users, self._groups):
+                session.reconfigure(settings)
+            else:
+                self._warn("client shown out", reason="not allowed any more", uid=who.uid, pid=who.pid)
+                session.abort()
+                self._leave(session)
+        changed = [name for name in _AT_START if getattr(settings, name) != getattr(self._exchange.settings, name)]
+        if changed:
+            log.warning(event("a restart is needed for these to be in force", keys=" ".join(changed)))
 
     def stop(self) -> None:
         """Nobody new, nothing new; answer what is in flight."""
         self._stopping = True
         for listener in self._listeners:
-            self._board.unwatch(listener.fileno())
+            self.doors.shut(listener)
             listener.withdraw()
         for session in [*self.sessions]:
             session.stop()
@@ -91,79 +114,60 @@ class Server:
             session.close()
         self.sessions.clear()
         for listener in self._listeners:
-            self._board.unwatch(listener.fileno())
+            self.doors.shut(listener)
             listener.close()
 
-    def _may_connect(self, settings: Settings) -> None:
+    def _limit(self, settings: Settings) -> None:
         restricted = bool(settings.allow_users or settings.allow_groups)
-        self._users = resolve_users(settings.allow_users) if restricted else None
-        self._groups = resolve_groups(settings.allow_groups) if restricted else None
-
-    def _listen(self) -> None:
-        for listener in self._listeners:
-            self._board.watch(listener.fileno(), self._accepter(listener))
-
-    def _accepter(self, listener: Listener) -> Callable[[], None]:
-        def accept() -> None:
-            for _ in range(_ACCEPTS):
-                try:
-                    connection, _address = listener.socket.accept()
-                except BlockingIOError:
-                    return
-                except OSError as error:  # no descriptor left, or the client is gone again
-                    self._pause(error)
-                    return
-                self._admit(connection)
-
-        return accept
-
-    def _pause(self, error: OSError) -> None:
-        """A listener that cannot be accepted from stays readable: look away for a moment."""
-        self._warn("client cannot be accepted", reason=describe(error))
-        for listener in self._listeners:
-            self._board.unwatch(listener.fileno())
-        self._accept_again_at = self._exchange.clock() + _FULL
-        self.alarm.set(self._accept_again_at)
+        users = resolve_users(settings.allow_users) if restricted else None
+        groups = resolve_groups(settings.allow_groups) if restricted else None
+        self._users, self._groups = users, groups
+        self._most = min(settings.max_clients, _room(settings))
+        if self._most < settings.max_clients:
+            what = "fewer clients than max_clients: the limit of descriptors (LimitNOFILE=, ulimit -n) is too low"
+            log.warning(event(what, clients=self._most, max_clients=settings.max_clients))
 
     def _admit(self, connection: socket.socket) -> None:
+        """Raises OSError, and leaves the connection to the caller, if there is no room for it in this process."""
         who = peer(connection)
         if not allowed(who, self._users, self._groups):
             self._refuse(connection, "not allowed", uid=who.uid, pid=who.pid)
-        elif len(self.sessions) >= self._exchange.settings.max_clients:
+        elif len(self.sessions) >= self._most:
             self._refuse(connection, "max_clients are connected", uid=who.uid, pid=who.pid)
         else:
-            self.accepted += 1
-            self._serve(connection)
+            self._serve(connection, who)
 
     def _refuse(self, connection: socket.socket, reason: str, **who: object) -> None:
         self.refused += 1
         self._warn("client refused", reason=reason, **who)
         connection.close()
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _serve(self, connection: socket.socket, who: Peer) -> None:
         source, sink = connected(connection)
-        session: Session | LockstepSession
-        if self._exchange.settings.client == "lockstep":
-            session = LockstepSession(source, sink, self._exchange, self._board, gate=None)
-            alarm = session.alarm
-            alarm.wake = lambda: self.alarm.set(alarm.when)
-        else:
-            session = Session(source, sink, self._exchange, self._board, negotiates=True)
-        self.sessions.add(session)
+        with contextlib.ExitStack() as undo:
+            for stream in (source, sink):
+                undo.callback(stream.close)
+                undo.callback(self._board.unwatch, stream.descriptor)
+            session: Session | LockstepSession
+            if self._exchange.settings.client == "lockstep":
+                session = LockstepSession(source, sink, self._exchange, self._board, gate=None)
+                alarm = session.alarm
+                alarm.wake = lambda: self.alarm.set(alarm.when)
+            else:
+                session = Session(source, sink, self._exchange, self._board, negotiates=True)
+            undo.pop_all()
+        self.accepted += 1
+        self.sessions[session] = who
         session.over = lambda: self._leave(session)
 
     def _leave(self, session: Session | LockstepSession) -> None:
         if session in self.sessions:
-            self.sessions.remove(session)
+            del self.sessions[session]
             session.close()
             self._finish_if_done()
 
     def _ring(self) -> float:
         now = self._exchange.clock()
-        if self._accept_again_at <= now:
-            self._accept_again_at = FOREVER
-            if not self._stopping:
-                self._listen()
         if self._abort_at <= now:
             self._abort_at = FOREVER
             self.abort()
@@ -171,7 +175,7 @@ class Server:
         for alarm in alarms:
             if alarm.when <= now:
                 alarm.ring()
-        return min([self._accept_again_at, self._abort_at, *(alarm.when for alarm in alarms)])
+        return min([self.doors.ring(now), self._abort_at, *(alarm.when for alarm in alarms)])
 
     def _finish_if_done(self) -> None:
         if self._stopping and not self.sessions:
@@ -180,3 +184,13 @@ class Server:
 
     def _warn(self, message: str, **fields: object) -> None:
         self._log.log(logging.WARNING, message, message, **fields)
+
+
+def _room(settings: Settings) -> int:
+    """Clients for whom there are descriptors, besides the programs; at least one."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return settings.max_clients
+    own = [settings.program] if settings.program is not None else []
+    programs = sum(program.pool_size for program in (*own, *settings.hosts.values()))
+    return max(1, (limit - _FOR_ALL_ELSE - _FOR_PROGRAM * programs) // _FOR_CLIENT)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bridge.descriptors import Borrowed
+from bridge.descriptors import Borrowed, nobody_reads
 from bridge.lines import HELLO, NO, UNKNOWN, LineReader
 from bridge.messages import AGREED, REFUSED, UNASKED, Query, nothing
 from bridge.ordering import Ordering
@@ -102,6 +102,8 @@ class Session:
             data = b""
         if data:
             self._take(self._lines.feed(data))
+        elif nobody_reads(self._sink.descriptor):
+            self._hang_up()  # a last line without its end may be the first part of one: a password nobody chose
         else:
             self._ended = True
             self._take(self._lines.finish())

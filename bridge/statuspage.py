@@ -1,8 +1,10 @@
-"""The status socket: whoever connects is told what the daemon is doing, as one line of JSON, and is let go."""
+"""The status socket: whoever connects is told what the daemon is doing, as one line of JSON, and is let go.
+
+Who does not read holds nothing up: a page waits for its reader, but only so many of them.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import socket
@@ -10,9 +12,11 @@ import socket
 from bridge.listeners import Listener
 from bridge.plant import Plant
 from bridge.server import Server
+from bridge.switchboard import WRITABLE
 
-_SENT = 65536
-"""Bytes that fit into a fresh Unix socket without waiting, and far more than the figures need."""
+_WAITING = 8
+"""Pages that may wait for a slow reader, the oldest is dropped for one more.  Up to some 500 pools a page fits into
+the socket whole and does not wait at all."""
 
 
 class StatusPage:
@@ -22,21 +26,45 @@ class StatusPage:
         self._listeners = listeners
         self._plant = plant
         self._server = server
+        self._unsent: dict[socket.socket, bytes] = {}  # the longest waiting first
         for listener in listeners:
-            plant.board.watch(listener.fileno(), functools.partial(self._tell, listener.socket))
+            # One in a row: a page of many pools takes a moment, and clients are more urgent.
+            server.doors.open(listener, self._tell, at_once=1)
 
     def close(self) -> None:
-        """Let go of the listeners."""
+        """Let go of the listeners, and of whoever still reads."""
+        for connection in [*self._unsent]:
+            self._let_go(connection)
         for listener in self._listeners:
-            self._plant.board.unwatch(listener.fileno())
+            self._server.doors.shut(listener)
             listener.close()
 
-    def _tell(self, listening: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # nobody there any more, or no descriptor left: they may ask again
-            connection, _ = listening.accept()
-            with connection:
-                connection.setblocking(False)
-                connection.send((json.dumps(self._figures()) + "\n").encode()[:_SENT])
+    def _tell(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self._unsent[connection] = (json.dumps(self._figures()) + "\n").encode()
+        self._send(connection)
+        if connection in self._unsent:
+            self._plant.board.watch(connection.fileno(), functools.partial(self._send, connection), WRITABLE)
+        if len(self._unsent) > _WAITING:
+            self._let_go(next(iter(self._unsent)))
+
+    def _send(self, connection: socket.socket) -> None:
+        """Send what there is room for."""
+        page = self._unsent[connection]
+        try:
+            page = page[connection.send(page) :]
+        except BlockingIOError:
+            pass
+        except OSError:  # nobody there any more
+            page = b""
+        self._unsent[connection] = page
+        if not page:
+            self._let_go(connection)
+
+    def _let_go(self, connection: socket.socket) -> None:
+        del self._unsent[connection]
+        self._plant.board.unwatch(connection.fileno())
+        connection.close()
 
     def _figures(self) -> dict[str, object]:
         pools = {

@@ -38,9 +38,12 @@ _READ = 65536
 
 _PIECE = 16384
 """Bytes sent at once, unless a single line is longer.  Linux takes up to 32 KiB on a Unix socket whole or not
-at all (one sk_buff), as long as the send buffer is at least four times that; ours is set to that size."""
+at all (one sk_buff), but never more than half of the send buffer, less a little."""
 
 _SEND_BUFFER = 131072
+"""Bytes that are asked for; `net.core.wmem_max` may allow less."""
+
+_LESS_A_LITTLE = 64
 
 _CROWDED = 0.010
 """Seconds until a daemon is tried again whose queue of new connections is full; it cannot be polled for room."""
@@ -89,6 +92,7 @@ class Upstream:
         self._socket: _socket.socket | None = None
         self._queries: deque[Query] = deque()  # open, oldest first
         self._unsent: deque[bytes] = deque()  # the lines of the last of them
+        self._whole = 0  # bytes that the connection takes whole or not at all
         self._half = b""  # an answer without its line end
         self._send_due = False
         self._full = False
@@ -153,7 +157,10 @@ class Upstream:
         try:
             while unsent and room and connection is not None:
                 count, size = 1, len(unsent[0])
-                while count < len(unsent) and size + len(unsent[count]) <= _PIECE:
+                if size > self._whole:
+                    raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+                piece = min(_PIECE, self._whole)
+                while count < len(unsent) and size + len(unsent[count]) <= piece:
                     size += len(unsent[count])
                     count += 1
                 try:
@@ -188,6 +195,7 @@ class Upstream:
             return False
         try:
             connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, _SEND_BUFFER)
+            self._whole = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF) // 2 - _LESS_A_LITTLE
             connection.connect(self.settings.path)
         except BlockingIOError:
             connection.close()

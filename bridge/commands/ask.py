@@ -1,24 +1,34 @@
-"""`extauth-bridge ask`: one question by hand, to see whether a program works and what it answers."""
+"""`extauth-bridge ask`: one question by hand, to a program or to the running daemon, to see what it answers."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import resource
+import stat
 import sys
 from collections.abc import Sequence
 
 import attrs
 
+from bridge.checks import Checks
 from bridge.cli import Parser, UsageError, split_program
 from bridge.config import ProgramSettings, Settings, add_options, load, options_from
+from bridge.inquiry import inquire
 from bridge.launch import be_a_good_parent
 from bridge.log import configure
 from bridge.messages import Query, Refusal, Verdict, nothing
+from bridge.options import option
 from bridge.plant import Plant, running
+from bridge.relayfile import NotUsable, RelaySettings, read
 from bridge.terminal import ProgramTerminal
 
 _WITH_PASSWORD = ("auth", "setpass")
 _COMMANDS = (*_WITH_PASSWORD, "isuser")
+
+_LONGEST = 32767
+"""Bytes of a line that the most generous of daemons takes."""
 
 
 def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
@@ -32,18 +42,32 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     be_a_good_parent()
     before, program = split_program(argv)
     parsed = _parser().parse_args(before)
-    user, at, host = parsed.name.rpartition("@")
-    if not (user and at and host):
-        raise UsageError(f"{parsed.name!r} is not of the form USER@HOST")
+    daemon = _daemon(parsed, program)
+    if daemon is not None:
+        return _ask_daemon(daemon, _line(parsed.command, parsed.name))
     settings = _one_of_each(load(parsed.file, options_from(parsed), program))
-    configure(settings.log, client_terminal=False)
-    fields = [parsed.command, user, host]
-    if parsed.command in _WITH_PASSWORD:
-        fields.append(_password(parsed.name))
-    return _ask(settings, ":".join(fields).encode(errors="surrogateescape"))
+    return _ask(settings, _line(parsed.command, parsed.name))
+
+
+def _line(command: str, name: str) -> bytes:
+    """The question, its password included.
+
+    Raises:
+      UsageError: no line can carry the name.
+    """
+    user, at, host = name.rpartition("@")
+    if not (user and at and host):
+        raise UsageError(f"{name!r} is not of the form USER@HOST")
+    if ":" in name:
+        raise UsageError(f"{name!r} holds a colon, which ends a name in the protocol")
+    fields = [command, user, host]
+    if command in _WITH_PASSWORD:
+        fields.append(_password(name))
+    return ":".join(fields).encode(errors="surrogateescape")
 
 
 def _ask(settings: Settings, line: bytes) -> int:
+    configure(settings.log, client_terminal=False)
     with running(settings, hang_up_ends=True) as plant:
         question = _Question(plant)
 
@@ -51,16 +75,62 @@ def _ask(settings: Settings, line: bytes) -> int:
 
         Service(plant, lambda: settings, on_terminal=True).run(question.put(line))
     refused = [refusal for refusal, count in plant.exchange.refused.items() if count]
-    if question.verdict is Verdict.GRANTED:
-        print("granted")
-        return 0
-    print("denied" if question.verdict is Verdict.DENIED and not refused else "unavailable")
     if refused:
-        print(f"extauth-bridge: not asked: {refused[0].value}", file=sys.stderr)
-    elif question.verdict is Verdict.UNAVAILABLE:
-        seconds = f"{settings.answer_timeout:g}"
-        print(f"extauth-bridge: no answer within {seconds} seconds, or no program", file=sys.stderr)
-    return 1
+        return _refused(refused[0])
+    return _told(question.verdict, f"no answer within {settings.answer_timeout:g} seconds, or no program")
+
+
+def _ask_daemon(daemon: RelaySettings, line: bytes) -> int:
+    # What the daemon would refuse unasked anyway is not sent: a line with another in it would be two.
+    refusal = Checks(_COMMANDS, allow_empty_password=True)(line)
+    if refusal is None and len(line) > daemon.max_line:
+        refusal = Refusal.LENGTH
+    return _told(*inquire(daemon, line)) if refusal is None else _refused(refusal)
+
+
+def _told(verdict: Verdict, why: str) -> int:
+    """Print the verdict, and what there is to say about one that is none; the exit status."""
+    print(verdict.value)
+    if verdict is Verdict.UNAVAILABLE:
+        print(f"extauth-bridge: {why}", file=sys.stderr)
+    return 0 if verdict is Verdict.GRANTED else 1
+
+
+def _refused(refusal: Refusal) -> int:
+    return _told(Verdict.UNAVAILABLE, f"not asked: {refusal.value}")
+
+
+def _daemon(parsed: argparse.Namespace, program: Sequence[str]) -> RelaySettings | None:
+    """The daemon that is to be asked, if FILE is its socket, or a relay's configuration; else `None`.
+
+    Raises:
+      UsageError: such a file cannot be used, or what is given with it says something about programs.
+    """
+    if parsed.file is None:
+        return None
+    try:
+        daemon = _on_socket(parsed.file) or read(parsed.file)
+    except NotUsable as error:
+        raise UsageError(str(error)) from None
+    if daemon is None:
+        return None
+    given = options_from(parsed)
+    strange = [option(name) for name in given if name != "answer_timeout"]
+    if program or strange:
+        what = strange[0] if strange else "-- PROGRAM"
+        raise UsageError(f"{what} says nothing to the daemon, which has its own: only --answer-timeout may be given")
+    if given:
+        daemon.answer_timeout = load(None, given, [sys.executable]).answer_timeout
+    return daemon
+
+
+def _on_socket(path: str) -> RelaySettings | None:
+    with contextlib.suppress(OSError, ValueError):
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            settings = RelaySettings(path)
+            settings.max_line = _LONGEST
+            return settings
+    return None
 
 
 class _Question:
@@ -126,13 +196,13 @@ def _password(name: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="extauth-bridge ask",
-        usage="extauth-bridge ask auth|isuser|setpass USER@HOST [FILE] [options] [-- PROGRAM ARG...]",
+        usage="extauth-bridge ask auth|isuser|setpass USER@HOST [FILE | SOCKET] [options] [-- PROGRAM ARG...]",
         description="Ask one question. The password is prompted for, or read as one line from standard input.",
         epilog="Prints granted, denied or unavailable. Exit status: 0 granted, 1 not, 2 usage or configuration.",
         allow_abbrev=False,
     )
     parser.add_argument("command", choices=_COMMANDS, help="what to ask")
     parser.add_argument("name", metavar="USER@HOST", help="about whom")
-    parser.add_argument("file", nargs="?", metavar="FILE", help="configuration file (TOML)")
+    parser.add_argument("file", nargs="?", metavar="FILE", help="configuration file (TOML), or the daemon's socket")
     add_options(parser)
     return parser

@@ -6,11 +6,12 @@ import argparse
 import contextlib
 import os
 import resource
+import signal
 from collections.abc import Callable, Sequence
 
 from bridge.cli import Parser, UsageError, split_program
 from bridge.config import Settings, add_options, load, options_from
-from bridge.launch import be_a_good_parent
+from bridge.launch import OBEYED, be_a_good_parent
 from bridge.listeners import Listener, ListenError, listen
 from bridge.log import configure, event, log
 from bridge.plant import running
@@ -29,29 +30,40 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     del taken  # nobody starts a daemon on a terminal to talk to it there
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     be_a_good_parent()
+    # Signals wait: what ends us now would leave the files of our sockets, and a reload asked for would be lost.
+    signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
     read = _reader(argv)
     settings = read()
     configure(settings.log, client_terminal=False)
     try:
-        listeners, status = _listeners(settings)
-        notifier = Notifier.from_environment(os.environ)
-        forget(os.environ)
-        with running(settings, hang_up_ends=False) as plant, contextlib.ExitStack() as undo:
-            server = Server(listeners, plant.exchange, plant.board)
-            undo.callback(StatusPage(status, plant, server).close)
-            paths = " ".join(listener.path for listener in listeners)
-            log.info(event("serving", sockets=paths, pools=len(plant.pools)))
-
-            from bridge.service import Service  # brings trio: the programs start in the meantime
-
-            Service(plant, read, notifier=notifier).run(server, server.alarm)
+        with contextlib.ExitStack() as undo:
+            _serve(settings, read, undo)
     except ListenError as error:
         raise UsageError(str(error)) from None
     return 0
 
 
-def _listeners(settings: Settings) -> tuple[list[Listener], list[Listener]]:
+def _serve(settings: Settings, read: Callable[[], Settings], undo: contextlib.ExitStack) -> None:
+    clients, status = _listeners(settings, undo)
+    notifier = Notifier.from_environment(os.environ)
+    forget(os.environ)
+    plant = undo.enter_context(running(settings, hang_up_ends=False))
+    server = Server(clients, plant.exchange, plant.board)
+    undo.callback(server.close)
+    undo.callback(StatusPage(status, plant, server).close)
+    paths = " ".join(listener.path for listener in clients)
+    log.info(event("serving", sockets=paths, pools=len(plant.pools)))
+
+    from bridge.service import Service  # brings trio: the programs start in the meantime
+
+    Service(plant, read, notifier=notifier).run(server, server.alarm)
+
+
+def _listeners(settings: Settings, undo: contextlib.ExitStack) -> tuple[list[Listener], list[Listener]]:
     """What systemd handed over, else what the settings name: sockets for clients, and for the status.
+
+    Args:
+      undo: closes what was made, files included.
 
     Raises:
       ListenError: a socket cannot be used, or there is none.
@@ -65,8 +77,10 @@ def _listeners(settings: Settings) -> tuple[list[Listener], list[Listener]]:
         if settings.listen is None:
             raise ListenError("no socket: set listen, or let systemd hand one over")
         clients = [listen(settings.listen, settings.socket_mode)]
+        undo.callback(clients[0].close)
     if not status and settings.status_listen is not None:
         status = [listen(settings.status_listen, settings.socket_mode)]
+        undo.callback(status[0].close)
     return clients, status
 
 

@@ -8,6 +8,7 @@ import pytest
 from support import configfile
 from support.bad_programs import Journal
 from support.process import Bridge
+from support.serving import Daemon
 
 Start = Callable[..., Bridge]
 
@@ -43,3 +44,21 @@ def configure(tmp_path: Path) -> Callable[..., Path]:
         return configfile.write(tmp_path / "auth.toml", settings)
 
     return write
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    """Starts daemons, see support.serving.Daemon; they stop properly and leave nothing."""
+    daemons: list[Daemon] = []
+
+    def start(*options: object, folder: Path = tmp_path, **how: object) -> Daemon:
+        daemons.append(Daemon(folder, *options, **how))
+        return daemons[-1]
+
+    yield start
+    for client in (client for daemon in daemons for client in daemon.clients):
+        client.close()
+    running = [daemon for daemon in daemons if daemon.process.poll() is None]
+    statuses = [daemon.stop() for daemon in running]
+    assert statuses == [0] * len(running)
+    assert not any(daemon.path.exists() for daemon in daemons), "it removes the socket it made"

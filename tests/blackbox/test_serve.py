@@ -7,74 +7,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
 
 import pytest
 from support.bad_programs import CHAMELEON
-
-PATIENCE = 10.0  # seconds
-
-
-class Daemon:
-    """A daemon of one test, and its clients."""
-
-    def __init__(self, folder: Path, *options: object, file: Path | None = None) -> None:
-        self.path = folder / "auth.sock"
-        self.log = folder / "log"
-        words = ["serve", "--listen", self.path, "--log-target", f"file:{self.log}", *options]
-        words += ["--", *CHAMELEON] if file is None else [file]
-        self.process = subprocess.Popen([sys.executable, "-m", "bridge", *map(str, words)])
-        self.clients: list[socket.socket] = []
-
-    def connect(self) -> socket.socket:
-        """A client; waits for the daemon to be there."""
-        deadline = time.monotonic() + PATIENCE
-        client = socket.socket(socket.AF_UNIX)
-        client.settimeout(PATIENCE)
-        self.clients.append(client)
-        while True:
-            try:
-                client.connect(os.fspath(self.path))
-                return client
-            except (FileNotFoundError, ConnectionRefusedError):
-                assert time.monotonic() < deadline, "the daemon does not come up"
-                time.sleep(0.01)
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE)
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
-    daemons: list[Daemon] = []
-
-    def start(*options: object, file: Path | None = None) -> Daemon:
-        daemons.append(Daemon(tmp_path, *options, file=file))
-        return daemons[-1]
-
-    yield start
-    for daemon in daemons:
-        for client in daemon.clients:
-            client.close()
-        if daemon.process.poll() is None:
-            assert daemon.stop() == 0
-        assert not daemon.path.exists(), "it removes the socket it made"
-
-
-def read(client: socket.socket, size: int) -> bytes:
-    """Exactly `size` bytes, or what came before the end."""
-    data = b""
-    while len(data) < size and (more := client.recv(size - len(data))):
-        data += more
-    return data
-
-
-def ask(client: socket.socket, line: bytes) -> bytes:
-    client.sendall(line + b"\n")
-    return read(client, 2)
+from support.serving import PATIENCE, Daemon, ask, read, until
 
 
 def test_clients_have_their_own_answers_in_order(serve: Callable[..., Daemon]) -> None:
@@ -154,6 +93,9 @@ def test_a_hundred_reloads_lose_nothing(serve: Callable[..., Daemon], tmp_path: 
         thread.join(PATIENCE)
     assert wrong == []
     assert min(asked) >= 20
+    until(lambda: len(daemon.programs()) == 2, "the replaced programs have left")
+    # Standard ones, log, listener, epoll and what trio has; a program has four, a client two.
+    assert daemon.descriptors() < 20 + 2 * 4 + 9 * 2
 
 
 def test_half_closed_and_vanished_clients(serve: Callable[..., Daemon]) -> None:

@@ -30,7 +30,7 @@ PATIENCE = 30.0
 
 # The first thing in the namespaces, with the root to boot in $LOWER and a directory to mount on in $WORK.
 # As in every container, /dev is made by hand, for the host's own holds its disks, and what belongs to the one
-# kernel, such as its variables in /proc/sys, is only to be read.
+# kernel, such as its variables in /proc/sys, is only to be read, and its modules are not loaded in here.
 BOOT = """
 set -eu
 mount --make-rprivate /
@@ -58,6 +58,7 @@ done
 mknod -m 666 dev/tty c 5 0
 mount -t tmpfs -o mode=755,nosuid,nodev run run
 mount -t tmpfs -o mode=1777,nosuid,nodev tmp tmp
+ln -sf /dev/null etc/systemd/system/systemd-modules-load.service
 pivot_root . .
 umount -l .
 mount --make-rshared /

@@ -19,8 +19,9 @@ from support.components import command, missing
 
 ROOT = Path(__file__).parents[2]
 
-# The oldest release that is supported: systemd 252, Python 3.11.
+# The oldest release that is supported: systemd 252, Python 3.11; and one with a newer systemd, 257.
 RELEASE = "bookworm"
+NEWER = "trixie"
 PYTHON = "3.11"
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-venv", "procps")
 MIRROR = "http://deb.debian.org/debian"
@@ -29,7 +30,7 @@ MIRROR = "http://deb.debian.org/debian"
 PATIENCE = 180
 
 
-def debian_root() -> Path:
+def debian_root(release: str = RELEASE) -> Path:
     """The directory of a root file system that nobody may change: boot it below an overlay."""
     if os.geteuid():
         missing("root, to make and boot a machine", "sudo")
@@ -39,10 +40,10 @@ def debian_root() -> Path:
         include = f"--include={','.join(PACKAGES)}"
         # Not the default: umask and variables of this session go into the root that is built.
         clean = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", **proxies()}
-        run([debootstrap, "--variant=minbase", include, RELEASE, str(target), mirror()], "a Debian mirror", clean)
+        run([debootstrap, "--variant=minbase", include, release, str(target), mirror()], "a Debian mirror", clean)
         shutil.rmtree(target / "var/cache/apt/archives", ignore_errors=True)
 
-    return kept(f"{RELEASE}-{platform.machine()}", [*PACKAGES], build)
+    return kept(f"{release}-{platform.machine()}", [*PACKAGES], build)
 
 
 def wheels() -> Path:
@@ -75,7 +76,7 @@ def kept(name: str, made_of: Sequence[str], build: Callable[[Path], None]) -> Pa
 
 
 def mirror() -> str:
-    """Where this machine's apt gets the release from; Debian's own mirror if it gets another one."""
+    """Where this machine's apt gets RELEASE from, and so can get others; Debian's own mirror if it gets none of it."""
     found = ""
     if apt := shutil.which("apt-get"):
         what = ["--format", "$(REPO_URI) $(CODENAME) $(COMPONENT)", "Created-By: Packages"]

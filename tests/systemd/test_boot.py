@@ -14,7 +14,7 @@ import pytest
 from support.machine import Machine
 from support.machine_clients import AS_PROSODY, Client, Load, Relay, ask
 from support.machine_root import debian_root
-from support.machine_site import PASSWORD, SOCKETS, TRUTH, UNIT, Site, recipe, socket_of
+from support.machine_site import PASSWORD, SOCKETS, TRUTH, UNIT, Site, end_of_all, recipe, socket_of
 
 RELAY = "/etc/prosody/auth.toml"
 ALICE = f"auth:alice:example.com:{PASSWORD}"
@@ -23,13 +23,9 @@ ALICE = f"auth:alice:example.com:{PASSWORD}"
 QUICK = {line: answer for line, answer in TRUTH.items() if line.startswith("isuser:")}
 
 
-# Seconds for everything in this file, downloads included. Usual is one minute, and one more for the first run.
-ALL = 290
-
-
 @pytest.fixture(scope="module")
 def installed() -> Iterator[Site]:
-    end = time.monotonic() + ALL
+    end = end_of_all()
     root = debian_root()
     with Machine(root, lifetime=end - time.monotonic()) as machine:
         site = Site(machine)
@@ -75,6 +71,7 @@ def test_a_look_at_the_status_starts_it(site: Site) -> None:
 
 def test_the_relay_gets_prosody_its_answers(site: Site) -> None:
     assert site.step("try").split() == ["1"]
+    assert site.step("ask", typed=f"{PASSWORD}\n").split() == ["granted"]
     relay = Relay(site.machine, RELAY)
     assert {line: relay.ask(line) for line in TRUTH} == TRUTH
     relay.close()
@@ -191,6 +188,24 @@ def test_a_reload_under_load_is_not_noticed(site: Site) -> None:
 
 
 # --- Failure
+
+
+def test_a_broken_file_at_the_start_is_forgiven(site: Site) -> None:
+    """However long it stays so, and whoever knocks meanwhile: the sockets stay, and once it is repaired all is well."""
+    config = site.read("/etc/extauth-bridge/auth.toml")
+    site.write("/etc/extauth-bridge/auth.toml", f"nonsense = 1\n{config}")
+    waiting = [Client(site.auth) for _ in range(3)]
+    with ThreadPoolExecutor(3) as threads:
+        answers = [threads.submit(client.ask, ALICE) for client in waiting]
+        site.machine.until("it has tried", lambda: int(site.machine.show(UNIT, "NRestarts")) >= 3)
+        log = site.machine.journal(UNIT)
+        assert "auth.toml, line 1: unknown key nonsense" in log
+        assert 3 <= log.count("unknown key") <= 6, "once a second"
+        assert site.machine.show("extauth-bridge.socket", "ActiveState") == "active"
+        site.write("/etc/extauth-bridge/auth.toml", config)
+        assert [answer.result() for answer in answers] == ["1"] * 3
+    for client in waiting:
+        client.close()
 
 
 def test_a_frozen_daemon_is_restarted(site: Site) -> None:

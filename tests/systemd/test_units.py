@@ -142,6 +142,11 @@ def test_both_explain_the_same() -> None:
     assert comments("extauth-bridge@.service") == comments("extauth-bridge.service")
 
 
+@pytest.mark.parametrize("unit", UNITS)
+def test_nothing_stays_away_after_many_starts(unit: str) -> None:
+    assert value(unit, "StartLimitIntervalSec") == "0"
+
+
 @pytest.mark.parametrize("at", ["", "@"])
 def test_sockets_have_the_names_the_daemon_knows(at: str) -> None:
     assert value(f"extauth-bridge{at}.socket", "FileDescriptorName") == "auth"

@@ -20,10 +20,10 @@ LAYERS = """
     config  worker
     slots  pace
     pool
-    exchange  keeper
+    exchange  keeper  doors
     session  lockstepsession  plant
     upstream  service
-    server  relay
+    server  relay  inquiry
     cli  statuspage
     commands.run  commands.ask  commands.serve  commands.connect  commands.prosodymodule
     entry

@@ -250,10 +250,21 @@ def test_the_end_of_input_when_nothing_is_open(ways) -> None:
 
 def test_nobody_reads_the_answer() -> None:
     with on_pipes(lockstep=True) as client:
-        os.close(client.of)
         client.says(QUERY + b"\n")
+        os.close(client.of)
+        client.turn()
+        assert client.over == 1
         client.settle(0, YES)
         assert client.over == 1
+
+
+def test_nobody_reads_at_all() -> None:
+    with on_pipes(lockstep=True) as client:
+        os.close(client.of)
+        client.says(QUERY + b"\n")
+        client.turn()
+        assert client.over == 1
+        assert client.desk.lines == []
 
 
 def test_stop_answers_what_is_open_and_nothing_new() -> None:

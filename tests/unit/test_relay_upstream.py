@@ -234,8 +234,13 @@ def test_unread_lines_are_sent_when_there_is_room_and_never_cut(pipelined: Scene
     assert [query.verdict for query in queries] == [YES, NO] * 150
 
 
-def test_daemon_that_closes_while_lines_wait_for_room_has_read_whole_lines(pipelined: Scene) -> None:
-    """The daemon takes a last line without its end for a line: it must never be the first part of one."""
+@pytest.mark.parametrize("buffer", [131072, 16384, 4096])
+def test_daemon_that_closes_while_lines_wait_for_room_has_read_whole_lines(
+    pipelined: Scene, monkeypatch: pytest.MonkeyPatch, buffer: int
+) -> None:
+    """The daemon takes a last line without its end for a line: it must never be the first part of one.  The system
+    may allow a smaller buffer than is asked for."""
+    monkeypatch.setattr("bridge.upstream._SEND_BUFFER", buffer)
     queries = [pipelined.ask(question("u").ljust(length, b"x")) for length in range(3000, 3256)]
     pipelined.turn()
     daemon = pipelined.accept()
@@ -247,6 +252,16 @@ def test_daemon_that_closes_while_lines_wait_for_room_has_read_whole_lines(pipel
         data += more
     assert data.endswith(b"\n")
     assert 0 < data.count(b"\n") < 256, "it did not all fit"
+
+
+def test_line_that_does_not_fit_is_not_sent_at_all(pipelined: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.upstream._SEND_BUFFER", 8192)
+    short, long = pipelined.ask(b"x" * 100), pipelined.ask(b"x" * 20000)
+    pipelined.turn()
+    daemon = pipelined.accept()
+    assert (short.verdict, long.verdict) == (LOST, LOST)
+    assert daemon.recv(1 << 20) == b"x" * 100 + b"\n"
+    assert daemon.recv(1 << 20) == b""
 
 
 def test_longest_line_is_sent_whole_or_not_at_all(pipelined: Scene) -> None:

@@ -1,0 +1,82 @@
+"""Takes connections from listeners, a few at a time, and looks away while there is no room for one.
+
+- However many come at once, everybody who is here has a turn in between.
+- Without a descriptor left, who knocks waits in the listener's queue.  A listener with a queue stays readable:
+  looking again at once would take all the time there is.
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+from collections.abc import Callable
+
+from bridge.alarm import FOREVER, Alarm
+from bridge.listeners import Listener
+from bridge.log import describe
+from bridge.switchboard import Switchboard
+
+_AT_ONCE = 16
+"""Connections taken in a row before everybody else has a turn."""
+
+_PAUSE = 0.1
+"""Seconds before accepting is tried again when no descriptor is left."""
+
+
+class Doors:
+    """The listeners of one daemon; closing them is for who opened them here.
+
+    Args:
+      alarm: rings at the times that `ring` returned, on the board's own clock.
+      warn: logs an event, not too often.
+    """
+
+    def __init__(self, board: Switchboard, alarm: Alarm, clock: Callable[[], float], warn: Callable[..., None]) -> None:
+        self._board = board
+        self._alarm = alarm
+        self._clock = clock
+        self._warn = warn
+        self._accepters: dict[Listener, Callable[[], None]] = {}
+        self._again_at = FOREVER
+
+    def open(self, listener: Listener, welcome: Callable[[socket.socket], None], at_once: int = _AT_ONCE) -> None:
+        """From now on give every connection to `welcome`, which takes it over unless it raises OSError."""
+        self._accepters[listener] = functools.partial(self._accept, listener, welcome, at_once)
+        if self._again_at == FOREVER:
+            self._board.watch(listener.fileno(), self._accepters[listener])
+
+    def shut(self, listener: Listener) -> None:
+        """Take no more from this one; it may be shut already."""
+        if self._accepters.pop(listener, None) is not None:
+            self._board.unwatch(listener.fileno())
+
+    def ring(self, now: float) -> float:
+        """Look again, if it is time to; returns when to be called next, or infinity."""
+        if self._again_at <= now:
+            self._again_at = FOREVER
+            for listener, accept in self._accepters.items():
+                self._board.watch(listener.fileno(), accept)
+        return self._again_at
+
+    def _accept(self, listener: Listener, welcome: Callable[[socket.socket], None], at_once: int) -> None:
+        for _ in range(at_once):
+            try:
+                connection, _address = listener.socket.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:  # no descriptor left
+                self._pause(error)
+                return
+            try:
+                welcome(connection)
+            except OSError as error:  # it takes more than the one of the connection
+                connection.close()
+                self._pause(error)
+                return
+
+    def _pause(self, error: OSError) -> None:
+        self._warn("client cannot be accepted", reason=describe(error))
+        for listener in self._accepters:
+            self._board.unwatch(listener.fileno())
+        self._again_at = self._clock() + _PAUSE
+        self._alarm.set(self._again_at)

@@ -1,0 +1,49 @@
+"""One question to the shared daemon by hand: the relay's own connection, for a single line."""
+
+from __future__ import annotations
+
+import select
+import time
+
+from bridge.log import event
+from bridge.messages import Query, Verdict
+from bridge.relayfile import RelaySettings
+from bridge.switchboard import Switchboard
+from bridge.upstream import Upstream
+
+
+def inquire(settings: RelaySettings, line: bytes) -> tuple[Verdict, str]:
+    """Ask the daemon, and wait for its answer for at most `answer_timeout`.
+
+    Args:
+      line: checked, without its line end.
+
+    Returns:
+      the verdict, and if that is `UNAVAILABLE` why, in one line.  A daemon says `0`, `DENIED`, also when no program
+      could be asked.
+    """
+    happened: list[str] = []
+
+    def warn(message: str, **fields: object) -> None:
+        happened.append(event(message, **fields))
+
+    board = Switchboard()
+    upstream = Upstream(settings, lambda: settings, lockstep=True, board=board, warn=warn, clock=time.monotonic)
+    try:
+        (query,) = upstream.ask([line], _Asker())
+        ready = select.poll()
+        ready.register(board.fileno(), select.POLLIN)
+        while not query.settled:
+            ready.poll(max(0.0, upstream.alarm.when - time.monotonic()) * 1000)
+            board.turn()
+            if upstream.alarm.when <= time.monotonic():
+                upstream.alarm.ring()
+    finally:
+        upstream.close()
+        board.close()
+    return query.verdict, "; ".join(happened)
+
+
+class _Asker:
+    def settled(self, query: Query) -> None:
+        """Whoever waits looks at the query."""

@@ -1,0 +1,80 @@
+"""What only a newer systemd can do, booted: `Type=notify-reload`, and the same installation at work there.
+
+Needs what test_boot needs, and another minimal Debian.
+"""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from support.machine import Machine
+from support.machine_root import NEWER, debian_root
+from support.machine_site import PASSWORD, SOCKETS, UNIT, Site, end_of_all
+
+CONFIG = "/etc/extauth-bridge/auth.toml"
+
+
+@pytest.fixture(scope="module")
+def installed() -> Iterator[Site]:
+    end = end_of_all()
+    root = debian_root(NEWER)
+    with Machine(root, lifetime=end - time.monotonic()) as machine:
+        site = Site(machine)
+        site.install()
+        yield site
+
+
+@pytest.fixture
+def site(installed: Site) -> Iterator[Site]:
+    installed.reset()
+    yield installed
+    log = installed.machine.run("journalctl --no-pager").stdout
+    assert PASSWORD not in log
+    assert "Traceback" not in log
+
+
+def test_units_are_in_order(site: Site) -> None:
+    for name in ("notify-reload.conf", "stricter.conf"):
+        site.drop_in(UNIT, site.shipped(name))
+        units = f"{UNIT} {' '.join(SOCKETS)} extauth-bridge@blue.service extauth-bridge@blue.socket"
+        assert site.machine.run(f"systemd-analyze verify --man=no {units}").stdout == ""
+    security = f"systemd-analyze security --no-pager --offline=true --threshold=13 /etc/systemd/system/{UNIT}"
+    assert "Overall exposure level" in site.machine.run(security).stdout
+
+
+def test_a_reload_is_over_when_the_command_returns(site: Site) -> None:
+    """The new file is in force by then, every time, and not only the signal sent; also where it is refused."""
+    site.drop_in(UNIT, site.shipped("notify-reload.conf"))
+    config = site.read(CONFIG)
+    assert site.answers()
+    assert site.machine.show(UNIT, "Type") == "notify-reload"
+    assert site.machine.show(UNIT, "ExecReload") == ""
+    daemon = site.main_pid()
+    for number, size in enumerate((1, 3, 2, 4, 1, 2), 1):
+        site.write(CONFIG, f"pool_size = {size}\n{config}")
+        site.step("reload")
+        assert site.machine.journal(UNIT).count("configuration loaded") == number
+        assert f"of {size} programs up" in site.machine.show(UNIT, "StatusText")
+        assert site.machine.show(UNIT, "ActiveState") == "active"
+    site.write(CONFIG, f"nonsense = 1\n{config}")
+    site.step("reload")
+    assert "configuration refused" in site.machine.show(UNIT, "StatusText")
+    assert site.main_pid() == daemon
+    assert site.answers()
+
+
+def test_a_frozen_daemon_is_restarted(site: Site) -> None:
+    site.drop_in(UNIT, "[Service]\nWatchdogSec=2s\n")
+    assert site.answers()
+    daemon = site.main_pid()
+    site.machine.run(f"kill -STOP {daemon}")
+    site.machine.until("another one is there", lambda: site.main_pid() not in (0, daemon))
+    assert site.answers()
+
+
+def test_sockets_can_be_started_many_times(site: Site) -> None:
+    """Here they have a start limit, unless told otherwise."""
+    for _ in range(8):
+        site.step("stop")
+        site.machine.run(f"systemctl start {' '.join(SOCKETS)}")
+        assert site.answers()
