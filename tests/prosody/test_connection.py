@@ -176,7 +176,7 @@ async def test_a_client_that_goes_leaves_its_answer_to_nobody(site: Site, nurser
 
 @pytest.mark.parametrize("what", ["nothing", "file", "directory", "stale", "refusing"])
 async def test_without_a_daemon_the_answer_is_quick_and_says_so(site: Site, what: str) -> None:
-    """And the module does not hold against it that it was away: later it serves."""
+    """Quick: long before the timeout of 5 s, though a restart of the daemon may be waited for. Later it serves."""
     site.configure()
     if what == "file":
         site.socket.write_text("")
@@ -189,10 +189,10 @@ async def test_without_a_daemon_the_answer_is_quick_and_says_so(site: Site, what
         with socket.socket(socket.AF_UNIX) as gone:
             gone.bind(str(site.socket))
             site.socket.chmod(0)
-    for _ in range(3):
+    for _ in range(2):
         started = trio.current_time()
         assert await site.plain("alice", right("alice")) == UNAVAILABLE
-        assert trio.current_time() - started < AT_ONCE
+        assert trio.current_time() - started < 3.5
     if what == "directory":
         site.socket.rmdir()
     async with trio.open_nursery() as nursery:
@@ -262,11 +262,11 @@ async def test_no_connection_without_a_question_and_never_a_storm_of_them(site: 
 
     nursery.start_soon(hang_up, 0)
     async with site.client() as client:
-        for _ in range(20):
+        for _ in range(5):
             assert await client.plain("alice", right("alice")) == UNAVAILABLE
     with trio.move_on_after(0.5):  # whoever connects again and again without a question is seen
-        await fake.connection(21, seconds=1000)
-    assert len(fake.connections) <= 20
+        await fake.connection(50, seconds=1000)
+    assert len(fake.connections) <= 5, "one for each question"
 
 
 async def test_the_right_answers_to_lines_of_every_command(site: Site, nursery: trio.Nursery) -> None:

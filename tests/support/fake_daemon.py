@@ -45,6 +45,7 @@ class Connection:
         self.ended = trio.Event()
         self.unfinished = b""
         self._stream = stream
+        self._sending = trio.Lock()
         self._daemon = daemon
         self._lines_in, self._lines_out = trio.open_memory_channel[bytes](10_000)
 
@@ -60,7 +61,8 @@ class Connection:
     async def send(self, data: bytes) -> None:
         """Write bytes as they are; a client that has gone does not matter."""
         try:
-            await self._stream.send_all(data)
+            async with self._sending:
+                await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.ended.set()
 
@@ -75,7 +77,7 @@ class Connection:
             await self.ended.wait()
 
     async def serve(self) -> None:
-        """Take lines until the end."""
+        """Take lines until the end; then this side is closed too."""
         try:
             async for data in self._stream:
                 *lines, self.unfinished = (self.unfinished + data).split(b"\n")
@@ -86,6 +88,7 @@ class Connection:
         finally:
             self.ended.set()
             self._lines_in.close()
+            self._stream.socket.close()
 
     async def _take(self, line: bytes) -> None:
         if line == ASKS_FOR_THREE and not self.asked:
@@ -161,8 +164,6 @@ class FakeDaemon:
     def stop(self) -> None:
         """Drop all connections and stop listening; the file stays, as after a crash."""
         self._scope.cancel()
-        for connection in self.connections:
-            connection._stream.socket.close()
 
     @property
     def asked(self) -> list[bytes]:
