@@ -57,6 +57,7 @@ authentication = "internal_plain"
 c2s_require_encryption = false
 allow_unencrypted_plain_auth = true
 allow_registration = false
+c2s_unauthed_stanza_size_limit = 262144
 modules_enabled = {{ {modules} }}
 modules_disabled = {{ "s2s", "tls" }}
 
