@@ -16,6 +16,7 @@ COMMANDS = {
     "serve": "the shared daemon: bridge many clients on Unix sockets",
     "connect": "relay a client on standard input and output to the shared daemon",
     "ask": "ask a program one question by hand",
+    "prosody-module": "install our own module for Prosody, the way without a terminal",
 }
 
 USAGE = 2
@@ -47,7 +48,7 @@ def dispatch(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
         return 0 if argv else USAGE
     if name not in COMMANDS:
         name, rest = "run", list(argv)
-    module = importlib.import_module(f"bridge.commands.{name}")
+    module = importlib.import_module(f"bridge.commands.{name.replace('-', '')}")
     try:
         return int(module.main(rest, taken))
     except (UsageError, ConfigError) as error:

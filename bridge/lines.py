@@ -1,4 +1,4 @@
-"""Prosody's generic protocol: lines in, `1` or `0` out.
+"""Prosody's generic protocol: lines in, `1` or `0` out; `2` for a client that asked for it.
 
 A line ends in LF; one CR before it is dropped; the last one before end of input counts even without LF.
 At most max_line bytes without the line end; the rest of a longer line is skipped, not stored.
@@ -16,6 +16,12 @@ from bridge.messages import Refusal
 YES = b"1\n"
 NO = b"0\n"
 """Also the answer when nobody knows."""
+
+UNKNOWN = b"2\n"
+"""What a client gets for that which asked for a third answer."""
+
+HELLO = b"extauth-bridge:answers:3"
+"""Asks for it, as the very first line of a connection to the daemon; anywhere else it is refused like any line."""
 
 
 class LineReader:

@@ -130,6 +130,14 @@ REFUSED = Query(b"", deadline=0.0, asker=_Nobody())
 """Stands in the order of answers for every line that was refused."""
 REFUSED.settle(Verdict.DENIED)
 
+UNASKED = Query(b"", deadline=0.0, asker=_Nobody())
+"""Stands there for every line that was read too late to be asked."""
+UNASKED.settle(Verdict.UNAVAILABLE)
+
+AGREED = Query(b"", deadline=0.0, asker=_Nobody())
+"""Stands there for a client's wish that is met."""
+AGREED.settle(Verdict.GRANTED)
+
 
 def nothing() -> None:
     """What is called where nobody listens."""

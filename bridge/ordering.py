@@ -8,17 +8,22 @@ from bridge.lines import NO, YES
 from bridge.messages import Query, Verdict
 
 _GRANTED = Verdict.GRANTED
+_DENIED = Verdict.DENIED
 
 
 class Ordering:
     """The queries of one client that are not yet answered, oldest first.
 
     Its length is the number of lines in flight.
+
+    Attributes:
+      unavailable: the answer to a query whose verdict is `UNAVAILABLE`.
     """
 
-    __slots__ = ("_queries", "add")
+    __slots__ = ("_queries", "add", "unavailable")
 
     def __init__(self) -> None:
+        self.unavailable = NO
         self._queries: deque[Query] = deque()
         self.add = self._queries.append
         """Put a query, settled or not, behind all others."""
@@ -27,15 +32,18 @@ class Ordering:
         return len(self._queries)
 
     def answers(self) -> bytes:
-        """Take out every answer whose turn has come: `1` or `0` and a line end for each."""
+        """Take out every answer whose turn has come: a digit and a line end for each."""
         queries = self._queries
         answers: list[bytes] = []
         while queries and queries[0].settled:
-            answers.append(YES if queries.popleft().verdict is _GRANTED else NO)
+            verdict = queries.popleft().verdict
+            answers.append(YES if verdict is _GRANTED else NO if verdict is _DENIED else self.unavailable)
         return b"".join(answers)
 
     def abandon(self) -> bytes:
-        """Take out everything: the answers that are known, and `0` for the rest."""
-        answers = [YES if query.settled and query.verdict is _GRANTED else NO for query in self._queries]
+        """Take out everything: the answers that are known; the rest is unavailable."""
+        verdicts = [query.verdict if query.settled else Verdict.UNAVAILABLE for query in self._queries]
         self._queries.clear()
-        return b"".join(answers)
+        return b"".join(
+            [YES if verdict is _GRANTED else NO if verdict is _DENIED else self.unavailable for verdict in verdicts]
+        )

@@ -148,7 +148,7 @@ class Server:
             alarm = session.alarm
             alarm.wake = lambda: self.alarm.set(alarm.when)
         else:
-            session = Session(source, sink, self._exchange, self._board)
+            session = Session(source, sink, self._exchange, self._board, negotiates=True)
         self.sessions.add(session)
         session.over = lambda: self._leave(session)
 

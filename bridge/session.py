@@ -1,5 +1,7 @@
 """One pipelined client: many lines in, their answers out in the same order.
 
+- A client of the daemon may ask for a third answer with its very first line, HELLO: UNKNOWN in the place of NO
+  where nobody could be asked.
 - At most `window` lines are in flight; beyond that nothing is read, so the client feels it and memory stays
   bounded.  A line's time begins when it is taken into the window.
 - An answer counts as in flight until it is written: a client that does not read gets nothing more asked.
@@ -13,14 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bridge.descriptors import Borrowed
-from bridge.lines import NO, LineReader
-from bridge.messages import REFUSED, Query, nothing
+from bridge.lines import HELLO, NO, UNKNOWN, LineReader
+from bridge.messages import AGREED, UNASKED, Query, nothing
 from bridge.ordering import Ordering
 from bridge.switchboard import BROKEN, WRITABLE, Switchboard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from bridge.messages import Answerer, Limits
+    from bridge.messages import Answerer, Limits, Refusal
 
 _READ = 65536
 """Bytes at a time: a whole pipe's worth."""
@@ -29,11 +31,16 @@ _READ = 65536
 class Session:
     """A pipelined client on two streams.
 
+    Args:
+      negotiates: it may ask for a third answer.
+
     Attributes:
       over: called once, when everything has been answered, or cannot be.
     """
 
-    def __init__(self, source: Borrowed, sink: Borrowed, exchange: Answerer, board: Switchboard) -> None:
+    def __init__(
+        self, source: Borrowed, sink: Borrowed, exchange: Answerer, board: Switchboard, negotiates: bool = False
+    ) -> None:
         self.over: Callable[[], None] = nothing
         self._source = source
         self._sink = sink
@@ -42,6 +49,7 @@ class Session:
         self._lines = LineReader(exchange.settings.max_line)
         self._window = exchange.settings.window
         self._ordering = Ordering()
+        self._negotiates = negotiates  # until its first line is there
         self._unwritten = b""
         self._flush_due = False
         self._listening = False
@@ -56,15 +64,15 @@ class Session:
         self._window = settings.window
 
     def stop(self) -> None:
-        """Read no more; answer what is in flight, and `0` to what was read but is not."""
+        """Read no more; answer what is in flight; what was read but is not is unavailable."""
         self._ended = True
         for _ in self._lines.take(len(self._lines)):
-            self._ordering.add(REFUSED)
+            self._ordering.add(UNASKED)
         self._listen()
         self._later()
 
     def abort(self) -> None:
-        """Answer now, as far as nobody has to be waited for: what is known, and `0` for the rest."""
+        """Answer now, as far as nobody has to be waited for: what is known; the rest is unavailable."""
         self.stop()
         self._write(self._ordering.abandon())
 
@@ -98,12 +106,24 @@ class Session:
     def _take(self) -> None:
         """Take lines into the window, as many as there is room for, and read on if there is room for more."""
         ask, add = self._exchange.ask, self._ordering.add
-        for line in self._lines.take(self._room()):
+        lines = self._lines.take(self._room())
+        if self._negotiates and lines:
+            self._negotiate(lines)
+        for line in lines:
             query = ask(line, self)
             add(query)
             if query.settled and not self._flush_due:
                 self._later()
         self._listen()
+
+    def _negotiate(self, lines: list[bytes | Refusal]) -> None:
+        """Take HELLO out of the client's first lines, if it is the first."""
+        self._negotiates = False
+        if lines[0] == HELLO:
+            del lines[0]
+            self._ordering.unavailable = UNKNOWN
+            self._ordering.add(AGREED)
+            self._later()
 
     def _room(self) -> int:
         return max(0, self._window - len(self._ordering) - len(self._unwritten) // len(NO))

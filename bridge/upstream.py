@@ -5,6 +5,7 @@
     that was sent, and nothing while nothing is asked.  At anything else the connection is closed: what was
     open on it is unavailable, and whatever the daemon may still say dies with it.
   - So it is when a question's time is over, and when a lockstep client has given up on its question.
+  - What would change the daemon's answers, HELLO, is never passed on: it could be first on a connection.
   - The connection is given whole lines or nothing: the first part of one, cut off by a close, could be a
     password nobody chose.
 
@@ -19,7 +20,7 @@ from collections import deque
 from collections.abc import Callable
 
 from bridge.alarm import FOREVER, Alarm
-from bridge.lines import NO, YES
+from bridge.lines import HELLO, NO, YES
 from bridge.messages import REFUSED, Query, Refusal, Verdict, nothing
 from bridge.switchboard import READABLE, WRITABLE, Switchboard
 
@@ -100,6 +101,8 @@ class Upstream:
 
     def ask(self, line: bytes | Refusal, asker: Asker) -> Query:
         """Have the daemon answer `line`, or nobody, within `answer_timeout` from now."""
+        if line == HELLO:
+            line = Refusal.COMMAND
         if not isinstance(line, bytes):
             return self.refuse(line)
         if self._lockstep:

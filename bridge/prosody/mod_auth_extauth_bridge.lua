@@ -13,9 +13,11 @@
 -- For Lua 5.1 to 5.4 and Prosody 0.11 to 13. Licence: MIT.
 
 local async = require "util.async";
+local jid = require "util.jid";
 local monotonic = require "util.time".monotonic or require "util.time".now;
 local new_sasl = require "util.sasl".new;
 local server = require "net.server";
+local st = require "util.stanza";
 local timer = require "util.timer";
 local traceback = debug.traceback;
 local unix = require "socket.unix";
@@ -442,3 +444,43 @@ function provider.get_sasl_handler()
 end
 
 module:provides("auth", provider);
+
+-- Stanzas of components --------------------------------------------------------------------------------------
+
+-- Stanzas from clients and other servers are handled where one may wait (util.async). Those of components and
+-- of this server's own modules are not, and whether the user they are for exists would be unknown: a gateway's
+-- message to somebody who is offline would come back. So those are handed to a runner of ours, in their order.
+
+local MAX_HELD = 1000; -- stanzas of one origin that wait; more are handled at once, with nobody being asked
+local runners = setmetatable({}, { __mode = "k" }); -- by origin
+
+local function handle(held)
+	prosody.core_post_stanza(held.origin, held.stanza);
+end
+
+local watchers = {
+	error = function (_, err)
+		module:log("error", "Error while handling a stanza: %s", err);
+	end;
+};
+
+local function hold(event)
+	local origin, stanza = event.origin, event.stanza;
+	if stopped or async.ready() or (origin.type ~= "component" and origin.type ~= "local") then return; end
+	origin = prosody.hosts[origin.host] or origin; -- a component's connection may be gone when it is its turn
+	local runner = runners[origin];
+	local user = jid.node(stanza.attr.to);
+	local idle = not runner or runner.state == "ready";
+	if not user or (idle and prosody.hosts[host].sessions[user]) then return; end -- is there, need not be asked for
+	if not runner then
+		runner = async.runner(handle, watchers);
+		runners[origin] = runner;
+	end
+	if #runner.queue >= MAX_HELD then return; end
+	runner:run({ origin = origin, stanza = st.clone(stanza) }); -- its sender may change and reuse it
+	return true;
+end
+
+for _, event in ipairs({ "message/bare", "message/full", "presence/bare", "iq/bare" }) do
+	module:hook(event, hold, 1000000);
+end

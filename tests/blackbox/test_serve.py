@@ -258,3 +258,17 @@ def test_the_status_socket_tells_the_figures(serve: Callable[..., Daemon], tmp_p
     assert figures["pools"]["default"]["programs"] == 2
     assert figures["lines_refused"] == {"command": 1}
     assert figures["clients"]["connected"] == 1
+
+
+def test_the_third_answer_is_for_those_who_ask_for_it(serve: Callable[..., Daemon], tmp_path: Path) -> None:
+    """With a program that never stays alive, nobody can be asked; only one of two clients is told."""
+    file = tmp_path / "auth.toml"
+    file.write_text('program = "/bin/false"\n')
+    daemon = serve(file=file)
+    plain, knowing = daemon.connect(), daemon.connect()
+    line = b"isuser:alice:example.com\n"
+    knowing.sendall(b"extauth-bridge:answers:3\n" + line + b"nonsense\n" + line)
+    plain.sendall(line + b"extauth-bridge:answers:3\n" + line)
+    assert read(knowing, 8) == b"1\n2\n0\n2\n"
+    assert read(plain, 6) == b"0\n0\n0\n"
+    daemon.stop()

@@ -113,19 +113,19 @@ class Client:
         self.over = 0
         self.session: Any = None
 
-    def pipelined(self, source: Borrowed, sink: Borrowed) -> None:
-        self._take(source, sink, Session(source, sink, self.exchange, self.board))
+    def pipelined(self, source: Borrowed, sink: Borrowed, negotiates: bool = False) -> None:
+        self._take(source, sink, Session(source, sink, self.exchange, self.board, negotiates))
 
     def lockstep(self, source: Borrowed, sink: Borrowed, gate: Gate | None) -> None:
         self._take(source, sink, LockstepSession(source, sink, self.exchange, self.board, gate))
 
-    def borrowing(self, source: int, sink: int, lockstep: bool) -> None:
+    def borrowing(self, source: int, sink: int, lockstep: bool, negotiates: bool = False) -> None:
         """Begin with a session on descriptors that stay the caller's."""
         ends = borrow(source, os.O_RDONLY), borrow(sink, os.O_WRONLY)
         if lockstep:
             self.lockstep(*ends, gate=None)
         else:
-            self.pipelined(*ends)
+            self.pipelined(*ends, negotiates)
 
     def _take(self, source: Borrowed, sink: Borrowed, session: Session | LockstepSession) -> None:
         self.source, self.sink = source.descriptor, sink.descriptor
@@ -227,14 +227,18 @@ def on_pipes(*, lockstep: bool = False, **changes: object) -> Iterator[Client]:
 
 @contextlib.contextmanager
 def on_socket(
-    *, lockstep: bool = False, pair: tuple[socket.socket, socket.socket] | None = None, **changes: object
+    *,
+    lockstep: bool = False,
+    negotiates: bool = False,
+    pair: tuple[socket.socket, socket.socket] | None = None,
+    **changes: object,
 ) -> Iterator[Client]:
     """A client on one stream socket, the second of `pair`."""
     ours, theirs = pair or socket.socketpair()
     theirs.setblocking(False)
     other = theirs.detach()
     with ours, _client(Client(other, other, **changes)) as client:
-        client.borrowing(ours.fileno(), ours.fileno(), lockstep)
+        client.borrowing(ours.fileno(), ours.fileno(), lockstep, negotiates)
         ours.close()
         yield client
 

@@ -25,7 +25,7 @@ LAYERS = """
     upstream  service
     server  relay
     cli  statuspage
-    commands.run  commands.ask  commands.serve  commands.connect
+    commands.run  commands.ask  commands.serve  commands.connect  commands.prosodymodule
     entry
     __main__
 """

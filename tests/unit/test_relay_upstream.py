@@ -275,3 +275,18 @@ def test_outage_is_logged_once_and_its_end(tmp_path: Path, lockstep: Scene) -> N
     lockstep.accept().sendall(b"1\n")
     lockstep.turn()
     assert lockstep.warned == ["daemon cannot be reached", "daemon answers again"]
+
+
+@pytest.mark.parametrize("scene", ["lockstep", "pipelined"])
+def test_a_relay_never_asks_for_the_third_answer(scene: str, request: pytest.FixtureRequest) -> None:
+    """Its client's line could be the first on a connection: then the daemon's `2` would be no answer to anybody."""
+    relay: Scene = request.getfixturevalue(scene)
+    assert relay.ask(b"extauth-bridge:answers:3").verdict is NO
+    assert relay.warned == ["line refused"]
+    query = relay.ask(b"one")
+    relay.turn()
+    daemon = relay.accept()
+    assert daemon.recv(100) == b"one\n"
+    daemon.sendall(b"1\n")
+    relay.turn()
+    assert query.verdict is YES
