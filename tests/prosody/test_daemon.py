@@ -88,13 +88,14 @@ async def test_programs_that_never_live_are_no_wrong_password(site: Site) -> Non
             assert await client.plain("alice", right("alice")) == UNAVAILABLE
 
 
-async def test_programs_that_die_now_and_then_lose_no_login(site: Site) -> None:
-    """A question whose program dies is asked once more: nobody at the other end notices."""
+async def test_programs_that_die_now_and_then_cost_hardly_a_login(site: Site) -> None:
+    """A question whose program dies is asked once more: only if that one dies of it too, somebody must try again."""
     site.configure()
-    site.serve(habit("dies_after", 7))
+    site.serve(habit("dies_after", 20))
     async with stream(site) as flow:
         await flow.until(100)
-    flow.check(lambda lost: lost <= 4)
+    assert len(site.journal.pids("start")) > 4 + 5, "several have died"
+    flow.check(lambda lost: lost <= 6)  # half of one is to be expected
 
 
 async def test_a_restart_of_the_daemon_costs_at_most_what_is_in_flight(site: Site) -> None:

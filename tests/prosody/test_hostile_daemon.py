@@ -135,7 +135,7 @@ async def test_a_late_answer_on_its_own_connection_is_nobodys(site: Site, nurser
         await trio.sleep(delays.pop())  # the moment is what this is about
         await connection.send(b"1\n" if line.startswith(b"auth:alice:") else b"0\n")
 
-    delays = [0.28 + 0.002 * step for step in range(20)]
+    delays = [0.28 + 0.004 * step for step in range(10)]
     fake.manner = just_late
     async with contextlib.AsyncExitStack() as stack:
         mallory = await stack.enter_async_context(site.client())
