@@ -3,3 +3,4 @@ std = "min"
 globals = { "module" }
 read_globals = { "prosody", coroutine = { fields = { isyieldable = {} } } }
 max_line_length = 120
+files["tests"] = { globals = { "prosody" } }

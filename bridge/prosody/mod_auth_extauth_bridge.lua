@@ -189,10 +189,9 @@ local function take(data)
 	if count + #heard % 2 > length(sent) then return "said what nobody asked for"; end
 	local number = sent.first;
 	for digit, line_end in heard:gmatch("(.)(.?)") do
-		local hello = sent[number].line == HELLO;
-		local known = digit == "0" or digit == "1" or (digit == "2" and third and not hello);
+		local known = digit == "0" or digit == "1" or (digit == "2" and third);
 		if not known or (line_end ~= "\n" and line_end ~= "") then return "said what is no answer"; end
-		if hello then third = digit == "1"; end
+		if sent[number].line == HELLO then third = digit == "1"; end
 		number = number + 1;
 	end
 	for position = 1, count * 2, 2 do
@@ -420,7 +419,6 @@ end
 local function tell_unavailable(handler)
 	local process, clean_clone = handler.process, handler.clean_clone;
 	function handler:process(message)
-		self.extauth_bridge_unavailable = nil;
 		local status, condition, text = process(self, message);
 		if status == "failure" and self.extauth_bridge_unavailable then
 			return "failure", "temporary-auth-failure", UNAVAILABLE;

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.fake_daemon import FakeDaemon, honest
+from support.fake_daemon import Connection, FakeDaemon, honest
 from support.process import environment
 from support.prosody_site import Site, right
 from support.xmpp_client import condition
@@ -56,12 +56,21 @@ async def test_a_change_that_the_program_refuses_is_an_error(site: Site) -> None
     ]
 
 
-async def test_a_change_without_a_daemon_fails_and_is_not_made_later(site: Site, nursery: trio.Nursery) -> None:
+@pytest.mark.parametrize("how", ["silent", "gone"])
+async def test_a_change_without_an_answer_fails_and_is_not_made_later(
+    site: Site, nursery: trio.Nursery, how: str
+) -> None:
+    """Whether it was made nobody knows; asked again it could undo what came in between."""
     site.configure(extauth_bridge_timeout=0.5)
+
+    async def lose(connection: Connection, line: bytes) -> None:
+        if how == "gone":
+            await connection.close()
+
     fake = await FakeDaemon.start(nursery, site.socket, manner=honest)
     async with site.client() as client:
         await client.login("alice", right("alice"))
-        fake.manner = None
+        fake.manner = lose
         assert await client.change_password("alice", "lost-password") != "success"
         fake.manner = honest
         await site.recovers()

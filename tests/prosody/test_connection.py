@@ -140,6 +140,7 @@ async def test_a_broken_connection_ends_all_questions_at_once(site: Site, nurser
         assert trio.current_time() - started < AT_ONCE
         assert sorted(outcomes) == ["not-authorized", "success", *[UNAVAILABLE] * 8]
         assert len(fake.connections) == 1, "nobody has a question: no reason to connect"
+        assert len(set(fake.asked)) == len(fake.asked) == 10
     fake.manner = honest
     await site.recovers()
 

@@ -118,7 +118,7 @@ def test_a_wheel_has_it(tmp_path: Path) -> None:
 
 
 def test_luacheck_finds_nothing() -> None:
-    done = run(command("luacheck", "lua-check"), "--no-color", PACKAGED, cwd=ROOT)
+    done = run(command("luacheck", "lua-check"), "--no-color", PACKAGED, "tests/prosody", cwd=ROOT)
     assert done.returncode == 0, done.stdout
 
 

@@ -22,6 +22,18 @@ async def test_the_right_password_logs_in_and_a_wrong_one_does_not(site: Site) -
     )
 
 
+async def test_only_the_mechanism_that_hands_over_the_password_is_offered(site: Site) -> None:
+    site.configure()
+    async with site.client() as client:
+        assert client.features is not None
+        offered = [one.text for one in client.features.iter("{urn:ietf:params:xml:ns:xmpp-sasl}mechanism")]
+        assert offered == ["PLAIN"]
+        await client.send(
+            "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-1'>biwsbj1hLHI9Yg==</auth>"
+        )
+        assert await client.outcome() == "invalid-mechanism"
+
+
 # The name as the client sends it, the name that arrives; the program takes "pw-" and that name, no more.
 NAMES = [
     ("Alice", "alice"),

@@ -1,0 +1,39 @@
+"""What the Prosody module writes and believes, under every Lua that Prosody runs on; see wire.lua for the scenarios.
+
+Prosody itself is there for one Lua only, so its interfaces are a stub here.
+"""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.components import command
+
+import bridge
+
+HERE = Path(__file__).parent
+MODULE = Path(bridge.__file__).parent / "prosody" / "mod_auth_extauth_bridge.lua"
+INTERPRETERS = ["lua5.1", "lua5.2", "lua5.3", "lua5.4", "luajit"]
+
+_TEXT = (HERE / "wire.lua").read_text()
+SCENARIOS = re.findall(r"^function scenarios\.(\w+)\(\)", _TEXT, re.MULTILINE)
+
+
+def lua(interpreter: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [command(interpreter, interpreter), HERE / "wire.lua", MODULE, *words],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("interpreter", INTERPRETERS)
+def test_the_wire(interpreter: str) -> None:
+    """All of them in turn, each in a process of its own; those that fail are named."""
+    names = lua(interpreter).stdout.split()
+    assert set(SCENARIOS) < set(names), "none is left out, and the doubtful ones are there besides"
+    failed = {name: done.stderr for name in names if (done := lua(interpreter, name)).returncode}
+    assert failed == {}
