@@ -2,6 +2,8 @@
 his own question, and once it behaves everything works again."""
 
 import contextlib
+import os
+import signal
 
 import pytest
 import trio
@@ -98,6 +100,30 @@ async def test_a_yes_that_nobody_asked_for_ends_the_connection(site: Site, nurse
         await (await fake.connection(number)).until_ended(2)
         assert await site.plain("mallory", WRONG) in ("not-authorized", UNAVAILABLE)
     await site.recovers()
+
+
+@pytest.mark.parametrize("first", ["question", "answer"])
+async def test_a_yes_that_was_there_before_the_question_answers_it_not(
+    site: Site, nursery: trio.Nursery, first: str
+) -> None:
+    """The server is stopped while both come, so that it finds them in one look, in either order."""
+    site.configure()
+    fake = await FakeDaemon.start(nursery, site.socket, manner=honest)
+    async with site.client() as client:
+        for number in range(5):
+            await site.recovers()
+            connection = await fake.connection(number)
+            os.kill(site.prosody.pid, signal.SIGSTOP)
+            try:
+                if first == "question":
+                    await client.start_plain("mallory", WRONG)
+                await connection.send(b"1\n")
+                if first == "answer":
+                    await client.start_plain("mallory", WRONG)
+            finally:
+                os.kill(site.prosody.pid, signal.SIGCONT)
+            assert await client.outcome() in ("not-authorized", UNAVAILABLE)
+            await connection.until_ended()
 
 
 async def test_an_answer_after_its_time_is_nobodys(site: Site, nursery: trio.Nursery) -> None:
