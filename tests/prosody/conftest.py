@@ -1,0 +1,79 @@
+"""One Prosody for all tests here, and a virtual host for each of them."""
+
+import contextlib
+import glob
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.components import missing
+from support.process import environment
+from support.prosody_server import MODULE, Prosody
+from support.prosody_site import Site
+from support.prosody_site import site as new_site
+
+
+@contextlib.contextmanager
+def running(backend: str = "epoll") -> Iterator[Prosody]:
+    """A running Prosody with our module installed in one of its plugin paths.
+
+    The directory has a short name: the name of a socket has at most 107 bytes. With EXTAUTH_TEST_PROSODY_MODULE
+    that file takes the place of the installed module: how to see what a broken one does to the tests.
+    """
+    root = Path(tempfile.mkdtemp(prefix="xmpp-"))
+    root.chmod(0o755)
+    server = Prosody(root, backend)
+    try:
+        install = [sys.executable, "-m", "bridge", "prosody-module", str(server.plugins)]
+        other = os.environ.get("EXTAUTH_TEST_PROSODY_MODULE")
+        if other:
+            shutil.copy(other, server.plugins / f"mod_{MODULE}.lua")
+        else:
+            subprocess.run(install, env=environment(), check=True, timeout=60, stdout=subprocess.DEVNULL)
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(root)
+
+
+@pytest.fixture(scope="package")
+def prosody() -> Iterator[Prosody]:
+    """The Prosody of all tests."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=["select", "event"])
+def other_prosody(request: pytest.FixtureRequest) -> Iterator[Prosody]:
+    """One whose main loop waits in another way, for the tests of one file."""
+    if request.param == "event" and not glob.glob("/usr/lib/*/lua/5.4/luaevent/core.so"):
+        missing("luaevent", "lua-event")
+    with running(request.param) as server:
+        yield server
+
+
+@pytest.fixture
+def other_backend_site(other_prosody: Prosody) -> Iterator[Site]:
+    """A host of this test's own on it."""
+    with new_site(other_prosody) as place:
+        yield place
+
+
+@pytest.fixture
+def site(prosody: Prosody) -> Iterator[Site]:
+    """A host of this test's own, checked and cleared away at its end."""
+    with new_site(prosody) as place:
+        yield place
+
+
+@pytest.fixture
+def another_site(prosody: Prosody) -> Iterator[Site]:
+    """A second host of the same test."""
+    with new_site(prosody) as place:
+        yield place

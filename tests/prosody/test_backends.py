@@ -1,0 +1,76 @@
+"""The main loops that Prosody can run on besides its own: select, and libevent where Debian's lua-event is there.
+
+How a module watches a socket differs between them; what a login comes to must not."""
+
+import contextlib
+import re
+
+import trio
+from support.fake_daemon import FakeDaemon, honest
+from support.prosody_site import Site, right
+
+WRONG = "wrong-password"
+UNAVAILABLE = "temporary-auth-failure"
+
+
+async def test_logins_restarts_and_changes_work_there_too(other_backend_site: Site) -> None:
+    site = other_backend_site
+    site.configure()
+    assert re.search(rf"Prosody is using the (lib)?{site.prosody.backend}\b.* backend", site.prosody.log())
+    daemon = site.serve()
+    async with site.client() as client:
+        for _ in range(3):
+            assert await client.plain("alice", WRONG) == "not-authorized"
+        await client.login("alice", right("alice"))
+        assert await client.change_password("alice", "new:password") == "success"
+        assert await client.change_password("alice", "new\nsetpass:bob:h:x") != "success"
+        await trio.to_thread.run_sync(daemon.stop)
+        await trio.to_thread.run_sync(daemon.start)
+        assert await site.recovers("bob") < 5
+        await client.ping()
+    assert site.frames("setpass") == [site.line("setpass", "alice", "new:password")]
+
+
+async def test_many_wait_there_too_and_each_gets_its_own_answer(
+    other_backend_site: Site, nursery: trio.Nursery
+) -> None:
+    site = other_backend_site
+    site.configure(extauth_bridge_timeout=5)
+    fake = await FakeDaemon.start(nursery, site.socket)
+    async with contextlib.AsyncExitStack() as stack:
+        looker = await stack.enter_async_context(site.client())
+        clients = [await stack.enter_async_context(site.client()) for _ in range(30)]
+        for number, client in enumerate(clients):
+            await client.start_plain(f"u{number}", "some-password")
+        connection = await fake.connection(0)
+        lines = [await connection.line() for _ in clients]
+        started = trio.current_time()
+        await looker.start_sasl(b"")
+        assert await looker.outcome() == "malformed-request"
+        assert trio.current_time() - started < 0.7
+        for line in lines:
+            await connection.send(b"1\n" if int(line.split(b":")[1][1:]) % 3 else b"0\n")
+        for number, client in enumerate(clients):
+            assert await client.outcome() == ("success" if number % 3 else "not-authorized")
+    assert len(fake.connections) == 1
+
+
+async def test_a_hanging_and_a_lying_daemon_let_nobody_in_there_either(
+    other_backend_site: Site, nursery: trio.Nursery
+) -> None:
+    site = other_backend_site
+    site.configure(extauth_bridge_timeout=0.5)
+    fake = await FakeDaemon.start(nursery, site.socket)
+    async with site.client() as client:
+        for number, said in enumerate([b"", b"1", b"0\n1\n", b"yes\n", b"\n1\n"]):
+            await client.start_plain("mallory", WRONG)
+            connection = await fake.connection(number)
+            await connection.line()
+            await connection.send(said)
+            assert await client.outcome() in ("not-authorized", UNAVAILABLE)
+            await connection.until_ended()
+        fake.manner = honest
+        await site.recovers()
+        await (await fake.connection(5)).send(b"1\n")
+        await (await fake.connection(5)).until_ended()
+        assert await client.plain("mallory", WRONG) in ("not-authorized", UNAVAILABLE)
