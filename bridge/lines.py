@@ -51,8 +51,9 @@ class LineReader:
             data, self._rest = self._rest + data, b""
         lines = data.split(b"\n")
         rest = lines.pop()
-        regular = len(data) <= self.max_line and b"\r" not in data and not self._skipping
-        finished = lines if regular else [self._finished(line) for line in lines]
+        if not rest and len(data) <= self.max_line and b"\r" not in data and not self._skipping:
+            return lines  # most of the time
+        finished = [self._finished(line) for line in lines]
         if rest and not self._skipping:
             if len(rest) > self.max_line + 1:  # one more for a CR
                 self._skipping = True

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -81,9 +80,7 @@ class Pool:
         self.figures = Figures()
         self.worn: Callable[[], None] = nothing
         self._launch = launch or _launch
-        self._shelf: list[Worker] = []  # the last used first: its caches are warm
-        self._fresh: deque[Worker] = deque()  # started, and not yet heard of
-        self._tired: list[Worker] = []  # over max_requests
+        self._idle: list[Worker] = []  # the last one is asked next; see _shelve
         self._waiting = Turns()
         self._pace = Pace()
         self._closed = False
@@ -103,8 +100,8 @@ class Pool:
         due = queries[0].deadline - self._pace.reserve
         if due < self.alarm.when:
             self.alarm.set(due)
-        while self._shelf or self._fresh or self._tired:
-            if self._lend(queries[0]) and not (queries := queries[1:]):
+        while self._idle:
+            if self._idle.pop().give(queries[0]) and not (queries := queries[1:]):
                 return
         self._waiting.add(queries)
         if not self._usable:
@@ -150,14 +147,8 @@ class Pool:
 
     def _lend(self, query: Query) -> bool:
         """Give `query` to an idle program, if there is one that is fit."""
-        while self._shelf or self._fresh or self._tired:
-            if self._shelf:
-                worker = self._shelf.pop()
-            elif self._fresh:
-                worker = self._fresh.popleft()
-            else:
-                worker = self._tired.pop()
-            if worker.give(query):
+        while self._idle:
+            if self._idle.pop().give(query):
                 return True
         return False
 
@@ -195,9 +186,8 @@ class Pool:
     def left(self, worker: Worker) -> None:
         """A program may not be asked any more, whatever the reason."""
         self._usable -= 1
-        for shelf in (self._shelf, self._fresh, self._tired):
-            if worker in shelf:
-                shelf.remove(worker)
+        if worker in self._idle:
+            self._idle.remove(worker)
 
     def replied(self, worker: Worker, query: Query, verdict: Verdict) -> None:
         """A good reply: tell the asker, and give the program its next query."""
@@ -331,13 +321,17 @@ class Pool:
             self._ask_again(following)
 
     def _shelve(self, worker: Worker) -> None:
-        """Keep a free program where the next query will find it."""
+        """Keep a free program where the next query will find it.
+
+        The last used is asked next, as its caches are warm; then those that were started and not yet heard of, the
+        oldest first; then those that have served enough.
+        """
         if worker.tired:
-            self._tired.append(worker)
+            self._idle.insert(0, worker)
         elif worker.served:
-            self._shelf.append(worker)
+            self._idle.append(worker)
         else:
-            self._fresh.append(worker)
+            self._idle.insert(sum(idle.tired for idle in self._idle), worker)
 
     def _passed_milestone(self, worker: Worker) -> bool:
         """A program's first reply, its last one, the one after which it has served enough, or one that is timed.

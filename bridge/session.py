@@ -89,7 +89,8 @@ class Session:
     def settled(self, query: Query) -> None:
         """One of our queries has its verdict; it is written at the end of this batch."""
         if not self._flush_due:
-            self._later()
+            self._flush_due = True
+            self._board.afterwards(self._flush)
 
     # --- lines -------------------------------------------------------------------------------------------
 
@@ -112,9 +113,9 @@ class Session:
 
     def _take(self, lines: Sequence[bytes | Refusal]) -> None:
         """Take `lines` into the window, as many as there is room for; what is left waits, and nothing is read."""
-        room = self._room()
-        full = len(lines) >= room
+        full = self._unwritten or len(lines) >= self._window - len(self._ordering)
         if full:
+            room = self._room()
             self._backlog = lines[room:]
             lines = lines[:room]
         if self._negotiates and lines:
@@ -138,8 +139,7 @@ class Session:
 
     def _room(self) -> int:
         """Lines that the window has room for; an answer that nobody has read yet takes its line's place."""
-        room = self._window - len(self._ordering)
-        return max(0, room - len(self._unwritten) // len(NO)) if self._unwritten or room < 0 else room
+        return max(0, self._window - len(self._ordering) - len(self._unwritten) // len(NO))
 
     def _listen(self) -> None:
         """Read only while all that was read is in the window and leaves room."""

@@ -107,7 +107,8 @@ class Switchboard:
                 if handler is not None:
                     handler()
             handled += len(events)
-            if handled < max(_BATCH, min(_EACH * len(self._afterwards), _LONGEST)) and (events := poll(0, _EVENTS)):
+            enough = max(_BATCH, min(_EACH * len(self._afterwards), _LONGEST))
+            if 1 < handled < enough and (events := poll(0, _EVENTS)):  # a single one: they come one by one
                 continue
             self._finish_batch()
             now = time.monotonic()

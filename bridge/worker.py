@@ -104,7 +104,7 @@ class Worker:
         self._board = board
         self._owner = owner
         self._stdin, self._stdout = process.stdin, process.stdout
-        look = select.poll()
+        look = select.poll()  # a read that would block takes three times as long
         look.register(process.stdout, select.POLLIN)
         self._look = look.poll
         self._partial = b""
@@ -125,7 +125,7 @@ class Worker:
         Returns:
           False if the program turned out to be unusable; it has not seen the query then.
         """
-        if not self.usable or not self._is_silent():
+        if not self.usable or (self._look(0) and not self._is_silent()):
             return False
         return self.hand_over(query)
 
@@ -187,9 +187,7 @@ class Worker:
         return was_usable
 
     def _is_silent(self) -> bool:
-        """Look whether an idle program said something unasked, or has ended."""
-        if not self._look(0):  # a read that would block takes three times as long as this
-            return True
+        """Whether an idle program did not say something unasked, and has not ended."""
         try:
             data = os.read(self._stdout, _REPLY_READ)
         except BlockingIOError:

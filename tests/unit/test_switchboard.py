@@ -6,6 +6,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -248,23 +249,71 @@ def test_it_never_lingers_beside_a_regular_file(board: Switchboard, pipe, tmp_pa
 
 def test_a_batch_goes_on_while_there_are_events_but_not_for_long(board: Switchboard, pipe) -> None:
     """Answers of many events leave together; not so many that whoever waits for the first feels it."""
+    order = ""
+
+    def handle(reader: int) -> None:
+        nonlocal order
+        os.read(reader, 1)
+        if "e" not in order.rpartition("a")[2]:
+            board.afterwards(finish)
+        order += "e"
+
+    def finish() -> None:
+        nonlocal order
+        order += "a"
+
+    for _ in range(2):
+        reader, writer = pipe()
+        os.write(writer, bytes(20))
+        board.watch(reader, partial(handle, reader))
+    while order.count("e") < 40:
+        board.turn()
+    sizes = {len(batch) for batch in order.split("a") if batch}
+    assert max(sizes) == 16, "a poll finds two"
+
+
+def test_an_event_that_comes_alone_is_a_batch_of_its_own(board: Switchboard, pipe) -> None:
+    """Where they come one by one, nobody is to be waited for."""
     reader, writer = pipe()
-    os.write(writer, bytes(40))
+    os.write(writer, b"abc")
     order = []
 
     def handle() -> None:
-        os.read(reader, 1)
-        order.append("event")
-        if order.count("event") % 5 == 1:
-            board.afterwards(lambda: order.append("afterwards"))
+        order.append(os.read(reader, 1))
+        board.afterwards(lambda: order.append(b"-"))
 
     board.watch(reader, handle)
-    while order.count("event") < 40:
+    while len(order) < 6:
         board.turn()
-    assert order[0] == "event"
-    batches = "".join("e" if what == "event" else "a" for what in order).split("a")
-    assert max(map(len, batches)) <= 16
-    assert len(batches[0]) > 1, "one poll finds one event of a pipe: the batch went on"
+    assert b"".join(order) == b"a-b-c-"
+
+
+def test_a_batch_is_longer_where_more_is_to_be_done_afterwards(board: Switchboard, pipe) -> None:
+    """Each of many clients is to have more than one answer in it."""
+    sizes = []
+
+    def handle(reader: int) -> None:
+        os.read(reader, 1)
+        if reader not in due:
+            due.append(reader)
+            board.afterwards(partial(finish, reader))
+        events.append(reader)
+
+    def finish(reader: int) -> None:
+        due.remove(reader)
+        if events:
+            sizes.append(len(events))
+            events.clear()
+
+    due: list[int] = []
+    events: list[int] = []
+    for _ in range(10):
+        reader, writer = pipe()
+        os.write(writer, bytes(50))
+        board.watch(reader, partial(handle, reader))
+    while sum(sizes) < 500:
+        board.turn()
+    assert max(sizes) == 40, "four for each"
 
 
 def test_afterwards_is_at_the_end_of_the_batch_and_once(board: Switchboard, pipe) -> None:
