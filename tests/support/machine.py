@@ -11,13 +11,16 @@
 """
 
 import contextlib
+import ctypes
 import os
+import socket
 import subprocess
 import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,6 +30,9 @@ from support.components import command, missing
 
 # Seconds, generous: reached only by a test that fails.
 PATIENCE = 30.0
+
+# From <sched.h>: a namespace of this kind is entered.
+CLONE_NEWNET = 0x40000000
 
 # The first thing in the namespaces, with the root to boot in $LOWER and a directory to mount on in $WORK.
 # As in every container, /dev is made by hand, for the host's own holds its disks, and what belongs to the one
@@ -152,6 +158,19 @@ class Machine:
     def journal(self, unit: str) -> str:
         """What the unit has logged, and systemd about it."""
         return self.run(f"journalctl --no-pager --output=short-precise --unit='{unit}'").stdout
+
+    def connect(self, port: int) -> socket.socket:
+        """A TCP connection to a port on the machine's loopback."""
+
+        def from_inside() -> socket.socket:
+            # What a thread has entered it never leaves, so this one is not used for anything else; its socket is.
+            with open(f"/proc/{self.init}/ns/net") as namespace:
+                if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), "setns")
+            return socket.create_connection(("127.0.0.1", port), PATIENCE)
+
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(from_inside).result()
 
     def until(self, what: str, holds: Callable[[], object], patience: float = PATIENCE) -> None:
         """Return when `holds()` is true.

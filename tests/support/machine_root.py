@@ -1,40 +1,47 @@
-"""What a test machine is made of: a minimal Debian, and wheels to install the checkout with no network.
+"""What a test machine is made of: a minimal Debian, and what users get from the network, which it does not have.
 
-Both come from where this machine gets its own packages, and are kept for the next run, below
-EXTAUTH_TEST_CACHE or else the user's cache directory. To have them made anew, remove them.
+That is the Debian packages that the README has them install, put where apt looks first, wheels for what pip would
+download, and the source of lpty. All of it comes from where this machine gets its own packages, and is kept for the
+next run, below EXTAUTH_TEST_CACHE or else the user's cache directory. To have it made anew, remove it there.
 """
 
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
+import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from support import readme
 from support.components import command, missing
-
-ROOT = Path(__file__).parents[2]
+from support.readme import ROOT
 
 # The oldest release that is supported: systemd 252, Python 3.11; and one with a newer systemd, 257.
 RELEASE = "bookworm"
 NEWER = "trixie"
 PYTHON = "3.11"
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-venv", "procps")
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3")
 MIRROR = "http://deb.debian.org/debian"
 
 # Seconds for 120 MB of packages and their unpacking; a minute or so is usual.
 PATIENCE = 180
 
 
-def debian_root(release: str = RELEASE) -> Path:
-    """The directory of a root file system that nobody may change: boot it below an overlay."""
+def debian_root(release: str = RELEASE, steps: Sequence[str] = ("module: packages", "pty: packages")) -> Path:
+    """The directory of a root file system that nobody may change: boot it below an overlay.
+
+    `steps` are marks in the README: what apt-get installs there needs no network on the machine.
+    """
     if os.geteuid():
         missing("root, to make and boot a machine", "sudo")
     debootstrap = command("debootstrap", "debootstrap")
+    download = [readme.commands(step).replace("install", "install --download-only", 1) for step in steps]
 
     def build(target: Path) -> None:
         include = f"--include={','.join(PACKAGES)}"
@@ -42,8 +49,9 @@ def debian_root(release: str = RELEASE) -> Path:
         clean = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", **proxies()}
         run([debootstrap, "--variant=minbase", include, release, str(target), mirror()], "a Debian mirror", clean)
         shutil.rmtree(target / "var/cache/apt/archives", ignore_errors=True)
+        run(["chroot", str(target), "sh", "-euc", "".join(download)], "a Debian mirror", clean)
 
-    return kept(f"{release}-{platform.machine()}", [*PACKAGES], build)
+    return kept(f"{release}-{platform.machine()}", [*PACKAGES, *download], build)
 
 
 def wheels() -> Path:
@@ -57,6 +65,21 @@ def wheels() -> Path:
         run([*pip, *only, *wanted], "an index of Python packages")
 
     return kept("wheels", wanted, build)
+
+
+def lpty_source() -> Path:
+    """The directory with the source of lpty that the README has its readers download."""
+    fetch = readme.commands("pty: fetch")
+    [url] = re.findall(r"https://deb\.debian\.org/debian(/pool/\S+/lua-lpty_\S+)", fetch)
+
+    def build(target: Path) -> None:
+        try:
+            with urllib.request.urlopen(mirror().rstrip("/") + url, timeout=PATIENCE) as answer:
+                (target / Path(url).name).write_bytes(answer.read())
+        except OSError as error:
+            missing(f"a Debian mirror ({url}: {error})", "ca-certificates")
+
+    return kept("lpty", [url], build)
 
 
 def kept(name: str, made_of: Sequence[str], build: Callable[[Path], None]) -> Path:

@@ -1,14 +1,15 @@
 """A machine on which the bridge was installed by the very commands that the README tells users to type."""
 
 import functools
-import re
 import shutil
 import time
 from pathlib import Path
 
+from support import readme
 from support.machine import Machine
 from support.machine_clients import ask
-from support.machine_root import ROOT, wheels
+from support.machine_root import wheels
+from support.readme import ROOT
 
 UNIT = "extauth-bridge.service"
 SOCKETS = ("extauth-bridge.socket", "extauth-bridge-status.socket")
@@ -36,17 +37,9 @@ def end_of_all() -> float:
     return time.monotonic() + ALL
 
 
-def recipe(step: str) -> str:
-    """The README's commands below its mark for this step, as a script to run in the checkout.
-
-    Raises:
-        LookupError: it has none, or several.
-    """
-    text = (ROOT / "README.md").read_text()
-    found = re.findall(rf"<!-- systemd: {step} -->\s*```sh\n(.*?)```", text, re.DOTALL)
-    if len(found) != 1:
-        raise LookupError(f"README.md: {len(found)} times <!-- systemd: {step} --> before a sh block, not once")
-    return f"cd {CHECKOUT}\n{found[0]}"
+def recipe(step: str, way: str = "systemd") -> str:
+    """The README's commands below its mark for this step, as a script to run in the checkout."""
+    return f"cd {CHECKOUT}\n{readme.commands(f'{way}: {step}')}"
 
 
 class Site:
@@ -63,7 +56,6 @@ class Site:
 
     def install(self) -> None:
         """What is there before the README's first line, then what it says."""
-        self.machine.run("useradd --system --user-group --shell /usr/sbin/nologin prosody; mkdir /etc/prosody")
         checkout = self.machine.path / CHECKOUT[1:]
         for name in ("bridge", "systemd"):
             shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -71,15 +63,19 @@ class Site:
             shutil.copy(ROOT / name, checkout / name)
         shutil.copytree(wheels(), self.machine.path / "root/wheels")
         self.write("/etc/pip.conf", "[global]\nno-index = true\nfind-links = /root/wheels\n")
+        self.step("packages", way="module", timeout=120)
         self.step("install", timeout=120)
         self.step("configure", typed=f"{PASSWORD}\n")
-        for step in ("start", "prosody"):
-            self.step(step)
+        self.step("start")
         self._config = self.read("/etc/extauth-bridge/auth.toml")
 
-    def step(self, name: str, typed: str = "", timeout: float = 30) -> str:
+    def step(self, name: str, *, way: str = "systemd", typed: str = "", timeout: float = 30) -> str:
         """Do what the README says for this step; what that printed."""
-        return self.machine.run(recipe(name), typed=typed, timeout=timeout).stdout
+        return self.machine.run(recipe(name, way), typed=typed, timeout=timeout).stdout
+
+    def put(self, step: str, way: str) -> None:
+        """Write the file that the README has its readers write in this step."""
+        self.write(*readme.file(f"{way}: {step}"))
 
     def reset(self) -> None:
         """As it was right after the installation: sockets there, daemon not started, nothing changed."""

@@ -10,6 +10,7 @@ An outcome is `success` or the name of the error condition, as `not-authorized`.
 
 import base64
 import contextlib
+import ssl
 import time
 import xml.etree.ElementTree as ElementTree
 from collections import deque
@@ -38,7 +39,7 @@ def reference(text: str) -> str:
 class Client:
     """One connection to the server, as a client of `host`."""
 
-    def __init__(self, stream: trio.SocketStream, host: str) -> None:
+    def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream], host: str) -> None:
         self.host = host
         self.features: ElementTree.Element | None = None
         self.jid: str | None = None
@@ -49,14 +50,31 @@ class Client:
         self._arrived: deque[ElementTree.Element] = deque()
         self._number = 0
 
-    @staticmethod
+    @classmethod
     @contextlib.asynccontextmanager
-    async def connected(port: int, host: str) -> "AsyncIterator[Client]":
+    async def connected(cls, port: int, host: str) -> "AsyncIterator[Client]":
         """A client whose stream is open and whose features have come."""
-        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-            client = Client(stream, host)
+        async with cls.over(await trio.open_tcp_stream("127.0.0.1", port), host) as client:
+            yield client
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def over(cls, connection: trio.SocketStream, host: str) -> "AsyncIterator[Client]":
+        """The same over a connection that is there; it is closed at the end."""
+        async with connection:
+            client = cls(connection, host)
             await client.open()
             yield client
+
+    async def start_tls(self, trusted: str) -> None:
+        """Encrypt the connection, with a server that has the certificate `trusted` (PEM) or one signed by it."""
+        await self.send("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
+        reply = await self.next()
+        assert reply.tag == "{urn:ietf:params:xml:ns:xmpp-tls}proceed", reply.tag
+        context = ssl.create_default_context(cadata=trusted)
+        assert isinstance(self._stream, trio.SocketStream)
+        self._stream = trio.SSLStream(self._stream, context, server_hostname=self.host, https_compatible=True)
+        await self.open()
 
     # --- bytes and elements ------------------------------------------------------------------------------
 
@@ -109,6 +127,11 @@ class Client:
                 element = await self.next(seconds)
                 names += [element.tag.rpartition("}")[2], *(child.tag.rpartition("}")[2] for child in element)]
         return names
+
+    def mechanisms(self) -> list[str]:
+        """Ways to log in, as the server offered them last."""
+        assert self.features is not None
+        return [element.text or "" for element in self.features.iter(f"{{{SASL}}}mechanism")]
 
     # --- logging in --------------------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 """What only a newer systemd can do, booted: `Type=notify-reload`, and the same installation at work there.
 
+Also a newer Prosody, 13.
+
 Needs what test_boot needs, and another minimal Debian.
 """
 
@@ -8,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.machine import Machine
+from support.machine_prosody import GRANTED, REFUSED, WRONG, attempts, client, set_up_module
 from support.machine_root import NEWER, debian_root
 from support.machine_site import PASSWORD, SOCKETS, UNIT, Site, end_of_all
 
@@ -17,7 +20,7 @@ CONFIG = "/etc/extauth-bridge/auth.toml"
 @pytest.fixture(scope="module")
 def installed() -> Iterator[Site]:
     end = end_of_all()
-    root = debian_root(NEWER)
+    root = debian_root(NEWER, ["module: packages"])
     with Machine(root, lifetime=end - time.monotonic()) as machine:
         site = Site(machine)
         site.install()
@@ -78,3 +81,17 @@ def test_sockets_can_be_started_many_times(site: Site) -> None:
         site.step("stop")
         site.machine.run(f"systemctl start {' '.join(SOCKETS)}")
         assert site.answers()
+
+
+async def test_this_prosody_has_the_module_too(site: Site) -> None:
+    assert "Prosody 13." in site.machine.run("prosodyctl about").stdout
+    set_up_module(site)
+    async with client(site) as one:
+        await one.login("alice", PASSWORD)
+        assert await attempts(site, WRONG, PASSWORD) == [REFUSED, GRANTED]
+        site.step("restart")
+        assert await attempts(site, WRONG, PASSWORD) == [REFUSED, GRANTED]
+        await one.ping()
+    log = site.read("/var/log/prosody/prosody.log")
+    for text in (PASSWORD, WRONG, "traceback"):
+        assert text not in log
