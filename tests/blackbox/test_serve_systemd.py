@@ -198,7 +198,7 @@ async def test_the_watchdog_starves_when_a_deadline_is_missed(tmp_path: Path, mo
         undo.callback(plant.close)
         plant.apply(settings)
         service = Service(plant, lambda: settings, notifier=notifier)
-        plant.exchange.ask(b"isuser:hang-u:h", _Asker())
+        plant.exchange.ask([b"isuser:hang-u:h"], _Asker())
         with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(drive, plant.board)

@@ -197,7 +197,7 @@ def test_a_number_that_is_used_again(stage: Stage) -> None:
 def test_a_client_that_becomes_another_program(stage: Stage) -> None:
     scene = stage(
         "import os, select, sys; os.set_inheritable(master, True); select.select([0], [], []); os.read(0, 1);"
-        "os.execv(sys.executable, ['python', '-c', f'import select; select.select([{master}], [], [])'])"
+        "os.execv(sys.executable, [sys.executable, '-c', f'import select; select.select([{master}], [], [])'])"
     )
     settle(scene, "BUSY")
     scene.go_on()
