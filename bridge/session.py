@@ -91,6 +91,10 @@ class Session:
         if not self._flush_due:
             self._later()
 
+    def take(self, data: bytes) -> None:
+        """Bytes of the client that were read before it was ours."""
+        self._take(self._lines.feed(data))
+
     # --- lines -------------------------------------------------------------------------------------------
 
     def _readable(self) -> None:
