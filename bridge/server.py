@@ -1,6 +1,7 @@
 """Many clients on Unix sockets, each a session of its own on the same pools.
 
   - Whoever may not connect, or comes when there are enough, is shown out at once; the log says why.
+  - Where clients are in lockstep, one that asks for the third answer is not: it says so with its first line.
   - Clients never take the descriptors that programs need: there may be fewer of them than `max_clients`.
   - A client that is gone takes its waiting queries with it; what a program has is finished unheard.
   - Stopping: no new clients (systemd keeps them waiting for the next daemon), answer what is in flight for at

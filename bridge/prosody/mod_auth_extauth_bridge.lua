@@ -107,7 +107,7 @@ local failures = 0; -- since the last good answer
 local down_since, lost_at; -- the first and the last of them
 local unanswered = 0; -- queries, since the daemon was lost
 local complained = false; -- that was logged
-local ticking = false; -- `tick` is due
+local ticking = false; -- the next look at the time is due
 local stopped = false; -- the module is unloaded
 
 -- Wake who has a verdict. Only from the main loop, so that askers are never resumed by one another.
@@ -431,7 +431,7 @@ local function hold(event)
 	if stopped or async.ready() or (origin.type ~= "component" and origin.type ~= "local") then return; end
 	local user = jid.node(stanza.attr.to);
 	if not user or held >= MAX_HELD then return; end
-	local key = origin.host .. " " .. user;
+	local key = tostring(origin.host) .. " " .. user;
 	local line = lines[key];
 	if not line then
 		if prosody.hosts[host].sessions[user] then return; end -- is there, need not be asked for

@@ -36,6 +36,12 @@ function socket:send(data)
 	self.sends = self.sends + 1;
 	if self.broken then return nil, "closed", 0; end
 	if stub.full then return nil, "timeout", 0; end
+	if stub.part then
+		local part = stub.part;
+		stub.part = nil;
+		self.sent = self.sent .. data:sub(1, part);
+		return nil, "timeout", part;
+	end
 	self.sent = self.sent .. data;
 	return #data;
 end
@@ -45,7 +51,7 @@ function socket:receive(size)
 	local data = self.incoming:sub(1, size);
 	self.incoming = self.incoming:sub(#data + 1);
 	if #data == size then return data; end
-	return nil, self.ended and "closed" or "timeout", data;
+	return nil, self.ended or "timeout", data;
 end
 
 function socket:close()
@@ -60,8 +66,8 @@ function socket:says(data)
 	stub.pass(0);
 end
 
-function socket:ends()
-	self.ended = true;
+function socket:ends(how)
+	self.ended = how or "closed";
 	if self.readable then self.readable(); end
 	stub.pass(0);
 end
