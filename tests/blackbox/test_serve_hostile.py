@@ -133,7 +133,7 @@ def test_a_flood_of_connections_is_hardly_noticed(serve: Callable[..., Daemon], 
 
 def test_ten_thousand_connections_leave_nothing(serve: Callable[..., Daemon], tmp_path: Path) -> None:
     """Some say nothing, some ask and do not wait, some get an answer, some leave half a line."""
-    daemon = serve("--pool-size", 2, "--status-listen", tmp_path / "status.sock")
+    daemon = serve("--pool-size", 2, "--max-requests", 0, "--status-listen", tmp_path / "status.sock")
     steady = daemon.connect()
     assert ask(steady, TRUE) == YES
 
