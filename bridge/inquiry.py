@@ -11,6 +11,8 @@ from bridge.relayfile import RelaySettings
 from bridge.switchboard import Switchboard
 from bridge.upstream import Upstream
 
+_NO_PROGRAM = "the daemon could ask no program, or none answered well and in time; its log says why"
+
 
 def inquire(settings: RelaySettings, line: bytes) -> tuple[Verdict, str]:
     """Ask the daemon, and wait for its answer for at most `answer_timeout`.
@@ -19,8 +21,8 @@ def inquire(settings: RelaySettings, line: bytes) -> tuple[Verdict, str]:
       line: checked, without its line end.
 
     Returns:
-      the verdict, and if that is `UNAVAILABLE` why, in one line.  A daemon says `0`, `DENIED`, also when no program
-      could be asked.
+      the verdict, and if that is `UNAVAILABLE` why, in one line.  An old daemon, which has no third answer, says `0`,
+      `DENIED`, also when no program could be asked.
     """
     happened: list[str] = []
 
@@ -28,7 +30,7 @@ def inquire(settings: RelaySettings, line: bytes) -> tuple[Verdict, str]:
         happened.append(event(message, **fields))
 
     board = Switchboard()
-    upstream = Upstream(settings, lambda: settings, lockstep=True, board=board, warn=warn, clock=time.monotonic)
+    upstream = Upstream(settings, lambda: settings, True, board, warn, time.monotonic, negotiates=True)
     try:
         (query,) = upstream.ask([line], _Asker())
         ready = select.poll()
@@ -41,7 +43,7 @@ def inquire(settings: RelaySettings, line: bytes) -> tuple[Verdict, str]:
     finally:
         upstream.close()
         board.close()
-    return query.verdict, "; ".join(happened)
+    return query.verdict, "; ".join(happened) or _NO_PROGRAM
 
 
 class _Asker:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from bridge.alarm import FOREVER, Alarm
 from bridge.descriptors import Borrowed, nobody_reads
 from bridge.gate import Gate, Leave
-from bridge.lines import NO, YES
+from bridge.lines import HELLO, NO, YES
 from bridge.lockstep import Lockstep
 from bridge.messages import Query, Refusal, Verdict, nothing
 from bridge.switchboard import BROKEN, Switchboard
@@ -36,6 +36,8 @@ class LockstepSession:
 
     Args:
       gate: decides about each answer on a program's terminal; `None` elsewhere.
+      hand_over: takes over a client whose very first line is HELLO, and what it has sent.  Such a client keeps many
+        lines in flight: answered in lockstep, an answer could be taken for that to another of its lines.
 
     Attributes:
       alarm: to be kept by the caller, on the exchange's clock.
@@ -43,7 +45,13 @@ class LockstepSession:
     """
 
     def __init__(
-        self, source: Borrowed, sink: Borrowed, exchange: Answerer, board: Switchboard, gate: Gate | None
+        self,
+        source: Borrowed,
+        sink: Borrowed,
+        exchange: Answerer,
+        board: Switchboard,
+        gate: Gate | None,
+        hand_over: Callable[[bytes], None] | None = None,
     ) -> None:
         self.over: Callable[[], None] = nothing
         self.alarm = Alarm(self._ring)
@@ -52,6 +60,7 @@ class LockstepSession:
         self._exchange = exchange
         self._board = board
         self._gate = gate
+        self._hand_over = hand_over  # until the first bytes are there
         self._rule = Lockstep(exchange.settings.max_line, terminal=gate is not None)
         self._serial = 0  # of the question we know of
         self._gave_up = 0
@@ -108,6 +117,11 @@ class LockstepSession:
             burst += data
             if hung_up := not data:
                 break
+        if burst:
+            hand_over, self._hand_over = self._hand_over, None
+            if hand_over is not None and burst.startswith(HELLO + b"\n"):
+                hand_over(burst)
+                return
         now = self._exchange.clock()
         if burst:
             self._rule.received(burst, now)

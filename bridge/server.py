@@ -1,6 +1,7 @@
 """Many clients on Unix sockets, each a session of its own on the same pools.
 
   - Whoever may not connect, or comes when there are enough, is shown out at once; the log says why.
+  - Where clients are in lockstep, one that asks for the third answer is not: it says so with its first line.
   - Clients never take the descriptors that programs need: there may be fewer of them than `max_clients`.
   - A client that is gone takes its waiting queries with it; what a program has is finished unheard.
   - Stopping: no new clients (systemd keeps them waiting for the next daemon), answer what is in flight for at
@@ -19,7 +20,7 @@ from collections.abc import Callable
 
 from bridge.alarm import FOREVER, Alarm
 from bridge.config import Settings
-from bridge.descriptors import connected
+from bridge.descriptors import Borrowed, connected
 from bridge.doors import Doors
 from bridge.exchange import Exchange
 from bridge.listeners import Listener, Peer, allowed, peer, resolve_groups, resolve_users
@@ -150,7 +151,11 @@ class Server:
                 undo.callback(self._board.unwatch, stream.descriptor)
             session: Session | LockstepSession
             if self._exchange.settings.client == "lockstep":
-                session = LockstepSession(source, sink, self._exchange, self._board, gate=None)
+
+                def negotiated(burst: bytes) -> None:
+                    self._hand_over(session, source, sink, burst)
+
+                session = LockstepSession(source, sink, self._exchange, self._board, None, negotiated)
                 alarm = session.alarm
                 alarm.wake = lambda: self.alarm.set(alarm.when)
             else:
@@ -159,6 +164,16 @@ class Server:
         self.accepted += 1
         self.sessions[session] = who
         session.over = lambda: self._leave(session)
+
+    def _hand_over(self, lockstep: Session | LockstepSession, source: Borrowed, sink: Borrowed, burst: bytes) -> None:
+        """Serve somebody pipelined, who turns out to be no client in lockstep; `burst` is what he has sent so far."""
+        for stream in (source, sink):
+            self._board.unwatch(stream.descriptor)
+        who = self.sessions.pop(lockstep)
+        session = Session(source, sink, self._exchange, self._board, negotiates=True)
+        self.sessions[session] = who
+        session.over = lambda: self._leave(session)
+        session.take(burst)
 
     def _leave(self, session: Session | LockstepSession) -> None:
         if session in self.sessions:

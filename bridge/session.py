@@ -92,6 +92,10 @@ class Session:
             self._flush_due = True
             self._board.afterwards(self._flush)
 
+    def take(self, data: bytes) -> None:
+        """Bytes of the client that were read before it was ours."""
+        self._take(self._lines.feed(data))
+
     # --- lines -------------------------------------------------------------------------------------------
 
     def _readable(self) -> None:

@@ -5,7 +5,8 @@
     that was sent, and nothing while nothing is asked.  At anything else the connection is closed: what was
     open on it is unavailable, and whatever the daemon may still say dies with it.
   - So it is when a question's time is over, and when a lockstep client has given up on its question.
-  - What would change the daemon's answers, HELLO, is never passed on: it could be first on a connection.
+  - What would change the daemon's answers, HELLO, is never passed on: it could be first on a connection.  Who
+    asks for himself (`inquiry`) may have it said first; then `2` counts too, if the daemon agrees.
   - The connection is given whole lines or nothing: the first part of one, cut off by a close, could be a
     password nobody chose.
 
@@ -20,7 +21,7 @@ from collections import deque
 from collections.abc import Callable
 
 from bridge.alarm import FOREVER, Alarm
-from bridge.lines import HELLO, NO, YES
+from bridge.lines import HELLO, NO, UNKNOWN, YES
 from bridge.messages import REFUSED, Query, Refusal, Verdict, nothing
 from bridge.switchboard import READABLE, WRITABLE, Switchboard
 
@@ -51,7 +52,7 @@ _CROWDED = 0.010
 _AGAIN = 1.0
 """Seconds between two looks whether a broken configuration has been repaired."""
 
-_VERDICTS = {YES[0]: Verdict.GRANTED, NO[0]: Verdict.DENIED}
+_VERDICTS = {YES[0]: Verdict.GRANTED, NO[0]: Verdict.DENIED, UNKNOWN[0]: Verdict.UNAVAILABLE}
 
 
 class Upstream:
@@ -62,6 +63,7 @@ class Upstream:
       lockstep: the client asks again only when it has given up on its question, which is void then.
       warn: logs an event; called only with constant texts, numbers and errors, never with a line.
       clock: seconds.
+      negotiates: ask every connection for the third answer.
 
     Attributes:
       alarm: to be kept by the caller, on that clock.
@@ -78,6 +80,7 @@ class Upstream:
         board: Switchboard,
         warn: Callable[..., None],
         clock: Callable[[], float],
+        negotiates: bool = False,
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -92,6 +95,9 @@ class Upstream:
         self._socket: _socket.socket | None = None
         self._queries: deque[Query] = deque()  # open, oldest first
         self._unsent: deque[bytes] = deque()  # the lines of the last of them
+        self._negotiates = negotiates
+        self._wish: Query | None = None  # for the third answer, on this connection
+        self._known = b"01"  # answers that the daemon may give
         self._whole = 0  # bytes that the connection takes whole or not at all
         self._half = b""  # an answer without its line end
         self._send_due = False
@@ -208,6 +214,10 @@ class Upstream:
             return False
         self._socket = connection
         self._full = False
+        if self._negotiates:
+            self._wish = Query(b"", self._queries[0].deadline, _Nobody())
+            self._queries.appendleft(self._wish)
+            self._unsent.appendleft(HELLO + b"\n")
         self._board.watch(connection.fileno(), self._receive)
         return True
 
@@ -245,7 +255,9 @@ class Upstream:
         size = len(heard) // 2
         digits, line_ends, half = heard[: size * 2 : 2], heard[1 : size * 2 : 2], heard[size * 2 :]
         awaited = len(self._queries) - len(self._unsent)
-        if (digits + half).strip(b"01") or line_ends.strip(b"\n") or size + len(half) > awaited:
+        if awaited and self._queries[0] is self._wish:
+            self._known = b"012" if heard[:1] == YES[:1] else b"01"
+        if (digits + half).strip(self._known) or line_ends.strip(b"\n") or size + len(half) > awaited:
             self._lose("daemon said what nobody asked for", bytes=len(heard))
             return
         self._half = half
@@ -289,6 +301,7 @@ class Upstream:
         self._queries.clear()
         self._unsent.clear()
         self._half = b""
+        self._known = b"01"
         for query in lost:
             query.settle(Verdict.UNAVAILABLE)
 
@@ -298,6 +311,11 @@ class Upstream:
             self._read_at = now + _AGAIN
             self.settings = self._read()
             self.reconfigured()
+
+
+class _Nobody:
+    def settled(self, query: Query) -> None:
+        """Whether there is a third answer is seen when it is used."""
 
 
 def _name(error: OSError) -> str:

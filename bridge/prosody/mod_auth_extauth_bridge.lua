@@ -21,6 +21,7 @@ local st = require "util.stanza";
 local timer = require "util.timer";
 local traceback = debug.traceback;
 local unix = require "socket.unix";
+local valid_utf8 = require "util.encodings".utf8.valid;
 local new_socket = type(unix) == "function" and unix or unix.stream;
 
 local host = module.host;
@@ -39,14 +40,16 @@ for command in commands:items() do
 end
 
 local HELLO = "extauth-bridge:answers:3\n"; -- asks for a third answer, 2: nobody could be asked
+local VERDICTS = { ["0"] = "denied", ["1"] = "granted", ["2"] = "unavailable" };
 local MAX_LINE = 4096; -- bytes, the daemon's default; without the line end
 local WINDOW = 192; -- lines in flight: below the daemon's window of 256, so it always reads on
 local MAX_WAITING = 2048; -- lines not yet sent: at most 8 MiB
 local GRACE = math.min(2, timeout / 2); -- seconds a daemon may be away before it counts as down: a restart
 local AGAIN_FIRST, AGAIN_MOST = 0.05, 1; -- seconds between attempts to connect
-local CROWDED = 0.01; -- seconds until a full queue (of connections, of bytes) is tried again
-local PROMPT = 0.1; -- seconds: a query that was sent so soon did not have to wait
+local TICK = 0.02; -- seconds between two looks at the time, at what could not be sent, while a query is open
 local READ = 8192; -- bytes: many times what WINDOW answers take
+-- A descriptor from here on would break Prosody's whole main loop where that is select(2).
+local DESCRIPTORS = server.get_backend() == "select" and require "socket"._SETSIZE or math.huge;
 
 -- Queues, first in first out ----------------------------------------------------------------------------------
 
@@ -76,20 +79,6 @@ end
 
 -- Lines -------------------------------------------------------------------------------------------------------
 
-local function valid_utf8(text)
-	local at = text:find("[\128-\255]");
-	while at do
-		local lead, second = text:byte(at, at + 1);
-		local size = lead >= 0xF5 and 0 or lead >= 0xF0 and 4 or lead >= 0xE0 and 3 or lead >= 0xC2 and 2 or 0;
-		local least = lead == 0xE0 and 0xA0 or lead == 0xF0 and 0x90 or 0x80;
-		local most = lead == 0xED and 0x9F or lead == 0xF4 and 0x8F or 0xBF;
-		if size == 0 or not second or second < least or second > most then return false; end
-		if not text:find("^" .. ("[\128-\191]"):rep(size - 2), at + 2) then return false; end
-		at = text:find("[\128-\255]", at + size);
-	end
-	return true;
-end
-
 -- The line that asks, or nil and why there is none. The secret may hold colons, user and host may not.
 local function compose(command, user, secret)
 	local fields = { command, user, host, secret };
@@ -112,98 +101,100 @@ end
 -- had to wait here before it was sent: its answer, if there still is one, is for nobody.
 local waiting = new_queue(); -- queries not yet sent
 local settled = new_queue(); -- queries whose askers are to be woken
-local link; -- { socket, unwatch, sent = queries without answer, half = an answer without its line end, third }
+local link; -- { socket, close, sent = queries without answer, half = an answer without its line end, third }
 local connect_at = 0; -- not before
 local failures = 0; -- since the last good answer
 local down_since, lost_at; -- the first and the last of them
 local unanswered = 0; -- queries, since the daemon was lost
-local crowded = false; -- the kernel takes no more bytes at the moment
+local complained = false; -- that was logged
+local ticking = false; -- the next look at the time is due
 local stopped = false; -- the module is unloaded
-local timer_id, timer_at;
-local arm; -- function
-
-local function settle(query, verdict)
-	if query.verdict then return; end
-	query.verdict = verdict;
-	if query.done then push(settled, query); end
-end
 
 -- Wake who has a verdict. Only from the main loop, so that askers are never resumed by one another.
 local function deliver()
 	while length(settled) > 0 do
-		local ok, err = xpcall(pop(settled).done, traceback);
+		local done = pop(settled).done;
+		local ok, err = true, nil;
+		if done then ok, err = xpcall(done, traceback); end
 		if not ok then module:log("error", "Error while waking a query: %s", err); end
 	end
 end
 
+local function settle(query, verdict)
+	if query.verdict then return; end
+	query.verdict = verdict;
+	if not query.done then return; end
+	if length(settled) == 0 then timer.add_task(0, deliver); end
+	push(settled, query);
+end
+
+-- Nobody can tell.
+local function fail(query)
+	if query.verdict or query.line == HELLO then return; end
+	unanswered = unanswered + 1;
+	settle(query, "unavailable");
+end
+
 local function give_up(queue)
-	local count = 0;
-	while length(queue) > 0 do
-		local query = pop(queue);
-		if query.line ~= HELLO and not query.verdict then count = count + 1; end
-		settle(query, "unavailable");
-	end
-	unanswered = unanswered + count;
-	return count;
+	while length(queue) > 0 do fail(pop(queue)); end
 end
 
--- Close the connection; what was sent on it is unavailable.
+-- Log that queries fail: once, until the daemon answers again.
+local function complain(reason)
+	if complained or unanswered == 0 then return; end
+	complained = true;
+	module:log("warn", "The daemon at %s %s; unanswered so far: %d", socket_path, reason, unanswered);
+end
+
+-- End the connection; what was sent on it is unavailable. It is closed a moment later, see `open`.
 local function hang_up()
-	if not link then return 0; end
 	local gone = link;
-	link, crowded = nil, false;
-	gone.unwatch();
-	gone.socket:close();
-	return give_up(gone.sent);
+	if not gone then return; end
+	link = nil;
+	give_up(gone.sent);
+	timer.add_task(0, gone.close);
 end
 
--- The daemon cannot be reached, or is not to be believed any more. Back off; log it once.
+-- The daemon cannot be reached, or is not to be believed any more. Back off.
 local function lose(reason)
-	local known = unanswered > 0;
 	local now = monotonic();
-	local lost = hang_up();
+	hang_up();
 	if failures > 0 then
 		connect_at = now + math.min(AGAIN_MOST, AGAIN_FIRST * 2 ^ math.min(failures - 1, 10)) * (0.75 + math.random() / 4);
 	end
 	failures = failures + 1;
 	if not lost_at or now - lost_at > GRACE + AGAIN_MOST then down_since = now; end
 	lost_at = now;
-	if now - down_since >= GRACE then lost = lost + give_up(waiting); end
-	if lost > 0 and not known then
-		module:log("warn", "The daemon at %s %s; unanswered so far: %d", socket_path, reason, lost);
-	end
+	if now - down_since >= GRACE then give_up(waiting); end
+	complain(reason);
 end
 
 local function answered()
 	failures, lost_at = 0, nil;
-	if unanswered > 0 then
+	if complained then
 		module:log("info", "The daemon answers again; queries without an answer meanwhile: %d", unanswered);
-		unanswered = 0;
 	end
+	unanswered, complained = 0, false;
 end
 
 -- Take in what the daemon said. Returns why it cannot be believed, if so; then nothing of it counts.
 local function take(data)
-	local heard, sent, third = link.half .. data, link.sent, link.third;
-	local count = math.floor(#heard / 2);
-	if count + #heard % 2 > length(sent) then return "said what nobody asked for"; end
-	local number = sent.first;
-	for digit, line_end in heard:gmatch("(.)(.?)") do
-		local known = digit == "0" or digit == "1" or (digit == "2" and third);
-		if not known or (line_end ~= "\n" and line_end ~= "") then return "said what is no answer"; end
-		if sent[number].line == HELLO then third = digit == "1"; end
-		number = number + 1;
-	end
-	for position = 1, count * 2, 2 do
-		local digit, query = heard:sub(position, position), pop(sent);
-		if query.line == HELLO then
-			link.third = digit == "1";
-		else
-			settle(query, digit == "1" and "granted" or digit == "0" and "denied" or "unavailable");
+	local heard, sent = link.half .. data, link.sent;
+	local oldest = head(sent);
+	if oldest and oldest.line == HELLO then link.third = heard:sub(1, 1) == "1"; end
+	local digit, size = link.third and "^[012]" or "^[01]", 0;
+	while heard:find(digit .. "\n", size + 1) do size = size + 2; end
+	local half = heard:sub(size + 1);
+	if half ~= "" and not half:find(digit .. "$") then return "said what is no answer"; end
+	if size / 2 + #half > length(sent) then return "said what nobody asked for"; end
+	link.half = half;
+	for answer in heard:sub(1, size):gmatch("(.)\n") do
+		local query = pop(sent);
+		if query.line ~= HELLO then
+			settle(query, VERDICTS[answer]);
 			answered();
 		end
 	end
-	link.half = heard:sub(count * 2 + 1);
 end
 
 local function receive()
@@ -220,127 +211,98 @@ end
 local function send_line(query)
 	local last, err, part = link.socket:send(query.line);
 	if last == #query.line then
-		query.late_at = math.max(query.deadline, monotonic() + timeout - PROMPT);
+		query.late_at = monotonic() + timeout;
 		push(link.sent, query);
 		return true;
 	end
-	crowded = err == "timeout" and part == 0;
-	if not crowded then lose("does not take the question: " .. tostring(err)); end
+	-- With no room for any of it the next tick tries again.
+	if err ~= "timeout" or part ~= 0 then lose("does not take the question: " .. tostring(err)); end
 	return false;
 end
 
--- Call `readable` whenever there is something to read; returns how to end that.
-local function watch(socket, readable)
-	local handle = server.watchfd(socket:getfd(), function ()
-		local ok, err = xpcall(readable, traceback);
+local attend; -- function
+
+-- From now on this is the connection. In the turn of the main loop in which we let go of one, the loop may have found
+-- it readable already, and does not expect that nobody knows of it any more: so it is closed when the loop says so, or
+-- at the end of that turn, which does not come before everything readable was seen to.
+local function open(socket)
+	local this, watch = { socket = socket, sent = new_queue(), half = "" }, nil;
+	function this.close()
+		if not watch then return; end
+		if watch.close then watch:close(); else watch:setflags(false); end
+		watch = nil;
+		socket:close();
+	end
+	watch = server.watchfd(socket:getfd(), function ()
+		if link ~= this then return this.close(); end
+		local ok, err = xpcall(attend, traceback);
 		if not ok then
 			module:log("error", "Error while reading answers: %s", err);
 			lose("could not be understood");
-			arm();
 		end
+		deliver();
 	end);
-	return function ()
-		if handle.close then handle:close(); else handle:setflags(false); end
-	end
+	link = this;
 end
 
 -- Whether there is a connection now.
 local function connect()
 	if monotonic() < connect_at then return false; end
 	local socket, err = new_socket();
-	if not socket then
+	local ok = socket;
+	if socket then
+		socket:settimeout(0);
+		ok, err = socket:connect(socket_path);
+		if ok and socket:getfd() >= DESCRIPTORS then ok, err = nil, "too many open files"; end
+		if not ok then socket:close(); end
+	end
+	if ok then
+		open(socket);
+		return send_line({ line = HELLO, deadline = math.huge });
+	elseif err == "timeout" then -- it is there, with too many before us
+		connect_at = monotonic() + TICK;
+	else
 		lose("cannot be reached: " .. tostring(err));
-		return false;
 	end
-	socket:settimeout(0);
-	local ok;
-	ok, err = socket:connect(socket_path);
-	if not ok then
-		socket:close();
-		if err == "timeout" then -- it is there, with too many before us
-			connect_at = monotonic() + CROWDED;
-		else
-			lose("cannot be reached: " .. tostring(err));
-		end
-		return false;
-	end
-	link = { socket = socket, sent = new_queue(), half = "", third = false };
-	link.unwatch = watch(socket, function ()
-		if link and link.socket == socket then
-			receive();
-			deliver();
-			arm();
-		end
-	end);
-	return send_line({ line = HELLO, deadline = head(waiting).deadline });
+	return false;
 end
 
--- Send what waits, as far as there is room.
-local function flush()
-	while length(waiting) > 0 and (link or connect()) and length(link.sent) < WINDOW do
-		local query = head(waiting);
-		if query.verdict or send_line(query) then
-			pop(waiting);
-		elseif crowded then
-			return;
-		end
-	end
-end
-
-local function expire(now)
+-- What has had its time is unavailable.
+local function expire()
+	local now = monotonic();
 	local oldest = link and head(link.sent);
 	if oldest and oldest.late_at <= now then lose("gave no answer in time"); end
-	local lost = 0;
-	for _, queue in ipairs({ link and link.sent or waiting, waiting }) do
+	for _, queue in ipairs({ waiting, link and link.sent }) do
 		for number = queue.first, queue.last do
 			local query = queue[number];
-			if query.deadline > now then break; end
-			if query.line ~= HELLO and not query.verdict then lost = lost + 1; end
-			settle(query, "unavailable");
+			if query.line ~= HELLO and query.deadline > now then break; end
+			fail(query);
 		end
 	end
 	while length(waiting) > 0 and head(waiting).verdict do pop(waiting); end
-	if lost > 0 and unanswered == 0 then
-		module:log("warn", "The daemon at %s is too slow; unanswered so far: %d", socket_path, lost);
+	complain("is too slow");
+end
+
+local function keep_time()
+	if ticking or (length(waiting) == 0 and not (link and head(link.sent))) then return; end
+	ticking = true;
+	timer.add_task(TICK, function ()
+		ticking = false;
+		keep_time();
+		expire();
+		attend();
+	end);
+end
+
+-- Take in what was said; then send what waits, as far as there is room. What was there before a line is sent
+-- is no answer to it.
+function attend()
+	if link then receive(); end
+	while length(waiting) > 0 and (link or connect()) and length(link.sent) < WINDOW do
+		if not head(waiting).verdict and not send_line(head(waiting)) then break; end
+		pop(waiting);
 	end
-	unanswered = unanswered + lost;
-end
-
--- When something is to be done about one of these queries by itself.
-local function earliest(queue)
-	local due = length(queue) > 0 and head(queue).late_at or math.huge;
-	for number = queue.first, queue.last do
-		if not queue[number].verdict then return math.min(due, queue[number].deadline); end
-	end
-	return due;
-end
-
-local function tick()
-	timer_id, timer_at = nil, nil;
-	expire(monotonic());
-	crowded = false;
-	flush();
-	deliver();
-	arm();
-end
-
--- See that `tick` comes when it has something to do: one timer, whatever the number of queries.
-function arm()
-	if not stopped and not crowded then flush(); end
-	local now, due = monotonic(), link and earliest(link.sent) or math.huge;
-	if length(waiting) > 0 then
-		due = math.min(due, earliest(waiting));
-		if not link then due = math.min(due, connect_at); elseif crowded then due = math.min(due, now + CROWDED); end
-	end
-	if length(settled) > 0 then due = now; end
-	if due == math.huge or (timer_at and timer_at <= due) then return; end
-	if timer_id then timer.stop(timer_id); end
-	timer_at = due;
-	timer_id = timer.add_task(math.max(0, due - now), function () tick(); end);
-end
-
-local function can_wait()
-	return async.ready() and (not coroutine.isyieldable or coroutine.isyieldable());
+	keep_time();
 end
 
 -- Returns "granted", "denied", "unavailable", or "refused" (it was not asked) and why.
@@ -352,19 +314,18 @@ local function ask(command, user, secret)
 		return "refused", refusal;
 	end
 	if stopped then return "unavailable"; end
-	if not can_wait() then
+	if not async.ready() or (coroutine.isyieldable and not coroutine.isyieldable()) then
 		module:log("debug", "Query '%s' not sent: nobody can wait for its answer here", command);
 		return "unavailable";
 	end
-	if length(waiting) >= MAX_WAITING then
-		if unanswered == 0 then module:log("warn", "More than %d queries wait for the daemon", MAX_WAITING); end
-		unanswered = unanswered + 1;
-		return "unavailable";
-	end
-	if link and length(link.sent) == 0 then receive(); end -- what is there now answers nothing that we ask
 	local query = { line = line, deadline = monotonic() + timeout };
-	push(waiting, query);
-	arm();
+	if length(waiting) < MAX_WAITING then
+		push(waiting, query);
+		attend();
+	else
+		fail(query);
+		complain("is too slow for so many queries");
+	end
 	if not query.verdict then
 		local wait, done = async.waiter();
 		query.done = done;
@@ -379,7 +340,7 @@ function module.unload()
 	stopped = true;
 	hang_up();
 	give_up(waiting);
-	arm();
+	deliver(); -- now: a moment later there may be no such host any more
 end
 
 -- The provider ------------------------------------------------------------------------------------------------
@@ -393,31 +354,24 @@ local function ask_for(command, user, secret)
 	return nil, verdict == "unavailable" and UNAVAILABLE or refusal or "Refused by the authentication service";
 end
 
-local provider = {};
-
-function provider.test_password(user, password)
-	return ask_for("auth", user, password or "");
-end
-
-function provider.user_exists(user)
-	return ask_for("isuser", user);
-end
-
-function provider.set_password(user, password)
-	return ask_for("setpass", user, password or "");
-end
-
-function provider.create_user(user, password)
-	return ask_for("tryregister", user, password or "");
-end
-
-function provider.delete_user(user)
-	return ask_for("removeuser", user);
-end
+local provider = {
+	test_password = function (user, password) return ask_for("auth", user, password or ""); end;
+	user_exists = function (user) return ask_for("isuser", user); end;
+	set_password = function (user, password) return ask_for("setpass", user, password or ""); end;
+	create_user = function (user, password) return ask_for("tryregister", user, password or ""); end;
+	delete_user = function (user) return ask_for("removeuser", user); end;
+};
 
 -- SASL PLAIN knows only right and wrong; "nobody could be asked" is told past it.
-local function tell_unavailable(handler)
-	local process, clean_clone = handler.process, handler.clean_clone;
+function provider.get_sasl_handler()
+	local handler = new_sasl(host, {
+		plain_test = function (handler, user, password)
+			local verdict = ask("auth", user, password);
+			handler.extauth_bridge_unavailable = verdict == "unavailable";
+			return verdict == "granted", true;
+		end;
+	});
+	local process = handler.process;
 	function handler:process(message)
 		local status, condition, text = process(self, message);
 		if status == "failure" and self.extauth_bridge_unavailable then
@@ -425,20 +379,8 @@ local function tell_unavailable(handler)
 		end
 		return status, condition, text;
 	end
-	function handler:clean_clone()
-		return tell_unavailable(clean_clone(self));
-	end
+	handler.clean_clone = provider.get_sasl_handler;
 	return handler;
-end
-
-function provider.get_sasl_handler()
-	return tell_unavailable(new_sasl(host, {
-		plain_test = function (handler, user, password)
-			local verdict = ask("auth", user, password);
-			handler.extauth_bridge_unavailable = verdict == "unavailable";
-			return verdict == "granted", true;
-		end;
-	}));
 end
 
 module:provides("auth", provider);
@@ -447,35 +389,60 @@ module:provides("auth", provider);
 
 -- Stanzas from clients and other servers are handled where one may wait (util.async). Those of components and
 -- of this server's own modules are not, and whether the user they are for exists would be unknown: a gateway's
--- message to somebody who is offline would come back. So those are handed to a runner of ours, in their order.
+-- message to somebody who is offline would come back. So those are handed to runners of ours: one after the other
+-- those of one origin to one user, so that they keep their order, and several users' at a time.
 
-local MAX_HELD = 1000; -- stanzas of one origin that wait; more are handled at once, with nobody being asked
-local runners = setmetatable({}, { __mode = "k" }); -- by origin
+local MAX_HELD = 1000; -- stanzas in lines; more are handled at once, with nobody being asked
+local AT_ONCE = 32; -- of these; a flood of them must leave the daemon time for logins
+local lines = {}; -- queues of stanzas, by origin and user
+local standing = new_queue(); -- those lines of which no stanza is being handled
+local held, busy = 0, 0; -- stanzas in lines, being handled; and of these
+local handle_more; -- function
 
-local function handle(held)
-	prosody.core_post_stanza(held.origin, held.stanza);
+local function handled(line)
+	held, busy = held - 1, busy - 1;
+	if length(line) > 0 then push(standing, line); else lines[line.key] = nil; end
+	timer.add_task(0, function () handle_more(); end);
+end
+
+local function handle_one(line)
+	local stanza = pop(line);
+	if prosody.hosts[host] then prosody.core_post_stanza(line.origin, stanza); end -- else the host has gone meanwhile
+	handled(line);
 end
 
 local watchers = {
-	error = function (_, err)
+	error = function (runner, err)
 		module:log("error", "Error while handling a stanza: %s", err);
+		handled(runner.data);
 	end;
 };
+
+function handle_more()
+	while length(standing) > 0 and busy < AT_ONCE do
+		local line = pop(standing);
+		busy = busy + 1;
+		async.runner(handle_one, watchers, line):run(line);
+	end
+end
 
 local function hold(event)
 	local origin, stanza = event.origin, event.stanza;
 	if stopped or async.ready() or (origin.type ~= "component" and origin.type ~= "local") then return; end
-	origin = prosody.hosts[origin.host] or origin; -- a component's connection may be gone when it is its turn
-	local runner = runners[origin];
 	local user = jid.node(stanza.attr.to);
-	local idle = not runner or runner.state == "ready";
-	if not user or (idle and prosody.hosts[host].sessions[user]) then return; end -- is there, need not be asked for
-	if not runner then
-		runner = async.runner(handle, watchers);
-		runners[origin] = runner;
+	if not user or held >= MAX_HELD then return; end
+	local key = tostring(origin.host) .. " " .. user;
+	local line = lines[key];
+	if not line then
+		if prosody.hosts[host].sessions[user] then return; end -- is there, need not be asked for
+		line = new_queue();
+		line.key, line.origin = key, prosody.hosts[origin.host] or origin; -- its connection may be gone by then
+		lines[key] = line;
+		push(standing, line);
 	end
-	if #runner.queue >= MAX_HELD then return; end
-	runner:run({ origin = origin, stanza = st.clone(stanza) }); -- its sender may change and reuse it
+	push(line, st.clone(stanza)); -- its sender may change and reuse it
+	held = held + 1;
+	handle_more();
 	return true;
 end
 

@@ -193,3 +193,35 @@ def test_a_question_by_hand_disturbs_no_client(serve: Callable[..., Daemon]) -> 
         assert over_socket(client, b"isuser:no:h") == b"0\n"
         assert ask("isuser", "u@h", daemon.path).stdout == "granted\n"
     assert over_socket(client, b"isuser:u:h") == b"1\n"
+
+
+@pytest.mark.parametrize("client", ["auto", "lockstep"])
+def test_no_program_is_not_the_answer_no(serve: Callable[..., Daemon], tmp_path: Path, client: str) -> None:
+    file = tmp_path / "auth.toml"
+    file.write_text('program = "/bin/false"\n')
+    daemon = serve("--client", client, file=file)
+    until(daemon.path.exists, "it listens")
+    done = ask("auth", "alice@example.com", daemon.path, password=b"pw-alice\n")
+    assert (done.stdout, done.returncode) == ("unavailable\n", 1)
+    assert "no program" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("knows", "user", "said", "reason"),
+    [
+        (True, "unknown", "unavailable", "no program"),
+        (True, "alice", "granted", ""),
+        (True, "bob", "denied", ""),
+        (False, "unknown", "unavailable", "nobody asked for"),
+        (False, "alice", "granted", ""),
+        (False, "bob", "denied", ""),
+    ],
+)
+def test_an_old_daemon_has_two_answers(daemon: LineDaemon, knows: bool, user: str, said: str, reason: str) -> None:
+    daemon.knows = knows
+    done = ask("auth", f"{user}@example.com", daemon.path, password=b"pass-alice")
+    assert (done.stdout, done.returncode) == (f"{said}\n", 0 if said == "granted" else 1)
+    assert reason in done.stderr
+    assert len(done.stderr.splitlines()) == bool(reason)
+    assert (daemon.wishes, daemon.connections) == (1, 1)

@@ -133,7 +133,7 @@ def test_a_flood_of_connections_is_hardly_noticed(serve: Callable[..., Daemon], 
 
 def test_ten_thousand_connections_leave_nothing(serve: Callable[..., Daemon], tmp_path: Path) -> None:
     """Some say nothing, some ask and do not wait, some get an answer, some leave half a line."""
-    daemon = serve("--pool-size", 2, "--status-listen", tmp_path / "status.sock")
+    daemon = serve("--pool-size", 2, "--max-requests", 0, "--status-listen", tmp_path / "status.sock")
     steady = daemon.connect()
     assert ask(steady, TRUE) == YES
 
@@ -261,6 +261,36 @@ def test_a_burst_of_a_lockstep_client_is_one_no(serve: Callable[..., Daemon]) ->
     client.sendall(TRUE)
     client.shutdown(socket.SHUT_WR)
     assert read(client, 100) == YES, "a last line without its end, and nothing more"
+
+
+def test_who_asks_for_the_third_answer_is_no_client_in_lockstep(serve: Callable[..., Daemon]) -> None:
+    """It keeps many lines in flight: one answer to a burst, or none for a line that another follows, would shift."""
+    daemon = serve("--pool-size", 2, "--client", "lockstep")
+    client = daemon.connect()
+    client.sendall(b"extauth-bridge:answers:3\n" + b"isuser:no:h\nisuser:u:h\n" * 40)
+    assert read(client, 2 + 4 * 40) == b"1\n" + b"0\n1\n" * 40
+    for _ in range(20):
+        client.sendall(b"isuser:u:h\n")
+        client.sendall(b"isuser:no:h\n")
+    assert read(client, 4 * 20) == b"1\n0\n" * 20
+    client.sendall(b"extauth-bridge:answers:3\n")
+    assert read(client, 2) == b"0\n", "only as the first line"
+    client.shutdown(socket.SHUT_WR)
+    assert read(client, 1) == b""
+
+
+@pytest.mark.parametrize("first", [b"isuser:u:h\n", b"\n", b"extauth-bridge:answers:3 \n"])
+def test_as_a_later_line_it_changes_nothing_in_lockstep(serve: Callable[..., Daemon], first: bytes) -> None:
+    daemon = serve("--pool-size", 1, "--client", "lockstep")
+    burst, one_by_one = daemon.connect(), daemon.connect()
+    burst.sendall(first + b"extauth-bridge:answers:3\nisuser:u:h\n")
+    one_by_one.sendall(first)
+    assert read(one_by_one, 2) == (b"1\n" if first.startswith(b"isuser") else b"0\n")
+    one_by_one.sendall(b"extauth-bridge:answers:3\nisuser:u:h\n")
+    burst.shutdown(socket.SHUT_WR)
+    one_by_one.shutdown(socket.SHUT_WR)
+    assert read(burst, 9) == b"0\n"
+    assert read(one_by_one, 9) == b"0\n"
 
 
 @pytest.mark.parametrize("client", ["pipelined", "lockstep"])

@@ -12,6 +12,7 @@ socket.__index = socket;
 function stub.new_socket()
 	local new = setmetatable({ sent = "", incoming = "", sends = 0 }, socket);
 	table.insert(stub.sockets, new);
+	new.descriptor = #stub.sockets + 2;
 	return new;
 end
 
@@ -27,7 +28,7 @@ function socket:connect(path)
 	return 1;
 end
 
-function socket:getfd() return self; end
+function socket:getfd() return self.descriptor; end
 
 function socket:send(data)
 	assert(not self.closed, "written to a closed socket");
@@ -35,6 +36,12 @@ function socket:send(data)
 	self.sends = self.sends + 1;
 	if self.broken then return nil, "closed", 0; end
 	if stub.full then return nil, "timeout", 0; end
+	if stub.part then
+		local part = stub.part;
+		stub.part = nil;
+		self.sent = self.sent .. data:sub(1, part);
+		return nil, "timeout", part;
+	end
 	self.sent = self.sent .. data;
 	return #data;
 end
@@ -44,7 +51,7 @@ function socket:receive(size)
 	local data = self.incoming:sub(1, size);
 	self.incoming = self.incoming:sub(#data + 1);
 	if #data == size then return data; end
-	return nil, self.ended and "closed" or "timeout", data;
+	return nil, self.ended or "timeout", data;
 end
 
 function socket:close()
@@ -56,11 +63,13 @@ end
 function socket:says(data)
 	self.incoming = self.incoming .. data;
 	if self.readable then self.readable(); end
+	stub.pass(0);
 end
 
-function socket:ends()
-	self.ended = true;
+function socket:ends(how)
+	self.ended = how or "closed";
 	if self.readable then self.readable(); end
+	stub.pass(0);
 end
 
 -- Timers: in the order of their time, when `pass` lets it pass.
@@ -132,16 +141,18 @@ function async.waiter()
 	end;
 end
 
-function async.runner(f)
-	local runner = { state = "ready", queue = {} };
+-- Does one thing, once.
+function async.runner(f, watchers, data)
+	local runner = { data = data };
 	function runner:run(item)
-		table.insert(self.queue, item);
-		if self.state ~= "ready" then return; end
-		self.state = "waiting";
-		stub.run(function ()
-			while self.queue[1] do f(table.remove(self.queue, 1)); end
-			self.state = "ready";
-		end);
+		assert(not in_coroutine(), "run by another one that may wait");
+		assert(not self.thread, "run twice");
+		self.thread = coroutine.create(f);
+		self:go_on(item);
+	end
+	function runner:go_on(...)
+		local ok, err = coroutine.resume(self.thread, ...);
+		if not ok then watchers.error(self, err); end
 	end
 	return runner;
 end
@@ -164,9 +175,27 @@ function sasl:process(message)
 	return "success";
 end
 
+-- util.encodings: as strict as Prosody's, which test_wire.py compares.
+local function valid_utf8(text)
+	local at = text:find("[\128-\255]");
+	while at do
+		local lead, second = text:byte(at, at + 1);
+		local size = lead >= 0xF5 and 0 or lead >= 0xF0 and 4 or lead >= 0xE0 and 3 or lead >= 0xC2 and 2 or 0;
+		local least = lead == 0xE0 and 0xA0 or lead == 0xF0 and 0x90 or 0x80;
+		local most = lead == 0xED and 0x9F or lead == 0xF4 and 0x8F or 0xBF;
+		if size == 0 or not second or second < least or second > most then return false; end
+		if not text:find("^" .. ("[\128-\191]"):rep(size - 2), at + 2) then return false; end
+		at = text:find("[\128-\255]", at + size);
+	end
+	return true;
+end
+
+stub.valid_utf8 = valid_utf8;
+
 -- The rest.
 local modules = {
 	["util.async"] = async;
+	["util.encodings"] = { utf8 = { valid = valid_utf8 } };
 	["util.jid"] = { node = function (text) return text and text:match("^([^@/]+)@"); end };
 	["util.sasl"] = { new = new_sasl };
 	["util.stanza"] = {
@@ -178,7 +207,9 @@ local modules = {
 	["util.timer"] = { add_task = add_task, stop = function (id) timers[id] = nil; end };
 	["socket.unix"] = { stream = stub.new_socket };
 	["net.server"] = {
-		watchfd = function (watched, readable)
+		get_backend = function () return "epoll"; end;
+		watchfd = function (descriptor, readable)
+			local watched = stub.sockets[descriptor - 2];
 			watched.readable = readable;
 			return {
 				close = function () watched.readable = nil; end;

@@ -5,6 +5,7 @@ How a module watches a socket differs between them; what a login comes to must n
 import contextlib
 import re
 
+import pytest
 import trio
 from support.fake_daemon import FakeDaemon, honest
 from support.prosody_site import Site, right
@@ -74,3 +75,32 @@ async def test_a_hanging_and_a_lying_daemon_let_nobody_in_there_either(
         await (await fake.connection(5)).send(b"1\n")
         await (await fake.connection(5)).until_ended()
         assert await client.plain("mallory", WRONG) in ("not-authorized", UNAVAILABLE)
+
+
+@pytest.mark.parametrize("other_prosody", ["select"], indirect=True)
+async def test_a_descriptor_that_select_cannot_wait_for_does_not_stop_the_server(
+    other_backend_site: Site, nursery: trio.Nursery
+) -> None:
+    """Prosody refuses clients with such a descriptor itself; one of ours would end every turn of its main loop."""
+    site = other_backend_site
+    site.configure(extauth_bridge_timeout=1)
+    fake = await FakeDaemon.start(nursery, site.socket, manner=honest)
+    async with site.client() as client:
+        assert await client.plain("alice", WRONG) == "not-authorized"
+        await (await fake.connection(0)).close()
+        # A moment later, when the shell's own descriptor is free again; after three seconds all is as it was.
+        later = "require 'util.timer'.add_task"
+        allow = "require 'util.pposix'.setrlimit('nofile', 4096)"
+        fill = "for number = 1, 1100 do open[number] = assert(io.open('/dev/null')); end"
+        empty = "for _, file in ipairs(open) do file:close(); end"
+        steps = f"{allow}; {fill}; prosody.log('info', 'all are taken'); {later}(3, function () {empty} end);"
+        order = f"> local open = {{}}; {later}(0.5, function () {steps} end)"
+        assert "Error" not in await trio.to_thread.run_sync(site.prosody.shell, order)
+        with trio.fail_after(10):
+            while "all are taken" not in site.log():
+                await trio.sleep(0.01)
+        assert await client.plain("alice", right("alice")) == UNAVAILABLE
+        assert "too many open files" in site.log()
+        with trio.fail_after(20):
+            while await client.plain("alice", right("alice")) != "success":
+                await trio.sleep(0.1)

@@ -120,6 +120,15 @@ async def test_a_crash_of_the_daemon_lets_nobody_in(site: Site) -> None:
     flow.check(lambda lost: lost <= 3 * 6)
 
 
+async def test_a_daemon_for_clients_in_lockstep_shifts_no_answer(site: Site) -> None:
+    """The module is none: it says so with its first line, and is served as what it is."""
+    site.configure()
+    site.serve(client="lockstep")
+    async with stream(site) as flow:
+        await flow.until(50)
+    flow.check(lambda lost: lost == 0)
+
+
 async def test_a_reload_of_the_daemon_is_invisible(site: Site) -> None:
     site.configure()
     daemon = site.serve()

@@ -16,8 +16,8 @@ HERE = Path(__file__).parent
 MODULE = Path(bridge.__file__).parent / "prosody" / "mod_auth_extauth_bridge.lua"
 INTERPRETERS = ["lua5.1", "lua5.2", "lua5.3", "lua5.4", "luajit"]
 
-_TEXT = (HERE / "wire.lua").read_text()
-SCENARIOS = re.findall(r"^function scenarios\.(\w+)\(\)", _TEXT, re.MULTILINE)
+_TEXTS = [file.read_text() for file in sorted(HERE.glob("wire_*.lua"))]
+SCENARIOS = re.findall(r"^function scenarios\.(\w+)\(\)", "\n".join(_TEXTS), re.MULTILINE)
 
 
 def lua(interpreter: str, *words: str) -> subprocess.CompletedProcess[str]:

@@ -145,11 +145,15 @@ class Prosody:
     def hang_up(self) -> None:
         """SIGHUP, and wait until the configuration has been read again."""
         before = self.log().count("Reloading configuration file")
-        os.kill(self.pid, signal.SIGHUP)
+        self.signal(signal.SIGHUP)
         deadline = time.monotonic() + PATIENCE
         while self.log().count("Reloading configuration file") == before:
             assert time.monotonic() < deadline, "no reload"
             time.sleep(0.01)
+
+    def signal(self, number: int) -> None:
+        """Send it to the server."""
+        os.kill(self.pid, number)
 
     def stop(self) -> None:
         """SIGTERM, then SIGKILL for one that hangs."""

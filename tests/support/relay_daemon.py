@@ -6,6 +6,7 @@ It answers in order.  The truth about `auth:USER:HOST:SECRET` is whether SECRET 
 - `pause`: the answer comes when the test says `go`;
 - `twice`: the answer comes two times at once; `afterwards`: the second time when the test says `go`;
 - `garbage`: `yes` and a line end; `long`: `10` and a line end; `bare`: no line end; `half`: `1`, and the end;
+- `unknown`: `2`;
 - `close`: no answer, and the end of the connection; `leave`: the answer, then the end.
 """
 
@@ -21,6 +22,8 @@ from pathlib import Path
 
 # Seconds; reached only by a test that fails.
 PATIENCE = 20.0
+
+WISH = b"extauth-bridge:answers:3"
 
 
 def question(user: str, right: bool = True) -> bytes:
@@ -40,6 +43,7 @@ class LineDaemon:
 
     Attributes:
       asked: all lines that came, in order.
+      knows: whether it agrees to a third answer; a wish for it is not counted as asked, but as `wishes`.
       connections: how many have been accepted.
       reading: while it is clear, nothing is read.
     """
@@ -48,6 +52,8 @@ class LineDaemon:
         self.path = path
         self.backlog = backlog
         self.asked: list[bytes] = []
+        self.knows = False
+        self.wishes = 0
         self.connections = 0
         self.reading = threading.Event()
         self.reading.set()
@@ -156,6 +162,10 @@ class LineDaemon:
 
     def _answer(self, connection: socket.socket, line: bytes) -> bool:
         """Whether the connection goes on."""
+        if line == WISH:
+            self.wishes += 1
+            connection.sendall(b"1\n" if self.knows else b"0\n")
+            return True
         self.asked.append(line)
         user = line.split(b":")[1] if b":" in line else b""
         match = re.match(rb"[a-z]+", user)
@@ -174,6 +184,8 @@ class LineDaemon:
                 answer = b"yes\n"
             case b"long":
                 answer = b"10\n"
+            case b"unknown":
+                answer = b"2\n"
             case b"bare":
                 answer = b"1"
             case b"half" | b"close" | b"leave" as how:

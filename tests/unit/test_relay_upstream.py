@@ -18,7 +18,7 @@ YES, NO, LOST = Verdict.GRANTED, Verdict.DENIED, Verdict.UNAVAILABLE
 class Scene:
     """An upstream, its asker, and the daemon's end of it all."""
 
-    def __init__(self, path: Path, lockstep: bool) -> None:
+    def __init__(self, path: Path, lockstep: bool, negotiates: bool = False) -> None:
         self.now = 100.0
         self.warned: list[str] = []
         self.told: list[Query] = []
@@ -28,7 +28,7 @@ class Scene:
         self.listener.settimeout(10)
         self.board = Switchboard()
         settings = RelaySettings(str(path))
-        self.upstream = Upstream(settings, self.read, lockstep, self.board, self.warn, self.clock)
+        self.upstream = Upstream(settings, self.read, lockstep, self.board, self.warn, self.clock, negotiates)
         self.connections: list[socket.socket] = []
 
     def warn(self, message: str, **fields: object) -> None:
@@ -67,6 +67,14 @@ class Scene:
 @pytest.fixture
 def lockstep(tmp_path: Path) -> Iterator[Scene]:
     scene = Scene(tmp_path / "s", lockstep=True)
+    yield scene
+    scene.close()
+
+
+@pytest.fixture
+def inquirer(tmp_path: Path) -> Iterator[Scene]:
+    """Who asks for himself."""
+    scene = Scene(tmp_path / "s", lockstep=True, negotiates=True)
     yield scene
     scene.close()
 
@@ -306,3 +314,80 @@ def test_a_relay_never_asks_for_the_third_answer(scene: str, request: pytest.Fix
     daemon.sendall(b"1\n")
     relay.turn()
     assert query.verdict is YES
+
+
+@pytest.mark.parametrize(
+    ("said", "verdict"),
+    [
+        (b"1\n2\n", LOST),
+        (b"1\n1\n", YES),
+        (b"1\n0\n", NO),
+        (b"0\n1\n", YES),
+        (b"0\n0\n", NO),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 9])
+def test_who_asks_for_himself_may_ask_for_the_third_answer(
+    inquirer: Scene, said: bytes, verdict: Verdict, size: int
+) -> None:
+    query = inquirer.ask(b"one")
+    inquirer.turn()
+    daemon = inquirer.accept()
+    assert daemon.recv(100) == b"extauth-bridge:answers:3\none\n"
+    for start in range(0, len(said), size):
+        assert not query.settled
+        daemon.sendall(said[start : start + size])
+        inquirer.turn()
+    assert (query.settled, query.verdict) == (True, verdict)
+    assert (inquirer.told, inquirer.warned) == ([query], [])
+    again = inquirer.ask(b"two")
+    inquirer.turn()
+    assert daemon.recv(100) == b"two\n", "once on a connection"
+    daemon.sendall(said[2:])
+    inquirer.turn()
+    assert again.verdict is verdict
+
+
+@pytest.mark.parametrize(
+    "said", [b"0\n2\n", b"2\n", b"2\n1\n", b"1\n3\n", b"1\n1\n1\n", b"1\n22", b"x\n1\n", b"1\n2 \n"]
+)
+def test_nor_does_it_believe_more_than_was_agreed(inquirer: Scene, said: bytes) -> None:
+    query = inquirer.ask(b"one")
+    inquirer.turn()
+    daemon = inquirer.accept()
+    daemon.recv(100)
+    daemon.sendall(said)
+    inquirer.turn()
+    assert (query.settled, query.verdict) == (True, LOST)
+    assert inquirer.warned == ["daemon said what nobody asked for"]
+    assert daemon.recv(100) == b""
+
+
+def test_what_was_agreed_ends_with_the_connection(inquirer: Scene) -> None:
+    inquirer.ask(b"one")
+    inquirer.turn()
+    first = inquirer.accept()
+    first.recv(100)
+    first.sendall(b"1\n2\n")
+    inquirer.turn()
+    first.close()
+    inquirer.turn()
+    query = inquirer.ask(b"two")
+    inquirer.turn()
+    second = inquirer.accept()
+    assert second.recv(100) == b"extauth-bridge:answers:3\ntwo\n"
+    second.sendall(b"0\n2\n")
+    inquirer.turn()
+    assert query.verdict is LOST
+    assert "daemon said what nobody asked for" in inquirer.warned
+
+
+def test_the_wish_has_no_more_time_than_the_question(inquirer: Scene) -> None:
+    query = inquirer.ask(b"one")
+    inquirer.turn()
+    inquirer.accept().sendall(b"1\n")
+    inquirer.turn()
+    inquirer.now = inquirer.upstream.alarm.when
+    inquirer.upstream.alarm.ring()
+    assert (query.settled, query.verdict) == (True, LOST)
+    assert inquirer.warned == ["daemon did not answer in time"]
