@@ -8,7 +8,6 @@ next run, below EXTAUTH_TEST_CACHE or else the user's cache directory. To have i
 import hashlib
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -27,7 +26,7 @@ RELEASE = "bookworm"
 NEWER = "trixie"
 PYTHON = "3.11"
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3")
-MIRROR = "http://deb.debian.org/debian"
+LPTY = "pool/main/l/lua-lpty/lua-lpty_1.0.1.orig.tar.gz"  # what `apt-get source` would fetch
 
 # Seconds for 120 MB of packages and their unpacking; a minute or so is usual.
 PATIENCE = 180
@@ -47,7 +46,8 @@ def debian_root(release: str = RELEASE, steps: Sequence[str] = ("module: package
         include = f"--include={','.join(PACKAGES)}"
         # Not the default: umask and variables of this session go into the root that is built.
         clean = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", **proxies()}
-        run([debootstrap, "--variant=minbase", include, release, str(target), mirror()], "a Debian mirror", clean)
+        source = [mirror()] if mirror() else []  # debootstrap knows one by itself
+        run([debootstrap, "--variant=minbase", include, release, str(target), *source], "a Debian mirror", clean)
         shutil.rmtree(target / "var/cache/apt/archives", ignore_errors=True)
         run(["chroot", str(target), "sh", "-euc", "".join(download)], "a Debian mirror", clean)
 
@@ -69,17 +69,15 @@ def wheels() -> Path:
 
 def lpty_source() -> Path:
     """The directory with the source of lpty that the README has its readers download."""
-    fetch = readme.commands("pty: fetch")
-    [url] = re.findall(r"https://deb\.debian\.org/debian(/pool/\S+/lua-lpty_\S+)", fetch)
 
     def build(target: Path) -> None:
         try:
-            with urllib.request.urlopen(mirror().rstrip("/") + url, timeout=PATIENCE) as answer:
-                (target / Path(url).name).write_bytes(answer.read())
-        except OSError as error:
-            missing(f"a Debian mirror ({url}: {error})", "ca-certificates")
+            with urllib.request.urlopen(f"{mirror().rstrip('/')}/{LPTY}", timeout=PATIENCE) as answer:
+                (target / Path(LPTY).name).write_bytes(answer.read())
+        except (OSError, ValueError) as error:
+            missing(f"a Debian mirror among apt's sources ({LPTY}: {error})", "ca-certificates")
 
-    return kept("lpty", [url], build)
+    return kept("lpty", [LPTY], build)
 
 
 def kept(name: str, made_of: Sequence[str], build: Callable[[Path], None]) -> Path:
@@ -99,7 +97,7 @@ def kept(name: str, made_of: Sequence[str], build: Callable[[Path], None]) -> Pa
 
 
 def mirror() -> str:
-    """Where this machine's apt gets RELEASE from, and so can get others; Debian's own mirror if it gets none of it."""
+    """Where this machine's apt gets RELEASE from, and so can get others; nothing if it gets none of it."""
     found = ""
     if apt := shutil.which("apt-get"):
         what = ["--format", "$(REPO_URI) $(CODENAME) $(COMPONENT)", "Created-By: Packages"]
@@ -108,7 +106,7 @@ def mirror() -> str:
         uri, codename, component = line.split()
         if (codename, component) == (RELEASE, "main") and uri.startswith(("http://", "https://")):
             return uri
-    return MIRROR
+    return ""
 
 
 def proxies() -> dict[str, str]:
