@@ -70,7 +70,10 @@ class Switchboard:
         return bool(self._always)
 
     def afterwards(self, handler: Callable[[], None]) -> None:
-        """Have `handler` called once: at the end of the batch in hand, or of the next one, which comes at once."""
+        """Have `handler` called once: at the end of the batch in hand, or of the next one, which comes at once.
+
+        Asked for by such a handler, it is the same batch still if time is left of the slice.
+        """
         self._afterwards.append(handler)
         if not self._turning:
             os.eventfd_write(self._nudge, 1)
@@ -92,7 +95,7 @@ class Switchboard:
         self._always.pop(descriptor, None)
 
     def turn(self, linger: float = 0.0) -> None:
-        """Handle what there is, batch after batch, for at most about `SLICE`.
+        """Handle what there is, batch after batch, for at most about `SLICE`.  What is left then is due at once.
 
         Args:
           linger: seconds, whole milliseconds, to wait for more once there is nothing left.
@@ -109,7 +112,7 @@ class Switchboard:
             handled += len(events)
             if handled < max(_BATCH, min(_EACH * len(self._afterwards), _LONGEST)) and (events := poll(0, _EVENTS)):
                 continue
-            self._finish_batch()
+            self._finish_batch(until)
             now = time.monotonic()
             if now >= until:
                 break
@@ -117,8 +120,10 @@ class Switchboard:
         while always and time.monotonic() < until:
             for handler in [*always.values()]:
                 handler()
-            self._finish_batch()
+            self._finish_batch(until)
         self._turning = False
+        if self._afterwards:
+            os.eventfd_write(self._nudge, 1)
 
     def close(self) -> None:
         """Let go of the epoll set."""
@@ -140,11 +145,17 @@ class Switchboard:
             self._brisk = self._may_be_brisk and bool(events) and time.monotonic() < soon
         return events
 
-    def _finish_batch(self) -> None:
+    def _finish_batch(self, until: float) -> None:
+        """Do what was asked for in this batch, and what comes of that, too, as long as there is time.
+
+        A client may have sent thousands of lines that are refused at once, a window of them after the other.
+        """
         while self._afterwards:
             due, self._afterwards = self._afterwards, []
             for handler in due:
                 handler()
+            if self._afterwards and time.monotonic() >= until:
+                break
 
     def _nudged(self) -> None:
         os.eventfd_read(self._nudge)
