@@ -139,7 +139,7 @@ class Session:
     def _room(self) -> int:
         """Lines that the window has room for; an answer that nobody has read yet takes its line's place."""
         room = self._window - len(self._ordering)
-        return max(0, room - len(self._unwritten) // len(NO)) if self._unwritten or room < 0 else room
+        return max(0, room - (len(self._unwritten) + 1) // len(NO)) if self._unwritten or room < 0 else room
 
     def _listen(self) -> None:
         """Read only while all that was read is in the window and leaves room."""

@@ -293,7 +293,7 @@ def test_afterwards_of_afterwards_is_in_the_same_batch(board: Switchboard) -> No
 
 
 def test_afterwards_without_end_leave_time_for_others(board: Switchboard, pipe) -> None:
-    """As with a client that sent a readful of lines that are all refused.  What is left is due at once, events first."""
+    """As with a client that sent a readful of lines that are all refused.  What is left is due at once."""
     reader, writer = pipe()
     board.watch(reader, lambda: (os.read(reader, 1), calls.append("event")))
     calls: list[str] = []
