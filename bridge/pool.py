@@ -184,8 +184,10 @@ class Pool:
         for query in self._waiting.take_out(lambda query: query.deadline < due):
             self._give_up(query)
 
-    def hasten(self, deadline: float) -> None:
-        """Let no query take longer than to `deadline`: a shorter answer_timeout counts at once."""
+    def hasten(self, answer_timeout: float) -> None:
+        """Let no query take longer than so many seconds from now: a shorter time counts at once."""
+        deadline = self.clock() + answer_timeout
+        self._pace.limit(answer_timeout)
         for query in [*self._waiting, *(worker.query for worker in self.workers if worker.query is not None)]:
             query.deadline = min(query.deadline, deadline)
         self.alarm.set(deadline)
