@@ -75,8 +75,9 @@ class Session:
         self._later()
 
     def abort(self) -> None:
-        """Answer now, as far as nobody has to be waited for: what is known; the rest is unavailable."""
+        """Answer now, as far as nobody has to be waited for: what is known; the rest is unavailable, and not asked."""
         self.stop()
+        self._exchange.withdraw(self)
         self._write(self._ordering.abandon())
 
     def close(self) -> None:
