@@ -164,7 +164,7 @@ def test_who_is_shown_out_is_answered_and_changes_nothing_any_more(
     daemon = serve(file=file, env=journal.environment)
     client = daemon.connect()
     client.sendall(b"setpass:slow500-u:h:pw\n" + b"setpass:v:h:pw\n" * 3)
-    until(lambda: journal.frames(), "the first is asked")
+    until(journal.frames, "the first is asked")
     write(file, 'allow_users = ["65534"]')
     daemon.reload()
     answers = b""
