@@ -163,8 +163,7 @@ class Pipelined(RuleBasedStateMachine):
     @precondition(lambda self: self.is_busy and not self.stopped)
     @rule(turn=st.booleans())
     def stop(self, turn: bool) -> None:
-        if not self.input_ended:
-            self.heard = self.sent[: len(self.sent) - unread(self.client.source)].count(b"\n")
+        self.heard = self.sent[: len(self.sent) - unread(self.client.source)].count(b"\n")
         self.stopped = self.input_ended = True
         self.client.session.stop()
         if turn:
