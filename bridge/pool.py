@@ -103,7 +103,7 @@ class Pool:
         due = queries[0].deadline - self._pace.reserve
         if due < self.alarm.when:
             self.alarm.set(due)
-        while self._shelf or self._fresh or self._tired:
+        while self._shelf or self._fresh or self._tired:  # an idle program means that nobody waits
             if self._lend(queries[0]) and not (queries := queries[1:]):
                 return
         self._waiting.add(queries)

@@ -2,10 +2,10 @@
 
 - A client of the daemon may ask for a third answer with its very first line, HELLO: UNKNOWN in the place of NO
   where nobody could be asked.
-- At most `window` lines are in flight; beyond that nothing is read, so the client feels it and memory stays
-  bounded.  A line's time begins when it is taken into the window.
+- At most `window` lines are in flight.  What one read has brought beyond that waits in the backlog, and nothing more
+  is read: the client feels it, and memory stays bounded.  A line's time begins when it is taken into the window.
 - An answer counts as in flight until it is written: a client that does not read gets nothing more asked.
-- The answers of a batch of events leave in one write.
+- Answers leave together, in one write at the end of a batch of events, unless there is no room for them.
 - End of input: what was read is answered, then the session is over.  Output that nobody reads any more ends
   it the same way, without the answers.
 """
@@ -56,8 +56,8 @@ class Session:
         self._unwritten = b""
         self._flush_due = False
         self._listening = False  # true only while nothing is held up: there is room, and no end in sight
-        self._ended = False
-        self._mute = False
+        self._ended = False  # nothing more is read
+        self._mute = False  # nothing more is written
         board.watch(sink.descriptor, self._hang_up, BROKEN)
         self._listen()
 
@@ -72,7 +72,7 @@ class Session:
         self._ordering.extend([UNASKED] * len(self._backlog))
         self._backlog = ()
         self._listen()
-        self._later()
+        self._flush_later()
 
     def abort(self) -> None:
         """Answer now, as far as nobody has to be waited for: what is known; the rest is unavailable, and not asked."""
@@ -90,7 +90,7 @@ class Session:
     def settled(self, query: Query) -> None:
         """One of our queries has its verdict; it is written at the end of this batch."""
         if not self._flush_due:
-            self._later()
+            self._flush_later()
 
     # --- lines -------------------------------------------------------------------------------------------
 
@@ -109,21 +109,21 @@ class Session:
             self._ended = True
             self._take(self._lines.finish())
             self._listen()
-            self._later()  # perhaps nothing is left to do
+            self._flush_later()  # perhaps nothing is left to do
 
     def _take(self, lines: Sequence[bytes | Refusal]) -> None:
         """Take `lines` into the window, as many as there is room for; what is left waits, and nothing is read."""
         room = self._room()
         full = len(lines) >= room
-        if full:
+        if full:  # so `_backlog` is empty here, whoever called: it was taken out, or nothing would have been read
             self._backlog = lines[room:]
             lines = lines[:room]
         if self._negotiates and lines:
             lines = self._negotiate(lines)
-        queries = self._exchange.ask(lines, self)
+        queries = self._exchange.ask(lines, self)  # may settle some already: no answer leaves before the flush
         self._ordering.extend(queries)
-        if REFUSED in queries and not self._flush_due:
-            self._later()
+        if REFUSED in queries and not self._flush_due:  # of those nobody is told
+            self._flush_later()
         if full:
             self._listen()
 
@@ -134,7 +134,7 @@ class Session:
             return lines
         self._ordering.unavailable = UNKNOWN
         self._ordering.append(AGREED)
-        self._later()
+        self._flush_later()
         return lines[1:]
 
     def _room(self) -> int:
@@ -155,7 +155,8 @@ class Session:
 
     # --- answers -----------------------------------------------------------------------------------------
 
-    def _later(self) -> None:
+    def _flush_later(self) -> None:
+        """At the end of this batch of events, or at once if there is none in hand."""
         self._flush_due = True
         self._board.afterwards(self._flush)
 
@@ -224,4 +225,4 @@ class Session:
         self._board.unwatch(self._sink.descriptor)
         self._backlog = ()
         self._listen()
-        self._later()
+        self._flush_later()

@@ -5,8 +5,9 @@ readable and then calls `turn()` has driven them all.  So trio is entered once f
 trio object exists per query.  Measured against one `wait_readable` a descriptor, that more than doubles the
 rate, and a cancel scope a query would halve it again.
 
-Handlers may be called for a descriptor that was closed and opened anew in the same batch: each must take
-"would block" for an answer.
+Events are handled in batches: first all handlers, then what they asked to be done afterwards, like writing the answers
+that have come together.  Handlers may be called for a descriptor that was closed and opened anew in the same batch:
+each must take "would block" for an answer.  None may raise: that ends whoever drives the switchboard.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Switchboard:
         self._always: dict[int, Callable[[], None]] = {}  # what epoll refuses because it is always ready
         self._afterwards: list[Callable[[], None]] = []
         self._turning = False
-        self._brisk = False
+        self._brisk = False  # events came within `_BRISK` of each other lately
         self._may_be_brisk = len(os.sched_getaffinity(0)) > 1
         self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.watch(self._nudge, self._nudged)
@@ -109,7 +110,7 @@ class Switchboard:
                 handler = handlers.get(descriptor)
                 if handler is not None:
                     handler()
-            handled += len(events)
+            handled += len(events)  # one poll finds few events of a busy pool: a batch is several polls
             if handled < max(_BATCH, min(_EACH * len(self._afterwards), _LONGEST)) and (events := poll(0, _EVENTS)):
                 continue
             self._finish_batch(until)
