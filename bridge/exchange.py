@@ -41,7 +41,7 @@ class Exchange:
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         self.settings = settings
         self.clock = clock
-        self._answer_timeout = settings.answer_timeout
+        self._answer_timeout = settings.answer_timeout  # the settings' own, looked up for every line
         self.refused: Counter[Refusal] = Counter()
         self._log = RateLimited(5, 60.0, clock)
         self._default: Route | None = None
@@ -68,7 +68,7 @@ class Exchange:
           asked is settled already (its asker was told).
         """
         deadline = self.clock() + self._answer_timeout
-        route = None if self._hosts else self._default
+        route = None if self._hosts else self._default  # the one for all lines, if there is only one
         if route is not None and _none_refused(lines) and all(map(route.plain, lines)):  # most of the time
             queries = [Query(line, deadline, asker) for line in lines]
             route.pool.ask(queries)

@@ -82,8 +82,10 @@ class LockstepSession:
         self._finish_if_done()
 
     def abort(self) -> None:
-        """Answer now, where an answer cannot be taken for another's."""
+        """Answer now, where an answer cannot be taken for another's; what no program has yet is not asked."""
         self._stopping = True
+        self._query = None  # nobody waits for its verdict any more
+        self._exchange.withdraw(self)
         if self._rule.question is not None and self._gate is None:
             self._write(NO)
         self._close_question()

@@ -45,9 +45,14 @@ class Pace:
             took = min(now - worker.timed_from, answer_timeout)
             weight = 1.0 if not self._usual else _SLOWER if took > self._usual else _FASTER
             self._usual += (took - self._usual) * weight
-            self.reserve = min(self._usual * _MARGIN, answer_timeout / 2)
+            self.reserve = self._usual * _MARGIN
+            self.limit(answer_timeout)
             worker.timed_from = None
             return worker.served + _EVERY
         if busy:
             worker.timed_from = now
         return worker.served + 1 if busy else worker.served + _EVERY
+
+    def limit(self, answer_timeout: float) -> None:
+        """Leave at least half of so many seconds for waiting: with less, no query that waits would ever be asked."""
+        self.reserve = min(self.reserve, answer_timeout / 2)

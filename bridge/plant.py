@@ -65,7 +65,7 @@ class Plant:
         for pool in kept.values():
             pool.settings = settings
         for pool in self.pools.values():
-            pool.hasten(self.clock() + settings.answer_timeout)
+            pool.hasten(settings.answer_timeout)
         self.draining.update(replaced)
         self.pools = {**kept, **new}
         hosts = {name: pool for name, pool in self.pools.items() if name in settings.hosts}

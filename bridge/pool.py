@@ -100,7 +100,7 @@ class Pool:
         due = queries[0].deadline - self._pace.reserve
         if due < self.alarm.when:
             self.alarm.set(due)
-        while self._idle:
+        while self._idle:  # an idle program means that nobody waits
             if self._idle.pop().give(queries[0]) and not (queries := queries[1:]):
                 return
         self._waiting.add(queries)
@@ -175,8 +175,10 @@ class Pool:
         for query in self._waiting.take_out(lambda query: query.deadline < due):
             self._give_up(query)
 
-    def hasten(self, deadline: float) -> None:
-        """Let no query take longer than to `deadline`: a shorter answer_timeout counts at once."""
+    def hasten(self, answer_timeout: float) -> None:
+        """Let no query take longer than so many seconds from now: a shorter time counts at once."""
+        deadline = self.clock() + answer_timeout
+        self._pace.limit(answer_timeout)
         for query in [*self._waiting, *(worker.query for worker in self.workers if worker.query is not None)]:
             query.deadline = min(query.deadline, deadline)
         self.alarm.set(deadline)

@@ -2,10 +2,10 @@
 
 - A client of the daemon may ask for a third answer with its very first line, HELLO: UNKNOWN in the place of NO
   where nobody could be asked.
-- At most `window` lines are in flight; beyond that nothing is read, so the client feels it and memory stays
-  bounded.  A line's time begins when it is taken into the window.
+- At most `window` lines are in flight.  What one read has brought beyond that waits in the backlog, and nothing more
+  is read: the client feels it, and memory stays bounded.  A line's time begins when it is taken into the window.
 - An answer counts as in flight until it is written: a client that does not read gets nothing more asked.
-- The answers of a batch of events leave in one write.
+- Answers leave together, in one write at the end of a batch of events, unless there is no room for them.
 - End of input: what was read is answered, then the session is over.  Output that nobody reads any more ends
   it the same way, without the answers.
 """
@@ -56,8 +56,8 @@ class Session:
         self._unwritten = b""
         self._flush_due = False
         self._listening = False  # true only while nothing is held up: there is room, and no end in sight
-        self._ended = False
-        self._mute = False
+        self._ended = False  # nothing more is read
+        self._mute = False  # nothing more is written
         board.watch(sink.descriptor, self._hang_up, BROKEN)
         self._listen()
 
@@ -72,11 +72,12 @@ class Session:
         self._ordering.extend([UNASKED] * len(self._backlog))
         self._backlog = ()
         self._listen()
-        self._later()
+        self._flush_later()
 
     def abort(self) -> None:
-        """Answer now, as far as nobody has to be waited for: what is known; the rest is unavailable."""
+        """Answer now, as far as nobody has to be waited for: what is known; the rest is unavailable, and not asked."""
         self.stop()
+        self._exchange.withdraw(self)
         self._write(self._ordering.abandon())
 
     def close(self) -> None:
@@ -89,8 +90,7 @@ class Session:
     def settled(self, query: Query) -> None:
         """One of our queries has its verdict; it is written at the end of this batch."""
         if not self._flush_due:
-            self._flush_due = True
-            self._board.afterwards(self._flush)
+            self._flush_later()
 
     def take(self, data: bytes) -> None:
         """Bytes of the client that were read before it was ours."""
@@ -113,21 +113,21 @@ class Session:
             self._ended = True
             self._take(self._lines.finish())
             self._listen()
-            self._later()  # perhaps nothing is left to do
+            self._flush_later()  # perhaps nothing is left to do
 
     def _take(self, lines: Sequence[bytes | Refusal]) -> None:
         """Take `lines` into the window, as many as there is room for; what is left waits, and nothing is read."""
         full = self._unwritten or len(lines) >= self._window - len(self._ordering)
-        if full:
+        if full:  # so `_backlog` is empty here, whoever called: it was taken out, or nothing would have been read
             room = self._room()
             self._backlog = lines[room:]
             lines = lines[:room]
         if self._negotiates and lines:
             lines = self._negotiate(lines)
-        queries = self._exchange.ask(lines, self)
+        queries = self._exchange.ask(lines, self)  # may settle some already: no answer leaves before the flush
         self._ordering.extend(queries)
-        if REFUSED in queries and not self._flush_due:
-            self._later()
+        if REFUSED in queries and not self._flush_due:  # of those nobody is told
+            self._flush_later()
         if full:
             self._listen()
 
@@ -138,12 +138,12 @@ class Session:
             return lines
         self._ordering.unavailable = UNKNOWN
         self._ordering.append(AGREED)
-        self._later()
+        self._flush_later()
         return lines[1:]
 
     def _room(self) -> int:
         """Lines that the window has room for; an answer that nobody has read yet takes its line's place."""
-        return max(0, self._window - len(self._ordering) - len(self._unwritten) // len(NO))
+        return max(0, self._window - len(self._ordering) - (len(self._unwritten) + 1) // len(NO))
 
     def _listen(self) -> None:
         """Read only while all that was read is in the window and leaves room."""
@@ -158,7 +158,8 @@ class Session:
 
     # --- answers -----------------------------------------------------------------------------------------
 
-    def _later(self) -> None:
+    def _flush_later(self) -> None:
+        """At the end of this batch of events, or at once if there is none in hand."""
         self._flush_due = True
         self._board.afterwards(self._flush)
 
@@ -227,4 +228,4 @@ class Session:
         self._board.unwatch(self._sink.descriptor)
         self._backlog = ()
         self._listen()
-        self._later()
+        self._flush_later()

@@ -5,8 +5,9 @@ readable and then calls `turn()` has driven them all.  So trio is entered once f
 trio object exists per query.  Measured against one `wait_readable` a descriptor, that more than doubles the
 rate, and a cancel scope a query would halve it again.
 
-Handlers may be called for a descriptor that was closed and opened anew in the same batch: each must take
-"would block" for an answer.
+Events are handled in batches: first all handlers, then what they asked to be done afterwards, like writing the answers
+that have come together.  Handlers may be called for a descriptor that was closed and opened anew in the same batch:
+each must take "would block" for an answer.  None may raise: that ends whoever drives the switchboard.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Switchboard:
         self._always: dict[int, Callable[[], None]] = {}  # what epoll refuses because it is always ready
         self._afterwards: list[Callable[[], None]] = []
         self._turning = False
-        self._brisk = False
+        self._brisk = False  # events came within `_BRISK` of each other lately
         self._may_be_brisk = len(os.sched_getaffinity(0)) > 1
         self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.watch(self._nudge, self._nudged)
@@ -70,7 +71,10 @@ class Switchboard:
         return bool(self._always)
 
     def afterwards(self, handler: Callable[[], None]) -> None:
-        """Have `handler` called once: at the end of the batch in hand, or of the next one, which comes at once."""
+        """Have `handler` called once: at the end of the batch in hand, or of the next one, which comes at once.
+
+        Asked for by such a handler, it is the same batch still if time is left of the slice.
+        """
         self._afterwards.append(handler)
         if not self._turning:
             os.eventfd_write(self._nudge, 1)
@@ -92,7 +96,7 @@ class Switchboard:
         self._always.pop(descriptor, None)
 
     def turn(self, linger: float = 0.0) -> None:
-        """Handle what there is, batch after batch, for at most about `SLICE`.
+        """Handle what there is, batch after batch, for at most about `SLICE`.  What is left then is due at once.
 
         Args:
           linger: seconds, whole milliseconds, to wait for more once there is nothing left.
@@ -106,11 +110,11 @@ class Switchboard:
                 handler = handlers.get(descriptor)
                 if handler is not None:
                     handler()
-            handled += len(events)
+            handled += len(events)  # one poll finds few events of a busy pool: a batch is several polls
             enough = max(_BATCH, min(_EACH * len(self._afterwards), _LONGEST))
             if 1 < handled < enough and (events := poll(0, _EVENTS)):  # a single one: they come one by one
                 continue
-            self._finish_batch()
+            self._finish_batch(until)
             now = time.monotonic()
             if now >= until:
                 break
@@ -118,8 +122,10 @@ class Switchboard:
         while always and time.monotonic() < until:
             for handler in [*always.values()]:
                 handler()
-            self._finish_batch()
+            self._finish_batch(until)
         self._turning = False
+        if self._afterwards:
+            os.eventfd_write(self._nudge, 1)
 
     def close(self) -> None:
         """Let go of the epoll set."""
@@ -141,11 +147,17 @@ class Switchboard:
             self._brisk = self._may_be_brisk and bool(events) and time.monotonic() < soon
         return events
 
-    def _finish_batch(self) -> None:
+    def _finish_batch(self, until: float) -> None:
+        """Do what was asked for in this batch, and what comes of that, too, as long as there is time.
+
+        A client may have sent thousands of lines that are refused at once, a window of them after the other.
+        """
         while self._afterwards:
             due, self._afterwards = self._afterwards, []
             for handler in due:
                 handler()
+            if self._afterwards and time.monotonic() >= until:
+                break
 
     def _nudged(self) -> None:
         os.eventfd_read(self._nudge)

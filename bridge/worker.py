@@ -3,7 +3,8 @@
   - A frame is written whole, with one write, and only to a program that has answered the one before.
   - Exactly four bytes are a reply, and only while a query is with the program.  Anything else is a protocol
     error, and a program that made one is killed: what it says next could belong to anything.
-  - A "yes" while the query's frame is still unread in the pipe is no answer to it: a protocol error.
+  - A reply while the query's frame is still unread in the pipe is no answer to it: a protocol error.  A "no", too: once
+    taken for an answer, it would have every later answer of that program belong to the query before.
   - An idle program's output is looked at before it gets a query, and reads ask for more than four bytes: a
     second reply that is already there is seen.
   - What became of a query that was with a program when it ended is only said once the process is gone, and
@@ -37,8 +38,6 @@ _REPLY_READ = 256
 Asking for more than 400 takes a tenth more time for each reply, since Python gets so large a buffer elsewhere."""
 
 _STDERR_READ = 65536
-
-_GRANTED = Verdict.GRANTED
 
 _unread = array.array("i", [0])
 """Where FIONREAD puts its answer; one for all, as making one for each look would take a third more time."""
@@ -210,7 +209,7 @@ class Worker:
                 self._partial = data
             else:
                 self._misbehaved(data)
-        elif verdict is _GRANTED and self._unread():
+        elif self._unread():
             self._misbehaved(data)  # it cannot mean a question that is still in the pipe
         else:
             self.query = None

@@ -1,6 +1,7 @@
 """Fixtures of the tests that see the bridge from outside: its command line, its pipes, /proc."""
 
 import os
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -62,3 +63,11 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     statuses = [daemon.stop() for daemon in running]
     assert statuses == [0] * len(running)
     assert not any(daemon.path.exists() for daemon in daemons), "it removes the socket it made"
+
+
+@pytest.fixture
+def dice() -> random.Random:
+    """A random generator whose seed is printed."""
+    seed = int(os.environ.get("EXTAUTH_TEST_SEED") or random.SystemRandom().randrange(10**9))
+    print(f"EXTAUTH_TEST_SEED={seed}")
+    return random.Random(seed)

@@ -9,7 +9,6 @@ import signal
 import time
 from collections import Counter
 
-import pytest
 from support import oracle
 from support.bad_programs import CHAMELEON, Journal
 from support.process import Answer, Bridge
@@ -55,14 +54,6 @@ MALFORMED = [
     *(b"removeuser:%s:h", b"quit", b"isuser:%s:h\rx", b"isuser:%s:h\r\r", b"\xef\xbb\xbfisuser:%s:h"),
     b"isuser:%s:" + b"h" * 4096,
 ]
-
-
-@pytest.fixture
-def dice() -> random.Random:
-    """A random generator whose seed is printed."""
-    seed = int(os.environ.get("EXTAUTH_TEST_SEED") or random.SystemRandom().randrange(10**9))
-    print(f"EXTAUTH_TEST_SEED={seed}")
-    return random.Random(seed)
 
 
 def question(user: str, dice: random.Random) -> bytes:

@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
-from support.bad_programs import CHAMELEON
+from support.bad_programs import CHAMELEON, Journal
 from support.process import environment
 from support.serving import PATIENCE, Daemon, ask, read, until
 
@@ -153,6 +153,28 @@ def test_who_may_not_be_here_any_more_is_shown_out(serve: Callable[..., Daemon],
     assert client.recv(1) == b""
     assert daemon.connect().recv(1) == b""
     assert "not allowed any more" in daemon.log.read_text()
+
+
+def test_who_is_shown_out_is_answered_and_changes_nothing_any_more(
+    serve: Callable[..., Daemon], tmp_path: Path, journal: Journal
+) -> None:
+    """Of several changes at once a program has the first; the others were answered no, and so it must be."""
+    file = tmp_path / "auth.toml"
+    write(file, f'allow_users = ["{os.getuid()}"]')
+    daemon = serve(file=file, env=journal.environment)
+    client = daemon.connect()
+    client.sendall(b"setpass:slow500-u:h:pw\n" + b"setpass:v:h:pw\n" * 3)
+    until(journal.frames, "the first is asked")
+    write(file, 'allow_users = ["65534"]')
+    daemon.reload()
+    answers = b""
+    while piece := client.recv(64):
+        answers += piece
+    assert answers == NO * 4
+    write(file)
+    daemon.reload()
+    assert ask(daemon.connect(), TRUE) == YES
+    assert journal.frames() == [b"setpass:slow500-u:h:pw", TRUE]
 
 
 def test_a_refused_reload_changes_nothing(serve: Callable[..., Daemon], tmp_path: Path) -> None:

@@ -212,6 +212,30 @@ def test_a_flood_costs_one_question_of_each_program(serve: Callable[..., Daemon]
     assert took[54] < 0.02 + 0.02  # one question's time, and what a busy machine adds
 
 
+def test_a_flood_of_lines_that_are_refused_moves_nobody_s_deadline(serve: Callable[..., Daemon]) -> None:
+    """A hundred clients with as many lines as one read takes, again and again, and they read their answers."""
+    daemon = serve("--pool-size", 2, "--answer-timeout", 1.0)
+    patient = daemon.connect()
+    assert ask(patient, TRUE) == YES
+    flooding = [daemon.connect() for _ in range(100)]
+    for client in flooding:
+        client.setblocking(False)
+
+    def flood() -> None:
+        for client in flooding:
+            with suppress(BlockingIOError):
+                client.send(b"\n" * 16384)
+            with suppress(BlockingIOError):
+                client.recv(65536)
+
+    with meanwhile(flood):
+        begun = time.monotonic()
+        assert ask(patient, b"isuser:hang-u:h") == NO
+        took = time.monotonic() - begun
+    print(f"{took:.2f} s")
+    assert 0.9 < took < 2.5
+
+
 def test_clients_that_are_killed_or_frozen_in_the_middle(serve: Callable[..., Daemon]) -> None:
     daemon = serve("--pool-size", 1, "--answer-timeout", 30)
     other = daemon.connect()

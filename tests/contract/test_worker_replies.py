@@ -153,6 +153,28 @@ def test_a_yes_before_the_first_question(stage) -> None:
     assert stage.verdicts == []
 
 
+@pytest.mark.parametrize("reply", [0, 1])
+def test_a_reply_to_a_question_that_nobody_has_read(stage, reply: int) -> None:
+    """A "no" would do no harm to this question, but the program's next reply would go to the one after it."""
+    program = f"""
+import os, signal, time
+os.read(0, 999)
+os.write(1, b"\\0\\2\\0\\0")
+signal.sigwait([signal.SIGUSR1])
+os.write(1, b"\\0\\2\\0\\{reply}")
+time.sleep(60)
+"""
+    argv = (sys.executable, "-I", "-S", "-B", "-c", "import signal\nsignal.pthread_sigmask(0, [10])" + program)
+    worker = stage.start(argv)
+    assert stage.ask(question("alice", right=False)) is NO
+    query = stage.give(question("bob"))
+    os.kill(worker.pid, signal.SIGUSR1)
+    end = stage.until_gone()
+    assert (end.query, end.was_read) == (query, False)
+    assert stage.verdicts == [NO]
+    assert "no reply" in stage.reasons[0]
+
+
 def test_text_before_the_first_question(stage) -> None:
     worker = stage.start(habit("banner"))
     _wait_for_output(worker)

@@ -299,6 +299,17 @@ def test_abort_answers_at_once_and_once() -> None:
         assert client.got() == b""
 
 
+def test_abort_takes_its_question_back() -> None:
+    """What waits for a program is settled at once then, and nobody hears of it."""
+    with on_pipes(lockstep=True) as client:
+        client.says(QUERY + b"\n")
+        client.desk.withdraw = lambda asker: client.settle(0, YES)  # type: ignore[method-assign]
+        client.session.abort()
+        assert client.desk.asked[0].settled
+        assert client.got() == b"0\n"
+        assert client.over == 1
+
+
 def test_a_full_pipe_is_tried_again() -> None:
     with on_pipes(lockstep=True) as client:
         while True:

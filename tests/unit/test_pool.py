@@ -164,7 +164,7 @@ async def test_a_shorter_limit_counts_at_once(autojump_clock) -> None:
     async with bench(hangs) as there:
         asked = [there.ask() for _ in range(3)]
         await trio.sleep(0.5)
-        there.pool.hasten(there.clock() + 1.0)
+        there.pool.hasten(1.0)
         for answer in asked:
             after(1.5, UNAVAILABLE, await answer.done())
 
@@ -172,7 +172,7 @@ async def test_a_shorter_limit_counts_at_once(autojump_clock) -> None:
 async def test_a_longer_limit_does_not_lengthen_what_is_open(autojump_clock) -> None:
     async with bench(hangs) as there:
         answer = there.ask()
-        there.pool.hasten(there.clock() + 100.0)
+        there.pool.hasten(100.0)
         after(4.0, UNAVAILABLE, await answer.done())
 
 

@@ -69,6 +69,27 @@ async def test_a_pool_that_was_slow_serves_again_as_before(autojump_clock, slow:
         assert [answer.verdict for answer in asked] == [YES] * 50
 
 
+async def test_less_time_for_an_answer_than_programs_took_before(autojump_clock) -> None:
+    """The programs are quick again: what they took for a query once keeps nobody waiting in vain for ever."""
+    seconds = 2.0
+
+    async def play(program: InMemoryWorker) -> None:
+        while await program.frame() is not None:
+            await trio.sleep(seconds)
+            program.say(GRANTED)
+
+    async with bench(play, pool_size=2, answer_timeout=8.0) as there:
+        asked = [there.ask(timeout=80.0) for _ in range(100)]
+        for answer in asked:
+            await answer.done()
+        seconds = 0.01
+        there.pool.hasten(1.0)
+        asked = [there.ask(timeout=1.0) for _ in range(20)]
+        for answer in asked:
+            await answer.done()
+        assert [answer.verdict for answer in asked] == [YES] * 20
+
+
 async def test_a_bridge_that_stood_still(autojump_clock) -> None:
     """Stopped and continued after an hour with a reply unread: what it took is no measure for others."""
 

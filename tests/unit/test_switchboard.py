@@ -341,6 +341,30 @@ def test_afterwards_of_afterwards_is_in_the_same_batch(board: Switchboard) -> No
     assert order == [1, 2]
 
 
+def test_afterwards_without_end_leave_time_for_others(board: Switchboard, pipe) -> None:
+    """As with a client that sent a readful of lines that are all refused.  What is left is due at once."""
+    reader, writer = pipe()
+    board.watch(reader, lambda: (os.read(reader, 1), calls.append("event")))
+    calls: list[str] = []
+    until = time.monotonic() + PATIENCE
+
+    def again() -> None:
+        calls.append("afterwards")
+        if time.monotonic() < until:
+            board.afterwards(again)
+
+    board.afterwards(again)
+    board.turn()
+    assert time.monotonic() < until
+    assert len(calls) > 1, "while there is time, they follow each other"
+    assert is_due(board)
+    before = len(calls)
+    os.write(writer, b"x")
+    board.turn()
+    assert calls[before] == "event"
+    assert "afterwards" in calls[before:]
+
+
 def test_afterwards_between_turns_is_due_at_once(board: Switchboard) -> None:
     """A timer or a signal asked for it: whoever waits for the descriptor must wake up."""
     done = []
