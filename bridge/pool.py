@@ -326,14 +326,13 @@ class Pool:
         """Keep a free program where the next query will find it.
 
         The last used is asked next, as its caches are warm; then those that were started and not yet heard of, the
-        oldest first; then those that have served enough.
+        oldest first; then those that have served enough, again the last used first.
         """
-        if worker.tired:
-            self._idle.insert(0, worker)
-        elif worker.served:
-            self._idle.append(worker)
+        idle = self._idle
+        if (worker.served and not worker.tired) or not idle or idle[-1].tired:
+            idle.append(worker)
         else:
-            self._idle.insert(sum(idle.tired for idle in self._idle), worker)
+            idle.insert(sum(other.tired for other in idle), worker)
 
     def _passed_milestone(self, worker: Worker) -> bool:
         """A program's first reply, its last one, the one after which it has served enough, or one that is timed.

@@ -154,7 +154,8 @@ def peers(commands: Commands, pool: int) -> Case:
         Run("bridge", commands.busy(commands.bridge(pool), pool)),
     ]
     if commands.helper_mux:
-        runs.append(Run("helper-mux", commands.load("channels", [commands.helper_mux, *helper], pool, warm_up=10_000)))
+        argv = commands.load("channels", [commands.helper_mux, *helper], pool, warm_up=commands.warm_up)
+        runs.append(Run("helper-mux", argv))
     columns = (THOUSANDS, P50, P99, CPU)
     return Case(f"mux{pool}", f"{pool} programs, {pool} lines in flight", columns, runs, "floor")
 
@@ -205,7 +206,7 @@ def by_the_clock(commands: Commands) -> Case:
     runs = []
     for who, command in (("floor", commands.floor(4)), ("bridge", commands.bridge(4))):
         runs.append(Run(who, commands.busy(command)))
-        argv = commands.load("open", command, 64, "-r", RATE, warm_up=10_000)
+        argv = commands.load("open", command, 64, "-r", RATE, warm_up=commands.warm_up)
         runs += [Run(f"{who}, {share:.0%}", argv, paced_by=who, share=share) for share in (0.50, 0.80, 0.95)]
     title = "4 programs, latency in an open loop, by share of the closed loop's rate"
     return Case("open", title, (P99, P50, MOST, LATE, THOUSANDS), runs)

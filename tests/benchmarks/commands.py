@@ -40,6 +40,11 @@ class Commands:
     helper_mux: str | None
     ejabberd: str | None
 
+    @property
+    def warm_up(self) -> int:
+        """Answers before those that count: the first programs' replacements, which come in a row, are over by then."""
+        return round(100_000 * min(1.0, self.seconds))
+
     def program(self, delay: int = 0) -> list[str]:
         return [str(self.build / "program"), *([str(delay)] if delay else [])]
 
@@ -73,11 +78,11 @@ class Commands:
         return on(cpus.client, self.load(mode, on(cpus.command, command)))
 
     def busy(self, command: list[str], in_flight: int = 64, *more: str) -> list[str]:
-        return self.load("pipe", command, in_flight, *more, warm_up=10_000)
+        return self.load("pipe", command, in_flight, *more, warm_up=self.warm_up)
 
     def clients(self, count: int, in_flight: int) -> list[str]:
         """Of a daemon's socket."""
-        return self.load("socket", [SOCKET], in_flight, "-c", str(count), warm_up=10_000)
+        return self.load("socket", [SOCKET], in_flight, "-c", str(count), warm_up=self.warm_up)
 
     def direct(self, cpus: Cpus | None) -> list[str]:
         asking = [self.python, str(HERE / "direct.py"), str(self.seconds)]
@@ -88,4 +93,4 @@ class Commands:
     def ejabberd_pool(self, pool: int, callers: int) -> list[str]:
         """Only where `ejabberd` is known."""
         asking = ["escript", str(HERE / "ejabberd.escript"), str(self.ejabberd), str(pool), str(callers)]
-        return [*asking, "10000", f"{self.seconds:.3f}", *self.program()]
+        return [*asking, str(self.warm_up), f"{self.seconds:.3f}", *self.program()]
