@@ -2,7 +2,7 @@
 
 - SIGHUP reloads the configuration; on a terminal it is the hang-up and ends the input.
 - SIGTERM, SIGINT or the end of input: answer what is in flight, then stop every program.  A second signal
-  means now.
+  means now; after the first one, nobody who does not read is waited for.
 - A broken configuration never replaces one that works.
 """
 
@@ -166,10 +166,17 @@ class Service:
             self._notifier.stopping("answering what is in flight")
             self._notifier.extend_timeout(settings.answer_timeout + 2 * settings.shutdown_grace + _MARGIN)
             client.stop()
+            nursery.start_soon(self._leave_unheard, client, settings.answer_timeout + settings.shutdown_grace)
         else:
             client.abort()
             self._stopping.cancel()
             client.over()
+
+    async def _leave_unheard(self, client: Client, seconds: float) -> None:
+        """Do not wait for ever for a client that does not read its answers: by then all of them are known."""
+        await trio.sleep(seconds)
+        client.abort()
+        client.over()
 
     def _reload(self, nursery: trio.Nursery, client: Client) -> bool:
         self._notifier.reloading()

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import select
 import signal
 import time
 from collections.abc import Callable
@@ -229,3 +230,25 @@ def test_programs_of_a_bridge_that_is_killed_see_the_end_of_their_input(start: S
     bridge.signal(signal.SIGKILL)
     assert bridge.wait() == -signal.SIGKILL
     bridge.until(lambda: not any(map(procfs.alive, programs)), "the programs to leave")
+
+
+def test_sigterm_waits_for_no_client_that_does_not_read(start: Start) -> None:
+    """More answers than the pipe holds; the end of input alone would wait for its reader."""
+    answers, theirs = os.pipe()
+    room = select.poll()
+    room.register(theirs, select.POLLOUT)
+    options = ("--pool-size", 2, "--answer-timeout", 1, "--shutdown-grace", GRACE)
+    bridge = start("run", *options, "--", *CHAMELEON, stdout=theirs, ends=(None, answers))
+    bridge.queue(b"\n".join([b"bogus"] * 65536))
+    begun = time.monotonic()
+    while room.poll(0):
+        assert time.monotonic() < begun + 20
+        bridge.pump(0.02, read=False)
+    os.close(theirs)
+    begun = time.monotonic()
+    bridge.signal(signal.SIGTERM)
+    while bridge.child.poll() is None:
+        assert time.monotonic() < begun + 1 + GRACE + LONGEST + 1.0
+        bridge.pump(0.05, read=False)
+    assert bridge.child.returncode == 0
+    bridge.check_nothing_left()
