@@ -145,6 +145,8 @@ def test_daemon_with_bad_manners(site: RelaySite, manner: str) -> None:
         assert manner != "bare" or took > 0.4, "half an answer may still become a whole one"
         if manner == "afterwards":
             site.daemon.go()
+        if manner in ("afterwards", "leave"):  # the relay hears of it when it asks next, and that question is lost
+            assert ask(client, NO) == "0"
         all_right(client)
 
 
