@@ -26,14 +26,13 @@ class Ordering(deque[Query]):
         """Take out every answer whose turn has come: a digit and a line end for each."""
         answers: list[bytes] = []
         while self and self[0].settled:
-            answers.append(self._answer(self.popleft().verdict))
+            verdict = self.popleft().verdict
+            answers.append(YES if verdict is _GRANTED else NO if verdict is _DENIED else self.unavailable)
         return b"".join(answers)
 
     def abandon(self) -> bytes:
         """Take out everything: the answers that are known; the rest is unavailable."""
         verdicts = [query.verdict if query.settled else Verdict.UNAVAILABLE for query in self]
         self.clear()
-        return b"".join(map(self._answer, verdicts))
-
-    def _answer(self, verdict: Verdict) -> bytes:
-        return YES if verdict is _GRANTED else NO if verdict is _DENIED else self.unavailable
+        unavailable = self.unavailable
+        return b"".join([YES if one is _GRANTED else NO if one is _DENIED else unavailable for one in verdicts])

@@ -40,7 +40,8 @@ Asking for more than 400 takes a tenth more time for each reply, since Python ge
 _STDERR_READ = 65536
 
 _unread = array.array("i", [0])
-"""Where FIONREAD puts its answer; one for all, as making one for each look would take a third more time."""
+"""Where FIONREAD puts how many bytes of a frame the program has not read; one for all, as making one for each look
+would take a third more time."""
 
 _SHOWN = 120
 """Characters of a protocol error that the log shows: enough to recognise a PHP warning by."""
@@ -202,20 +203,19 @@ class Worker:
         if self._partial and data:
             data, self._partial = self._partial + data, b""
         query, verdict = self.query, verdict_of(data)
-        if query is None or not self.usable:
-            self._misbehaved(data)
-        elif verdict is None:
-            if data and may_become_reply(data):
+        if query is not None and self.usable:
+            if verdict is not None:
+                ioctl(self._stdin, FIONREAD, _unread)
+                if not _unread[0]:  # else it cannot mean a question that is still in the pipe
+                    self.query = None
+                    self._previous = query
+                    self.served += 1
+                    self._owner.replied(self, query, verdict)
+                    return
+            elif data and may_become_reply(data):
                 self._partial = data
-            else:
-                self._misbehaved(data)
-        elif self._unread():
-            self._misbehaved(data)  # it cannot mean a question that is still in the pipe
-        else:
-            self.query = None
-            self._previous = query
-            self.served += 1
-            self._owner.replied(self, query, verdict)
+                return
+        self._misbehaved(data)
 
     def _misbehaved(self, data: bytes) -> None:
         if not data:
@@ -265,12 +265,10 @@ class Worker:
 
     def _was_read(self) -> bool:
         """Whether the program has taken anything of the last frame out of its stdin."""
-        return self.query is None or self._stdin < 0 or self._unread() < len(self.query.body) + 2
-
-    def _unread(self) -> int:
-        """Bytes that we wrote and the program has not read."""
+        if self.query is None or self._stdin < 0:
+            return True
         ioctl(self._stdin, FIONREAD, _unread)
-        return _unread[0]
+        return _unread[0] < len(self.query.body) + 2
 
     def _close(self) -> None:
         self.gone = True
