@@ -31,8 +31,8 @@ against an end after each poll, which finds 2 or 3: a fifth more queries a secon
 
 _EACH, _LONGEST = 4, 512
 """So many events for each that has something to do afterwards, up to so many: with 32 clients an answer of each would
-be all there is after 64 events.  A fifth more queries a second with 32 clients, a third with 128, and less time for each
-query, though the first answers of a batch wait for up to 4 ms."""
+be all there is after 64 events.  A fifth more queries a second with 32 clients, a third with 128, and less time for
+each query, though the first answers of a batch wait for up to 4 ms."""
 
 _BRISK = 0.00004
 """Seconds to look for more events again and again before sleeping, while they keep coming that soon and there is
