@@ -32,7 +32,7 @@ against an end after each poll, which finds 2 or 3: a fifth more queries a secon
 _EACH, _LONGEST = 4, 512
 """So many events for each that has something to do afterwards, up to so many: with 32 clients an answer of each would
 be all there is after 64 events.  A fifth more queries a second with 32 clients, a third with 128, and less time for
-each query, though the first answers of a batch wait for up to 4 ms."""
+each query, though the first answers of a batch wait longer, for a slice at most."""
 
 _BRISK = 0.00004
 """Seconds to look for more events again and again before sleeping, while they keep coming that soon and there is
@@ -113,7 +113,8 @@ class Switchboard:
                     handler()
             handled += len(events)  # one poll finds few events of a busy pool: a batch is several polls
             enough = max(_BATCH, min(_EACH * len(self._afterwards), _LONGEST))
-            if 1 < handled < enough and (events := poll(0, _EVENTS)):  # a single one: they come one by one
+            in_time = 1 < handled < enough and time.monotonic() < until  # a single one: they come one by one
+            if in_time and (events := poll(0, _EVENTS)):
                 continue
             self._finish_batch(until)
             now = time.monotonic()

@@ -1,4 +1,4 @@
-"""One Prosody for all tests here, and a virtual host for each of them."""
+"""One Prosody for the tests of a file, and a virtual host for each of them."""
 
 import contextlib
 import glob
@@ -42,9 +42,9 @@ def running(backend: str = "epoll") -> Iterator[Prosody]:
         shutil.rmtree(root)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def prosody() -> Iterator[Prosody]:
-    """The Prosody of all tests."""
+    """The Prosody of a file's tests.  Not of all files: it would be there until the session's end, a child of ours."""
     with running() as server:
         yield server
 

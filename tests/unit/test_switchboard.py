@@ -316,6 +316,24 @@ def test_a_batch_is_longer_where_more_is_to_be_done_afterwards(board: Switchboar
     assert max(sizes) == 40, "four for each"
 
 
+def test_a_batch_ends_with_its_slice(board: Switchboard, pipe) -> None:
+    """However much is to be done afterwards: taking a connection in takes longer than an answer."""
+    order = []
+
+    def handle(reader: int) -> None:
+        os.read(reader, 1)
+        time.sleep(SLICE / 4)
+        order.append("event")
+        board.afterwards(lambda: order.append("afterwards"))
+
+    for _ in range(2):
+        reader, writer = pipe()
+        os.write(writer, bytes(100))
+        board.watch(reader, partial(handle, reader))
+    board.turn()
+    assert order.index("afterwards") < 10
+
+
 def test_afterwards_is_at_the_end_of_the_batch_and_once(board: Switchboard, pipe) -> None:
     pipes = [pipe() for _ in range(3)]
     order = []
