@@ -79,7 +79,7 @@ def test_a_recursion_of_two_hundred_is_never_reached(start: Start) -> None:
         answers = bridge.converse(lines[begin : begin + 100], in_flight=8)
         assert {answer.verdict for answer in answers} == {"1"}
         # What is due has its replacement before the next hundred comes.
-        bridge.pump(0.1)
+        bridge.pump(0.3)
         bridge.wait_for_programs(2)
     bridge.finish()
 
