@@ -85,12 +85,8 @@ def connected(connection: socket.socket) -> tuple[Borrowed, Borrowed]:
     connection.setblocking(False)
     sink = os.dup(connection.fileno())
     source = connection.detach()
-    bounded = Borrowed(
-        source,
-        lambda size: os.read(source, min(size, _CONNECTION)),
-        lambda data: os.write(source, data),
-        lambda: os.close(source),
-    )
+    plain = _plain(source)
+    bounded = Borrowed(source, lambda size: os.read(source, min(size, _CONNECTION)), plain.write, plain.close)
     return bounded, _plain(sink)
 
 

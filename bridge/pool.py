@@ -100,8 +100,8 @@ class Pool:
         due = queries[0].deadline - self._pace.reserve
         if due < self.alarm.when:
             self.alarm.set(due)
-        while self._idle:  # an idle program means that nobody waits
-            if self._idle.pop().give(queries[0]) and not (queries := queries[1:]):
+        while self._lend(queries[0]):  # an idle program means that nobody waits
+            if not (queries := queries[1:]):
                 return
         self._waiting.add(queries)
         if not self._usable:
