@@ -35,7 +35,7 @@ def inquire(settings: RelaySettings, line: bytes) -> tuple[Verdict, str]:
         (query,) = upstream.ask([line], _Asker())
         ready = select.poll()
         ready.register(board.fileno(), select.POLLIN)
-        while not query.settled:
+        while (verdict := query.verdict) is None:
             ready.poll(max(0.0, upstream.alarm.when - time.monotonic()) * 1000)
             board.turn()
             if upstream.alarm.when <= time.monotonic():
@@ -43,7 +43,7 @@ def inquire(settings: RelaySettings, line: bytes) -> tuple[Verdict, str]:
     finally:
         upstream.close()
         board.close()
-    return query.verdict, "; ".join(happened) or _NO_PROGRAM
+    return verdict, "; ".join(happened) or _NO_PROGRAM
 
 
 class _Asker:

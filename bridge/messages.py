@@ -88,15 +88,13 @@ class Query:
       body: `command:user:host[:secret]`, byte for byte as it came.  Holds the secret: never log it.
       deadline: seconds on the pool's clock; from then on the verdict is `UNAVAILABLE`.
       asker: told the verdict, once, by `settle`.
-      settled: whether there is a verdict.
-      verdict: how it ended; only to be read once it is settled.
+      verdict: how it ended; `None` as long as it is open.
       deaths: programs that ended with it.
       attempts: those of them that may have read it.
     """
 
     # What most queries never change stays in the class: one is made for every line.
-    settled = False
-    verdict = Verdict.UNAVAILABLE
+    verdict: Verdict | None = None
     deaths = 0
     attempts = 0
 
@@ -106,14 +104,18 @@ class Query:
         self.asker = asker
 
     @property
+    def settled(self) -> bool:
+        """Whether there is a verdict."""
+        return self.verdict is not None
+
+    @property
     def repeatable(self) -> bool:
         """It changes nothing, so it may be asked once more when a program dies with it."""
         return self.body.startswith((b"auth:", b"isuser:"))
 
     def settle(self, verdict: Verdict) -> None:
         """Tell the asker; only the first verdict counts."""
-        if not self.settled:
-            self.settled = True
+        if self.verdict is None:
             self.verdict = verdict
             self.asker.settled(self)
 

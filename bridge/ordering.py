@@ -25,14 +25,18 @@ class Ordering(deque[Query]):
     def answers(self) -> bytes:
         """Take out every answer whose turn has come: a digit and a line end for each."""
         answers: list[bytes] = []
-        while self and self[0].settled:
-            verdict = self.popleft().verdict
+        for query in self:
+            verdict = query.verdict
+            if verdict is None:
+                break
             answers.append(YES if verdict is _GRANTED else NO if verdict is _DENIED else self.unavailable)
+        for _ in answers:
+            self.popleft()
         return b"".join(answers)
 
     def abandon(self) -> bytes:
         """Take out everything: the answers that are known; the rest is unavailable."""
-        verdicts = [query.verdict if query.settled else Verdict.UNAVAILABLE for query in self]
+        verdicts = [query.verdict for query in self]
         self.clear()
         unavailable = self.unavailable
         return b"".join([YES if one is _GRANTED else NO if one is _DENIED else unavailable for one in verdicts])

@@ -37,7 +37,7 @@ each query, though the first answers of a batch wait longer, for a slice at most
 _BRISK = 0.00004
 """Seconds to look for more events again and again before sleeping, while they keep coming that soon and there is
 another CPU for who is to cause them.  Waking up takes longer than most trivial programs: one query at a time is
-answered half as fast again, 8 programs at a time a tenth.  It costs no CPU time: looking is cheaper than waking up."""
+answered half as fast again, 8 programs at a time a third.  It costs no CPU time: looking is cheaper than waking up."""
 
 READABLE = select.EPOLLIN
 WRITABLE = select.EPOLLOUT

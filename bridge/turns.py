@@ -61,7 +61,7 @@ class Turns:
         if not line:
             turns.popleft()
             del self._lines[query.asker]
-        elif len(turns) > 1:
+        else:
             turns.rotate(-1)
         return query
 

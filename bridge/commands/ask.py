@@ -88,8 +88,9 @@ def _ask_daemon(daemon: RelaySettings, line: bytes) -> int:
     return _told(*inquire(daemon, line)) if refusal is None else _refused(refusal)
 
 
-def _told(verdict: Verdict, why: str) -> int:
+def _told(verdict: Verdict | None, why: str) -> int:
     """Print the verdict, and what there is to say about one that is none; the exit status."""
+    verdict = verdict or Verdict.UNAVAILABLE
     print(verdict.value)
     if verdict is Verdict.UNAVAILABLE:
         print(f"extauth-bridge: {why}", file=sys.stderr)
@@ -138,7 +139,7 @@ class _Question:
 
     def __init__(self, plant: Plant) -> None:
         self._plant = plant
-        self.verdict = Verdict.UNAVAILABLE
+        self.verdict: Verdict | None = Verdict.UNAVAILABLE
         self.over = nothing
 
     def put(self, line: bytes) -> _Question:

@@ -97,6 +97,9 @@ def test_the_first_verdict_counts_and_is_told_once() -> None:
 
 
 def test_a_query_without_a_verdict_is_no_yes() -> None:
-    assert queries(1)[0].verdict is Verdict.UNAVAILABLE
+    (query,) = ordering = Ordering(queries(1))
+    assert not query.settled
+    assert ordering.answers() == b""
+    assert ordering.abandon() == b"0\n"
     assert REFUSED.settled
     assert REFUSED.verdict is Verdict.DENIED
