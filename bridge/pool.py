@@ -253,6 +253,8 @@ class Pool:
     def start(self, slot: Slot) -> Worker | None:
         """Start a program for `slot`: to serve if it is vacant, else as the successor of the one that serves.
 
+        A successor is not asked before `employ`.
+
         Returns:
           `None` if it could not be started, or the pool is closed; a vacant slot is due again then.
         """
@@ -273,10 +275,18 @@ class Pool:
         self._usable += 1
         if slot.worker is None:
             slot.worker = worker
+            self.employ(worker)
         else:
             slot.successor = worker
-        self._employ(worker)
         return worker
+
+    def employ(self, worker: Worker) -> None:
+        """Give a new program the next query, or put it where one will find it."""
+        following = self._waiting.next()
+        if following is None:
+            self._shelve(worker)
+        elif not worker.give(following):
+            self._ask_again(following)
 
     def close(self) -> None:
         """No program is started any more; those that run go on."""
@@ -314,25 +324,17 @@ class Pool:
 
     # --- inside ------------------------------------------------------------------------------------------
 
-    def _employ(self, worker: Worker) -> None:
-        """Give a free program the next query, or put it on its shelf."""
-        following = self._waiting.next()
-        if following is None:
-            self._shelve(worker)
-        elif not worker.give(following):
-            self._ask_again(following)
-
     def _shelve(self, worker: Worker) -> None:
         """Keep a free program where the next query will find it.
 
         The last used is asked next, as its caches are warm; then those that were started and not yet heard of, the
-        oldest first; then those that have served enough, again the last used first.
+        oldest first; then those that have served enough.
         """
         idle = self._idle
-        if (worker.served and not worker.tired) or not idle or idle[-1].tired:
+        if not idle or idle[-1].tired or (worker.served and not worker.tired):
             idle.append(worker)
         else:
-            idle.insert(sum(other.tired for other in idle), worker)
+            idle.insert(0 if worker.tired else sum(other.tired for other in idle), worker)
 
     def _passed_milestone(self, worker: Worker) -> bool:
         """A program's first reply, its last one, the one after which it has served enough, or one that is timed.

@@ -34,15 +34,15 @@ def test_max_requests(start: Start, journal: Journal, in_flight: int) -> None:
     bridge.wait_for_programs(2)
     descriptors = bridge.descriptors()
     census = Census(bridge)
-    lines = [b"setpass:slow5-%s%d:h:x" % (b"no" if number % 3 else b"u", number) for number in range(400)]
+    lines = [b"setpass:slow20-%s%d:h:x" % (b"no" if number % 3 else b"u", number) for number in range(300)]
     answers = bridge.converse(lines, in_flight=in_flight, every=census.look)
-    assert [answer.verdict for answer in answers] == ["0" if number % 3 else "1" for number in range(400)]
+    assert [answer.verdict for answer in answers] == ["0" if number % 3 else "1" for number in range(300)]
     census.check(2)
     served = Counter(event.pid for event in journal.events("reply"))
-    assert len(served) >= 8
-    # One at a time is replaced, so others serve on, also under load, until their turn has come and the new
-    # one is up: on a busy machine a few times 20 replies. Without replacement it would be 200 each.
-    assert max(served.values()) <= 100
+    assert len(served) >= 6
+    # One at a time is replaced, and not in a hurry, so others serve on, also under load, until their turn has come
+    # and the new one is up: a few times 20 replies. Without replacement it would be 150 each, or 300.
+    assert max(served.values()) <= 120
     bridge.wait_for_programs(2)
     bridge.until(lambda: bridge.descriptors() <= descriptors, "no more descriptors than before")
     bridge.until(lambda: not bridge.zombies(), "no zombies")
@@ -90,8 +90,12 @@ def test_programs_that_leak_descriptors(start: Start, journal: Journal) -> None:
         *habit("leaks_descriptors", 200),
         env=journal.environment,
     )
-    answers = bridge.converse([b"isuser:u%d:h" % number for number in range(400)], in_flight=1)
-    assert {answer.verdict for answer in answers} == {"1"}
+    for wanted in (4, 6, 8, 10):
+        answers = bridge.converse([b"isuser:u%d:h" % number for number in range(100)], in_flight=1)
+        assert {answer.verdict for answer in answers} == {"1"}
+        while len(journal.events("start")) < wanted:
+            bridge.pump(0.1)
+        bridge.wait_for_programs(2)
     bridge.finish()
     assert not journal.events("starved")
 
