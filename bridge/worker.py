@@ -31,7 +31,7 @@ from bridge.frames import frame, may_become_reply, verdict_of
 from bridge.launch import Process
 from bridge.messages import Query, Verdict, nothing
 from bridge.stderrlines import StderrLines
-from bridge.switchboard import Switchboard
+from bridge.switchboard import ARRIVING, Switchboard
 
 _REPLY_READ = 256
 """Bytes: more than a reply has, so that anything behind it is seen, and as much of a PHP warning as the log shows.
@@ -111,7 +111,7 @@ class Worker:
         self._said = StderrLines(max_line)
         self._previous: Query | None = None  # its secret may still come out on stderr
         try:
-            board.watch(process.stdout, self._readable)
+            board.watch(process.stdout, self._readable, ARRIVING)
             board.watch(process.stderr, self._read_stderr)
             board.watch(process.exited, self._exited)
         except OSError:

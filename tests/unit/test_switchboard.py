@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.switchboard import READABLE, SLICE, WRITABLE, Switchboard
+from bridge.switchboard import ARRIVING, READABLE, SLICE, WRITABLE, Switchboard
 
 PATIENCE = 20.0
 """Seconds; waited for only by a test that fails."""
@@ -64,6 +64,25 @@ def test_readable_is_told_until_it_is_read(board: Switchboard, pipe) -> None:
     board.turn()
     assert got == [b"a", b"b", b"c"]
     assert not is_due(board)
+
+
+def test_arriving_is_told_once_for_each_arrival(board: Switchboard, pipe) -> None:
+    reader, writer = pipe()
+    got = []
+    os.write(writer, b"abc")
+    board.watch(reader, lambda: got.append(os.read(reader, 1)), ARRIVING)
+    board.turn()
+    assert got == [b"a"], "what was there before"
+    board.turn()
+    assert got == [b"a"], "what is left is no news"
+    assert not is_due(board)
+    os.write(writer, b"d")
+    assert is_due(board)
+    board.turn()
+    assert got == [b"a", b"b"]
+    os.close(writer)
+    board.turn()
+    assert got == [b"a", b"b", b"c"], "nobody is at the other end"
 
 
 def test_writable_only_where_it_is_asked_for(board: Switchboard, pipe) -> None:
