@@ -34,11 +34,12 @@ _TERM_GRACE = 0.5
 _KILL_GRACE = 1.0
 """Seconds to wait for a killed process: one that the kernel cannot end (a dead NFS server) may not keep us."""
 
-_RENEWALS_A_SECOND = 2.0
-_RENEWALS_AT_ONCE = 4
-"""Under full load on two CPUs an exchanged program costs 6 ms, in which hundreds of queries would be answered: 1 % of
-the time is enough for it.  Real programs that die of their age do so after about 1000 queries; with `max_requests` at
-500, up to 2000 queries a second bring none so far, and one that does die costs its query a second try."""
+_RENEWALS_A_SECOND = 1.0
+_RENEWALS_AT_ONCE = 2
+"""Under full load on two CPUs an exchanged program costs 6 ms, in which hundreds of queries would be answered: half a
+percent of the time is enough for it.  Real programs that die of their age do so after about 1000 queries; with
+`max_requests` at 500, up to 1000 queries a second bring none so far, and one that does die costs its query a second
+try."""
 
 _RENEWAL_RETRY = 5.0
 """Seconds before a renewal is tried again whose successor failed: the old program still serves."""

@@ -82,7 +82,7 @@ async def test_under_a_flood_renewal_is_paced(autojump_clock) -> None:
             async with trio.open_nursery() as nursery:
                 for _ in range(8):
                     nursery.start_soon(ask_steadily, there, 10**9, 0.0)
-        assert 35 <= len(there.programs) <= 4 + 4 + 20 * 2 + 5
+        assert 18 <= len(there.programs) <= 4 + 2 + 20 + 2
         within_bounds(there, 4)
         assert there.pool.figures.unavailable == 0
 
