@@ -288,7 +288,7 @@ def test_a_batch_goes_on_while_there_are_events_but_not_for_long(board: Switchbo
     while order.count("e") < 40:
         board.turn()
     sizes = {len(batch) for batch in order.split("a") if batch}
-    assert max(sizes) == 16, "a poll finds two"
+    assert max(sizes) == 32, "a poll finds two"
 
 
 def test_an_event_that_comes_alone_is_a_batch_of_its_own(board: Switchboard, pipe) -> None:
