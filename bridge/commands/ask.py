@@ -77,7 +77,9 @@ def _ask(settings: Settings, line: bytes) -> int:
     refused = [refusal for refusal, count in plant.exchange.refused.items() if count]
     if refused:
         return _refused(refused[0])
-    return _told(question.verdict, f"no answer within {settings.answer_timeout:g} seconds, or no program")
+    return _told(
+        question.verdict or Verdict.UNAVAILABLE, f"no answer within {settings.answer_timeout:g} seconds, or no program"
+    )
 
 
 def _ask_daemon(daemon: RelaySettings, line: bytes) -> int:
@@ -88,9 +90,8 @@ def _ask_daemon(daemon: RelaySettings, line: bytes) -> int:
     return _told(*inquire(daemon, line)) if refusal is None else _refused(refusal)
 
 
-def _told(verdict: Verdict | None, why: str) -> int:
+def _told(verdict: Verdict, why: str) -> int:
     """Print the verdict, and what there is to say about one that is none; the exit status."""
-    verdict = verdict or Verdict.UNAVAILABLE
     print(verdict.value)
     if verdict is Verdict.UNAVAILABLE:
         print(f"extauth-bridge: {why}", file=sys.stderr)
@@ -135,11 +136,15 @@ def _on_socket(path: str) -> RelaySettings | None:
 
 
 class _Question:
-    """The client of a service that asks just once."""
+    """The client of a service that asks just once.
+
+    Attributes:
+      verdict: `None` if it was interrupted before there was one.
+    """
 
     def __init__(self, plant: Plant) -> None:
         self._plant = plant
-        self.verdict: Verdict | None = Verdict.UNAVAILABLE
+        self.verdict: Verdict | None = None
         self.over = nothing
 
     def put(self, line: bytes) -> _Question:
@@ -163,7 +168,7 @@ class _Question:
         """One question has no use for new limits."""
 
     def stop(self) -> None:
-        """Interrupted: the verdict stays unavailable."""
+        """Interrupted: there will be no verdict."""
         self.over()
 
     abort = stop
