@@ -41,7 +41,6 @@ class Exchange:
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         self.settings = settings
         self.clock = clock
-        self._answer_timeout = settings.answer_timeout  # the settings' own, looked up for every line
         self.refused: Counter[Refusal] = Counter()
         self._log = RateLimited(5, 60.0, clock)
         self._default: Route | None = None
@@ -55,7 +54,6 @@ class Exchange:
           hosts: by domain, in lower case.
         """
         self.settings = settings
-        self._answer_timeout = settings.answer_timeout
         allow_empty = settings.allow_empty_password
         self._default = Route(default, allow_empty) if default is not None else None
         self._hosts = {domain: Route(pool, allow_empty) for domain, pool in hosts.items()}
@@ -67,7 +65,7 @@ class Exchange:
           A query for each line: `REFUSED` for one that was refused (its asker is not told); one that could not be
           asked is settled already (its asker was told).
         """
-        deadline = self.clock() + self._answer_timeout
+        deadline = self.clock() + self.settings.answer_timeout
         route = None if self._hosts else self._default  # the one for all lines, if there is only one
         if route is not None and _none_refused(lines) and all(map(route.plain, lines)):  # most of the time
             queries = [Query(line, deadline, asker) for line in lines]

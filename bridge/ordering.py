@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from bridge.lines import NO, YES
 from bridge.messages import Query, Verdict
@@ -24,19 +25,22 @@ class Ordering(deque[Query]):
 
     def answers(self) -> bytes:
         """Take out every answer whose turn has come: a digit and a line end for each."""
-        answers: list[bytes] = []
+        verdicts: list[Verdict | None] = []
         for query in self:
             verdict = query.verdict
             if verdict is None:
                 break
-            answers.append(YES if verdict is _GRANTED else NO if verdict is _DENIED else self.unavailable)
-        for _ in answers:
+            verdicts.append(verdict)
+        for _ in verdicts:
             self.popleft()
-        return b"".join(answers)
+        return self._answers_to(verdicts)
 
     def abandon(self) -> bytes:
         """Take out everything: the answers that are known; the rest is unavailable."""
         verdicts = [query.verdict for query in self]
         self.clear()
+        return self._answers_to(verdicts)
+
+    def _answers_to(self, verdicts: Sequence[Verdict | None]) -> bytes:
         unavailable = self.unavailable
         return b"".join([YES if one is _GRANTED else NO if one is _DENIED else unavailable for one in verdicts])

@@ -331,10 +331,14 @@ class Pool:
         oldest first; then those that have served enough.
         """
         idle = self._idle
-        if not idle or idle[-1].tired or (worker.served and not worker.tired):
+        if not idle or idle[-1].tired:  # most of the time
+            idle.append(worker)
+        elif worker.tired:
+            idle.insert(0, worker)
+        elif worker.served:
             idle.append(worker)
         else:
-            idle.insert(0 if worker.tired else sum(other.tired for other in idle), worker)
+            idle.insert(sum(other.tired for other in idle), worker)
 
     def _passed_milestone(self, worker: Worker) -> bool:
         """A program's first reply, its last one, the one after which it has served enough, or one that is timed.
