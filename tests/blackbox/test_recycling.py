@@ -1,6 +1,7 @@
 """Programs are replaced after `max_requests` and `max_age`, before they wear out, with no dip in capacity."""
 
 from collections import Counter
+from functools import partial
 
 import pytest
 from support.bad_programs import CHAMELEON, Journal, compiled, habit
@@ -90,11 +91,14 @@ def test_programs_that_leak_descriptors(start: Start, journal: Journal) -> None:
         *habit("leaks_descriptors", 200),
         env=journal.environment,
     )
+
+    def started(count: int) -> bool:
+        return len(journal.events("start")) >= count
+
     for wanted in (4, 6, 8, 10):
         answers = bridge.converse([b"isuser:u%d:h" % number for number in range(100)], in_flight=1)
         assert {answer.verdict for answer in answers} == {"1"}
-        while len(journal.events("start")) < wanted:
-            bridge.pump(0.1)
+        bridge.until(partial(started, wanted), "replacements for both")
         bridge.wait_for_programs(2)
     bridge.finish()
     assert not journal.events("starved")

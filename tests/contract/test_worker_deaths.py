@@ -4,11 +4,8 @@ import contextlib
 import os
 import select
 import signal
-import struct
 import subprocess
 import sys
-import termios
-from fcntl import ioctl
 
 import pytest
 from support import procfs
@@ -267,13 +264,3 @@ def _wait_until_deaf(worker) -> None:
     broken = select.poll()
     broken.register(worker._process.stdin, 0)
     assert broken.poll(20_000)
-
-
-def _wait_until_unread(worker, count: int) -> None:
-    """Until so many bytes are left in the program's stdin."""
-    for _ in range(4000):
-        (unread,) = struct.unpack("i", ioctl(worker._process.stdin, termios.FIONREAD, bytes(4)))
-        if unread == count:
-            return
-        select.select([], [], [], 0.005)
-    raise AssertionError("it does not read")
