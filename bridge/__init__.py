@@ -21,6 +21,7 @@ The life of a question, in the order of the modules it passes:
   keeper            keeps a pool's programs alive (trio)
   pool              lends idle programs to queries, ends what has had its time
   worker            one program, one query at a time
+  pipes             whether its reply was written after it had taken its question
   frames            ejabberd's frame codec                                             no I/O
   launch            starts a program
 

@@ -65,6 +65,11 @@ class Checks:
         return None if all(fields) else Refusal.EMPTY
 
 
+def command_of(line: bytes) -> str:
+    """The command of a checked `line`: one of those allowed, so that it may be logged."""
+    return line.partition(b":")[0].decode()
+
+
 def host_of(line: bytes) -> bytes:
     """The host field of a `line`, or nothing where there is none."""
     fields = line.split(b":", 3)

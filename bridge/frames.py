@@ -40,3 +40,10 @@ verdict_of = {GRANTED: Verdict.GRANTED, DENIED: Verdict.DENIED}.get
 def may_become_reply(data: bytes) -> bool:
     """Whether `data` is the beginning of a reply that is still to be completed."""
     return len(data) < 4 and (GRANTED.startswith(data) or DENIED.startswith(data))
+
+
+def may_become_replies(data: bytes) -> bool:
+    """Whether `data` is replies, at least the beginning of one, and nothing else."""
+    whole = len(data) // 4 * 4
+    replies = (data[at : at + 4] for at in range(0, whole, 4))
+    return bool(data) and None not in map(verdict_of, replies) and may_become_reply(data[whole:])

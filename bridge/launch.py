@@ -31,23 +31,29 @@ class Process:
       pid: also its session and its process group.
       exited: a pidfd; readable once the process has ended.
       stdin, stdout, stderr: descriptors; whoever holds the process closes them.
+      stdout_twin: another one for the same pipe; `bridge.pipes` says what for.
     """
 
-    __slots__ = ("exited", "pid", "stderr", "stdin", "stdout")
+    __slots__ = ("exited", "pid", "stderr", "stdin", "stdout", "stdout_twin")
 
-    def __init__(self, pid: int, exited: int, stdin: int, stdout: int, stderr: int) -> None:
+    def __init__(self, pid: int, exited: int, stdin: int, stdout: int, stdout_twin: int, stderr: int) -> None:
         self.pid = pid
         self.exited = exited
         self.stdin = stdin
         self.stdout = stdout
+        self.stdout_twin = stdout_twin
         self.stderr = stderr
 
     def discard(self) -> None:
         """Kill it and let go of it, where nobody can look after it."""
         os.killpg(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
-        for descriptor in (self.exited, self.stdin, self.stdout, self.stderr):
+        for descriptor in self.descriptors():
             os.close(descriptor)
+
+    def descriptors(self) -> tuple[int, ...]:
+        """All of them."""
+        return self.exited, self.stdin, self.stdout, self.stdout_twin, self.stderr
 
 
 def start(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> Process:
@@ -63,6 +69,8 @@ def start(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> Process:
         their_stdin, stdin = _pipe(undo)
         stdout, their_stdout = _pipe(undo)
         stderr, their_stderr = _pipe(undo)
+        stdout_twin = os.dup(stdout)
+        undo.callback(os.close, stdout_twin)
         pid = os.posix_spawnp(
             argv[0],
             list(argv),
@@ -87,7 +95,7 @@ def start(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> Process:
         os.close(theirs)
     for ours in (stdin, stdout, stderr):
         os.set_blocking(ours, False)
-    return Process(pid, exited, stdin, stdout, stderr)
+    return Process(pid, exited, stdin, stdout, stdout_twin, stderr)
 
 
 def be_a_good_parent() -> None:

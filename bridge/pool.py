@@ -148,7 +148,12 @@ class Pool:
     def _lend(self, query: Query) -> bool:
         """Give `query` to an idle program, if there is one that is fit."""
         while self._idle:
-            if self._idle.pop().give(query):
+            worker = self._idle.pop()
+            if worker.give(query):
+                return True
+            if worker.usable:
+                self._give_up_too_long(query)
+                self._shelve(worker)
                 return True
         return False
 
@@ -158,6 +163,24 @@ class Pool:
             self._waiting.add_again(query)
             self.alarm.set(query.deadline - self._pace.reserve)
             self._give_up_hopeless()
+
+    def _not_handed_over(self, worker: Worker, query: Query) -> None:
+        """A free program did not take `query`, which is its own fault or the query's."""
+        while worker.usable:
+            self._give_up_too_long(query)
+            following = self._waiting.next()
+            if following is None:
+                self._shelve(worker)
+                return
+            if worker.give(following):
+                return
+            query = following
+        self._ask_again(query)
+
+    def _give_up_too_long(self, query: Query) -> None:
+        what = "question cannot be asked: no pipe can be had that takes it whole (fs.pipe-user-pages-soft)"
+        self._failures.log(logging.WARNING, what, what, pool=self.name, bytes=len(query.body))
+        self._give_up(query)
 
     def _time_out(self, query: Query) -> None:
         self.figures.timeouts += 1
@@ -193,18 +216,21 @@ class Pool:
 
     def replied(self, worker: Worker, query: Query, verdict: Verdict) -> None:
         """A good reply: tell the asker, and give the program its next query."""
-        if verdict is _GRANTED:
-            self.figures.granted += 1
+        if query.deadline <= self.clock():
+            self._time_out(query)  # we stood still, as did its alarm
         else:
-            self.figures.denied += 1
-        query.settle(verdict)
+            if verdict is _GRANTED:
+                self.figures.granted += 1
+            else:
+                self.figures.denied += 1
+            query.settle(verdict)
         if worker.served >= worker.milestone and not self._passed_milestone(worker):
             return
         following = self._waiting.next()
         if following is None:
             self._shelve(worker)
         elif not worker.hand_over(following):
-            self._ask_again(following)
+            self._not_handed_over(worker, following)
 
     def failing(self, worker: Worker, reason: str) -> None:
         """Take a program out of service that failed; the place it leaves is due for another."""
@@ -222,8 +248,14 @@ class Pool:
         """A program is gone; decide what becomes of the query it had."""
         del self.workers[worker]
         if worker.reason:
+            program = self.program.argv[0]
             self._log_failure(
-                "program failed", worker.reason, pid=worker.pid, status=worker.status, served=worker.served
+                "program failed",
+                worker.reason,
+                program=program,
+                pid=worker.pid,
+                status=worker.status,
+                served=worker.served,
             )
         else:
             log.debug(event("program left", pool=self.name, pid=worker.pid, served=worker.served))
@@ -286,7 +318,7 @@ class Pool:
         if following is None:
             self._shelve(worker)
         elif not worker.give(following):
-            self._ask_again(following)
+            self._not_handed_over(worker, following)
 
     def close(self) -> None:
         """No program is started any more; those that run go on."""

@@ -5,13 +5,16 @@ readable and then calls `turn()` has driven them all.  So trio is entered once f
 trio object exists per query.  Measured against one `wait_readable` a descriptor, that more than doubles the
 rate, and a cancel scope a query would halve it again.
 
-Events are handled in batches: first all handlers, then what they asked to be done afterwards, like writing the answers
-that have come together.  Handlers may be called for a descriptor that was closed and opened anew in the same batch:
-each must take "would block" for an answer.  None may raise: that ends whoever drives the switchboard.
+Events are handled in the order in which they happened; `pipes` depends on it.  They come in batches: first all
+handlers, then what they asked to be done afterwards, like writing the answers that have come together.  Handlers may be
+called twice for the same event: each must take "would block" for an answer.  None may raise: that ends whoever drives
+the switchboard.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import select
 import time
@@ -25,12 +28,13 @@ disk would make them."""
 _EVENTS = 64
 """Events taken at once: what a pool of 32 and its clients may have ready."""
 
-_BATCH = 32
+_BATCH = 64
 """Events handled, if there are so many without a pause, before what is to be done afterwards is done: the answers of
-a batch leave in one write, and the client wakes up once for them.  Measured with 64 lines in flight on 4 programs
-against an end after each poll, which finds 2 or 3: a quarter more queries a second, for at most 0.2 ms of delay."""
+a batch leave in one write, and the client wakes up once for them.  A query makes two, as it is taken and as it is
+answered.  Measured with 64 lines in flight on 4 programs against an end after each poll, which finds 2 or 3: a quarter
+more queries a second, for at most 0.2 ms of delay."""
 
-_EACH, _LONGEST = 4, 512
+_EACH, _LONGEST = 8, 1024
 """So many events for each that has something to do afterwards, up to so many: with 32 clients an answer of each would
 be all there is after 64 events.  A fifth more queries a second with 32 clients, a third with 128, and less time for
 each query, though the first answers of a batch wait longer, for a slice at most."""
@@ -41,24 +45,38 @@ another CPU for who is to cause them.  Waking up takes longer than most trivial 
 answered half as fast again, 8 programs at a time a third.  It costs no CPU time: looking is cheaper than waking up."""
 
 READABLE = select.EPOLLIN
-ARRIVING = select.EPOLLIN | select.EPOLLET
-"""Readable, told once for whatever arrives: for who reads all there is.  Spares epoll a second look at each reply: a
-twentieth more queries a second with 4 programs."""
-
 WRITABLE = select.EPOLLOUT
 BROKEN = 0
 """Nothing but what epoll always tells: an error, or that nobody is at the other end."""
+
+
+EMPTIED = select.EPOLLWRNORM | select.EPOLLET
+"""For `watch_taken`: told once when a full pipe has room."""
+
+ONCE = select.EPOLLIN | select.EPOLLONESHOT
+SILENT = select.EPOLLONESHOT
+"""Readable, told once; and readable, not told: until what `again` returns is called."""
+
+_ROOM = select.EPOLLWRNORM
+"""The same as EPOLLOUT, which nobody who waits for room asks for: so it tells by itself what it is about."""
+
+_NO_EVENT = -1, 0
 
 
 class Switchboard:
     """The epoll set of one bridge.
 
     Closing it is its owner's part, after everything registered is gone.
+
+    Attributes:
+      taken: descriptors of `watch_taken` whose pipe was emptied; whoever fills one takes it out.
     """
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
+        self.taken: set[int] = set()
         self._handlers: dict[int, Callable[[], None]] = {}
+        self._events: list[tuple[int, int]] = []  # taken from epoll, and not all handled yet
         self._always: dict[int, Callable[[], None]] = {}  # what epoll refuses because it is always ready
         self._afterwards: list[Callable[[], None]] = []
         self._turning = False
@@ -92,13 +110,46 @@ class Switchboard:
         except PermissionError:  # a regular file
             if events:
                 self._always[descriptor] = handler
-        else:
-            self._handlers[descriptor] = handler
+            return
+        self._handlers[descriptor] = handler
+        self._drop_events(descriptor)
+
+    def watch_taken(self, descriptor: int, reader_gone: Callable[[], None]) -> None:
+        """Put `descriptor`, a pipe's, into `taken` whenever the pipe was full and has been read from."""
+        self._epoll.register(descriptor, EMPTIED)
+        self._handlers[descriptor] = reader_gone
+        self.forget_taken(descriptor)
+
+    def forget_taken(self, descriptor: int) -> None:
+        """What has happened to `descriptor` until now is no taking: it has just been registered, or resized.
+
+        All else that epoll has to tell is kept, in its order.
+        """
+        for _ in range(len(self._handlers) // _EVENTS + 2):  # so often that everything watched has had its turn
+            events = self._epoll.poll(0, _EVENTS)
+            self._events += events
+            if len(events) < _EVENTS or any(other == descriptor for other, _ in events):
+                break
+        self._drop_events(descriptor)
+        self.taken.discard(descriptor)
+        if not self._turning:
+            os.eventfd_write(self._nudge, 1)
+
+    def again(self, descriptor: int) -> Callable[[], None]:
+        """What to call to have the handler of `descriptor`, watched for `ONCE` or `SILENT`, called once more."""
+        return functools.partial(self._epoll.modify, descriptor, ONCE)
+
+    def _drop_events(self, descriptor: int) -> None:
+        """Of what epoll has told and was not handled yet, drop what is about `descriptor` or who had its number."""
+        for at, (other, _) in enumerate(self._events):
+            if other == descriptor:
+                self._events[at] = _NO_EVENT
 
     def unwatch(self, descriptor: int) -> None:
         """No more of `descriptor`; to be called before it is closed.  Not watching it is no error."""
         if self._handlers.pop(descriptor, None) is not None and not self._epoll.closed:
             self._epoll.unregister(descriptor)
+        self.taken.discard(descriptor)
         self._always.pop(descriptor, None)
 
     def turn(self, linger: float = 0.0) -> None:
@@ -109,13 +160,16 @@ class Switchboard:
         """
         self._turning = True
         until = time.monotonic() + SLICE
-        poll, handlers, always = self._epoll.poll, self._handlers, self._always
-        events, handled = poll(0, _EVENTS), 0
+        poll, handlers, taken, always = self._epoll.poll, self._handlers, self.taken, self._always
+        events, handled = self._events or poll(0, _EVENTS), 0
         while events:
-            for descriptor, _ in events:
-                handler = handlers.get(descriptor)
-                if handler is not None:
+            self._events = events
+            for descriptor, told in events:
+                if told == _ROOM:
+                    taken.add(descriptor)
+                elif (handler := handlers.get(descriptor)) is not None:
                     handler()
+            self._events = []
             handled += len(events)  # one poll finds few events of a busy pool: a batch is several polls
             few = handled < _BATCH or handled < min(_EACH * len(self._afterwards), _LONGEST)
             one = handled == 1  # they come one by one
@@ -125,13 +179,13 @@ class Switchboard:
             now = time.monotonic()
             if now >= until:
                 break
-            events, handled = self._more(now, linger), 0
+            events, handled = self._events or self._more(now, linger), 0
         while always and time.monotonic() < until:
             for handler in [*always.values()]:
                 handler()
             self._finish_batch(until)
         self._turning = False
-        if self._afterwards:
+        if self._afterwards or self._events:
             os.eventfd_write(self._nudge, 1)
 
     def close(self) -> None:
@@ -167,4 +221,5 @@ class Switchboard:
                 break
 
     def _nudged(self) -> None:
-        os.eventfd_read(self._nudge)
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._nudge)

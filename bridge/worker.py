@@ -3,7 +3,8 @@
   - A frame is written whole, with one write, and only to a program that has answered the one before.
   - Exactly four bytes are a reply, and only while a query is with the program.  Anything else is a protocol
     error, and a program that made one is killed: what it says next could belong to anything.
-  - A reply while the query's frame is still unread in the pipe is no answer to it: a protocol error.  A "no", too: once
+  - A reply, or the first bytes of one, that was written before the query's frame was taken out of the pipe is no answer
+    to it, but a second one to the query before (`pipes` says how this is known): a protocol error.  A "no", too: once
     taken for an answer, it would have every later answer of that program belong to the query before.
   - An idle program's output is looked at before it gets a query, and reads ask for more than four bytes: a
     second reply that is already there is seen.
@@ -16,32 +17,26 @@ The pool that owns a worker hears of everything; the worker itself decides nothi
 
 from __future__ import annotations
 
-import array
 import contextlib
 import os
 import select
 import signal
 from collections.abc import Callable
-from fcntl import ioctl
-from termios import FIONREAD
 from typing import Protocol
 
-from bridge.checks import secret_of
-from bridge.frames import frame, may_become_reply, verdict_of
+from bridge.checks import command_of, secret_of
+from bridge.frames import frame, may_become_replies, may_become_reply, verdict_of
 from bridge.launch import Process
 from bridge.messages import Query, Verdict, nothing
+from bridge.pipes import StdinPipe, StdoutPipe
 from bridge.stderrlines import StderrLines
-from bridge.switchboard import ARRIVING, Switchboard
+from bridge.switchboard import Switchboard
 
 _REPLY_READ = 256
 """Bytes: more than a reply has, so that anything behind it is seen, and as much of a PHP warning as the log shows.
 Asking for more than 400 takes a tenth more time for each reply, since Python gets so large a buffer elsewhere."""
 
 _STDERR_READ = 65536
-
-_unread = array.array("i", [0])
-"""Where FIONREAD puts how many bytes of a frame the program has not read; one for all, as making one for each look
-would take a third more time."""
 
 _SHOWN = 120
 """Characters of a protocol error that the log shows: enough to recognise a PHP warning by."""
@@ -103,7 +98,7 @@ class Worker:
         self._process = process
         self._board = board
         self._owner = owner
-        self._stdin, self._stdout = process.stdin, process.stdout
+        self._taken = board.taken
         look = select.poll()  # a read that would block takes three times as long
         look.register(process.stdout, select.POLLIN)
         self._look = look.poll
@@ -111,11 +106,13 @@ class Worker:
         self._said = StderrLines(max_line)
         self._previous: Query | None = None  # its secret may still come out on stderr
         try:
-            board.watch(process.stdout, self._readable, ARRIVING)
+            self._stdin = StdinPipe(process.stdin, board)
+            self._stdout = StdoutPipe(process.stdout, process.stdout_twin, board, self._readable)
+            self._expect_reply = self._stdout.expect
             board.watch(process.stderr, self._read_stderr)
             board.watch(process.exited, self._exited)
         except OSError:
-            for descriptor in (process.stdout, process.stderr, process.exited):
+            for descriptor in process.descriptors():
                 board.unwatch(descriptor)
             raise
 
@@ -123,7 +120,8 @@ class Worker:
         """Hand `query` to the idle program.
 
         Returns:
-          False if the program turned out to be unusable; it has not seen the query then.
+          False if the program turned out to be unusable, or no pipe can be had that takes so long a query: it is usable
+          then.  It has not seen the query.
         """
         if not self.usable or (self._look(0) and not self._is_silent()):
             return False
@@ -132,11 +130,15 @@ class Worker:
     def hand_over(self, query: Query) -> bool:
         """`give` for a program that has been looked at in this very moment: its reply has just been read."""
         body = frame(query.body)
+        stdin = self._stdin
+        if not stdin.above < len(body) <= stdin.most and not stdin.fit(len(body)):
+            return False
         try:
-            written = os.write(self._stdin, body)
+            written = os.write(stdin.descriptor, body)
         except OSError as error:  # EPIPE: it closed its stdin; EAGAIN: it never read what it answered
             self.kill(f"its stdin cannot be written ({error.strerror})")
             return False
+        self._taken.discard(stdin.descriptor)
         self.query = query
         if written < len(body):
             self.kill("its stdin took only a part of a frame")
@@ -145,9 +147,7 @@ class Worker:
     def close_stdin(self) -> None:
         """Tell the program to leave, as ejabberd does."""
         self._retire()
-        if self._stdin >= 0:
-            os.close(self._stdin)
-            self._stdin = -1
+        self._stdin.close()
 
     def signal(self, number: int) -> None:
         """Send a signal to the program's whole process group."""
@@ -189,7 +189,7 @@ class Worker:
     def _is_silent(self) -> bool:
         """Whether an idle program did not say something unasked, and has not ended."""
         try:
-            data = os.read(self._stdout, _REPLY_READ)
+            data = os.read(self._stdout.descriptor, _REPLY_READ)
         except BlockingIOError:
             return True
         self._misbehaved(data)
@@ -197,36 +197,54 @@ class Worker:
 
     def _readable(self) -> None:
         try:
-            data = os.read(self._stdout, _REPLY_READ)
+            data = os.read(self._stdout.descriptor, _REPLY_READ)
         except BlockingIOError:
             return
+        finally:
+            next(self._expect_reply)()
         if self._partial and data:
             data, self._partial = self._partial + data, b""
         query, verdict = self.query, verdict_of(data)
-        if query is not None and self.usable:
+        if query is not None and self.usable and (self._stdin.descriptor in self._taken or self._stdin.looks_taken()):
             if verdict is not None:
-                ioctl(self._stdin, FIONREAD, _unread)
-                if not _unread[0]:  # else it cannot mean a question that is still in the pipe
-                    self.query = None
-                    self._previous = query
-                    self.served += 1
-                    self._owner.replied(self, query, verdict)
-                    return
-            elif data and may_become_reply(data):
+                self.query = None
+                self._previous = query
+                self.served += 1
+                self._owner.replied(self, query, verdict)
+                return
+            if data and may_become_reply(data):
                 self._partial = data
                 return
         self._misbehaved(data)
 
     def _misbehaved(self, data: bytes) -> None:
         if not data:
-            self._board.unwatch(self._stdout)
+            self._stdout.mute()
         if not self.usable:
             return  # it is leaving, and may do so in its own way
         if not data:
             self.kill("it ended" if not self._partial else "it ended in the middle of a reply")
         else:
             what = "bytes nobody asked for" if self.query is None else "something that is no reply"
-            self.kill(f"it wrote {what}: {self._shown(data)}")
+            self.kill(f"it wrote {what}{self._explained(data)}: {self._shown(data)}")
+
+    def _explained(self, data: bytes) -> str:
+        """In brackets, as far as it can be told, what `data` is instead: for whoever has to mend the program."""
+        query, previous = self.query, self._previous
+        first, rest = verdict_of(data[:4]), data[4:]
+        if query is not None and first is not None and self._has_taken():
+            if may_become_replies(rest):
+                return f" (two replies to {command_of(query.body)}, the first one {first.value})"
+            return " (a reply, and a line end behind it)" if not rest.strip(b"\r\n") else ""
+        if may_become_replies(data):
+            if previous is not None and previous.verdict is not None:
+                return f" (a second reply to {command_of(previous.body)}, which was {previous.verdict.value})"
+            return " (a reply before it had read the question)" if query is not None else " (a reply)"
+        return " (a blank line)" if not data.strip() else ""
+
+    def _has_taken(self) -> bool:
+        """Whether the program had taken its question out of the pipe before it wrote what has just been read."""
+        return self._stdin.descriptor in self._taken or self._stdin.looks_taken()
 
     def _shown(self, data: bytes) -> str:
         """The beginning of what a program wrote, without secrets."""
@@ -265,15 +283,15 @@ class Worker:
 
     def _was_read(self) -> bool:
         """Whether the program has taken anything of the last frame out of its stdin."""
-        if self.query is None or self._stdin < 0:
+        if self.query is None or self._stdin.descriptor < 0:
             return True
-        ioctl(self._stdin, FIONREAD, _unread)
-        return _unread[0] < len(self.query.body) + 2
+        return self._stdin.unread() < len(self.query.body) + 2
 
     def _close(self) -> None:
         self.gone = True
         self.close_stdin()
-        for descriptor in (self._process.stdout, self._process.stderr, self._process.exited):
+        self._stdout.close()
+        for descriptor in (self._process.stderr, self._process.exited):
             self._board.unwatch(descriptor)
             os.close(descriptor)
         self._previous = None

@@ -15,8 +15,8 @@ PACKAGE = Path(bridge.__file__).parent
 
 LAYERS = """
     messages  backoff  stderrlines  procfs  terminal  switchboard  descriptors  launch  settings  programs.users
-    alarm  checks  frames  lines  turns  waiting  logtargets  listeners  relayfile  programs.sqlite  commands.demo
-    lockstep  ordering  options  log  gate  systemd
+    pipes  alarm  checks  frames  lines  turns  waiting  logtargets  listeners  relayfile  programs.sqlite
+    commands.demo  lockstep  ordering  options  log  gate  systemd
     config  worker
     slots  pace
     pool

@@ -41,7 +41,7 @@ def started(argv: Sequence[str], cwd: str = "/", env: Mapping[str, str] | None =
             os.killpg(process.pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(process.pid, 0)
-        for end in (process.stdin, process.stdout, process.stderr, process.exited):
+        for end in process.descriptors():
             os.close(end)
 
 
@@ -82,7 +82,7 @@ def test_our_ends_are_non_blocking_and_private() -> None:
     with started(CAT) as process:
         for end in (process.stdin, process.stdout, process.stderr):
             assert not os.get_blocking(end)
-        for end in (process.stdin, process.stdout, process.stderr, process.exited):
+        for end in process.descriptors():
             assert fcntl.fcntl(end, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
         with pytest.raises(BlockingIOError):
             os.read(process.stdout, 1)

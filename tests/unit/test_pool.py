@@ -15,6 +15,7 @@ from support.inmemory import (
     dies_reading,
     hangs,
     lives,
+    stays,
 )
 
 from bridge.frames import DENIED, GRANTED
@@ -335,3 +336,32 @@ async def test_every_question_is_settled_once_whatever_the_programs_do(autojump_
         assert figures.granted + figures.denied + figures.unavailable == 300
         assert there.pool.in_flight == 0
         assert there.pool.expire() == math.inf
+
+
+# --- queries that no pipe takes --------------------------------------------------------------------------
+
+
+def takes_no_more_than(program: InMemoryWorker, size: int) -> None:
+    """Its stdin cannot be made larger."""
+    hand_over = program.hand_over
+    program.hand_over = lambda query: len(query.body) <= size and hand_over(query)
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+async def test_a_query_that_no_pipe_takes_is_unavailable_and_costs_no_program(autojump_clock, busy: bool) -> None:
+    async with bench(stays) as there:
+        (program,) = there.programs
+        takes_no_more_than(program, 100)
+        first = there.ask() if busy else None
+        long = [there.ask(AUTH + b"x" * 100) for _ in range(3000)]
+        short = there.ask()
+        if first is not None:
+            program.say(GRANTED)
+            assert first.verdict is YES
+        assert {answer.verdict for answer in long} == {UNAVAILABLE}
+        assert program.query is short.query
+        program.say(GRANTED)
+        assert short.verdict is YES
+        assert there.pool.figures.failures == 0
+        last = there.ask(AUTH + b"x" * 100)
+        assert last.verdict is UNAVAILABLE

@@ -1,6 +1,7 @@
 """One epoll set for everything: who is called when, with real descriptors."""
 
 import contextlib
+import fcntl
 import os
 import select
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.switchboard import ARRIVING, READABLE, SLICE, WRITABLE, Switchboard
+from bridge.switchboard import ONCE, READABLE, SILENT, SLICE, WRITABLE, Switchboard
 
 PATIENCE = 20.0
 """Seconds; waited for only by a test that fails."""
@@ -66,23 +67,143 @@ def test_readable_is_told_until_it_is_read(board: Switchboard, pipe) -> None:
     assert not is_due(board)
 
 
-def test_arriving_is_told_once_for_each_arrival(board: Switchboard, pipe) -> None:
+def test_once_is_told_once_until_it_is_asked_for_again(board: Switchboard, pipe) -> None:
     reader, writer = pipe()
     got = []
     os.write(writer, b"abc")
-    board.watch(reader, lambda: got.append(os.read(reader, 1)), ARRIVING)
+    board.watch(reader, lambda: got.append(os.read(reader, 1)), ONCE)
     board.turn()
     assert got == [b"a"], "what was there before"
-    board.turn()
-    assert got == [b"a"], "what is left is no news"
-    assert not is_due(board)
     os.write(writer, b"d")
+    board.turn()
+    assert got == [b"a"]
+    assert not is_due(board)
+    board.again(reader)()
     assert is_due(board)
     board.turn()
-    assert got == [b"a", b"b"]
-    os.close(writer)
+    assert got == [b"a", b"b"], "what is there already"
+    board.again(reader)()
     board.turn()
-    assert got == [b"a", b"b", b"c"], "nobody is at the other end"
+    board.again(reader)()
+    board.turn()
+    board.again(reader)()
+    assert not is_due(board)
+    os.write(writer, b"e")
+    board.turn()
+    assert got == [b"a", b"b", b"c", b"d", b"e"], "what arrives"
+
+
+def test_silent_until_it_is_asked_for(board: Switchboard, pipe) -> None:
+    reader, writer = pipe()
+    got = []
+    board.watch(reader, lambda: got.append(os.read(reader, 1)), SILENT)
+    os.write(writer, b"a")
+    board.turn()
+    assert got == []
+    board.again(reader)()
+    board.turn()
+    assert got == [b"a"]
+
+
+def full_pipe() -> tuple[int, int]:
+    reader, writer = os.pipe2(os.O_NONBLOCK)
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    return reader, writer
+
+
+def test_taken(board: Switchboard) -> None:
+    reader, writer = full_pipe()
+    gone: list[str] = []
+    board.watch_taken(writer, lambda: gone.append("gone"))
+    board.turn()
+    assert board.taken == set(), "there was room all the time"
+    for _ in range(2):
+        os.write(writer, b"question")
+        board.turn()
+        assert board.taken == set()
+        os.read(reader, 8)
+        board.turn()
+        assert board.taken == {writer}
+        board.taken.clear()
+        board.turn()
+        assert board.taken == set(), "told once"
+    assert gone == []
+    os.write(writer, b"question")
+    os.close(reader)
+    board.turn()
+    assert board.taken == set()
+    assert gone == ["gone"]
+    board.taken.add(writer)
+    board.unwatch(writer)
+    assert board.taken == set()
+    os.close(writer)
+
+
+@pytest.mark.parametrize("turning", [False, True], ids=["between turns", "within one"])
+def test_forgetting_keeps_what_others_are_to_be_told_in_its_order(board: Switchboard, pipe, turning: bool) -> None:
+    """Of two hundred, each of which writes and is emptied in an order of its own, that of one is lost."""
+    order: list[tuple[str, int]] = []
+
+    class Taken(set[int]):
+        def add(self, descriptor: int) -> None:
+            order.append(("taken", descriptor))
+
+    board.taken = Taken()
+    ends, replies = [], {}
+    for _ in range(100):
+        reader, writer = full_pipe()
+        board.watch_taken(writer, lambda: None)
+        stdout, out = pipe()
+        board.watch(stdout, partial(lambda stdout: order.append(("reply", stdout)), stdout), ONCE)
+        ends.append((reader, writer))
+        replies[writer] = stdout, out
+    board.turn()
+    order.clear()
+    bell, ring = pipe()
+    forgotten = ends[50][1]
+    board.watch(bell, lambda: (os.read(bell, 1), board.forget_taken(forgotten)))
+    if turning:
+        os.write(ring, b"x")
+    expected = []
+    for number, (reader, writer) in enumerate(ends):
+        stdout, out = replies[writer]
+        os.write(writer, b"question")
+        if number % 2:
+            os.read(reader, 8)
+        os.write(out, b"reply")
+        if not number % 2:
+            os.read(reader, 8)
+        both = [("taken", writer), ("reply", stdout)]
+        expected += both if number % 2 else both[::-1]
+    if not turning:
+        board.forget_taken(forgotten)
+    assert is_due(board)
+    while is_due(board):
+        board.turn()
+    assert order == [event for event in expected if event != ("taken", forgotten)]
+    for reader, writer in ends:
+        board.unwatch(writer)
+        os.close(reader)
+        os.close(writer)
+
+
+def test_forgetting_among_many_that_are_always_ready(board: Switchboard, pipe) -> None:
+    """They are told again at every look: it must not look for ever."""
+    for _ in range(200):
+        reader, writer = pipe()
+        os.write(writer, b"x")
+        board.watch(reader, lambda: None)
+    reader, writer = full_pipe()
+    board.watch_taken(writer, lambda: None)
+    os.write(writer, b"question")
+    board.forget_taken(writer)
+    os.read(reader, 8)
+    for _ in range(10):
+        board.turn()
+    assert board.taken == {writer}
+    board.unwatch(writer)
+    os.close(reader)
+    os.close(writer)
 
 
 def test_writable_only_where_it_is_asked_for(board: Switchboard, pipe) -> None:
@@ -283,12 +404,12 @@ def test_a_batch_goes_on_while_there_are_events_but_not_for_long(board: Switchbo
 
     for _ in range(2):
         reader, writer = pipe()
-        os.write(writer, bytes(20))
+        os.write(writer, bytes(40))
         board.watch(reader, partial(handle, reader))
-    while order.count("e") < 40:
+    while order.count("e") < 80:
         board.turn()
     sizes = {len(batch) for batch in order.split("a") if batch}
-    assert max(sizes) == 32, "a poll finds two"
+    assert max(sizes) == 64, "a poll finds two"
 
 
 def test_an_event_that_comes_alone_is_a_batch_of_its_own(board: Switchboard, pipe) -> None:
@@ -332,7 +453,7 @@ def test_a_batch_is_longer_where_more_is_to_be_done_afterwards(board: Switchboar
         board.watch(reader, partial(handle, reader))
     while sum(sizes) < 500:
         board.turn()
-    assert max(sizes) == 40, "four for each"
+    assert max(sizes) == 80, "eight for each"
 
 
 def test_a_batch_ends_with_its_slice(board: Switchboard, pipe) -> None:
