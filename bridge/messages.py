@@ -60,6 +60,11 @@ if TYPE_CHECKING:
             ...
 
 
+LATE = 0.25
+"""Seconds after its query's deadline in which an answer may still leave: it may have had to wait for one before it that
+ended at the same deadline, and the client may be slow to begin to wait."""
+
+
 class Verdict(enum.Enum):
     """How a query ended.  Never a bool: `UNAVAILABLE` is not the program's "no", though the client reads `0`."""
 
@@ -86,7 +91,8 @@ class Query:
 
     Attributes:
       body: `command:user:host[:secret]`, byte for byte as it came.  Holds the secret: never log it.
-      deadline: seconds on the pool's clock; from then on the verdict is `UNAVAILABLE`.
+      deadline: seconds on the pool's clock; from then on the verdict is `UNAVAILABLE`.  Infinity where there is nothing
+        to wait for.
       asker: told the verdict, once, by `settle`.
       verdict: how it ended; `None` as long as it is open.
       deaths: programs that ended with it.
@@ -128,15 +134,15 @@ class _Nobody:
         """Nobody asked."""
 
 
-REFUSED = Query(b"", deadline=0.0, asker=_Nobody())
+REFUSED = Query(b"", deadline=float("inf"), asker=_Nobody())
 """Stands in the order of answers for every line that was refused."""
 REFUSED.settle(Verdict.DENIED)
 
-UNASKED = Query(b"", deadline=0.0, asker=_Nobody())
+UNASKED = Query(b"", deadline=float("inf"), asker=_Nobody())
 """Stands there for every line that was read too late to be asked."""
 UNASKED.settle(Verdict.UNAVAILABLE)
 
-AGREED = Query(b"", deadline=0.0, asker=_Nobody())
+AGREED = Query(b"", deadline=float("inf"), asker=_Nobody())
 """Stands there for a client's wish that is met."""
 AGREED.settle(Verdict.GRANTED)
 

@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Sequence
 
 from bridge.lines import NO, YES
-from bridge.messages import Query, Verdict
+from bridge.messages import LATE, Query, Verdict
 
 _GRANTED = Verdict.GRANTED
 _DENIED = Verdict.DENIED
+_UNAVAILABLE = Verdict.UNAVAILABLE
 
 
 class Ordering(deque[Query]):
@@ -23,21 +24,28 @@ class Ordering(deque[Query]):
 
     unavailable = NO
 
-    def answers(self) -> bytes:
-        """Take out every answer whose turn has come: a digit and a line end for each."""
+    def answers(self, now: float) -> bytes:
+        """Take out every answer whose turn has come: a digit and a line end for each.
+
+        Args:
+          now: seconds, on the clock of the deadlines.  What should have left long ago is unavailable: we stood still
+            meanwhile.
+        """
         verdicts: list[Verdict | None] = []
+        latest = now - LATE
         for query in self:
             verdict = query.verdict
             if verdict is None:
                 break
-            verdicts.append(verdict)
+            verdicts.append(verdict if query.deadline > latest else _UNAVAILABLE)
         for _ in verdicts:
             self.popleft()
         return self._answers_to(verdicts)
 
-    def abandon(self) -> bytes:
+    def abandon(self, now: float) -> bytes:
         """Take out everything: the answers that are known; the rest is unavailable."""
-        verdicts = [query.verdict for query in self]
+        latest = now - LATE
+        verdicts = [query.verdict if query.deadline > latest else _UNAVAILABLE for query in self]
         self.clear()
         return self._answers_to(verdicts)
 

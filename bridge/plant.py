@@ -96,6 +96,7 @@ class Plant:
         self.board.close()
 
     def _expire(self) -> float:
+        self.board.turn()  # we may have stood still: what has been said by now is no program's silence
         return min([pool.expire() for pool in (*self.pools.values(), *self.draining)], default=float("inf"))
 
 

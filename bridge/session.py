@@ -78,7 +78,7 @@ class Session:
         """Answer now, as far as nobody has to be waited for: what is known; the rest is unavailable, and not asked."""
         self.stop()
         self._exchange.withdraw(self)
-        self._write(self._ordering.abandon())
+        self._write(self._ordering.abandon(self._exchange.clock()))
 
     def close(self) -> None:
         """Let go of both streams; nothing is written any more, whatever is still settled."""
@@ -166,7 +166,7 @@ class Session:
     def _flush(self) -> None:
         """Write the answers whose turn has come, and see what that makes possible."""
         self._flush_due = False
-        if answers := self._ordering.answers():
+        if answers := self._ordering.answers(self._exchange.clock()):
             self._write(answers)
         if not self._listening:  # it seldom is so
             self._go_on()

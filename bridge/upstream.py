@@ -251,6 +251,9 @@ class Upstream:
         if not data:
             self._lose("daemon closed the connection")
             return
+        if self._queries and self._queries[0].deadline <= self.clock():  # we stood still, as did its alarm
+            self._lose("daemon did not answer in time")
+            return
         heard = self._half + data
         size = len(heard) // 2
         digits, line_ends, half = heard[: size * 2 : 2], heard[1 : size * 2 : 2], heard[size * 2 :]

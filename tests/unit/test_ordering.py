@@ -33,7 +33,7 @@ def test_every_permutation_with_every_verdict() -> None:
             left = b""
             for step, number in enumerate(order, 1):
                 asked[number].settle(verdicts[number])
-                left += ordering.answers()
+                left += ordering.answers(0.0)
                 done = next((at for at in range(4) if at not in order[:step]), 4)
                 assert left == text(list(verdicts[:done]))
                 assert len(ordering) == 4 - done
@@ -53,24 +53,24 @@ def test_any_order_while_more_are_asked(data: st.DataObject) -> None:
         added = min(count, added + more)
         asked[number].settle(verdicts[number])
         if data.draw(st.booleans()):
-            left += ordering.answers()
+            left += ordering.answers(0.0)
         assert text(verdicts).startswith(left)
         assert len(left) // 2 + len(ordering) == added
     ordering.extend(asked[added:])
-    left += ordering.answers()
+    left += ordering.answers(0.0)
     assert left == text(verdicts)
     assert len(ordering) == 0
-    assert ordering.answers() == b""
+    assert ordering.answers(0.0) == b""
 
 
 def test_a_refused_line_waits_for_its_turn() -> None:
     ordering, (first, last) = Ordering(), queries(2)
     ordering.extend([first, REFUSED, REFUSED, last])
-    assert ordering.answers() == b""
+    assert ordering.answers(0.0) == b""
     last.settle(Verdict.GRANTED)
-    assert ordering.answers() == b""
+    assert ordering.answers(0.0) == b""
     first.settle(Verdict.GRANTED)
-    assert ordering.answers() == b"1\n0\n0\n1\n"
+    assert ordering.answers(0.0) == b"1\n0\n0\n1\n"
 
 
 def test_only_granted_is_a_yes() -> None:
@@ -78,7 +78,7 @@ def test_only_granted_is_a_yes() -> None:
     for query, verdict in zip(queries(3), Verdict, strict=True):
         query.settle(verdict)
         ordering.extend([query])
-    assert ordering.answers() == b"1\n0\n0\n"
+    assert ordering.answers(0.0) == b"1\n0\n0\n"
 
 
 def test_the_first_verdict_counts_and_is_told_once() -> None:
@@ -99,7 +99,7 @@ def test_the_first_verdict_counts_and_is_told_once() -> None:
 def test_a_query_without_a_verdict_is_no_yes() -> None:
     (query,) = ordering = Ordering(queries(1))
     assert not query.settled
-    assert ordering.answers() == b""
-    assert ordering.abandon() == b"0\n"
+    assert ordering.answers(0.0) == b""
+    assert ordering.abandon(0.0) == b"0\n"
     assert REFUSED.settled
     assert REFUSED.verdict is Verdict.DENIED

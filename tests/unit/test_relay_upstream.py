@@ -391,3 +391,23 @@ def test_the_wish_has_no_more_time_than_the_question(inquirer: Scene) -> None:
     inquirer.upstream.alarm.ring()
     assert (query.settled, query.verdict) == (True, LOST)
     assert inquirer.warned == ["daemon did not answer in time"]
+
+
+@pytest.mark.parametrize("kind", ["lockstep", "pipelined"])
+def test_an_answer_that_is_read_after_its_time(kind: str, request: pytest.FixtureRequest) -> None:
+    """We stood still, and the alarm with us; the answer was there all the time."""
+    scene: Scene = request.getfixturevalue(kind)
+    query = scene.ask()
+    scene.turn()
+    daemon = scene.accept()
+    assert daemon.recv(99) == b"isuser:u:h\n"
+    daemon.sendall(b"1\n")
+    scene.now += 4.5
+    scene.turn()
+    assert query.verdict is LOST
+    assert scene.warned == ["daemon did not answer in time"]
+    again = scene.ask()
+    scene.turn()
+    scene.accept().sendall(b"1\n")
+    scene.turn()
+    assert again.verdict is YES

@@ -25,7 +25,7 @@ def test_only_unavailable_is_told_apart() -> None:
     ordering.unavailable = b"2\n"
     for query in (settled(YES), settled(NO), settled(UNAVAILABLE), REFUSED):
         ordering.extend([query])
-    assert ordering.answers() == b"1\n0\n2\n0\n"
+    assert ordering.answers(0.0) == b"1\n0\n2\n0\n"
 
 
 def test_what_is_open_when_all_is_abandoned_is_unavailable() -> None:
@@ -33,7 +33,7 @@ def test_what_is_open_when_all_is_abandoned_is_unavailable() -> None:
     ordering.unavailable = b"2\n"
     for query in (settled(YES), still_open, settled(NO), REFUSED):
         ordering.extend([query])
-    assert ordering.abandon() == b"1\n2\n0\n0\n"
+    assert ordering.abandon(0.0) == b"1\n2\n0\n0\n"
     assert not still_open.settled
 
 
