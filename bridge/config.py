@@ -17,11 +17,11 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from bridge.options import KEYS, Key, add_options, as_in_toml, option, options_from
+from bridge.regularfile import SIZE_MAX, contents
 from bridge.settings import ConfigError, LogSettings, Mistake, ProgramSettings, Settings, escaped, shown
 
 __all__ = ["ConfigError", "LogSettings", "ProgramSettings", "Settings", "add_options", "load", "options_from"]
 
-SIZE_MAX = 1 << 20  # bytes; a larger file is the wrong one, a database perhaps
 NO_PROGRAM = 'no program: set program or [hosts."domain"] in a file, or give --program COMMAND or -- PROGRAM'
 
 BY_NAME = {key.name: key for key in KEYS}
@@ -213,10 +213,7 @@ def _domain_in_parts(path: Path, table: Mapping[str, object]) -> Path:
 def _read(file: str) -> str:
     """The text of a file, without a byte order mark."""
     try:
-        # Opened without blocking: a FIFO nobody writes to is an empty file then, not the end of all answers.
-        with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as opened:
-            os.set_blocking(opened.fileno(), True)
-            data = opened.read(SIZE_MAX + 1)
+        data = contents(file)
     except (OSError, ValueError) as error:  # ValueError: NUL in the name
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"{_where(file)}cannot be read: {reason}") from None

@@ -15,16 +15,14 @@ itself, so a file that has nothing but such lines is read without it.  The range
 from __future__ import annotations
 
 import os
-import stat
+
+from bridge.regularfile import SIZE_MAX, contents
 
 TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
     from typing import Any
 
     from bridge.terminal import ProgramTerminal
-
-SIZE_MAX = 1 << 20
-"""Bytes; a larger file is none of ours."""
 
 LEVELS = ("debug", "info", "warning", "error")
 TARGETS = ("auto", "journal", "syslog", "stderr")
@@ -111,21 +109,11 @@ def read(path: str) -> RelaySettings | None:
 
 
 def _contents(path: str) -> bytes | None:
-    """What is in a regular file; a pipe can be read only once, by who needs it."""
+    """What is in the file, if it may be one of ours."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except (OSError, ValueError):
+        data = contents(path)
+    except (OSError, ValueError):  # who is to read it instead says why it cannot be
         return None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
-        data = b""
-        while len(data) <= SIZE_MAX and (more := os.read(descriptor, SIZE_MAX)):
-            data += more
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
     return data if len(data) <= SIZE_MAX else None
 
 

@@ -7,6 +7,7 @@ The rules:
 - Any number of processes may use one file. It is in WAL mode, every change is one statement, and no lock is
   held while a password is hashed.
 - After a change the file is complete by itself: a plain copy of it is a backup, a plain move restores it.
+- Who is a user shows in no check's time: each makes one hash of every cost that occurs in the file, whoever asks.
 - Names are compared as they come: who calls has prepared them (as XMPP servers do before they ask).
 """
 
@@ -20,6 +21,9 @@ from typing import Any, NamedTuple, Self
 
 BUSY_TIMEOUT = 2.0
 """Seconds to wait for another process: well below the 4 s after which a bridge gives up on a program."""
+
+BRIEFLY = 0.2
+"""Seconds to wait for it with what can be done another time."""
 
 SCHEMA = """
 PRAGMA journal_mode = WAL;
@@ -38,10 +42,18 @@ class Cost(NamedTuple):
     r: int
     p: int
 
+    @property
+    def work(self) -> int:
+        return self.n * self.r * self.p
+
 
 COST = Cost(n=2**14, r=8, p=5)
 """Cost of new hashes: 16 MiB, about 0.2 s; one of the equal choices in OWASP's password storage cheat sheet.
-It is stored with every hash, so a change here leaves the old ones valid."""
+It is stored with every hash, so a change here leaves the old ones valid. A cheaper one is renewed at a good login."""
+
+WORK_MOST = 4
+"""What one check may cost, in hashes of today's cost: 0.9 s, so that four times slower a machine is still in time.
+A hash of a cost beyond that, which we have never made, is checked besides: its user can be told from nobody."""
 
 
 class Unavailable(Exception):
@@ -56,12 +68,11 @@ class Hash(NamedTuple):
     digest: bytes
 
     @classmethod
-    def of(cls, secret: str) -> Self:
-        salt = os.urandom(16)
-        return cls(COST, salt, _scrypt(secret, COST, salt))
-
-    def matches(self, secret: str) -> bool:
-        return hmac.compare_digest(_scrypt(secret, self.cost, self.salt), self.digest)
+    def of(cls, secret: str, cost: Cost | None = None, salt: bytes | None = None) -> Self:
+        """Of today's cost and with a new salt, if nothing else is said."""
+        cost = COST if cost is None else cost
+        salt = os.urandom(16) if salt is None else salt
+        return cls(cost, salt, _scrypt(secret, cost, salt))
 
 
 def _scrypt(secret: str, cost: Cost, salt: bytes) -> bytes:
@@ -86,6 +97,8 @@ class Users:
         self._may_create = create
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, ...] = ()
+        self._costs: list[Cost] = []  # that occur in the file
+        self._costs_version: object = None  # of the file, when that was so
 
     def __enter__(self) -> Self:
         return self
@@ -98,7 +111,10 @@ class Users:
 
     def check(self, user: str, host: str, secret: str) -> bool:
         """Is this the user's secret? Takes as long for an unknown user as for a wrong secret."""
-        return self._verified(user, host, secret) is not None
+        stored, today = self._verified(user, host, secret)
+        if stored is not None and today is not None and stored.cost.work < today.cost.work:
+            self._renew(user, host, stored, today)
+        return stored is not None
 
     def add(self, user: str, host: str, secret: str) -> bool:
         """True if the user was added, False if it was there before (and keeps its secret)."""
@@ -122,11 +138,15 @@ class Users:
 
     def remove_checked(self, user: str, host: str, secret: str) -> bool:
         """True if the user was removed, False if there was none or the secret is wrong."""
-        known = self._verified(user, host, secret)
-        if known is None:
-            return False
-        # Only the hash that was checked: the secret may have been changed meanwhile.
-        return self._change("DELETE FROM users WHERE user = ? AND host = ? AND hash = ?", user, host, known.digest)
+        for _attempt in range(2):  # a login meanwhile may have renewed the hash; that happens once
+            stored, _ = self._verified(user, host, secret)
+            if stored is None:
+                return False
+            # Only the hash that was checked: the secret may have been changed meanwhile.
+            sql = "DELETE FROM users WHERE user = ? AND host = ? AND hash = ?"
+            if self._change(sql, user, host, stored.digest):
+                return True
+        return False
 
     def names(self, host: str | None = None) -> list[tuple[str, str]]:
         """(user, host) of all users or of one host's, ordered by host and user."""
@@ -137,18 +157,50 @@ class Users:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+            self._costs_version = None
 
-    def _verified(self, user: str, host: str, secret: str) -> Hash | None:
-        """The user's stored hash if `secret` matches it."""
-        known = [
-            Hash(Cost(n, r, p), salt, digest)
-            for n, r, p, salt, digest in self._rows(
-                "SELECT n, r, p, salt, hash FROM users WHERE user = ? AND host = ?", user, host
+    def _verified(self, user: str, host: str, secret: str) -> tuple[Hash | None, Hash | None]:
+        """The user's stored hash, or None if `secret` does not match it; and a new one of today's cost.
+
+        The same hashes are made for everybody, so none of them is left out because the answer is known.
+        """
+        rows = self._rows("SELECT n, r, p, salt, hash FROM users WHERE user = ? AND host = ?", user, host)
+        stored = Hash(Cost(*rows[0][:3]), *rows[0][3:]) if rows else None
+        costs = [COST, *self._costs_in_use()]
+        if stored is not None:
+            costs.append(stored.cost)
+        made: dict[Cost, Hash] = {}
+        for cost in dict.fromkeys(costs):
+            salt = stored.salt if stored and stored.cost == cost else None
+            with suppress(TypeError, ValueError, OverflowError, MemoryError):  # a broken row is its user's trouble
+                made[cost] = Hash.of(secret, cost, salt)
+        if stored is None:
+            return None, None
+        if stored.cost not in made:
+            raise Unavailable(f"cannot use a user's hash in the database {self._path!r}: it is broken")
+        matches = hmac.compare_digest(made[stored.cost].digest, stored.digest)
+        return stored if matches else None, made.get(COST)
+
+    def _costs_in_use(self) -> list[Cost]:
+        """The costs that occur in the file, as many of the cheapest as one check may pay for."""
+        version = self._rows("PRAGMA data_version")  # another one when another process has changed something
+        if version != self._costs_version:
+            spent, self._costs = COST.work, []
+            for n, r, p, work in self._rows("SELECT DISTINCT n, r, p, n * r * p AS work FROM users ORDER BY work"):
+                if work > 0 and (n, r, p) != COST and spent + work <= WORK_MOST * COST.work:
+                    self._costs.append(Cost(n, r, p))
+                    spent += work
+            self._costs_version = version
+        return self._costs
+
+    def _renew(self, user: str, host: str, old: Hash, new: Hash) -> None:
+        """Put `new` in the place of `old`, if it is still there. If that cannot be done now, a later login does it."""
+        with suppress(Unavailable):
+            self._change(
+                "UPDATE users SET n = ?, r = ?, p = ?, salt = ?, hash = ? WHERE user = ? AND host = ? AND hash = ?",
+                *(*new.cost, new.salt, new.digest, user, host, old.digest),
+                wait=BRIEFLY,
             )
-        ]
-        # Nobody's hash, which nothing matches: an unknown user must cost the same time as a wrong secret.
-        stored = known[0] if known else Hash(COST, os.urandom(16), os.urandom(32))
-        return stored if stored.matches(secret) and known else None
 
     def _rows(self, sql: str, *values: object) -> list[Any]:
         try:
@@ -156,13 +208,14 @@ class Users:
         except (sqlite3.Error, OSError) as error:
             raise self._unavailable(error) from error
 
-    def _change(self, sql: str, *values: object) -> bool:
+    def _change(self, sql: str, *values: object, wait: float = BUSY_TIMEOUT) -> bool:
         """Run one statement, which is its own transaction. True if it changed something."""
         try:
-            changed = self._database().execute(sql, values).rowcount > 0
+            changed = self._database(wait).execute(sql, values).rowcount > 0
         except (sqlite3.Error, OSError) as error:
             raise self._unavailable(error) from error
         if changed:
+            self._costs_version = None
             self._complete_file()
         return changed
 
@@ -174,13 +227,11 @@ class Users:
         """
         if self._connection is not None:
             with suppress(sqlite3.Error):
-                self._connection.executescript(
-                    "PRAGMA busy_timeout = 200; PRAGMA wal_checkpoint(TRUNCATE);"
-                    f"PRAGMA busy_timeout = {BUSY_TIMEOUT * 1000:.0f}"
-                )
+                _set_wait(self._connection, BRIEFLY)
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def _database(self) -> sqlite3.Connection:
-        """A connection to the file that is at the path now."""
+    def _database(self, wait: float = BUSY_TIMEOUT) -> sqlite3.Connection:
+        """A connection to the file that is at the path now, which waits so many seconds for other processes."""
         if self._may_create:
             _make(self._path)
         file = os.stat(self._path)
@@ -190,6 +241,7 @@ class Users:
             self.close()
             self._connection = _connect(self._path)
             self._opened = found
+        _set_wait(self._connection, wait)
         return self._connection
 
     def _unavailable(self, error: Exception) -> Unavailable:
@@ -202,6 +254,10 @@ def _connect(path: str) -> sqlite3.Connection:
     """Open an existing file; mode=rw, because SQLite would make a missing one, readable by everybody."""
     quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     return sqlite3.connect(f"file:{quoted}?mode=rw", uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
+
+
+def _set_wait(connection: sqlite3.Connection, seconds: float) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}").fetchall()
 
 
 def _make(path: str) -> None:

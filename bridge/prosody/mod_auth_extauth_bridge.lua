@@ -96,12 +96,13 @@ end
 
 -- The connection ----------------------------------------------------------------------------------------------
 
--- A query is { line, deadline, late_at, verdict, done }. The verdict "granted", "denied" or "unavailable" is set
--- once, at the deadline at the latest; from late_at on the daemon is in doubt. That is later for a query that
--- had to wait here before it was sent: its answer, if there still is one, is for nobody.
+-- A query is { line, deadline, late_at, ahead, verdict, done }. The verdict "granted", "denied" or "unavailable" is
+-- set once, at the deadline at the latest; an answer that comes later is for nobody. From late_at on the daemon is
+-- behind: that is later for a query that had to wait here before it was sent. `ahead` were on the connection before it.
 local waiting = new_queue(); -- queries not yet sent
 local settled = new_queue(); -- queries whose askers are to be woken
-local link; -- { socket, close, sent = queries without answer, half = an answer without its line end, third }
+local link; -- { socket, close, sent = queries without answer, went_on, half = an answer without its line end, third }
+-- went_on: when the daemon last answered; or, if nothing was asked then, when something was
 local connect_at = 0; -- not before
 local failures = 0; -- since the last good answer
 local down_since, lost_at; -- the first and the last of them
@@ -188,9 +189,13 @@ local function take(data)
 	if half ~= "" and not half:find(digit .. "$") then return "said what is no answer"; end
 	if size / 2 + #half > length(sent) then return "said what nobody asked for"; end
 	link.half = half;
+	local now = monotonic();
 	for answer in heard:sub(1, size):gmatch("(.)\n") do
 		local query = pop(sent);
-		if query.line ~= HELLO then
+		link.went_on = now;
+		if query.deadline <= now then -- it was there in time, perhaps, but we were not
+			fail(query);
+		elseif query.line ~= HELLO then
 			settle(query, VERDICTS[answer]);
 			answered();
 		end
@@ -211,7 +216,10 @@ end
 local function send_line(query)
 	local last, err, part = link.socket:send(query.line);
 	if last == #query.line then
-		query.late_at = monotonic() + timeout;
+		local now = monotonic();
+		query.late_at = now + timeout;
+		query.ahead = length(link.sent);
+		if query.ahead == 0 then link.went_on = now; end
 		push(link.sent, query);
 		return true;
 	end
@@ -267,11 +275,30 @@ local function connect()
 	return false;
 end
 
+-- How many lines may be on the connection now. If the daemon's window is smaller than ours, lines wait there unread,
+-- and the oldest may be late although the daemon goes on. Then it is as many as were answered while that one waited:
+-- so many can be answered in time.
+local function room(now)
+	local oldest = link and head(link.sent);
+	return oldest and oldest.late_at <= now and oldest.ahead or WINDOW;
+end
+
+-- Let go of a daemon that is at a standstill, or that was sent more than it can answer in time: who asks next is then
+-- not in line behind what is late in any case.
+local function check_progress(now)
+	if not (link and head(link.sent)) then return; end
+	if link.went_on + timeout <= now then
+		lose("gave no answer in time");
+	elseif length(link.sent) > room(now) then
+		lose("is too slow");
+		give_up(waiting);
+	end
+end
+
 -- What has had its time is unavailable.
 local function expire()
 	local now = monotonic();
-	local oldest = link and head(link.sent);
-	if oldest and oldest.late_at <= now then lose("gave no answer in time"); end
+	check_progress(now);
 	for _, queue in ipairs({ waiting, link and link.sent }) do
 		for number = queue.first, queue.last do
 			local query = queue[number];
@@ -289,6 +316,7 @@ local function keep_time()
 	timer.add_task(TICK, function ()
 		ticking = false;
 		keep_time();
+		if link then receive(); end -- first: the daemon may have been in time where we were not
 		expire();
 		attend();
 	end);
@@ -298,8 +326,11 @@ end
 -- is no answer to it.
 function attend()
 	if link then receive(); end
-	while length(waiting) > 0 and (link or connect()) and length(link.sent) < WINDOW do
-		if not head(waiting).verdict and not send_line(head(waiting)) then break; end
+	local now = monotonic();
+	while length(waiting) > 0 and (link or connect()) and length(link.sent) < room(now) do
+		local query = head(waiting);
+		if query.deadline <= now then fail(query); end
+		if not query.verdict and not send_line(query) then break; end
 		pop(waiting);
 	end
 	keep_time();

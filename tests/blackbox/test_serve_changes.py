@@ -195,6 +195,28 @@ def test_a_refused_reload_changes_nothing(serve: Callable[..., Daemon], tmp_path
     assert ask(daemon.connect(), TRUE) == YES
 
 
+def test_a_fifo_in_the_files_place_stops_nobody(serve: Callable[..., Daemon], tmp_path: Path) -> None:
+    """Whoever holds it open has written a good configuration, and may write more: nobody waits for that."""
+    file = tmp_path / "auth.toml"
+    write(file)
+    daemon = serve(file=file)
+    client = daemon.connect()
+    assert ask(client, TRUE) == YES
+    text = file.read_bytes()
+    file.unlink()
+    os.mkfifo(file)
+    holder = os.open(file, os.O_RDWR)
+    os.write(holder, text)
+    daemon.reload()
+    assert "configuration refused" in daemon.log.read_text().splitlines()[-1]
+    assert "is a FIFO" in daemon.log.read_text().splitlines()[-1]
+    assert ask(client, TRUE) == YES
+    assert ask(daemon.connect(), TRUE) == YES
+    daemon.process.send_signal(signal.SIGHUP)
+    assert daemon.stop() == 0
+    os.close(holder)
+
+
 def test_what_needs_a_restart_is_said(serve: Callable[..., Daemon], tmp_path: Path) -> None:
     file = tmp_path / "auth.toml"
     write(file)

@@ -2,6 +2,7 @@
 Prosody's own: the module reloaded, the server told to read its configuration again, a host that goes."""
 
 import contextlib
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
@@ -9,7 +10,9 @@ import pytest
 import trio
 from support.bad_programs import CHAMELEON, habit
 from support.fake_daemon import FakeDaemon, honest
+from support.prosody_server import PATIENCE
 from support.prosody_site import Site, right
+from support.xmpp_client import Client
 
 WRONG = "wrong-password"
 UNAVAILABLE = "temporary-auth-failure"
@@ -221,6 +224,61 @@ async def test_a_host_that_goes_takes_its_connection_along(site: Site, nursery: 
     assert not (await fake.connection(0)).ended.is_set()
     await trio.to_thread.run_sync(site.prosody.shell, f'host:deactivate("{site.host}")')
     await (await fake.connection(0)).until_ended(5)
+
+
+async def test_a_window_of_one_and_slow_programs_cost_nobody_his_login_who_can_have_it(site: Site) -> None:
+    """Twelve at once are more than are answered in three seconds. Who comes a little later is answered in time
+    behind them, or on a connection that is free of them; and an answer to one who has left is nobody else's."""
+    site.configure(extauth_bridge_timeout=3)
+    site.serve(window=1, answer_timeout=2)
+    async with contextlib.AsyncExitStack() as stack:
+        crowd = [await stack.enter_async_context(site.client()) for _ in range(12)]
+        late, wrong = [await stack.enter_async_context(site.client()) for _ in range(2)]
+        outcomes: Counter[str] = Counter()
+        done = trio.Semaphore(0)
+
+        async def come(number: int, client: Client) -> None:
+            user = f"slow300-u{number}"
+            outcomes[await client.plain(user, right(user))] += 1
+            done.release()
+
+        async with trio.open_nursery() as nursery:
+            for number, client in enumerate(crowd):
+                nursery.start_soon(come, number, client)
+            for _ in range(8):
+                await done.acquire()
+            await late.start_plain("late", right("late"))
+            await wrong.start_plain("wrong", WRONG)
+        assert await late.outcome() == "success"
+        assert await wrong.outcome() == "not-authorized"
+    assert set(outcomes) <= {"success", UNAVAILABLE}
+    assert outcomes["success"] > 0
+
+
+async def test_an_answer_that_is_read_after_its_time_lets_nobody_in_and_is_no_reason_to_part(site: Site) -> None:
+    """Prosody stands still; the daemon does not, and its answer lies there when the server goes on."""
+    site.configure(extauth_bridge_timeout=1)
+    site.serve(window=4)
+    async with site.client() as client, site.client() as other:
+        await client.start_plain("slow300-alice", right("slow300-alice"))
+        await other.start_plain("slow300-mallory", WRONG)
+        with trio.fail_after(PATIENCE):
+            while len(site.frames("auth")) < 2:
+                await trio.sleep(0.005)
+        site.prosody.signal(signal.SIGSTOP)
+        stopped = trio.current_time()
+        try:
+            with trio.fail_after(PATIENCE):
+                while len(site.journal.events("reply")) < 2:
+                    await trio.sleep(0.005)
+            await trio.sleep_until(stopped + 1.2)  # what was asked before has had its second
+        finally:
+            site.prosody.signal(signal.SIGCONT)
+        assert await client.outcome() == UNAVAILABLE
+        assert await other.outcome() == UNAVAILABLE
+        assert await client.plain("alice", right("alice")) == "success"
+        assert await other.plain("mallory", WRONG) == "not-authorized"
+    assert "gave no answer in time" not in site.log(), "it did"
 
 
 @pytest.mark.parametrize("seconds", [0.3, 1])

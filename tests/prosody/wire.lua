@@ -23,7 +23,7 @@ end
 function tools.granted(task) return assert(task.result, "has no answer")[1] == true; end
 
 local scenarios = {};
-for _, name in ipairs({ "wire_answers", "wire_trouble", "wire_stanzas" }) do
+for _, name in ipairs({ "wire_answers", "wire_trouble", "wire_time", "wire_stanzas" }) do
 	assert(loadfile(here .. name .. ".lua"))(scenarios, stub, tools);
 end
 

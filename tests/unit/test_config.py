@@ -161,26 +161,9 @@ def test_the_largest_file(write: Write) -> None:
         load(file, {})
 
 
-def test_a_fifo_nobody_writes_to_stops_nobody(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(ConfigError, match=r"/fifo: no program: "):
-        load(f"{tmp_path}/fifo", {})
-
-
-def test_a_pipe_is_read_to_its_end() -> None:
-    reader, writer = os.pipe()
-    code = "import sys; sys.stdin.read(); print('program = \"/p\"')"  # answers only after it was let go
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=writer) as child:
-        os.close(writer)
-        assert child.stdin is not None
-        child.stdin.close()
-        assert argv(load(f"/dev/fd/{reader}", {})) == ("/p",)
-    os.close(reader)
-
-
 def test_a_directory_leaks_no_descriptor(tmp_path: Path) -> None:
     before = os.listdir("/proc/self/fd")
-    with pytest.raises(ConfigError, match="Is a directory"):
+    with pytest.raises(ConfigError, match="is a directory"):
         load(str(tmp_path), {})
     assert os.listdir("/proc/self/fd") == before
 

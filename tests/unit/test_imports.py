@@ -14,6 +14,7 @@ import bridge
 PACKAGE = Path(bridge.__file__).parent
 
 LAYERS = """
+    regularfile
     messages  backoff  stderrlines  procfs  terminal  switchboard  descriptors  launch  settings  programs.users
     pipes  alarm  checks  frames  lines  turns  waiting  logtargets  listeners  relayfile  programs.sqlite
     commands.demo  lockstep  ordering  options  log  gate  systemd

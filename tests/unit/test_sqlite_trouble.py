@@ -195,7 +195,10 @@ def test_a_broken_hash_refuses_one_user_only(database: Path, start: Start) -> No
     program = start(database)
     assert not program.ask(ALICE)
     assert program.ask("auth:bob:example.com:builder")
-    assert program.end() == ["extauth-sqlite: internal error: TypeError", AGAIN]
+    assert program.end() == [
+        f"extauth-sqlite: cannot use a user's hash in the database '{database}': it is broken",
+        AGAIN,
+    ]
 
 
 def test_not_a_secret_on_stderr(tmp_path: Path, start: Start) -> None:

@@ -1,5 +1,6 @@
 """The store behind `extauth-sqlite`, used as a library: hashes, files, and what `--demo` relies on."""
 
+import hashlib
 import os
 import shutil
 import sqlite3
@@ -7,11 +8,12 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bridge.programs import users
-from bridge.programs.users import Cost, Hash, Unavailable, Users
+from bridge.programs.users import Cost, Unavailable, Users
 
 CHEAP = Cost(n=2**4, r=8, p=1)
 SECRET = "wonder:land"
@@ -62,14 +64,17 @@ def test_old_hashes_stay_valid_when_the_cost_changes(tmp_path: Path, monkeypatch
         assert not store.check("alice", "example.com", "wrong")
         store.change("alice", "example.com", SECRET)
         assert store.check("alice", "example.com", SECRET)
+        assert not store.check("alice", "example.com", "wrong")
     assert stored(tmp_path / "users.db")[0][1:4] == (2**5, 4, 2)
 
 
 @pytest.mark.parametrize("cost", [Cost(n=2**16, r=8, p=1), Cost(n=2**4, r=8, p=2**13)])
-def test_costs_beyond_the_default_memory_limit(cost: Cost, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_costs_beyond_the_default_memory_limit(cost: Cost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """64 MiB, and one with more for p than for n: OpenSSL's default limit is 32 MiB."""
     monkeypatch.setattr(users, "COST", cost)
-    assert Hash.of(SECRET).matches(SECRET)
+    with Users(tmp_path / "users.db") as store:
+        assert store.add("alice", "example.com", SECRET)
+        assert store.check("alice", "example.com", SECRET)
 
 
 def test_an_unknown_user_costs_the_same_time_as_a_wrong_password(
@@ -95,16 +100,19 @@ def test_removal_needs_the_password_that_is_still_valid(tmp_path: Path, monkeypa
     path = tmp_path / "users.db"
     with Users(path) as store, Users(path) as other:
         store.add("alice", "example.com", SECRET)
-        matches = Hash.matches
+        scrypt = hashlib.scrypt
 
-        def slow(self: Hash, secret: str) -> bool:
-            verdict = matches(self, secret)
+        def slow(*arguments: Any, **named: Any) -> bytes:
+            digest = scrypt(*arguments, **named)
+            monkeypatch.undo()
+            monkeypatch.setattr(users, "COST", CHEAP)
             assert other.change("alice", "example.com", "new")
-            return verdict
+            return digest
 
-        monkeypatch.setattr(Hash, "matches", slow)
+        monkeypatch.setattr(hashlib, "scrypt", slow)
         assert not store.remove_checked("alice", "example.com", SECRET)
         assert store.exists("alice", "example.com")
+        assert store.remove_checked("alice", "example.com", "new")
 
 
 def test_names(tmp_path: Path) -> None:
