@@ -6,16 +6,19 @@ TWICE is tests/programs/twice.c, compiled.  Needs nothing but the standard libra
 there.  Says what became of it in lines of `name number`, for test_older_kernel.py to judge.
 """
 
+import array
+import fcntl
 import itertools
 import platform
 import random
 import select
 import sys
+import termios
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from bridge.launch import start
+from bridge.launch import Process, start
 from bridge.messages import Query, Verdict
 from bridge.switchboard import Switchboard
 from bridge.worker import Worker
@@ -32,6 +35,9 @@ TWICE = 4
 OTHERS = 7
 """Questions after each of them whose answer is the other one."""
 
+EARLY = 5
+"""Programs of each kind that reply to their first question before they read it; each is caught, so it gets no other."""
+
 PROGRAMS = (1, 2, 4)
 READS = ("whole", "header", "byte")
 WRITES = ("whole", "halves")
@@ -45,17 +51,30 @@ TRUTH = {True: Verdict.GRANTED, False: Verdict.DENIED}
 class Run:
     """Programs that have a question as long as there is one: each gets the next one with its reply, as in a busy pool.
 
+    Args:
+      argv: the command.
+      programs: how many of them.
+      bodies: of the questions.
+      meanwhile: called between a program's first question and the next look at the events.
+
     Attributes:
       count: `right` and `wrongly granted` or `wrongly denied` verdicts; `first replies`, those of them that were taken
         though a second one is to come; `failed`, the programs that were ended for what they did.
     """
 
-    def __init__(self, argv: Sequence[str], programs: int, bodies: Iterator[bytes]) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        programs: int,
+        bodies: Iterator[bytes],
+        meanwhile: Callable[[Process], None] = lambda process: None,
+    ) -> None:
         self.count: Counter[str] = Counter()
         self._argv = argv
         self._bodies = bodies
+        self._meanwhile = meanwhile
         self._board = Switchboard()
-        self._workers: set[Worker] = set()
+        self._workers: dict[Worker, Process] = {}
         self._idle: set[Worker] = set()
         for _ in range(programs):
             self._start_one()
@@ -75,9 +94,10 @@ class Run:
         self._board.close()
 
     def _start_one(self) -> None:
-        worker = Worker(start(self._argv, "/", {}), self._board, self, time.monotonic(), 4096)
+        process = start(self._argv, "/", {})
+        worker = Worker(process, self._board, self, time.monotonic(), 4096)
         worker.proved = worker.when_unusable = worker.when_gone = lambda: None
-        self._workers.add(worker)
+        self._workers[worker] = process
         self._idle.add(worker)
 
     def _ask(self, worker: Worker) -> None:
@@ -88,6 +108,7 @@ class Run:
             worker.close_stdin()
         elif worker.give(self._query(body)):
             self._idle.discard(worker)
+            self._meanwhile(self._workers[worker])
         else:  # not asked, or not yet
             self._bodies = itertools.chain([body], self._bodies)
 
@@ -113,7 +134,7 @@ class Run:
         self._idle.discard(worker)
 
     def ended(self, worker: Worker, query: Query | None, was_read: bool) -> None:
-        self._workers.discard(worker)
+        del self._workers[worker]
         if (body := next(self._bodies, None)) is not None:
             self._bodies = itertools.chain([body], self._bodies)
             self._start_one()
@@ -142,6 +163,24 @@ def second_replies(program: str) -> Counter[str]:
     return count
 
 
+def early_replies(program: str) -> Counter[str]:
+    """Programs that say yes when they have a question, then read it, all before anybody has looked at the events."""
+    count: Counter[str] = Counter()
+    for reads, writes in itertools.product(READS, WRITES):
+        argv = [program, "50000", "0", reads, writes, "early"]
+        count += Run(argv, 1, itertools.repeat(b"auth:once:example.com:bad", EARLY), until_taken).count
+        count["early replies"] += EARLY
+    return count
+
+
+def until_taken(process: Process) -> None:
+    """Wait until the program has read all that was given to it."""
+    unread = array.array("i", [1])
+    while unread[0]:
+        time.sleep(0.001)
+        fcntl.ioctl(process.stdin, termios.FIONREAD, unread)
+
+
 def honest(program: str, reads: str, writes: str) -> Counter[str]:
     """Programs that reply once, as fast as they can."""
     count: Counter[str] = Counter()
@@ -163,6 +202,8 @@ def main(program: str) -> None:
     print(f"\nkernel {platform.release()}")
     began = time.monotonic()
     report("second", second_replies(program), began)
+    began = time.monotonic()
+    report("early", early_replies(program), began)
     for reads, writes in itertools.product(READS, WRITES):
         began = time.monotonic()
         report(f"honest {reads} {writes}", honest(program, reads, writes), began)
