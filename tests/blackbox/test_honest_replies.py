@@ -78,7 +78,7 @@ def test_reply_of_one_that_leaves_counts(
 
 
 def test_program_that_enlarges_its_own_pipe(start: Start, tmp_path: Path, dice: random.Random) -> None:
-    """F_SETPIPE_SZ works on the reading end, too: then nothing tells when a question is taken, and nobody may get in."""
+    """F_SETPIPE_SZ works on the reading end, too: then nothing tells that a question is taken. Nobody may get in."""
     program = tmp_path / "enlarges.py"
     program.write_text(ENLARGES)
     lines = honest_lines(200, dice)

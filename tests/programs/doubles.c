@@ -4,8 +4,8 @@
    after the first and before the next question is read. The first is right; the second says the same, or what the
    user's first part, "twiceyes" or "twiceno", says. How the second one is written is the manner, below.
 
-   Those of the manners "ahead" and "aheadhalf" say yes when they start, unasked; the half's rest comes with their first
-   question.
+   Those of the manners "ahead" and "aheadhalf" say yes GAP_US after their start, unasked; the half's rest comes with
+   their first question.
 
    Journal: `start`; `second` before each pair of replies; `readon` for each question read after such a pair. */
 #include "frames.h"
@@ -74,6 +74,8 @@ int main(int count, char **words)
     gap = atol(words[3]);
     signal(SIGPIPE, SIG_IGN);
     note("start", NULL, 0);
+    if (strncmp(manner, "ahead", 5) == 0)
+        work(gap);
     if (is("ahead"))
         put(YES, 4);
     if (is("aheadhalf")) {

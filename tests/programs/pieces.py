@@ -18,14 +18,14 @@ def one_by_one(count: int) -> bytes:
     return b"".join(os.read(0, 1) for _ in range(count))
 
 
-buffer = b""
+ahead = bytearray()
 
 
 def greedy(count: int) -> bytes:
-    global buffer
-    while len(buffer) < count and (more := os.read(0, 65536)):
-        buffer += more
-    taken, buffer = buffer[:count], buffer[count:]
+    while len(ahead) < count and (more := os.read(0, 65536)):
+        ahead.extend(more)
+    taken = bytes(ahead[:count])
+    del ahead[:count]
     return taken
 
 
