@@ -4,6 +4,7 @@ It is stopped with the question in the program's pipe, the program does its step
 finds is the same bytes in the same places for an honest program and for one that replied to the question before.
 """
 
+import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,10 @@ from .conftest import Start
 RIGHT, WRONG = b"auth:alice:example.com:pw-alice", b"auth:bob:example.com:guess"
 ALSO_RIGHT = b"auth:carol:example.com:pw-carol"
 
+# Before 6.14 Linux wakes the writer of a pipe at a read of the header alone, too: then a reply that is followed by the
+# rest of the reading looks like one that came after it.
+TELLS_PARTS = tuple(map(int, os.uname().release.split("-")[0].split(".")[:2])) >= (6, 14)
+
 # What a program does after its right reply to the first question, the second one being in its pipe.
 OUT_OF_TURN = [
     "yes read stay",
@@ -30,9 +35,7 @@ OUT_OF_TURN = [
     "yes close stay",
     "yes leave",
     "yes_first close yes_last leave",
-    "header yes rest stay",
-    "header part yes rest stay",
-    "header yes_first rest yes_last stay",
+    *(["header yes rest stay", "header part yes rest stay", "header yes_first rest yes_last stay"] * TELLS_PARTS),
     "read yes yes stay",
 ]
 IN_TURN = [
@@ -114,9 +117,7 @@ def test_its_innocent_successor_is_asked_again(start: Start, journal: Journal, w
     bridge.send(RIGHT + b"\n" + ALSO_RIGHT + b"\n")
     assert bridge.wait_for_answers(1)[0].verdict == "1"
     look_away(bridge, journal)
-    answer = bridge.wait_for_answers(2)[1]
-    assert answer.verdict == "1"
-    assert answer.seconds < 2
+    assert bridge.wait_for_answers(2)[1].verdict == "1"
     bridge.finish()
 
 
@@ -156,7 +157,36 @@ def test_reply_before_the_very_first_question_was_taken(start: Start, journal: J
     bridge.send(lengthened(WRONG, size) + b"\n")
     look_away(bridge, journal)
     assert bridge.wait_for_answers(1)[0].verdict == "0"
-    assert bridge.ask(ALSO_RIGHT).verdict == "1"
+    bridge.until(lambda: bridge.ask(ALSO_RIGHT).verdict == "1", "another program")
+    bridge.finish()
+
+
+@pytest.mark.parametrize("what", ABOUT_THE_ONE_BEFORE)
+def test_a_change_that_was_in_the_pipe_is_not_asked_again(start: Start, journal: Journal, what: str) -> None:
+    """Nobody can tell whether the program that was caught has made it."""
+    bridge = run(start, journal, steps(f"read truth gate {what}"))
+    change = b"setpass:carol:example.com:new"
+    bridge.send(RIGHT + b"\n" + change + b"\n")
+    assert bridge.wait_for_answers(1)[0].verdict == "1"
+    look_away(bridge, journal)
+    bridge.wait_for_answers(2)
+    bridge.finish()
+    assert journal.frames().count(change) <= 1
+    # With a program that took it, it may have been made: no is the answer. With one that did not, any other may do it.
+    assert bridge.verdicts[1] == "0" or "read" not in what
+
+
+@pytest.mark.parametrize(
+    "what", ["header part yes stay", "header yes rest honest", "header yes_first rest yes_last stay"]
+)
+@pytest.mark.parametrize("line", [WRONG, ALSO_RIGHT], ids=["wrong", "right"])
+def test_reply_to_a_part_of_a_question(start: Start, journal: Journal, what: str, line: bytes) -> None:
+    """Nobody looks away, the program just does not read to the end: refused, and asked of another one."""
+    bridge = run(start, journal, steps(f"read truth {what}"))
+    assert bridge.ask(RIGHT).verdict == "1"
+    answer = bridge.ask(line)
+    assert answer.verdict == ("1" if line == ALSO_RIGHT else "0")
+    assert len(journal.pids("start")) >= 2
     bridge.finish()
 
 

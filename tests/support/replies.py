@@ -73,36 +73,46 @@ def is_double(line: bytes) -> bool:
 class Tally(NamedTuple):
     """What became of a run.
 
-    second: pairs of replies that programs wrote. uncaught: programs that went on answering after one: they were given
-    more than the one question they may have had in hand. wrong: grants of a wrong line. refused: right lines that were
-    not granted, without those that were replied to twice. doubles_refused: those. programs: how many were started.
+    Attributes:
+      second: pairs of replies that programs wrote.
+      programs: how many programs wrote one.
+      uncaught: those that went on afterwards: they were given more than the one question they may have had in hand.
+      wrong: grants of a wrong line.
+      refused: right lines that were not granted, without those that were replied to twice.
+      doubles_refused: those; when both replies come in one read, there is no telling that the first one was good.
     """
 
     second: int
+    programs: int
     uncaught: int
     wrong: int
     refused: int
     doubles_refused: int
-    programs: int
 
-    def check(self, pool_size: int) -> None:
+    def check(self) -> None:
         """No wrong answer; each second reply costs its program; a right line is lost only with two programs."""
         assert self.wrong == 0, f"{self.wrong} wrong grants: {self}"
         assert self.uncaught == 0, f"{self.uncaught} programs go on after a second reply: {self}"
-        assert self.refused <= max(0, self.programs - pool_size) // 2, f"right lines are refused: {self}"
+        assert self.refused <= self.programs // 2, f"right lines are refused: {self}"
 
 
-def tally(lines: Sequence[bytes], verdicts: Sequence[str], journal: Journal) -> Tally:
+def tally(lines: Sequence[bytes], verdicts: Sequence[str], journal: Journal, *, max_line: int = 4096) -> Tally:
     """Compare the verdicts with the truth, and read in the journal what the programs did."""
     pairs = list(zip(lines, verdicts, strict=True))
-    lost = [line for line, verdict in pairs if verdict != "1" and oracle.best_answer(line) == "1"]
+    granted = [line for line, verdict in pairs if verdict == "1"]
+    refused = [line for line, verdict in pairs if verdict != "1"]
+
+    def right(line: bytes) -> bool:
+        return oracle.lets_through(line, max_line=max_line) and oracle.truth(line)
+
+    lost = [line for line in refused if right(line)]
     return Tally(
         second=len(journal.events("second")),
+        programs=len(journal.pids("second")),
         uncaught=len(went_on(journal.events("readon"))),
-        wrong=sum(verdict == "1" and oracle.best_answer(line) != "1" for line, verdict in pairs),
+        wrong=sum(not right(line) for line in granted),
         refused=sum(not is_double(line) for line in lost),
         doubles_refused=sum(is_double(line) for line in lost),
-        programs=len(journal.pids("start")),
     )
 
 
