@@ -13,7 +13,7 @@ from bridge.descriptors import Borrowed, nobody_reads
 from bridge.gate import Gate, Leave
 from bridge.lines import HELLO, NO, YES
 from bridge.lockstep import Lockstep
-from bridge.messages import LATE, Query, Refusal, Verdict, nothing
+from bridge.messages import Query, Refusal, Verdict, nothing
 from bridge.switchboard import BROKEN, Switchboard
 
 TYPE_CHECKING = False
@@ -26,6 +26,9 @@ _READS = 16
 
 _FULL = 0.050
 """Seconds before a full pipe or terminal is tried again."""
+
+_LATE = 0.25
+"""Seconds after answer_timeout in which an answer may still leave: the client may be slow to begin to wait."""
 
 
 class LockstepSession:
@@ -189,7 +192,7 @@ class LockstepSession:
         if rule.question is Refusal.INJECTION and now < rule.quiet_at:
             self.alarm.set(rule.quiet_at)
             return
-        late = now > rule.since + self._exchange.settings.answer_timeout + LATE
+        late = now > rule.since + self._exchange.settings.answer_timeout + _LATE
         if self._gate is not None:
             if late:
                 self._drop("it is too late for it")

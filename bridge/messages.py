@@ -60,11 +60,6 @@ if TYPE_CHECKING:
             ...
 
 
-LATE = 0.25
-"""Seconds after its query's deadline in which an answer may still leave: it may have had to wait for one before it that
-ended at the same deadline, and the client may be slow to begin to wait."""
-
-
 class Verdict(enum.Enum):
     """How a query ended.  Never a bool: `UNAVAILABLE` is not the program's "no", though the client reads `0`."""
 

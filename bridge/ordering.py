@@ -6,11 +6,15 @@ from collections import deque
 from collections.abc import Sequence
 
 from bridge.lines import NO, YES
-from bridge.messages import LATE, Query, Verdict
+from bridge.messages import Query, Verdict
 
 _GRANTED = Verdict.GRANTED
 _DENIED = Verdict.DENIED
 _UNAVAILABLE = Verdict.UNAVAILABLE
+
+LATE = 0.1
+"""Seconds after its query's deadline in which an answer may still leave: it may have waited for its turn behind one that
+ended at the same deadline, and a busy machine takes its time to say so."""
 
 
 class Ordering(deque[Query]):

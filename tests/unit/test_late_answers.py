@@ -4,7 +4,7 @@ What was to keep the time stood still as well, so everything that is read looks 
 """
 
 import select
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from support.bad_programs import habit
@@ -12,8 +12,9 @@ from support.inmemory import answers, bench, made, stays
 from support.inmemory_clients import UNAVAILABLE, YES, Eyes, on_pipes, on_socket, on_terminal
 
 from bridge.frames import GRANTED
-from bridge.messages import LATE, REFUSED, Query, Verdict
-from bridge.ordering import Ordering
+from bridge.lockstepsession import _LATE
+from bridge.messages import REFUSED, Query, Verdict
+from bridge.ordering import LATE, Ordering
 from bridge.plant import Plant
 
 LINE = b"isuser:alice:example.com\n"
@@ -103,7 +104,7 @@ def test_late_answers_of_one_that_is_told_to_leave_now() -> None:
 
 
 def test_in_order_only_what_is_late() -> None:
-    asked = [Query(b"", deadline, cast("Any", Nobody())) for deadline in (10.0, 10.0, 11.0)]
+    asked = [Query(b"", deadline, Nobody()) for deadline in (10.0, 10.0, 11.0)]
     ordering = Ordering([asked[0], REFUSED, asked[1], asked[2]])
     ordering.unavailable = b"2\n"
     for query in asked:
@@ -117,7 +118,7 @@ class Nobody:
 
 
 @pytest.mark.parametrize("ways", [on_pipes, on_socket], ids=["pipes", "socket"])
-@pytest.mark.parametrize(("lateness", "answer"), [(LATE - 0.01, b"1\n"), (LATE + 0.01, b"0\n")])
+@pytest.mark.parametrize(("lateness", "answer"), [(_LATE - 0.01, b"1\n"), (_LATE + 0.01, b"0\n")])
 def test_in_lockstep(ways, lateness: float, answer: bytes) -> None:
     with ways(lockstep=True, answer_timeout=4.0) as client:
         client.says(LINE)
@@ -129,7 +130,7 @@ def test_in_lockstep(ways, lateness: float, answer: bytes) -> None:
         assert client.got() == b"1\n"
 
 
-@pytest.mark.parametrize(("lateness", "answer"), [(LATE - 0.01, b"1\n"), (LATE + 0.01, b"")])
+@pytest.mark.parametrize(("lateness", "answer"), [(_LATE - 0.01, b"1\n"), (_LATE + 0.01, b"")])
 def test_on_a_terminal(lateness: float, answer: bytes) -> None:
     with on_terminal(Eyes(), answer_timeout=4.0) as client:
         client.says(LINE)
