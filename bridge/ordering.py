@@ -13,8 +13,8 @@ _DENIED = Verdict.DENIED
 _UNAVAILABLE = Verdict.UNAVAILABLE
 
 LATE = 0.1
-"""Seconds after its query's deadline in which an answer may still leave: it may have waited for its turn behind one that
-ended at the same deadline, and a busy machine takes its time to say so."""
+"""Seconds after its query's deadline in which an answer may still leave: it may have waited for its turn behind one
+that ended at the same deadline, and a busy machine takes its time to say so."""
 
 
 class Ordering(deque[Query]):
