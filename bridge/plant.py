@@ -15,6 +15,8 @@ from bridge.alarm import Alarm
 from bridge.config import Settings
 from bridge.exchange import Exchange
 from bridge.launch import OBEYED
+from bridge.log import event, log
+from bridge.pipes import order_is_told
 from bridge.pool import Pool
 from bridge.switchboard import Switchboard
 
@@ -111,6 +113,9 @@ def running(settings: Settings, hang_up_ends: bool) -> Generator[Plant, None, No
       hang_up_ends: SIGHUP is a hang-up; otherwise it asks for a reload, and waits until the service can do it.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
+    if not order_is_told():
+        reason = "the kernel does not tell when a program takes its question: programs that reply twice may pass"
+        log.warning(event("replies are looked at less closely", reason=reason))
     plant = Plant(settings)
     try:
         plant.apply(settings)

@@ -4,10 +4,11 @@
 """
 
 import random
+import sys
 from pathlib import Path
 
 import pytest
-from support.bad_programs import Journal
+from support.bad_programs import Journal, habit
 from support.replies import Doubles, doubling_lines, tally, verdicts_of
 
 from .conftest import Start
@@ -100,3 +101,28 @@ def test_honest_questions_beside_it_are_not_refused(start: Start, journal: Journ
     found = tally(lines, verdicts, journal)
     found.check()
     assert found.refused <= 2, found
+
+
+BLIND = """
+import sys
+import bridge.pipes
+bridge.pipes.order_is_told = lambda: False
+from bridge.entry import main
+sys.exit(main())
+"""
+
+
+def test_where_the_kernel_does_not_tell(start: Start) -> None:
+    """All goes on with the older look, and the log says so."""
+    blind = (sys.executable, "-c", BLIND)
+    bridge = start("run", "--pool-size", 2, "--max-line", 32767, "--", *habit("good"), command=blind)
+    lines, verdicts = [], []
+    for number in range(300):
+        right = number % 3 != 0
+        user, size = f"u{number}", (0, 5000, 9000)[number % 3]
+        lines.append(f"auth:{user}:{'x' * size}h:{'pw-' if right else 'no-'}{user}".encode())
+        verdicts.append("1" if right else "0")
+    assert verdicts_of(bridge.converse(lines, in_flight=16)) == verdicts
+    bridge.finish()
+    assert bytes(bridge.log).count(b"replies are looked at less closely") == 1
+    assert b"program failed" not in bridge.log
