@@ -65,6 +65,7 @@ class LockstepSession:
         self._serial = 0  # of the question we know of
         self._gave_up = 0
         self._query: Query | None = None
+        self._asked: list[Query] = []  # with those that the client gave up on, as long as they are open
         self._answer = b""
         self._ended = False
         self._stopping = False
@@ -85,7 +86,7 @@ class LockstepSession:
         """Answer now, where an answer cannot be taken for another's; what no program has yet is not asked."""
         self._stopping = True
         self._query = None  # nobody waits for its verdict any more
-        self._exchange.withdraw(self)
+        self._exchange.withdraw(self, self._asked)
         if self._rule.question is not None and self._gate is None:
             self._write(NO)
         self._close_question()
@@ -146,7 +147,7 @@ class LockstepSession:
         self._board.unwatch(self._source.descriptor)
         self._board.unwatch(self._sink.descriptor)
         self._query, self._answer = None, b""
-        self._exchange.withdraw(self)
+        self._exchange.withdraw(self, self._asked)
         self._close_question()
 
     def _attend(self) -> None:
@@ -172,6 +173,7 @@ class LockstepSession:
         elif not self._stopping:
             (query,) = self._exchange.ask([question], self)
             self._query = query
+            self._asked = [*(other for other in self._asked if not other.settled), query]
             if query.settled:
                 self._answered(query)
 

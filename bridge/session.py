@@ -77,7 +77,7 @@ class Session:
     def abort(self) -> None:
         """Answer now, as far as nobody has to be waited for: what is known; the rest is unavailable, and not asked."""
         self.stop()
-        self._exchange.withdraw(self)
+        self._exchange.withdraw(self, self._ordering)
         self._write(self._ordering.abandon())
 
     def close(self) -> None:
@@ -223,7 +223,7 @@ class Session:
     def _hang_up(self) -> None:
         """Nobody reads the answers any more: let the programs finish what they have, and write nothing."""
         self._mute = self._ended = True
-        self._exchange.withdraw(self)
+        self._exchange.withdraw(self, self._ordering)
         self._unwritten = b""
         self._board.unwatch(self._sink.descriptor)
         self._backlog = ()

@@ -310,6 +310,16 @@ def test_abort_takes_its_question_back() -> None:
         assert client.over == 1
 
 
+def test_a_question_that_was_given_up_is_taken_back_too() -> None:
+    with on_pipes(lockstep=True) as client:
+        client.says(QUERY + b"\n")
+        client.wait(1.0)
+        client.says(QUERY + b"\n")
+        client.settle(1, YES)
+        client.session.abort()
+        assert client.desk.left == [client.session]
+
+
 def test_a_full_pipe_is_tried_again() -> None:
     with on_pipes(lockstep=True) as client:
         while True:
