@@ -18,7 +18,7 @@ LAYERS = """
     alarm  checks  frames  lines  turns  waiting  logtargets  listeners  relayfile  programs.sqlite  commands.demo
     lockstep  ordering  options  log  gate  systemd
     config  worker
-    slots  pace
+    slots  pace  starts
     pool
     exchange  keeper  doors
     session  lockstepsession  plant
@@ -38,7 +38,7 @@ HANDED_ON = {("relayfile", "relay")}
 
 NO_IO = [
     *("messages", "lines", "checks", "frames", "ordering", "turns", "lockstep", "stderrlines"),
-    *("alarm", "backoff", "pace"),
+    *("alarm", "backoff", "pace", "starts"),
 ]
 FORBIDDEN_IO = {"trio", "os", "socket", "time", "logging", "select", "signal", "subprocess", "threading", "asyncio"}
 
