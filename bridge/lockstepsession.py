@@ -73,6 +73,11 @@ class LockstepSession:
         if gate is None and sink.descriptor != source.descriptor:  # a terminal tells of its hang-up where it is read
             board.watch(sink.descriptor, self._hang_up, BROKEN)
 
+    @property
+    def idle(self) -> bool:
+        """Whether its question, if it had one, is answered."""
+        return self._rule.question is None
+
     def reconfigure(self, settings: Limits) -> None:
         """New limits, for lines that are still to come."""
         self._rule.limit(settings.max_line)

@@ -61,6 +61,11 @@ class Session:
         board.watch(sink.descriptor, self._hang_up, BROKEN)
         self._listen()
 
+    @property
+    def idle(self) -> bool:
+        """Whether all its lines are answered, and the answers written."""
+        return not (self._ordering or self._backlog or self._unwritten)
+
     def reconfigure(self, settings: Limits) -> None:
         """New limits, for lines that are still to come."""
         self._lines.max_line = settings.max_line
