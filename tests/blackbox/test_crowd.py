@@ -61,6 +61,22 @@ def test_what_was_missing_is_found_by_the_first_who_asks(start: Start, configure
     bridge.finish()
 
 
+def test_a_program_that_came_late_is_renewed_and_told_to_leave_as_any_other(
+    start: Start, configure, journal: Journal, tmp_path: Path
+) -> None:
+    """A pool without programs has no keeper; it gets one with the first."""
+    program, command = tmp_path / "program", [str(tmp_path / "program"), *CHAMELEON[1:]]
+    settings = {"program": command, "pool_size": 1, "max_requests": 3, "env": journal.environment}
+    bridge = start("run", configure(**settings))
+    assert bridge.ask(LINE).verdict == "0"
+    program.symlink_to(CHAMELEON[0])
+    bridge.until(lambda: bridge.ask(LINE).verdict == "1", "the program is found", 10)
+    bridge.converse([LINE] * 10)
+    bridge.until(lambda: len(journal.events("start")) > 1, "its successor")
+    bridge.finish()
+    assert len(journal.events("end")) == len(journal.events("start"))
+
+
 def cpu(daemon: Daemon) -> float:
     """Seconds of CPU time it has used."""
     fields = Path(f"/proc/{daemon.process.pid}/stat").read_text().rpartition(")")[2].split()
