@@ -143,8 +143,10 @@ class LockstepSession:
         self._board.unwatch(self._source.descriptor)
         if self._gate is None and not nobody_reads(self._sink.descriptor):
             self._rule.ended(now)
-        else:
-            self._rule.close()  # hung up: nobody is there to be answered, and a last line may be part of one
+        else:  # hung up: nobody is there to be answered, and a last line may be part of one
+            self._query, self._answer = None, b""
+            self._exchange.withdraw(self, self._asked)
+            self._rule.close()
 
     def _hang_up(self) -> None:
         """Nobody reads answers any more: what no program has yet is not asked."""
