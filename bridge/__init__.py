@@ -18,16 +18,16 @@ The life of a question, in the order of the modules it passes:
   ordering          answers leave in the order of their questions                      no I/O
   exchange          a line finds its host's pool, or is refused
   checks            what is let through                                                no I/O
-  keeper            keeps a pool's programs alive (trio)
+  keeper            renews a pool's programs, and stops them (trio)
   pool              lends idle programs to queries, ends what has had its time
   worker            one program, one query at a time
   pipes             whether its reply was written after it had taken its question
   frames            ejabberd's frame codec                                             no I/O
   launch            starts a program
 
-Beside them: messages (the nouns; no I/O), plant (the pools of one set of settings), slots, turns and pace (what
-a pool is made of), alarm and backoff (when; no I/O), inquiry (what `ask` asks a daemon with), descriptors (other
-people's streams), config with settings and options, regularfile (how config and relayfile read), log with
+Beside them: messages (the nouns; no I/O), plant (the pools of one set of settings), slots, turns and pace (what a
+pool is made of), starts, alarm and backoff (when; no I/O), inquiry (what `ask` asks a daemon with), descriptors
+(other people's streams), config with settings and options, regularfile (how config and relayfile read), log with
 logtargets and stderrlines, procfs, programs/ (the bundled SQLite program), prosody/ (our module for Prosody, in Lua:
 a client of the server).
 

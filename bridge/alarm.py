@@ -6,6 +6,9 @@ than it has is one comparison.  No trio here; `keep` in the service waits for it
 
 from __future__ import annotations
 
+import functools
+import heapq
+import itertools
 from collections.abc import Callable
 
 from bridge.messages import nothing
@@ -39,3 +42,38 @@ class Alarm:
         """The time has come."""
         self.when = FOREVER
         self.set(self._ring())
+
+
+class Alarms(Alarm):
+    """Many alarms, kept as one: of ten thousand only those are looked at whose time has come.
+
+    Args:
+      before: called before any of them rings.
+    """
+
+    def __init__(self, clock: Callable[[], float], before: Callable[[], None] = nothing) -> None:
+        super().__init__(self._ring_due)
+        self._before = before
+        self._clock = clock
+        self._order = itertools.count()
+        self._set: list[tuple[float, int, Alarm]] = []  # a heap; of one that was set again, the earlier times, too
+
+    def add(self, ring: Callable[[], float]) -> Alarm:
+        """One more, which is not set yet."""
+        alarm = Alarm(ring)
+        alarm.wake = functools.partial(self._was_set, alarm)
+        return alarm
+
+    def _was_set(self, alarm: Alarm) -> None:
+        heapq.heappush(self._set, (alarm.when, next(self._order), alarm))
+        self.set(alarm.when)
+
+    def _ring_due(self) -> float:
+        self._before()
+        now, due = self._clock(), list[Alarm]()
+        while self._set and self._set[0][0] <= now:
+            due.append(heapq.heappop(self._set)[2])
+        for alarm in due:
+            if alarm.when <= now:
+                alarm.ring()
+        return self._set[0][0] if self._set else FOREVER

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeGuard
 
 from bridge.checks import Checks, host_of
@@ -94,11 +94,15 @@ class Exchange:
             pool.ask(its_queries)
         return queries
 
-    def withdraw(self, asker: Asker) -> None:
-        """Nobody listens to `asker` any more: end its queries that no program has yet."""
-        for route in (self._default, *self._hosts.values()):
-            if route is not None:
-                route.pool.withdraw(asker)
+    def withdraw(self, asker: Asker, queries: Iterable[Query]) -> None:
+        """Nobody listens to `asker` any more: end those of its `queries` that no program has yet.
+
+        Where they wait is found out here, from their hosts: there may be thousands of pools, and no query is to cost
+        anything because its client may leave.
+        """
+        routes = {self._route(query.body) for query in queries if not query.settled}
+        for pool in {route.pool for route in routes if route is not None}:
+            pool.withdraw(asker)
 
     def refuse(self, refusal: Refusal) -> Query:
         """Count and log a refusal, never with the line."""

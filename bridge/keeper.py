@@ -1,7 +1,7 @@
-"""Keeps a pool's programs alive: restarts what failed, replaces what has served enough, stops all at the end.
+"""Renews a pool's programs: replaces what has served enough, and stops all at the end.
 
-- One task tends each slot: it waits until its program has failed, then until the next start is due.
-- One task renews: a program that has served enough stays in service until its successor has had time to start and has
+- What failed is not its business: that is started again when `starts` says so.
+- A program that has served enough stays in service until its successor has had time to start and has
   given a good reply, or has been alive for a second; one at a time, so there is never less and at most one more than
   pool_size, and not faster than the machine would notice.
 - A program is stopped as ejabberd does it: end of input, `shutdown_grace`, then SIGTERM and SIGKILL for its
@@ -41,6 +41,9 @@ percent of the time is enough for it.  Real programs that die of their age do so
 `max_requests` at 500, up to 1000 queries a second bring none so far, and one that does die costs its query a second
 try."""
 
+_ROUNDING = 1e-6
+"""Seconds to wait at least for a program to be worn: a sum of times may be a hair early, again and again."""
+
 _RENEWAL_RETRY = 5.0
 """Seconds before a renewal is tried again whose successor failed: the old program still serves."""
 
@@ -54,13 +57,10 @@ class Keeper:
         self._renewals = TokenBucket(_RENEWALS_A_SECOND, _RENEWALS_AT_ONCE, pool.clock)
 
     async def run(self) -> None:
-        """Keep the pool's programs alive until stopped or cancelled; what still runs then is killed."""
+        """Renew the pool's programs until stopped or cancelled; what still runs then is killed."""
         try:
             with self._scope:
-                async with trio.open_nursery() as nursery:
-                    for slot in self.pool.slots:
-                        nursery.start_soon(self._tend, slot)
-                    nursery.start_soon(self._renew)
+                await self._renew()
         finally:
             for worker in [*self.pool.workers]:
                 worker.signal(signal.SIGKILL)
@@ -72,22 +72,6 @@ class Keeper:
             for worker in [*self.pool.workers]:
                 nursery.start_soon(self._end, worker)
         self._scope.cancel()
-
-    async def _tend(self, slot: Slot) -> None:
-        while True:
-            if slot.worker is None:
-                await self._sleep_until_due(slot)
-                if slot.worker is None and self.pool.start(slot) is None:
-                    continue
-            vacated = trio.Event()
-            slot.vacated = vacated.set
-            if slot.worker is not None:
-                await vacated.wait()
-
-    async def _sleep_until_due(self, slot: Slot) -> None:
-        while (left := slot.due - self.pool.clock()) > 0:
-            await trio.sleep(min(left, 60.0))
-        await trio.lowlevel.checkpoint()
 
     async def _renew(self) -> None:
         while True:
@@ -114,7 +98,7 @@ class Keeper:
                 return slot
             # While no program is up, one may come up any moment: no look later than it would be worn.
             longest = self.pool.settings.max_age or 3600.0
-            with trio.move_on_after(min(self.pool.next_worn() - self.pool.clock(), longest)):
+            with trio.move_on_after(max(_ROUNDING, min(self.pool.next_worn() - self.pool.clock(), longest))):
                 await worn.wait()
 
     async def _prove(self, worker: Worker) -> None:

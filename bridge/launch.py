@@ -31,17 +31,15 @@ class Process:
       pid: also its session and its process group.
       exited: a pidfd; readable once the process has ended.
       stdin, stdout, stderr: descriptors; whoever holds the process closes them.
-      stdout_twin: another one for the same pipe; `bridge.pipes` says what for.
     """
 
-    __slots__ = ("exited", "pid", "stderr", "stdin", "stdout", "stdout_twin")
+    __slots__ = ("exited", "pid", "stderr", "stdin", "stdout")
 
-    def __init__(self, pid: int, exited: int, stdin: int, stdout: int, stdout_twin: int, stderr: int) -> None:
+    def __init__(self, pid: int, exited: int, stdin: int, stdout: int, stderr: int) -> None:
         self.pid = pid
         self.exited = exited
         self.stdin = stdin
         self.stdout = stdout
-        self.stdout_twin = stdout_twin
         self.stderr = stderr
 
     def discard(self) -> None:
@@ -53,7 +51,7 @@ class Process:
 
     def descriptors(self) -> tuple[int, ...]:
         """All of them."""
-        return self.exited, self.stdin, self.stdout, self.stdout_twin, self.stderr
+        return self.exited, self.stdin, self.stdout, self.stderr
 
 
 def start(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> Process:
@@ -69,8 +67,6 @@ def start(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> Process:
         their_stdin, stdin = _pipe(undo)
         stdout, their_stdout = _pipe(undo)
         stderr, their_stderr = _pipe(undo)
-        stdout_twin = os.dup(stdout)
-        undo.callback(os.close, stdout_twin)
         pid = os.posix_spawnp(
             argv[0],
             list(argv),
@@ -95,7 +91,7 @@ def start(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> Process:
         os.close(theirs)
     for ours in (stdin, stdout, stderr):
         os.set_blocking(ours, False)
-    return Process(pid, exited, stdin, stdout, stdout_twin, stderr)
+    return Process(pid, exited, stdin, stdout, stderr)
 
 
 def be_a_good_parent() -> None:

@@ -65,12 +65,18 @@ class LockstepSession:
         self._serial = 0  # of the question we know of
         self._gave_up = 0
         self._query: Query | None = None
+        self._asked: list[Query] = []  # with those that the client gave up on, as long as they are open
         self._answer = b""
         self._ended = False
         self._stopping = False
         board.watch(source.descriptor, self._hear)
         if gate is None and sink.descriptor != source.descriptor:  # a terminal tells of its hang-up where it is read
             board.watch(sink.descriptor, self._hang_up, BROKEN)
+
+    @property
+    def idle(self) -> bool:
+        """Whether its question, if it had one, is answered."""
+        return self._rule.question is None
 
     def reconfigure(self, settings: Limits) -> None:
         """New limits, for lines that are still to come."""
@@ -85,7 +91,7 @@ class LockstepSession:
         """Answer now, where an answer cannot be taken for another's; what no program has yet is not asked."""
         self._stopping = True
         self._query = None  # nobody waits for its verdict any more
-        self._exchange.withdraw(self)
+        self._exchange.withdraw(self, self._asked)
         if self._rule.question is not None and self._gate is None:
             self._write(NO)
         self._close_question()
@@ -137,8 +143,10 @@ class LockstepSession:
         self._board.unwatch(self._source.descriptor)
         if self._gate is None and not nobody_reads(self._sink.descriptor):
             self._rule.ended(now)
-        else:
-            self._rule.close()  # hung up: nobody is there to be answered, and a last line may be part of one
+        else:  # hung up: nobody is there to be answered, and a last line may be part of one
+            self._query, self._answer = None, b""
+            self._exchange.withdraw(self, self._asked)
+            self._rule.close()
 
     def _hang_up(self) -> None:
         """Nobody reads answers any more: what no program has yet is not asked."""
@@ -146,7 +154,7 @@ class LockstepSession:
         self._board.unwatch(self._source.descriptor)
         self._board.unwatch(self._sink.descriptor)
         self._query, self._answer = None, b""
-        self._exchange.withdraw(self)
+        self._exchange.withdraw(self, self._asked)
         self._close_question()
 
     def _attend(self) -> None:
@@ -172,6 +180,7 @@ class LockstepSession:
         elif not self._stopping:
             (query,) = self._exchange.ask([question], self)
             self._query = query
+            self._asked = [*(other for other in self._asked if not other.settled), query]
             if query.settled:
                 self._answered(query)
 

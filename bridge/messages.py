@@ -9,7 +9,7 @@ import enum
 
 TYPE_CHECKING = False  # importing typing for it would double what a relay takes to start
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Protocol
 
     class Asker(Protocol):
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
             """Count and log a line that is not asked."""
             ...
 
-        def withdraw(self, asker: Asker) -> None:
-            """Nobody listens to `asker` any more."""
+        def withdraw(self, asker: Asker, queries: Iterable[Query]) -> None:
+            """Nobody listens to `asker` any more, whose open queries are among these."""
             ...
 
         @property

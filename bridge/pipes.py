@@ -1,17 +1,16 @@
-"""The pipes to and from a program, which tell whether its reply was written after it had taken its question.
+"""The pipe to a program, which tells whether its reply was written after it had taken its question.
 
 A program that replies twice may write its second reply when the next question is in its pipe already, and have taken
 that out by the time the reply is read.  Whose reply it is, only the order of events can tell:
 
-  - The pipe to it has just the pages that a frame fills: one, for all but the longest lines.  A full pipe has no room;
-    there is some when the program's read(2) has emptied a page, and before that read returns epoll knows of it.
+  - The pipe has just the pages that a frame fills: one, for all but the longest lines.  A full pipe has no room; there
+    is some when the program's read(2) has emptied a page, and before that read returns epoll knows of it.
   - Epoll's list is a queue.  A reply that it tells before it has told that the question was taken was written by a
     program that had not read that question.
   - A descriptor has one place in the queue, the first that it got since epoll last looked at it.  Nothing may have left
-    it a place from before.  Room that a pipe has by being made or resized is forgotten at once.  What a program writes
-    between being told of and being read gives stdout none: it is told one-shot.  That leaves the moment in which epoll
-    makes it so; therefore it has two descriptors, used in turn, and the one to be told of next has been silent since
-    epoll looked.  (A program that writes its replies in two pieces would else be taken for one that replies twice.)
+    it a place from before.  Room that the pipe has by being made or resized is forgotten at once.  Of a program that
+    writes its replies in pieces, a piece may come between the telling of the one before and the reading of both: before
+    it is given the next question, epoll is made to look (`Worker.careful`).
   - That its reader is gone is no taking: epoll tells of no room while the frame is there.
 
 So it is in every Linux that the bridge runs on, and `order_is_told` tries it.  Before 6.14 the kernel puts a pipe into
@@ -27,14 +26,12 @@ from __future__ import annotations
 import array
 import contextlib
 import functools
-import itertools
 import os
 import select
-from collections.abc import Callable
 from fcntl import F_SETPIPE_SZ, fcntl, ioctl
 from termios import FIONREAD
 
-from bridge.switchboard import EMPTIED, ONCE, SILENT, Switchboard
+from bridge.switchboard import ARRIVING, EMPTIED, Switchboard
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -106,44 +103,6 @@ class StdinPipe:
             self._board.taken.add(self.descriptor)
 
 
-class StdoutPipe:
-    """Our end of one program's stdout.
-
-    Args:
-      descriptor, twin: two descriptors for it.
-      readable: called when something is there to be read.
-
-    Attributes:
-      descriptor: to read from; -1 once closed.
-      expect: iterator of what to call after each read: `readable` is called again for what arrives from then on, or is
-        there already.
-    """
-
-    __slots__ = ("_board", "_twin", "descriptor", "expect")
-
-    def __init__(self, descriptor: int, twin: int, board: Switchboard, readable: Callable[[], None]) -> None:
-        """Raises OSError: it cannot be watched; the descriptors stay the caller's."""
-        self.descriptor = descriptor
-        self._twin = twin
-        self._board = board
-        board.watch(descriptor, readable, ONCE)
-        board.watch(twin, readable, SILENT)
-        self.expect = itertools.cycle([board.again(twin), board.again(descriptor)])
-
-    def mute(self) -> None:
-        """Nothing more will come from there."""
-        self._board.unwatch(self.descriptor)
-        self._board.unwatch(self._twin)
-
-    def close(self) -> None:
-        """May be called again."""
-        if self.descriptor >= 0:
-            self.mute()
-            os.close(self._twin)
-            os.close(self.descriptor)
-            self.descriptor = self._twin = -1
-
-
 @functools.cache
 def order_is_told() -> bool:
     """Whether epoll tells in their order when a full pipe of one page was emptied and when another was written to.
@@ -155,12 +114,12 @@ def order_is_told() -> bool:
     epoll = select.epoll()
 
     def told() -> list[int]:
-        return [descriptor for descriptor, what in epoll.poll(0) if what & (ONCE | EMPTIED)]
+        return [descriptor for descriptor, what in epoll.poll(0) if what & (ARRIVING | EMPTIED)]
 
     try:
         fcntl(stdin, F_SETPIPE_SZ, _PAGE)
         epoll.register(stdin, EMPTIED)
-        epoll.register(stdout, ONCE)
+        epoll.register(stdout, ARRIVING)
         seen = [told()]
         os.write(stdin, b"question")
         os.read(reader, 2)
@@ -168,9 +127,7 @@ def order_is_told() -> bool:
         os.write(writer, b"second reply")
         os.read(reader, 6)
         seen.append(told())
-        os.write(writer, b" in pieces")
-        os.read(stdout, 22)
-        epoll.modify(stdout, ONCE)
+        os.read(stdout, 12)
         os.write(stdin, b"question")
         os.read(reader, 8)
         os.write(writer, b"reply")

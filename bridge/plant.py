@@ -11,13 +11,14 @@ import sys
 import time
 from collections.abc import Callable, Generator
 
-from bridge.alarm import Alarm
+from bridge.alarm import Alarms
 from bridge.config import Settings
 from bridge.exchange import Exchange
 from bridge.launch import OBEYED
 from bridge.log import event, log
 from bridge.pipes import order_is_told
 from bridge.pool import Pool
+from bridge.starts import Starts
 from bridge.switchboard import Switchboard
 
 DEFAULT = ""
@@ -34,6 +35,8 @@ class Plant:
     """The pools of one set of settings.
 
     Attributes:
+      alarm: ends what has had its time; to be kept by the caller, on `clock`.
+      starts: of the programs of all pools; its alarm, too.
       pools: in service, by host.
       draining: out of service, with queries or programs left.
     """
@@ -41,29 +44,30 @@ class Plant:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.board = Switchboard()
-        self.alarm = Alarm(self._expire)
+        # We may have stood still: what has been said by now is no program's silence.
+        self.alarm = Alarms(clock, before=self.board.turn)
+        self.starts = Starts(clock)
         self.exchange = Exchange(settings, clock)
         self.pools: dict[str, Pool] = {}
         self.draining: set[Pool] = set()
 
     def apply(self, settings: Settings) -> tuple[list[Pool], list[Pool]]:
-        """Put `settings` in force: new pools are filled and connected, those whose program is the same go on.
+        """Put `settings` in force: new pools are connected, and start programs; those whose program is the same go on.
 
         Returns:
           the pools that are new, and those that are to be drained.
         """
-        programs = dict(settings.hosts)
-        if settings.program is not None:
-            programs[DEFAULT] = settings.program
+        programs = {} if settings.program is None else {DEFAULT: settings.program}
+        programs |= settings.hosts
         kept = {name: pool for name, pool in self.pools.items() if pool.program == programs.get(name)}
         replaced = [pool for name, pool in self.pools.items() if name not in kept]
         new = {
-            name: Pool(name or "default", program, settings, self.board, self.clock, self.alarm)
+            name: Pool(name or "default", program, settings, self.board, self.clock, self.alarm, self.starts)
             for name, program in programs.items()
             if name not in kept
         }
         for pool in new.values():
-            pool.fill()
+            self.starts.plan(pool, self.clock())
         for pool in kept.values():
             pool.settings = settings
         for pool in self.pools.values():
@@ -97,10 +101,6 @@ class Plant:
                 worker.reap(max(0.0, until - self.clock()))
         self.board.close()
 
-    def _expire(self) -> float:
-        self.board.turn()  # we may have stood still: what has been said by now is no program's silence
-        return min([pool.expire() for pool in (*self.pools.values(), *self.draining)], default=float("inf"))
-
 
 @contextlib.contextmanager
 def running(settings: Settings, hang_up_ends: bool) -> Generator[Plant, None, None]:
@@ -119,6 +119,7 @@ def running(settings: Settings, hang_up_ends: bool) -> Generator[Plant, None, No
     plant = Plant(settings)
     try:
         plant.apply(settings)
+        plant.starts.start_at_once()
         ends = [number for number in OBEYED if number != signal.SIGHUP or hang_up_ends]
         for number in ends:
             if signal.getsignal(number) is not signal.SIG_IGN:

@@ -11,8 +11,8 @@
   - While no program can be asked and none is due before a query's deadline, or the last start failed for a
     reason that lasts, a query ends at once: the client stands still while it waits.
 
-No trio here: programs can be started before trio is even imported.  The keeper sees to it that there are
-programs, and an alarm calls `expire` in time.
+No trio here: programs can be started before trio is even imported.  One alarm has `start_due` called whenever a slot
+is vacant, another one `expire`; the keeper renews and stops programs.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from bridge.alarm import FOREVER, Alarm
+from bridge.alarm import FOREVER, Alarms
+from bridge.backoff import LONGEST_DELAY
 from bridge.config import ProgramSettings, Settings
 from bridge.launch import start
 from bridge.log import RateLimited, describe, event, log
 from bridge.messages import Query, Verdict, nothing
 from bridge.pace import Pace
 from bridge.slots import Figures, Slot
+from bridge.starts import Starts
 from bridge.switchboard import Switchboard
 from bridge.turns import Turns
 from bridge.worker import Worker
@@ -38,6 +40,10 @@ _MAX_ATTEMPTS = 2
 
 _MAX_DEATHS = 4
 """Programs that end with one query, read or not: enough where programs exit after each reply."""
+
+_WHOLE = 1000
+"""Replies of a pool's programs, none of which came in pieces, after which they are believed to write them whole.  To be
+careful costs a tenth of the rate under full load, and nothing otherwise."""
 
 _PASSING = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
 """Why a start may fail now and succeed in a moment."""
@@ -57,6 +63,7 @@ class Pool:
       slots: one for each program of `pool_size`.
       workers: every program whose process is not yet gone, with its slot.
       worn: called when a program has served enough.
+      peopled: called when a program was started and there was none before.
     """
 
     def __init__(
@@ -66,7 +73,8 @@ class Pool:
         settings: Settings,
         board: Switchboard,
         clock: Callable[[], float],
-        alarm: Alarm,
+        alarms: Alarms,
+        starts: Starts,
         launch: Callable[[Pool], Worker] | None = None,
     ) -> None:
         self.name = name
@@ -74,17 +82,21 @@ class Pool:
         self.settings = settings
         self.board = board
         self.clock = clock
-        self.alarm = alarm
+        self.alarm = alarms.add(self.expire)
+        self._starts = starts
         self.slots = [Slot() for _ in range(program.pool_size)]
         self.workers: dict[Worker, Slot] = {}
         self.figures = Figures()
         self.worn: Callable[[], None] = nothing
+        self.peopled: Callable[[], None] = nothing
         self._launch = launch or _launch
         self._idle: list[Worker] = []  # the last one is asked next; see _shelve
         self._waiting = Turns()
         self._pace = Pace()
         self._closed = False
+        self._in_pieces = False  # a part of a reply came alone
         self._usable = 0  # programs that may be asked, now or after the query they have
+        self._missed_at = -FOREVER  # when there was none for a query
         self._down_since = FOREVER
         self._unavailable_before = 0
         self._failures = RateLimited(5, 60.0, clock)
@@ -105,6 +117,8 @@ class Pool:
                 return
         self._waiting.add(queries)
         if not self._usable:
+            self._missed_at = self.clock()
+            self._starts.hasten(self)
             self._give_up_hopeless()
 
     def expire(self) -> float:
@@ -127,6 +141,8 @@ class Pool:
 
     def earliest_deadline(self) -> float:
         """When a query is to be ended next, or infinity."""
+        if not self.workers and not self._waiting:
+            return FOREVER
         deadlines = [worker.query.deadline for worker in self.workers if worker.query is not None]
         return min([*deadlines, self._waiting.first_deadline() - self._pace.reserve])
 
@@ -143,6 +159,8 @@ class Pool:
     @property
     def in_flight(self) -> int:
         """Queries waiting or with a program."""
+        if not self.workers and not self._waiting:
+            return 0
         return len(self._waiting) + sum(worker.query is not None for worker in self.workers)
 
     def _lend(self, query: Query) -> bool:
@@ -194,7 +212,8 @@ class Pool:
         """No program can be asked: end what will have had its time before one can."""
         if self._usable:
             return
-        due = min(FOREVER if slot.hopeless else slot.due for slot in self.slots)
+        now = self.clock()
+        due = min(FOREVER if slot.hopeless and slot.due > now else slot.due for slot in self.slots)
         for query in self._waiting.take_out(lambda query: query.deadline < due):
             self._give_up(query)
 
@@ -231,6 +250,12 @@ class Pool:
             self._shelve(worker)
         elif not worker.hand_over(following):
             self._not_handed_over(worker, following)
+
+    def replies_in_pieces(self) -> None:
+        """The first part of a reply came alone."""
+        self._in_pieces = True
+        for worker in self.workers:
+            worker.careful = True
 
     def failing(self, worker: Worker, reason: str) -> None:
         """Take a program out of service that failed; the place it leaves is due for another."""
@@ -277,10 +302,18 @@ class Pool:
 
     # --- what the keeper does ----------------------------------------------------------------------------
 
-    def fill(self) -> None:
-        """Start a program in every slot, if it can be started."""
-        for slot in self.slots:
-            self.start(slot)
+    @property
+    def pressing(self) -> bool:
+        """Whether it serves somebody, or has failed to in the time of a longest back-off."""
+        return self._usable > 0 or self.clock() < self._missed_at + LONGEST_DELAY
+
+    def start_due(self) -> bool:
+        """Start a program in a vacant slot that is due, if there is one; returns whether there is another one."""
+        now = self.clock()
+        vacant = [slot for slot in self.slots if slot.worker is None and slot.due <= now]
+        if vacant:
+            self.start(vacant[0])
+        return len(vacant) > 1
 
     def start(self, slot: Slot) -> Worker | None:
         """Start a program for `slot`: to serve if it is vacant, else as the successor of the one that serves.
@@ -305,6 +338,8 @@ class Pool:
         self.figures.starts += 1
         self.workers[worker] = slot
         self._usable += 1
+        if len(self.workers) == 1:
+            self.peopled()
         if slot.worker is None:
             slot.worker = worker
             self.employ(worker)
@@ -385,6 +420,7 @@ class Pool:
             self.workers[worker].backoff.reset()
             worker.proved()
             self._log_back()
+        worker.careful = self._in_pieces or self.figures.granted + self.figures.denied < _WHOLE
         limit = self.settings.max_requests or FOREVER
         if worker.served >= limit and not worker.tired:
             worker.tired = True
@@ -397,7 +433,8 @@ class Pool:
     def _vacate(self, slot: Slot) -> None:
         delay = FOREVER if self._closed else slot.backoff.next_delay()
         slot.due = self.clock() + delay
-        slot.vacated()
+        if not self._closed:
+            self._starts.plan(self, slot.due)
         if 0 < delay < FOREVER and self._down_since == FOREVER and not any(other.worker for other in self.slots):
             self._down_since = self.clock()
             self._unavailable_before = self.figures.unavailable

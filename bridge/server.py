@@ -1,6 +1,8 @@
 """Many clients on Unix sockets, each a session of its own on the same pools.
 
   - Whoever may not connect, or comes when there are enough, is shown out at once; the log says why.
+  - No user keeps others out: when there are enough, a newcomer gets the place of a client of the user who holds most,
+    if that user still holds as many as the newcomer's then; of one that has no question open, if there is one.
   - Where clients are in lockstep, one that asks for the third answer is not: it says so with its first line.
   - Clients never take the descriptors that programs need: there may be fewer of them than `max_clients`.
   - A client that is gone takes its waiting queries with it; what a program has is finished unheard.
@@ -16,6 +18,7 @@ import contextlib
 import logging
 import resource
 import socket
+from collections import Counter
 from collections.abc import Callable
 
 from bridge.alarm import FOREVER, Alarm
@@ -62,6 +65,7 @@ class Server:
         self.sessions: dict[Session | LockstepSession, Peer] = {}
         self.accepted = 0
         self.refused = 0
+        self._places: Counter[int] = Counter()  # that clients of each user hold, by uid
         self._listeners = listeners
         self._exchange = exchange
         self._board = board
@@ -85,8 +89,7 @@ class Server:
                 session.reconfigure(settings)
             else:
                 self._warn("client shown out", reason="not allowed any more", uid=who.uid, pid=who.pid)
-                session.abort()
-                self._leave(session)
+                self._show_out(session)
         changed = [name for name in _AT_START if getattr(settings, name) != getattr(self._exchange.settings, name)]
         if changed:
             log.warning(event("a restart is needed for these to be in force", keys=" ".join(changed)))
@@ -106,8 +109,7 @@ class Server:
     def abort(self) -> None:
         """Answer everybody now."""
         for session in [*self.sessions]:
-            session.abort()
-            self._leave(session)
+            self._show_out(session)
 
     def close(self) -> None:
         """Let go of every client and every listener."""
@@ -133,10 +135,33 @@ class Server:
         who = peer(connection)
         if not allowed(who, self._users, self._groups):
             self._refuse(connection, "not allowed", uid=who.uid, pid=who.pid)
-        elif len(self.sessions) >= self._most:
+        elif len(self.sessions) >= self._most and not self._make_room(who):
             self._refuse(connection, "max_clients are connected", uid=who.uid, pid=who.pid)
         else:
             self._serve(connection, who)
+
+    def _make_room(self, newcomer: Peer) -> bool:
+        """Show out a client of the user who holds most places, unless the newcomer's would then hold more.
+
+        Of those that are idle it is the one that came first: which has been idle for longest nobody knows, as no line
+        is to cost the time to note it.
+        """
+        most = max(self._places, key=self._places.__getitem__)
+        if self._places[most] <= self._places[newcomer.uid] + 1:
+            return False
+        theirs = [session for session, who in self.sessions.items() if who.uid == most]
+        leaving = next((session for session in theirs if session.idle), theirs[0])
+        who = self.sessions[leaving]
+        reason = "max_clients are connected, most of them this user's, and another one comes"
+        others = {"for_uid": newcomer.uid, "for_pid": newcomer.pid}
+        self._warn("client shown out", reason=reason, uid=who.uid, pid=who.pid, **others)
+        self._show_out(leaving)
+        return True
+
+    def _show_out(self, session: Session | LockstepSession) -> None:
+        """Answer all it has asked, and close its connection."""
+        session.abort()
+        self._leave(session)
 
     def _refuse(self, connection: socket.socket, reason: str, **who: object) -> None:
         self.refused += 1
@@ -162,6 +187,7 @@ class Server:
                 session = Session(source, sink, self._exchange, self._board, negotiates=True)
             undo.pop_all()
         self.accepted += 1
+        self._places[who.uid] += 1
         self.sessions[session] = who
         session.over = lambda: self._leave(session)
 
@@ -177,7 +203,7 @@ class Server:
 
     def _leave(self, session: Session | LockstepSession) -> None:
         if session in self.sessions:
-            del self.sessions[session]
+            self._places[self.sessions.pop(session).uid] -= 1
             session.close()
             self._finish_if_done()
 

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import signal
 from collections.abc import Callable
@@ -109,7 +110,8 @@ class Service:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(drive, self._plant.board)
-                nursery.start_soon(keep, self._plant.alarm, self._plant.clock)
+                for each in (self._plant.alarm, self._plant.starts.alarm):
+                    nursery.start_soon(keep, each, self._plant.clock)
                 if alarm is not None:
                     nursery.start_soon(keep, alarm, self._plant.clock)
                 self._keep_pools(nursery, [*self._plant.pools.values()])
@@ -127,11 +129,21 @@ class Service:
             client.close()
 
     def _keep_pools(self, nursery: trio.Nursery, pools: list[Pool]) -> None:
+        """Have a keeper for each pool from its first program on: thousands that never have one need none."""
+
+        def keep_pool(pool: Pool) -> None:
+            if pool not in self._keepers:
+                self._keepers[pool] = keeper = Keeper(pool)
+                nursery.start_soon(keeper.run)
+
         for pool in pools:
-            self._keepers[pool] = keeper = Keeper(pool)
-            nursery.start_soon(keeper.run)
+            pool.peopled = functools.partial(keep_pool, pool)
+            if pool.workers:
+                keep_pool(pool)
 
     async def _stop_pools(self) -> None:
+        for pool in (*self._plant.pools.values(), *self._plant.draining):
+            pool.close()
         async with trio.open_nursery() as nursery:
             for keeper in self._keepers.values():
                 nursery.start_soon(keeper.stop)
@@ -140,8 +152,10 @@ class Service:
         """Stop a replaced pool once its last query is answered, which its deadline bounds."""
         while pool.in_flight:
             await trio.sleep(_DRAIN_PAUSE)
-        await self._keepers[pool].stop()
-        del self._keepers[pool]
+        pool.close()
+        if pool in self._keepers:
+            await self._keepers[pool].stop()
+            del self._keepers[pool]
         self._plant.draining.discard(pool)
 
     async def _obey_signals(self, nursery: trio.Nursery, client: Client) -> None:

@@ -61,6 +61,11 @@ class Session:
         board.watch(sink.descriptor, self._hang_up, BROKEN)
         self._listen()
 
+    @property
+    def idle(self) -> bool:
+        """Whether all its lines are answered, and the answers written."""
+        return not (self._ordering or self._backlog or self._unwritten)
+
     def reconfigure(self, settings: Limits) -> None:
         """New limits, for lines that are still to come."""
         self._lines.max_line = settings.max_line
@@ -77,7 +82,7 @@ class Session:
     def abort(self) -> None:
         """Answer now, as far as nobody has to be waited for: what is known; the rest is unavailable, and not asked."""
         self.stop()
-        self._exchange.withdraw(self)
+        self._exchange.withdraw(self, self._ordering)
         self._write(self._ordering.abandon(self._exchange.clock()))
 
     def close(self) -> None:
@@ -223,7 +228,7 @@ class Session:
     def _hang_up(self) -> None:
         """Nobody reads the answers any more: let the programs finish what they have, and write nothing."""
         self._mute = self._ended = True
-        self._exchange.withdraw(self)
+        self._exchange.withdraw(self, self._ordering)
         self._unwritten = b""
         self._board.unwatch(self._sink.descriptor)
         self._backlog = ()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from bridge.backoff import Backoff
-from bridge.messages import nothing
 from bridge.worker import Worker
 
 
@@ -17,7 +14,6 @@ class Slot:
       successor: the one that is to take over from it and is still proving itself.
       due: when the next start is due, on the pool's clock; only meaningful without a worker.
       hopeless: the last start failed for a reason that will not go away by itself, like a missing file.
-      vacated: called when the program in service failed and nobody took over.
     """
 
     def __init__(self) -> None:
@@ -26,7 +22,6 @@ class Slot:
         self.due = 0.0
         self.hopeless = False
         self.backoff = Backoff()
-        self.vacated: Callable[[], None] = nothing
 
 
 class Figures:

@@ -14,7 +14,6 @@ the switchboard.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import select
 import time
@@ -50,12 +49,12 @@ BROKEN = 0
 """Nothing but what epoll always tells: an error, or that nobody is at the other end."""
 
 
+ARRIVING = select.EPOLLIN | select.EPOLLET
+"""Readable, told once for whatever arrives: for who reads all there is.  Spares epoll a second look at each reply: a
+twentieth more queries a second with 4 programs."""
+
 EMPTIED = select.EPOLLWRNORM | select.EPOLLET
 """For `watch_taken`: told once when a full pipe has room."""
-
-ONCE = select.EPOLLIN | select.EPOLLONESHOT
-SILENT = select.EPOLLONESHOT
-"""Readable, told once; and readable, not told: until what `again` returns is called."""
 
 _ROOM = select.EPOLLWRNORM
 """The same as EPOLLOUT, which nobody who waits for room asks for: so it tells by itself what it is about."""
@@ -121,23 +120,23 @@ class Switchboard:
         self.forget_taken(descriptor)
 
     def forget_taken(self, descriptor: int) -> None:
-        """What has happened to `descriptor` until now is no taking: it has just been registered, or resized.
+        """What has happened to `descriptor` until now is no taking: it has just been registered, or resized."""
+        self.look(descriptor)
+        self._drop_events(descriptor)
+        self.taken.discard(descriptor)
 
-        All else that epoll has to tell is kept, in its order.
+    def look(self, descriptor: int) -> None:
+        """Have epoll look at `descriptor` now, so that it tells of what happens next in its order.
+
+        All that is told meanwhile is kept, in its order.
         """
         for _ in range(len(self._handlers) // _EVENTS + 2):  # so often that everything watched has had its turn
             events = self._epoll.poll(0, _EVENTS)
             self._events += events
             if len(events) < _EVENTS or any(other == descriptor for other, _ in events):
                 break
-        self._drop_events(descriptor)
-        self.taken.discard(descriptor)
-        if not self._turning:
+        if self._events and not self._turning:
             os.eventfd_write(self._nudge, 1)
-
-    def again(self, descriptor: int) -> Callable[[], None]:
-        """What to call to have the handler of `descriptor`, watched for `ONCE` or `SILENT`, called once more."""
-        return functools.partial(self._epoll.modify, descriptor, ONCE)
 
     def _drop_events(self, descriptor: int) -> None:
         """Of what epoll has told and was not handled yet, drop what is about `descriptor` or who had its number."""

@@ -25,14 +25,14 @@ class Turns:
 
     def __init__(self) -> None:
         self._again: deque[Query] = deque()  # by deadline
-        self._lines: dict[Asker, deque[Query]] = {}
-        self._turns: deque[deque[Query]] = deque()  # the same lines, the next one first
+        self._lines: dict[Asker, deque[Query]] = {}  # none of them is empty
+        self._turns: deque[deque[Query]] = deque()  # the same lines, the next one first; and some whose client left
 
     def __bool__(self) -> bool:
-        return bool(self._turns or self._again)
+        return bool(self._lines or self._again)
 
     def __len__(self) -> int:
-        return len(self._again) + sum(map(len, self._turns))
+        return len(self._again) + sum(map(len, self._lines.values()))
 
     def add(self, queries: Sequence[Query]) -> None:
         """Put `queries` of one client, at least one, behind its others."""
@@ -54,20 +54,24 @@ class Turns:
         if self._again:
             return self._again.popleft()
         turns = self._turns
-        if not turns:
-            return None
-        line = turns[0]
-        query = line.popleft()
-        if not line:
-            turns.popleft()
-            del self._lines[query.asker]
-        else:
-            turns.rotate(-1)
-        return query
+        while turns:
+            line = turns[0]
+            try:
+                query = line.popleft()
+            except IndexError:  # its client left
+                turns.popleft()
+                continue
+            if not line:
+                turns.popleft()
+                del self._lines[query.asker]
+            else:
+                turns.rotate(-1)
+            return query
+        return None
 
     def first_deadline(self) -> float:
         """The earliest deadline of all, or infinity."""
-        deadlines = [line[0].deadline for line in self._turns]
+        deadlines = [line[0].deadline for line in self._lines.values()]
         if self._again:
             deadlines.append(self._again[0].deadline)
         return min(deadlines, default=FOREVER)
@@ -78,24 +82,20 @@ class Turns:
         for line in (self._again, *self._turns):
             while line and hopeless(line[0]):
                 taken.append(line.popleft())
-        self._drop_empty_lines()
+        self._turns = deque(line for line in self._turns if line)
+        self._lines = {line[0].asker: line for line in self._turns}
         return taken
 
     def take_all_of(self, asker: Asker) -> list[Query]:
-        """Take out every query of one client."""
+        """Take out every query of one client, which costs no more than these: its empty line is left to its turn."""
         taken = [query for query in self._again if query.asker is asker]
         for query in taken:
             self._again.remove(query)
-        line = self._lines.get(asker)
+        line = self._lines.pop(asker, None)
         if line is not None:
             taken.extend(line)
             line.clear()
-            self._drop_empty_lines()
         return taken
-
-    def _drop_empty_lines(self) -> None:
-        self._turns = deque(line for line in self._turns if line)
-        self._lines = {line[0].asker: line for line in self._turns}
 
     def __iter__(self) -> Iterator[Query]:
         for line in (self._again, *self._turns):

@@ -28,7 +28,7 @@ from bridge.switchboard import READABLE, WRITABLE, Switchboard
 TYPE_CHECKING = False  # socket takes as long to import as all of this; its C half has all there is to it
 if TYPE_CHECKING:
     import socket as _socket
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from bridge.messages import Asker
     from bridge.relayfile import RelaySettings
@@ -121,9 +121,9 @@ class Upstream:
         self.warn("line refused", reason=refusal.value)
         return REFUSED
 
-    def withdraw(self, asker: Asker) -> None:
+    def withdraw(self, asker: Asker, queries: Iterable[Query]) -> None:
         """Nobody listens to our only client's answers any more."""
-        del asker
+        del asker, queries
         self._hang_up()
 
     def close(self) -> None:

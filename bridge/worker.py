@@ -28,9 +28,9 @@ from bridge.checks import command_of, secret_of
 from bridge.frames import frame, may_become_replies, may_become_reply, verdict_of
 from bridge.launch import Process
 from bridge.messages import Query, Verdict, nothing
-from bridge.pipes import StdinPipe, StdoutPipe
+from bridge.pipes import StdinPipe
 from bridge.stderrlines import StderrLines
-from bridge.switchboard import Switchboard
+from bridge.switchboard import ARRIVING, Switchboard
 
 _REPLY_READ = 256
 """Bytes: more than a reply has, so that anything behind it is seen, and as much of a PHP warning as the log shows.
@@ -50,6 +50,9 @@ class Owner(Protocol):
 
     def left(self, worker: Worker) -> None:
         """The program may not be asked any more; called once for each."""
+
+    def replies_in_pieces(self) -> None:
+        """The first part of a reply came alone: all such programs have to be `careful`."""
 
     def failing(self, worker: Worker, reason: str) -> None:
         """The program did what it must not and is being killed, or ended by itself."""
@@ -71,6 +74,7 @@ class Worker:
       served: good replies so far.
       milestone: number of good replies at which the pool wants to have a look; 0 once it is to leave.
       tired: it has served enough, and is only asked where no other is idle.
+      careful: it may write its replies in pieces.
       timed_from: when its query was handed over, if its reply is to be timed.
       reason: why it failed, if it did.
       status: its exit status, or minus the signal that ended it, once it is gone.
@@ -87,6 +91,7 @@ class Worker:
         self.served = 0
         self.milestone: float = 1
         self.tired = False
+        self.careful = True
         self.timed_from: float | None = None
         self.reason = ""
         self.usable = True
@@ -98,6 +103,7 @@ class Worker:
         self._process = process
         self._board = board
         self._owner = owner
+        self._stdout = process.stdout
         self._taken = board.taken
         look = select.poll()  # a read that would block takes three times as long
         look.register(process.stdout, select.POLLIN)
@@ -107,8 +113,7 @@ class Worker:
         self._previous: Query | None = None  # its secret may still come out on stderr
         try:
             self._stdin = StdinPipe(process.stdin, board)
-            self._stdout = StdoutPipe(process.stdout, process.stdout_twin, board, self._readable)
-            self._expect_reply = self._stdout.expect
+            board.watch(process.stdout, self._readable, ARRIVING)
             board.watch(process.stderr, self._read_stderr)
             board.watch(process.exited, self._exited)
         except OSError:
@@ -189,7 +194,7 @@ class Worker:
     def _is_silent(self) -> bool:
         """Whether an idle program did not say something unasked, and has not ended."""
         try:
-            data = os.read(self._stdout.descriptor, _REPLY_READ)
+            data = os.read(self._stdout, _REPLY_READ)
         except BlockingIOError:
             return True
         self._misbehaved(data)
@@ -197,16 +202,16 @@ class Worker:
 
     def _readable(self) -> None:
         try:
-            data = os.read(self._stdout.descriptor, _REPLY_READ)
+            data = os.read(self._stdout, _REPLY_READ)
         except BlockingIOError:
             return
-        finally:
-            next(self._expect_reply)()
         if self._partial and data:
             data, self._partial = self._partial + data, b""
         query, verdict = self.query, verdict_of(data)
         if query is not None and self.usable and (self._stdin.descriptor in self._taken or self._stdin.looks_taken()):
             if verdict is not None:
+                if self.careful:
+                    self._board.look(self._stdout)
                 self.query = None
                 self._previous = query
                 self.served += 1
@@ -214,12 +219,13 @@ class Worker:
                 return
             if data and may_become_reply(data):
                 self._partial = data
+                self._owner.replies_in_pieces()
                 return
         self._misbehaved(data)
 
     def _misbehaved(self, data: bytes) -> None:
         if not data:
-            self._stdout.mute()
+            self._board.unwatch(self._stdout)
         if not self.usable:
             return  # it is leaving, and may do so in its own way
         if not data:
@@ -290,8 +296,7 @@ class Worker:
     def _close(self) -> None:
         self.gone = True
         self.close_stdin()
-        self._stdout.close()
-        for descriptor in (self._process.stderr, self._process.exited):
+        for descriptor in (self._process.stdout, self._process.stderr, self._process.exited):
             self._board.unwatch(descriptor)
             os.close(descriptor)
         self._previous = None

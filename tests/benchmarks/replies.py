@@ -86,6 +86,8 @@ def run_honest(name: str, count: int, folder: Path, dice: random.Random) -> bool
         bridge.finish()
     finally:
         bridge.destroy()
+    if replaced:
+        print(bytes(bridge.log).decode(errors="replace"))
     print(f"{name:55}{count:10}{wrong:8}{refused:8}{replaced:9}", flush=True)
     return not (wrong or refused or replaced)
 

@@ -197,6 +197,7 @@ async def test_the_watchdog_starves_when_a_deadline_is_missed(tmp_path: Path, mo
         plant = Plant(settings, clock=lambda: now)
         undo.callback(plant.close)
         plant.apply(settings)
+        plant.starts.start_at_once()
         service = Service(plant, lambda: settings, notifier=notifier)
         plant.exchange.ask([b"isuser:hang-u:h"], _Asker())
         with trio.fail_after(PATIENCE):

@@ -78,6 +78,9 @@ class Stage:
         assert not worker.usable
         self.events.append("left")
 
+    def replies_in_pieces(self) -> None:
+        self.worker.careful = True
+
     def failing(self, worker: Worker, reason: str) -> None:
         self.events.append("failing")
         self.reasons.append(reason)

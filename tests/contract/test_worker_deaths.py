@@ -233,13 +233,15 @@ signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 from bridge.launch import be_a_good_parent
 be_a_good_parent()
 from support.inmemory import made
-from bridge.alarm import Alarm
+from bridge.alarm import Alarms
 from bridge.pool import Pool
+from bridge.starts import Starts
 from bridge.switchboard import Switchboard
 settings = made("/bin/true", pool_size=1)
 board = Switchboard()
-pool = Pool("default", settings.program, settings, board, time.monotonic, Alarm(lambda: 1e9))
-pool.fill()
+starts = Starts(time.monotonic)
+pool = Pool("default", settings.program, settings, board, time.monotonic, Alarms(time.monotonic), starts)
+pool.start(pool.slots[0])
 until = time.monotonic() + 20
 while pool.workers and time.monotonic() < until:
     board.turn()

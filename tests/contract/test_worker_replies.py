@@ -225,5 +225,5 @@ def test_a_program_says_the_frame_s_secret_on_stdout(stage, tmp_path) -> None:
 def _wait_for_output(worker) -> None:
     """Until there is something to read, which the worker has not been told of."""
     waiting = select.poll()
-    waiting.register(worker._stdout.descriptor, select.POLLIN)
+    waiting.register(worker._stdout, select.POLLIN)
     assert waiting.poll(20_000)

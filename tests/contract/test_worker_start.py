@@ -1,7 +1,6 @@
 """Real programs in a real Pool: what is handed to one that has just been started, and where it cannot be."""
 
 import errno
-import math
 import os
 import select
 import sys
@@ -14,10 +13,11 @@ from support import procfs
 from support.bad_programs import habit
 from support.inmemory import made
 
-from bridge.alarm import Alarm
+from bridge.alarm import Alarms
 from bridge.launch import start
 from bridge.messages import Query, Verdict
 from bridge.pool import Pool
+from bridge.starts import Starts
 from bridge.switchboard import Switchboard
 from bridge.worker import Worker
 
@@ -38,9 +38,10 @@ class Scene:
     def __init__(self, board: Switchboard, launch: Callable[[Pool], Worker] | None, *argv: str) -> None:
         settings = made(*argv, pool_size=1)
         assert settings.program is not None
-        self.alarm = Alarm(lambda: math.inf)
+        self.alarm = Alarms(time.monotonic)
         self.board = board
-        self.pool = Pool("default", settings.program, settings, board, time.monotonic, self.alarm, launch)
+        self.starts = Starts(time.monotonic)
+        self.pool = Pool("default", settings.program, settings, board, time.monotonic, self.alarm, self.starts, launch)
 
     def ask(self, body: bytes = AUTH) -> Query:
         query = Query(body, time.monotonic() + PATIENCE, Asker())
@@ -79,7 +80,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Scene]]:
 def test_one_that_needs_a_second_to_start(scene) -> None:
     """The question waits in its pipe; nobody takes the slow start for silence."""
     there = scene(*habit("starts_slowly", 1000))
-    there.pool.fill()
+    there.pool.start(there.pool.slots[0])
     query = there.ask()
     there.until(lambda: query.settled)
     assert query.verdict is YES
@@ -88,7 +89,8 @@ def test_one_that_needs_a_second_to_start(scene) -> None:
 @pytest.mark.parametrize("program", ["/nowhere/program", "/etc/passwd", "/etc"])
 def test_what_cannot_be_started(scene, program: str) -> None:
     there = scene(program)
-    there.pool.fill()
+    there.pool.start(there.pool.slots[0])
+    there.starts.start_at_once()  # the first start that fails is tried again at once
     query = there.ask()
     assert query.verdict is UNAVAILABLE
     assert query.settled
@@ -104,7 +106,7 @@ def test_fork_failing(scene, monkeypatch) -> None:
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
     monkeypatch.setattr(os, "posix_spawnp", fail)
-    there.pool.fill()
+    there.pool.start(there.pool.slots[0])
     slot = there.pool.slots[0]
     assert slot.worker is None
     query = there.ask()
@@ -143,7 +145,7 @@ os.write(1, b'\\0\\2\\0\\1')
 signal.pause()
 """
     there = scene(*PYTHON, program)
-    there.pool.fill()
+    there.pool.start(there.pool.slots[0])
     first = there.ask()
     there.until(lambda: first.settled)
     assert first.verdict is Verdict.DENIED
@@ -165,7 +167,7 @@ def test_a_program_that_cannot_be_watched(scene) -> None:
     there = scene(*habit("silent"), board=Full())
     before = set(os.listdir("/proc/self/fd"))
     full = 0
-    there.pool.fill()
+    there.pool.start(there.pool.slots[0])
     children = [child.pid for child in procfs.children(os.getpid())]
     left = set(os.listdir("/proc/self/fd")) - before
     full = 10**6

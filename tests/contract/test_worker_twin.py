@@ -51,6 +51,9 @@ class Owner:
     def left(self, worker: Worker) -> None:
         self.events.append(("left", worker.usable))
 
+    def replies_in_pieces(self) -> None:
+        """No program here writes in pieces."""
+
     def failing(self, worker: Worker, reason: str) -> None:
         self.events.append("failing")
 

@@ -127,6 +127,10 @@ class Run:
         else:
             worker.hand_over(self._query(body))
 
+    def replies_in_pieces(self) -> None:
+        for worker in self._workers:
+            worker.careful = True
+
     def failing(self, worker: Worker, reason: str) -> None:
         self.count["failed"] += 1
 

@@ -22,13 +22,14 @@ from typing import Any, NamedTuple, cast
 import trio
 import trio.testing
 
-from bridge.alarm import Alarm
+from bridge.alarm import Alarms
 from bridge.config import Settings, load
 from bridge.frames import DENIED, GRANTED
 from bridge.keeper import Keeper
 from bridge.messages import Query, Verdict
 from bridge.pool import Pool, Slot
 from bridge.service import keep
+from bridge.starts import Starts
 from bridge.worker import Owner, Worker
 
 Play = Callable[["InMemoryWorker"], Awaitable[int | None]]
@@ -60,6 +61,7 @@ class InMemoryWorker:
         self.served = 0
         self.milestone: float = 1
         self.tired = False
+        self.careful = True
         self.timed_from: float | None = None
         self.reason = ""
         self.usable = True
@@ -281,11 +283,10 @@ class Bench:
         self.changes: list[Change] = []
         self.nursery = nursery
         self.clock = trio.current_time
-        self.alarm = Alarm(self._expire)
-        no_board = cast("Any", None)  # only the real launcher uses it
-        self.pool = Pool(
-            "default", settings.program, settings, no_board, self.clock, self.alarm, cast("Any", self._launch)
-        )
+        self.alarm = Alarms(self.clock)
+        self.starts = Starts(self.clock)
+        no_board, launch = cast("Any", None), cast("Any", self._launch)  # only the real launcher uses the board
+        self.pool = Pool("default", settings.program, settings, no_board, self.clock, self.alarm, self.starts, launch)
         self.keeper = Keeper(self.pool)
 
     @property
@@ -301,11 +302,19 @@ class Bench:
 
     def keep(self) -> None:
         """Start the programs and then the keeper, as the service does."""
-        self.pool.fill()
+        self.starts.plan(self.pool, self.clock())
+        self.starts.start_at_once()
+        self.nursery.start_soon(keep, self.starts.alarm, self._late)
         self.nursery.start_soon(self.keeper.run)
 
-    def _expire(self) -> float:
-        return self.pool.expire()
+    def fill(self) -> None:
+        """Start a program in each slot, and leave it at that."""
+        for slot in self.pool.slots:
+            self.pool.start(slot)
+
+    def _late(self) -> float:
+        """A hair late, as real clocks are: virtual time that is early by a rounding error would stay so for ever."""
+        return self.clock() - 1e-7
 
     def _launch(self, pool: Pool) -> InMemoryWorker:
         play = self.plays[min(len(self.started), len(self.plays) - 1)]
@@ -335,8 +344,7 @@ async def bench(
     several = plays if isinstance(plays, Sequence) else [plays]
     async with trio.open_nursery() as nursery:
         there = Bench(nursery, made(**{"pool_size": 1, **changes}), several)
-        # A hair late, as real clocks are: virtual time that is too early by a rounding error would stay so for ever.
-        nursery.start_soon(keep, there.alarm, lambda: there.clock() - 1e-7)
+        nursery.start_soon(keep, there.alarm, there._late)
         if keeping:
             there.keep()
             await trio.testing.wait_all_tasks_blocked()

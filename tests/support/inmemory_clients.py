@@ -48,6 +48,7 @@ class Desk:
     Attributes:
       asked: every query, in order.
       verdict: given at once, if it is set.
+      left: clients that were said to be gone.
     """
 
     def __init__(self) -> None:
@@ -56,6 +57,7 @@ class Desk:
         self.program = program
         self.asked: list[Query] = []
         self.verdict: Verdict | None = None
+        self.left: list[object] = []
 
     def ask(self, queries: Sequence[Query]) -> None:
         self.asked.extend(queries)
@@ -65,6 +67,7 @@ class Desk:
 
     def withdraw(self, asker: object) -> None:
         """Nothing waits here: every query is with a program."""
+        self.left.append(asker)
 
     @property
     def lines(self) -> list[bytes]:

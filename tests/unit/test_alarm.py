@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.alarm import FOREVER, Alarm
+from bridge.alarm import FOREVER, Alarm, Alarms
 
 unhurried = settings(deadline=None)  # the machine may be busy
 
@@ -62,3 +62,69 @@ def test_setting_it_to_never_changes_nothing() -> None:
     alarm.set(2.0)
     alarm.set(FOREVER)
     assert alarm.when == 2.0
+
+
+# --- many, kept as one -----------------------------------------------------------------------------------
+
+
+class Many:
+    """So many alarms, kept as one, on a clock that the test moves."""
+
+    def __init__(self, count: int) -> None:
+        self.now = 0.0
+        self.all = Alarms(lambda: self.now)
+        self.rings = [Ring() for _ in range(count)]
+        self.alarms = [self.all.add(ring) for ring in self.rings]
+
+    @property
+    def rang(self) -> list[int]:
+        return [number for number, ring in enumerate(self.rings) for _ in range(ring.rang)]
+
+    def run(self, until: float) -> None:
+        while self.all.when <= until:
+            self.now = max(self.now, self.all.when)
+            self.all.ring()
+        self.now = until
+
+
+def test_of_many_only_those_whose_time_has_come_ring() -> None:
+    many = Many(10_000)
+    for number in (7, 42, 9000):
+        many.alarms[number].set(number / 1000)
+    assert many.all.when == 0.007
+    many.run(0.05)
+    assert many.rang == [7, 42]
+    many.run(100.0)
+    assert many.rang == [7, 42, 9000]
+    assert many.all.when == FOREVER
+
+
+def test_one_of_many_that_was_set_to_an_earlier_time_rings_once() -> None:
+    many = Many(2)
+    many.alarms[0].set(5.0)
+    many.alarms[0].set(3.0)
+    many.run(10.0)
+    assert many.rang == [0]
+
+
+def test_one_of_many_that_is_always_due_lets_the_others_ring() -> None:
+    many = Many(2)
+    many.rings[0].then = 0.0
+    for alarm in many.alarms:
+        alarm.set(1.0)
+    many.now = 1.0
+    for _ in range(3):
+        many.all.ring()
+    assert many.rang == [0, 0, 0, 1]
+
+
+@unhurried
+@given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 100)), max_size=20), st.floats(0, 100))
+def test_many_as_each_alone_would_ring(settings_made: list[tuple[int, float]], until: float) -> None:
+    many, alone = Many(4), [Alarm(Ring()) for _ in range(4)]
+    for number, when in settings_made:
+        many.alarms[number].set(when)
+        alone[number].set(when)
+    assert many.all.when == min(alarm.when for alarm in alone)
+    many.run(until)
+    assert many.rang == [number for number, alarm in enumerate(alone) if alarm.when <= until]

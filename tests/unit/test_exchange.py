@@ -116,6 +116,23 @@ def test_only_what_changes_nothing_is_repeatable() -> None:
     assert [scene.ask(line).repeatable for line in lines] == [True, True, False]
 
 
+def test_a_client_that_leaves_is_work_for_the_pools_it_waits_for_alone() -> None:
+    scene = Scene()
+    answered = scene.ask(b"isuser:alice:other.example")
+    answered.settle(NO)
+    waiting = [scene.ask(b"isuser:alice:example.com"), scene.ask(b"isuser:bob:example.com")]
+    scene.exchange.withdraw(scene.asker, [answered, REFUSED, *waiting])
+    assert (scene.everybody.left, scene.other.left) == ([scene.asker], [])
+
+
+def test_a_client_may_leave_whose_host_is_served_no_more() -> None:
+    scene = Scene()
+    waiting = [scene.ask(b"isuser:alice:other.example")]
+    scene.exchange.connect(scene.settings, None, {})
+    scene.exchange.withdraw(scene.asker, waiting)
+    assert scene.other.left == []
+
+
 def test_a_reload_puts_everything_in_force_together() -> None:
     scene = Scene()
     scene.exchange.connect(made(answer_timeout=1.0, allow_empty_password=True), cast("Any", scene.everybody), {})

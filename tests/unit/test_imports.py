@@ -19,7 +19,7 @@ LAYERS = """
     pipes  alarm  checks  frames  lines  turns  waiting  logtargets  listeners  relayfile  programs.sqlite
     commands.demo  lockstep  ordering  options  log  gate  systemd
     config  worker
-    slots  pace
+    slots  pace  starts
     pool
     exchange  keeper  doors
     session  lockstepsession  plant
@@ -39,7 +39,7 @@ HANDED_ON = {("relayfile", "relay")}
 
 NO_IO = [
     *("messages", "lines", "checks", "frames", "ordering", "turns", "lockstep", "stderrlines"),
-    *("alarm", "backoff", "pace"),
+    *("alarm", "backoff", "pace", "starts"),
 ]
 FORBIDDEN_IO = {"trio", "os", "socket", "time", "logging", "select", "signal", "subprocess", "threading", "asyncio"}
 

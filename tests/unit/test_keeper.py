@@ -96,7 +96,7 @@ async def test_those_that_died_a_moment_ago_are_not_replaced(autojump_clock) -> 
 async def test_cancelling_the_keeper_is_the_short_way(autojump_clock) -> None:
     """A second SIGTERM means now."""
     async with bench(ignoring(TERM), pool_size=3, keeping=False) as there:
-        there.pool.fill()
+        there.fill()
         with trio.move_on_after(1.0):
             await there.keeper.run()
         assert [program.signals for program in there.programs] == [[(1.0, KILL)]] * 3
@@ -147,7 +147,7 @@ async def test_stopping_twice(autojump_clock) -> None:
 
 async def test_a_busy_program_is_dismissed_after_its_query(autojump_clock) -> None:
     async with bench(answers(1.0), keeping=False) as there:
-        there.pool.fill()
+        there.fill()
         answer = there.ask()
         await trio.sleep(0.5)
         (program,) = there.programs
@@ -163,7 +163,7 @@ async def test_a_busy_program_is_dismissed_after_its_query(autojump_clock) -> No
 
 async def test_an_idle_program_is_dismissed_at_once(autojump_clock) -> None:
     async with bench(answers(), keeping=False, pool_size=2) as there:
-        there.pool.fill()
+        there.fill()
         for program in there.programs:
             there.pool.dismiss(program)  # type: ignore[arg-type]
         await trio.sleep(0.1)
@@ -173,7 +173,7 @@ async def test_an_idle_program_is_dismissed_at_once(autojump_clock) -> None:
 
 async def test_a_dismissed_program_gets_no_other_query(autojump_clock) -> None:
     async with bench([answers(1.0), answers(0.1)], keeping=False, pool_size=2) as there:
-        there.pool.fill()
+        there.fill()
         first = there.ask()
         there.pool.dismiss(there.programs[0])  # type: ignore[arg-type]
         second, third = there.ask(), there.ask()
@@ -184,7 +184,7 @@ async def test_a_dismissed_program_gets_no_other_query(autojump_clock) -> None:
 
 async def test_a_dismissed_program_whose_query_takes_too_long(autojump_clock) -> None:
     async with bench([hangs, answers()], keeping=False, pool_size=2) as there:
-        there.pool.fill()
+        there.fill()
         answer = there.ask()
         there.pool.dismiss(there.programs[0])  # type: ignore[arg-type]
         assert (await answer.done()).verdict is UNAVAILABLE
@@ -198,7 +198,7 @@ async def test_a_dismissed_program_that_dies_with_its_query(autojump_clock) -> N
         return 1
 
     async with bench([dies, answers(0.1)], keeping=False, pool_size=2) as there:
-        there.pool.fill()
+        there.fill()
         answer = there.ask()
         there.pool.dismiss(there.programs[0])  # type: ignore[arg-type]
         assert (await answer.done()).verdict is YES
@@ -212,7 +212,7 @@ async def test_what_it_says_after_its_dismissal_kills_it(autojump_clock) -> None
         await trio.sleep_forever()
 
     async with bench(says_goodbye, keeping=False) as there:
-        there.pool.fill()
+        there.fill()
         there.pool.dismiss(there.programs[0])  # type: ignore[arg-type]
         await trio.sleep(0.1)
         assert there.programs[0].status == -KILL

@@ -67,7 +67,7 @@ def test_what_was_said_in_time_is_heard_before_time_is_called() -> None:
 
 def wait_for_output(worker: Any) -> None:
     waiting = select.poll()
-    waiting.register(worker._stdout.descriptor, select.POLLIN)
+    waiting.register(worker._stdout, select.POLLIN)
     assert waiting.poll(20_000)
 
 

@@ -310,6 +310,28 @@ def test_abort_takes_its_question_back() -> None:
         assert client.over == 1
 
 
+def test_a_client_that_is_gone_takes_its_question_back_whichever_end_tells_first() -> None:
+    """One descriptor tells of the end of input, the other one that nobody reads: in either order, in one batch."""
+    for first in ("_hear", "_hang_up"):
+        with on_socket(lockstep=True) as client:
+            client.says(QUERY + b"\n")
+            os.close(client.to)
+            getattr(client.session, first)()
+            assert client.desk.left == [client.session]
+            assert client.over == 1
+            client.to = client.of = os.open("/dev/null", os.O_RDWR)
+
+
+def test_a_question_that_was_given_up_is_taken_back_too() -> None:
+    with on_pipes(lockstep=True) as client:
+        client.says(QUERY + b"\n")
+        client.wait(1.0)
+        client.says(QUERY + b"\n")
+        client.settle(1, YES)
+        client.session.abort()
+        assert client.desk.left == [client.session]
+
+
 def test_a_full_pipe_is_tried_again() -> None:
     with on_pipes(lockstep=True) as client:
         while True:

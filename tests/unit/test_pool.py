@@ -294,7 +294,7 @@ async def test_a_reply_and_then_gone_is_a_reply(autojump_clock) -> None:
     async with bench(exits_with_reply(), pool_size=2) as there:
         for _ in range(20):
             assert (await there.ask().done()).verdict is YES
-        assert len(there.programs) >= 21
+        assert len(there.programs) >= 20
 
 
 async def test_a_retry_goes_before_all_that_wait(autojump_clock) -> None:
@@ -365,3 +365,20 @@ async def test_a_query_that_no_pipe_takes_is_unavailable_and_costs_no_program(au
         assert there.pool.figures.failures == 0
         last = there.ask(AUTH + b"x" * 100)
         assert last.verdict is UNAVAILABLE
+
+
+# --- how its programs write ------------------------------------------------------------------------------
+
+
+async def test_programs_are_watched_closely_until_they_are_known_to_write_whole_replies(autojump_clock) -> None:
+    async with bench(answers(), pool_size=2, max_requests=0) as there:
+        for _ in range(990):
+            await there.ask().done()
+        assert all(program.careful for program in there.programs)
+        for _ in range(60):
+            await there.ask().done()
+        assert not there.programs[0].careful or not there.programs[1].careful
+        there.pool.replies_in_pieces()
+        for _ in range(2000):
+            await there.ask().done()
+        assert all(program.careful for program in there.programs)

@@ -35,7 +35,13 @@ class Works:
 
     def __init__(self, settings: Settings) -> None:
         self.plant = Plant(settings)
-        self.plant.apply(settings)
+        self.apply(settings)
+
+    def apply(self, settings: Settings) -> tuple[list[Pool], list[Pool]]:
+        """Put `settings` in force, and let all programs start."""
+        new, replaced = self.plant.apply(settings)
+        self.plant.starts.start_at_once()
+        return new, replaced
 
     def ask(self, line: bytes = AUTH) -> Query:
         (query,) = self.plant.exchange.ask([line], Asker())
@@ -92,7 +98,7 @@ def test_the_same_program_goes_on(works) -> None:
     there = works(plain(env={"A": "1"}))
     pool = there.plant.pools[DEFAULT]
     before = pids(pool)
-    assert there.plant.apply(plain(env={"A": "1"}, answer_timeout=2.0, window=7, max_requests=9)) == ([], [])
+    assert there.apply(plain(env={"A": "1"}, answer_timeout=2.0, window=7, max_requests=9)) == ([], [])
     assert there.plant.pools == {DEFAULT: pool}
     assert pids(pool) == before
     assert pool.settings.max_requests == 9
@@ -113,7 +119,7 @@ def test_the_same_program_goes_on(works) -> None:
 def test_whatever_makes_it_another_program_replaces_it(works, changes: dict[str, object]) -> None:
     there = works(plain(env={"A": "1"}))
     old = there.plant.pools[DEFAULT]
-    new, replaced = there.plant.apply(with_program(plain(env={"A": "1"}), **changes))
+    new, replaced = there.apply(with_program(plain(env={"A": "1"}), **changes))
     assert replaced == [old]
     assert new == [there.plant.pools[DEFAULT]]
     assert new[0] is not old
@@ -128,7 +134,7 @@ def test_what_was_asked_of_the_old_one_is_answered_by_it(works) -> None:
     old = there.plant.pools[DEFAULT]
     asked = [there.ask(SLOW) for _ in range(3)]
     assert old.in_flight == 3
-    there.plant.apply(made(*habit("denies"), pool_size=1))
+    there.apply(made(*habit("denies"), pool_size=1))
     assert there.answer() is Verdict.DENIED
     there.until(lambda: not old.in_flight)
     assert [query.verdict for query in asked] == [YES] * 3
@@ -137,7 +143,7 @@ def test_what_was_asked_of_the_old_one_is_answered_by_it(works) -> None:
 def test_time_runs_out_for_what_drains_as_well(works) -> None:
     there = works(plain(answer_timeout=0.3))
     query = there.ask(b"auth:hang-alice:example.com:x")
-    there.plant.apply(made(*GOOD, pool_size=1))
+    there.apply(made(*GOOD, pool_size=1))
     there.until(lambda: query.settled)
     assert query.verdict is Verdict.UNAVAILABLE
 
@@ -145,7 +151,7 @@ def test_time_runs_out_for_what_drains_as_well(works) -> None:
 def test_a_shorter_time_counts_for_what_is_in_flight(works) -> None:
     there = works(plain(answer_timeout=60.0))
     query = there.ask(b"auth:hang-alice:example.com:x")
-    there.plant.apply(plain(answer_timeout=0.3))
+    there.apply(plain(answer_timeout=0.3))
     there.until(lambda: query.settled)
     assert query.verdict is Verdict.UNAVAILABLE
 
@@ -158,28 +164,28 @@ def test_hosts_come_and_go(works) -> None:
     line = b"auth:alice:other.example:pw-alice"
     assert there.answer(line) is YES
 
-    new, replaced = there.plant.apply(attrs.evolve(settings, hosts={"other.example": other}))
+    new, replaced = there.apply(attrs.evolve(settings, hosts={"other.example": other}))
     assert [pool.name for pool in new] == ["other.example"]
     assert replaced == []
     assert there.answer(line) is Verdict.DENIED
     assert there.ask(b"isuser:alice:other.example") is REFUSED
     assert there.answer() is YES
 
-    there.plant.apply(attrs.evolve(settings, program=None, hosts={"other.example": other}))
+    there.apply(attrs.evolve(settings, program=None, hosts={"other.example": other}))
     assert there.ask(AUTH) is REFUSED
     assert there.plant.draining == {default}
     assert there.answer(line) is Verdict.DENIED
 
-    new, _ = there.plant.apply(settings)
+    new, _ = there.apply(settings)
     assert new == [there.plant.pools[DEFAULT]]
     assert there.answer(line) is YES
 
 
 def test_one_that_cannot_be_started_does_not_stop_a_reload(works) -> None:
     there = works(plain())
-    there.plant.apply(made("/nowhere/program", pool_size=1))
+    there.apply(made("/nowhere/program", pool_size=1))
     assert there.answer() is Verdict.UNAVAILABLE
-    there.plant.apply(plain())
+    there.apply(plain())
     assert there.answer() is YES
 
 
@@ -188,7 +194,7 @@ def test_nothing_is_left_of_many_reloads(works) -> None:
     there = works(plain())
     for number in range(6):
         there.ask(SLOW)
-        there.plant.apply(plain(env={"A": str(number)}))
+        there.apply(plain(env={"A": str(number)}))
     there.plant.close()
     there.plant = Plant(plain())
 
@@ -196,7 +202,7 @@ def test_nothing_is_left_of_many_reloads(works) -> None:
 async def test_a_replaced_pool_is_stopped_as_any_other(works) -> None:
     there = works(plain())
     old = there.plant.pools[DEFAULT]
-    there.plant.apply(made(*GOOD, pool_size=1))
+    there.apply(made(*GOOD, pool_size=1))
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_drive, there)

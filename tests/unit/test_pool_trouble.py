@@ -178,7 +178,9 @@ async def test_down_once_and_back_once(autojump_clock, logged: list[str]) -> Non
         for program in there.programs:
             program.signal(9)
         await trio.sleep(1.0)
-        there.pool.slots[0].due = there.pool.slots[1].due = there.clock() + 50.0
+        for slot in there.pool.slots:
+            slot.due = there.clock() + 50.0
+            there.starts.plan(there.pool, slot.due)
         for _ in range(7):
             at_once(there.ask())
         await trio.sleep(120.0)

@@ -219,6 +219,17 @@ def test_abort_answers_everything_at_once() -> None:
         assert client.got() == b"1\n0\n1\n0\n0\n"  # what is known, and 0 for the rest
 
 
+def test_one_that_hangs_up_takes_its_questions_back_if_it_has_any() -> None:
+    for questions in (0, 3):
+        with on_socket() as client:
+            client.says(lines(4))
+            for number in range(4 - questions):
+                client.settle(number, YES)
+            client.turn()
+            client.session._hang_up()
+            assert client.desk.left == [client.session] * bool(questions)
+
+
 def test_nothing_is_answered_twice_after_abort() -> None:
     with on_pipes() as client:
         client.says(lines(2))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.switchboard import ONCE, READABLE, SILENT, SLICE, WRITABLE, Switchboard
+from bridge.switchboard import ARRIVING, READABLE, SLICE, WRITABLE, Switchboard
 
 PATIENCE = 20.0
 """Seconds; waited for only by a test that fails."""
@@ -67,42 +67,23 @@ def test_readable_is_told_until_it_is_read(board: Switchboard, pipe) -> None:
     assert not is_due(board)
 
 
-def test_once_is_told_once_until_it_is_asked_for_again(board: Switchboard, pipe) -> None:
+def test_arriving_is_told_once_for_each_arrival(board: Switchboard, pipe) -> None:
     reader, writer = pipe()
     got = []
     os.write(writer, b"abc")
-    board.watch(reader, lambda: got.append(os.read(reader, 1)), ONCE)
+    board.watch(reader, lambda: got.append(os.read(reader, 1)), ARRIVING)
     board.turn()
     assert got == [b"a"], "what was there before"
-    os.write(writer, b"d")
     board.turn()
-    assert got == [b"a"]
+    assert got == [b"a"], "what is left is no news"
     assert not is_due(board)
-    board.again(reader)()
+    os.write(writer, b"d")
     assert is_due(board)
     board.turn()
-    assert got == [b"a", b"b"], "what is there already"
-    board.again(reader)()
+    assert got == [b"a", b"b"]
+    os.close(writer)
     board.turn()
-    board.again(reader)()
-    board.turn()
-    board.again(reader)()
-    assert not is_due(board)
-    os.write(writer, b"e")
-    board.turn()
-    assert got == [b"a", b"b", b"c", b"d", b"e"], "what arrives"
-
-
-def test_silent_until_it_is_asked_for(board: Switchboard, pipe) -> None:
-    reader, writer = pipe()
-    got = []
-    board.watch(reader, lambda: got.append(os.read(reader, 1)), SILENT)
-    os.write(writer, b"a")
-    board.turn()
-    assert got == []
-    board.again(reader)()
-    board.turn()
-    assert got == [b"a"]
+    assert got == [b"a", b"b", b"c"], "nobody is at the other end"
 
 
 def full_pipe() -> tuple[int, int]:
@@ -154,7 +135,7 @@ def test_forgetting_keeps_what_others_are_to_be_told_in_its_order(board: Switchb
         reader, writer = full_pipe()
         board.watch_taken(writer, lambda: None)
         stdout, out = pipe()
-        board.watch(stdout, partial(lambda stdout: order.append(("reply", stdout)), stdout), ONCE)
+        board.watch(stdout, partial(lambda stdout: order.append(("reply", stdout)), stdout), ARRIVING)
         ends.append((reader, writer))
         replies[writer] = stdout, out
     board.turn()
