@@ -1,0 +1,102 @@
+"""Programs that reply twice before they read on: the second reply is nobody's, least of all the next question's.
+
+`python tests/benchmarks/replies.py second` does the same a thousand times for each combination.
+"""
+
+import random
+from pathlib import Path
+
+import pytest
+from support.bad_programs import Journal
+from support.replies import Doubles, doubling_lines, tally, verdicts_of
+
+from .conftest import Start
+
+# Each column with each value, and all pairs of manner and pool; where time is short (work 0) the race is fiercest,
+# where it is long (work 3000) a second reply is surest to be taken for the next question's.
+MATRIX = [
+    Doubles("whole", 1, 1, 0, 0),
+    Doubles("whole", 1, 16, 500, 60),
+    Doubles("whole", 2, 16, 500, 60),
+    Doubles("whole", 2, 16, 3000, 60),
+    Doubles("whole", 2, 64, 0, 0),
+    Doubles("whole", 4, 64, 1000, 200),
+    Doubles("whole", 4, 4, 3000, 1000),
+    Doubles("halves", 1, 64, 500, 0),
+    Doubles("halves", 2, 16, 3000, 100),
+    Doubles("halves", 4, 64, 500, 400),
+    Doubles("together", 1, 4, 500, 0),
+    Doubles("together", 2, 16, 0, 0),
+    Doubles("together", 4, 64, 1000, 0),
+    Doubles("straddle", 1, 16, 500, 60),
+    Doubles("straddle", 2, 64, 0, 200),
+    Doubles("straddle", 4, 16, 3000, 400),
+]
+SECOND_REPLIES = 20
+
+
+@pytest.mark.parametrize("doubles", MATRIX, ids=str)
+def test_second_reply_is_nobodys(
+    start: Start, journal: Journal, tmp_path: Path, dice: random.Random, doubles: Doubles
+) -> None:
+    bridge = start(
+        *("run", "--pool-size", doubles.pool_size, "--answer-timeout", 30, "--max-requests", 0, "--"),
+        *doubles.command(tmp_path),
+        env=journal.environment,
+    )
+    lines = doubling_lines(SECOND_REPLIES, dice)
+    answers = bridge.converse(lines, in_flight=doubles.in_flight)
+    bridge.finish()
+    found = tally(lines, verdicts_of(answers), journal)
+    assert found.second >= SECOND_REPLIES
+    found.check()
+
+
+@pytest.mark.parametrize("manner", ["deaf", "flood"])
+@pytest.mark.parametrize("gap", [0, 200])
+def test_second_reply_of_one_that_takes_no_more(
+    start: Start, journal: Journal, tmp_path: Path, dice: random.Random, manner: str, gap: int
+) -> None:
+    """It closes its stdin between the two, so the next question stays in the pipe; or it fills its stdout."""
+    doubles = Doubles(manner, 2, 16, 300, gap)
+    bridge = start(
+        *("run", "--pool-size", 2, "--answer-timeout", 30, "--max-requests", 0, "--", *doubles.command(tmp_path)),
+        env=journal.environment,
+    )
+    lines = doubling_lines(SECOND_REPLIES, dice)
+    answers = bridge.converse(lines, in_flight=16)
+    bridge.finish()
+    tally(lines, verdicts_of(answers), journal).check()
+
+
+@pytest.mark.parametrize("manner", ["whole", "halves"])
+def test_program_that_is_about_to_be_renewed(
+    start: Start, journal: Journal, tmp_path: Path, dice: random.Random, manner: str
+) -> None:
+    """Every sixth question is replied to twice, every third is a program's last one."""
+    doubles = Doubles(manner, 2, 32, 500, 60)
+    bridge = start(
+        *("run", "--pool-size", 2, "--answer-timeout", 30, "--max-requests", 3, "--", *doubles.command(tmp_path)),
+        env=journal.environment,
+    )
+    lines = doubling_lines(SECOND_REPLIES, dice)
+    answers = bridge.converse(lines, in_flight=32)
+    bridge.finish()
+    found = tally(lines, verdicts_of(answers), journal)
+    assert (found.wrong, found.uncaught) == (0, 0), found
+
+
+def test_honest_questions_beside_it_are_not_refused(start: Start, journal: Journal, tmp_path: Path) -> None:
+    """Right logins only, one in forty replied to twice: what its program had in hand is asked once more."""
+    doubles = Doubles("whole", 4, 16, 500, 60)
+    bridge = start(
+        *("run", "--pool-size", 4, "--answer-timeout", 30, "--max-requests", 0, "--", *doubles.command(tmp_path)),
+        env=journal.environment,
+    )
+    names = [f"{'twice' if number % 40 == 5 else 'u'}-u{number}" for number in range(400)]
+    lines = [f"auth:{name}:h:pw-{name}".encode() for name in names]
+    verdicts = verdicts_of(bridge.converse(lines, in_flight=16))
+    bridge.finish()
+    found = tally(lines, verdicts, journal)
+    found.check()
+    assert found.refused <= 2, found
