@@ -1,0 +1,65 @@
+"""A bridge on a pty that stood still: a reply of the meantime is no answer, not even to one who still waits."""
+
+import os
+import signal
+import time
+
+import pytest
+from support import procfs
+from support.pty_driver import PATIENCE
+from support.pty_site import BLOCKING, WRONG, Site, all_right, auth
+
+TIMEOUT, STOP = 0.5, 0.8
+SLOW = auth("slow")
+
+
+def stop(pid: int) -> None:
+    """Stop it, and return when it is."""
+    os.kill(pid, signal.SIGSTOP)
+    end = time.monotonic() + PATIENCE
+    while (found := procfs.process(pid)) is None or found.state != "T":
+        assert time.monotonic() < end, "it does not stop"
+        time.sleep(0.001)
+
+
+# Not the real lpty: its wait ends when the helper is stopped, by SIGCHLD.
+PATIENT = [kind for kind in BLOCKING if kind != "lua"]
+
+
+@pytest.mark.parametrize("kind", PATIENT)
+def test_reply_that_came_while_the_bridge_stood_still(site: Site, kind: str) -> None:
+    site.configure(env={"GATED": "slow"}, answer_timeout=TIMEOUT)
+    client = site.client(kind)
+    site.ready(client)
+    all_right(client)
+    for _ in range(2):
+        client.begin(SLOW.encode() + b"\n", timeout=1.5)
+        site.backend.until(SLOW)
+        bridge = site.bridge_pid(client)
+        stop(bridge)
+        site.backend.go(SLOW)  # yes, in time, to a bridge that does not look
+        time.sleep(STOP)  # the standstill itself
+        os.kill(bridge, signal.SIGCONT)
+        # What is too late is not written at all: whether the client has given up cannot be known for certain.
+        assert client.finish().verdict in ("0", "none")
+        site.backend.asked.clear()
+    all_right(client)
+
+
+@pytest.mark.parametrize("kind", PATIENT)
+def test_client_gave_up_while_the_bridge_stood_still(site: Site, kind: str) -> None:
+    """And asks for somebody else, who is not let in by it."""
+    site.configure(env={"GATED": "slow"}, answer_timeout=TIMEOUT, pool_size=2)
+    client = site.client(kind)
+    site.ready(client)
+    client.begin(SLOW.encode() + b"\n", timeout=0.6)
+    site.backend.until(SLOW)
+    bridge = site.bridge_pid(client)
+    stop(bridge)
+    site.backend.go(SLOW)
+    assert client.finish().verdict == "none"
+    client.begin(auth("bob", WRONG).encode() + b"\n", timeout=1.5)
+    time.sleep(STOP - 0.6)  # the rest of the standstill
+    os.kill(bridge, signal.SIGCONT)
+    assert client.finish().verdict in ("0", "none")
+    all_right(client)
