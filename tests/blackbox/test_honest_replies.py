@@ -99,7 +99,7 @@ while len(header := sys.stdin.buffer.read(2)) == 2:
 """
 
 
-@pytest.mark.parametrize("kind", ["C", "Node.js", "shell, between two cats"])
+@pytest.mark.parametrize("kind", ["C", "C, four writes with pauses", "Node.js, four writes", "shell, between two cats"])
 def test_bridge_that_is_stopped_now_and_then(start: Start, tmp_path: Path, dice: random.Random, kind: str) -> None:
     """What happened meanwhile comes all at once, of four programs: none of them is blamed for it."""
     lines = honest_lines(3000, dice, USUAL)

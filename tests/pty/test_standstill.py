@@ -22,7 +22,11 @@ def stop(pid: int) -> None:
         time.sleep(0.001)
 
 
-@pytest.mark.parametrize("kind", BLOCKING)
+# Not the real lpty: its wait ends when the helper is stopped, by SIGCHLD.
+PATIENT = [kind for kind in BLOCKING if kind != "lua"]
+
+
+@pytest.mark.parametrize("kind", PATIENT)
 def test_reply_that_came_while_the_bridge_stood_still(site: Site, kind: str) -> None:
     site.configure(env={"GATED": "slow"}, answer_timeout=TIMEOUT)
     client = site.client(kind)
@@ -42,8 +46,7 @@ def test_reply_that_came_while_the_bridge_stood_still(site: Site, kind: str) -> 
     all_right(client)
 
 
-# The real lpty's wait ends when the helper is stopped, by SIGCHLD.
-@pytest.mark.parametrize("kind", [kind for kind in BLOCKING if kind != "lua"])
+@pytest.mark.parametrize("kind", PATIENT)
 def test_client_gave_up_while_the_bridge_stood_still(site: Site, kind: str) -> None:
     """And asks for somebody else, who is not let in by it."""
     site.configure(env={"GATED": "slow"}, answer_timeout=TIMEOUT, pool_size=2)

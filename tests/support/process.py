@@ -9,12 +9,14 @@ checked to be `0` or `1`, a line each, the moment it comes.
 """
 
 import contextlib
+import fcntl
 import os
 import select
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -179,6 +181,12 @@ class Bridge:
     def sent(self) -> int:
         """How many lines have been written in full."""
         return len(self._sent_at)
+
+    @property
+    def unread(self) -> int:
+        """Bytes of the input, a pipe, that the bridge has not read yet."""
+        assert self._input is not None
+        return int.from_bytes(fcntl.ioctl(self._input, termios.FIONREAD, b"\0" * 4), sys.byteorder)
 
     def wait_for_answers(self, count: int, seconds: float = PATIENCE) -> list[Answer]:
         """Wait until `count` answers have come in all."""
