@@ -21,12 +21,15 @@ The life of a question, in the order of the modules it passes:
   keeper            keeps a pool's programs alive (trio)
   pool              lends idle programs to queries, ends what has had its time
   worker            one program, one query at a time
+    stderr            what it writes there, within reason
+      stderrlines       as lines that are safe to log, with                            no I/O
+      masks             a mask over every secret                                       no I/O
   frames            ejabberd's frame codec                                             no I/O
   launch            starts a program
 
 Beside them: messages (the nouns; no I/O), plant (the pools of one set of settings), slots, turns and pace (what
 a pool is made of), alarm and backoff (when; no I/O), inquiry (what `ask` asks a daemon with), descriptors (other
-people's streams), config with settings and options, log with logtargets and stderrlines, procfs, programs/ (the
+people's streams), config with settings and options, log with logtargets, procfs, programs/ (the
 bundled SQLite program), prosody/ (our module for Prosody, in Lua: a client of the server).
 
 Imports point downwards in that list and to what stands beside it; tests/unit/test_imports.py keeps it so.

@@ -61,6 +61,7 @@ class InMemoryWorker:
         self.milestone: float = 1
         self.tired = False
         self.timed_from: float | None = None
+        self.resumes_at = float("inf")  # it has no stderr
         self.reason = ""
         self.usable = True
         self.gone = False
@@ -151,6 +152,9 @@ class InMemoryWorker:
     def release(self) -> Query | None:
         query, self.query = self.query, None
         return query
+
+    def resume(self) -> None:
+        raise AssertionError("it is never paused")
 
     def reap(self, seconds: float) -> None:
         self._retire()
