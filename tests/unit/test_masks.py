@@ -57,6 +57,12 @@ def test_every_common_way_to_print_a_secret_is_masked(way: str):
     assert said(f"login <{printed}> failed\n".encode(), SECRET.encode()) == ["login *** failed"]
 
 
+@pytest.mark.parametrize("way", ["base64", "base64 for URLs", "base64 in a URL", "base64 in PHP's JSON"])
+@pytest.mark.parametrize("secret", ["~~~???>>>", "?>?>?>?>?>", "ûÿþïûÿþï"])
+def test_a_secret_whose_base64_is_not_only_letters_is_masked(way: str, secret: str):
+    assert said(f"login <{WAYS[way](secret)}> failed\n".encode(), secret.encode()) == ["login *** failed"]
+
+
 def test_a_secret_in_latin_1_is_masked():
     assert said("pw: größer!\n".encode("latin-1"), "größer".encode()) == ["pw: ***"]
 
@@ -207,6 +213,12 @@ def test_a_secret_across_the_end_of_what_is_looked_at_is_masked_when_masks_bring
 def test_the_first_part_of_a_secret_at_the_end_of_a_broken_stream_is_masked(length: int):
     assert said(b"login of alice: " + b"hunter2-long"[:length], b"hunter2-long") == ["login of alice: ***"]
     assert said(b"login of alice: it is" + b"hunter2-long"[:length], b"is it", b"hunter2-long")[0].endswith(": it ***")
+
+
+def test_an_end_that_may_be_the_first_part_of_a_secret_in_many_ways_is_masked():
+    secret = b"a" * 20 + b"b" + b"a" * 20 + b"c"
+    assert said(b"login of alice: " + b"a" * 60, secret) == ["login of alice: ***"]
+    assert said(b"login of alice: " + b"a" * 60 + b" failed", secret) == ["login of alice: " + "a" * 60 + " failed"]
 
 
 def test_the_end_of_a_stream_with_an_escape_is_shown():

@@ -64,6 +64,7 @@ class Program:
         """Write as long as anybody reads."""
         while size := self.write(LINE * 60):
             self.listened += size
+            assert self.listened < 64 * KIB * KIB
             self.turn()
 
     def turn(self) -> None:
@@ -147,7 +148,8 @@ def test_many_short_writes_are_too_much_as_well(program: Program):
         program.now += 0.0001
         writes += program.write(b"x\n") // 2
         program.turn()
-    assert 1500 < writes < 3000
+        assert writes < 3000
+    assert writes > 1500
 
 
 def test_what_lies_in_the_pipe_meanwhile_is_withheld_if_its_secrets_are_forgotten(program: Program):
@@ -195,8 +197,9 @@ def test_the_last_words_of_a_flood(program: Program):
     last = b""
     for lines in program.stderr.last_words(0):
         last += b"".join(str(line).encode() + b"\n" for line in lines)
+        assert len(last) <= 68 * KIB
         program.write(LINE * 60)
-    assert 60 * KIB <= len(last) <= 68 * KIB
+    assert len(last) >= 60 * KIB
     assert program.stderr.resumes_at == FOREVER
 
 

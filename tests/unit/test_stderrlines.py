@@ -243,6 +243,17 @@ def test_a_line_that_began_before_what_is_forgotten_is_withheld_and_the_next_is_
     assert stream.feed(b"\nnext\n") == [FORGOTTEN, "next"]
 
 
+def test_each_line_counts_from_its_own_beginning():
+    stream = Stream()
+    assert stream.feed(b"a") == []
+    for _ in range(2):
+        asked(stream, 30)
+        assert stream.feed(b"b") == []
+    assert stream.feed(b"c\nd") == ["abbc"]
+    asked(stream, 10)
+    assert stream.feed(b"e\n") == ["de"]
+
+
 def test_where_fewer_are_remembered_fewer_may_be_late():
     stream = Stream(memory=7)
     asked(stream, 20)
