@@ -22,14 +22,17 @@ The life of a question, in the order of the modules it passes:
   pool              lends idle programs to queries, ends what has had its time
   worker            one program, one query at a time
   pipes             whether its reply was written after it had taken its question
+    stderr            what it writes there, within reason
+      stderrlines       as lines that are safe to log, with                            no I/O
+      masks             a mask over every secret                                       no I/O
   frames            ejabberd's frame codec                                             no I/O
   launch            starts a program
 
 Beside them: messages (the nouns; no I/O), plant (the pools of one set of settings), slots, turns and pace (what a
 pool is made of), starts, alarm and backoff (when; no I/O), inquiry (what `ask` asks a daemon with), descriptors
 (other people's streams), config with settings and options, regularfile (how config and relayfile read), log with
-logtargets and stderrlines, procfs, programs/ (the bundled SQLite program), prosody/ (our module for Prosody, in Lua:
-a client of the server).
+logtargets, procfs, programs/ (the bundled SQLite program), prosody/ (our module for Prosody, in Lua: a client of the
+server).
 
 Imports point downwards in that list and to what stands beside it; tests/unit/test_imports.py keeps it so.
 """

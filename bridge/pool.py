@@ -31,6 +31,7 @@ from bridge.messages import Query, Verdict, nothing
 from bridge.pace import Pace
 from bridge.slots import Figures, Slot
 from bridge.starts import Starts
+from bridge.stderrlines import Lines
 from bridge.switchboard import Switchboard
 from bridge.turns import Turns
 from bridge.worker import Worker
@@ -122,13 +123,15 @@ class Pool:
             self._give_up_hopeless()
 
     def expire(self) -> float:
-        """End what has had its time.
+        """End what has had its time, and read every stderr again whose pause is over.
 
         Returns:
-          when to be called next: the earliest deadline still open, or infinity.
+          when to be called next, or infinity.
         """
         now = self.clock()
         for worker in [*self.workers]:
+            if worker.resumes_at <= now:
+                worker.resume()
             query = worker.query
             if query is not None and query.deadline <= now:
                 worker.release()
@@ -140,10 +143,11 @@ class Pool:
         return self.earliest_deadline()
 
     def earliest_deadline(self) -> float:
-        """When a query is to be ended next, or infinity."""
+        """When `expire` has something to do next, or infinity."""
         if not self.workers and not self._waiting:
             return FOREVER
         deadlines = [worker.query.deadline for worker in self.workers if worker.query is not None]
+        deadlines += [worker.resumes_at for worker in self.workers]
         return min([*deadlines, self._waiting.first_deadline() - self._pace.reserve])
 
     @property
@@ -295,10 +299,16 @@ class Pool:
         else:
             self._give_up(query)
 
-    def complained(self, worker: Worker, lines: list[str]) -> None:
-        """Log what a program wrote on stderr, as long as it is not a flood."""
-        for line in lines:
-            self._stderr.log(logging.WARNING, "", "program says", pool=self.name, pid=worker.pid, stderr=line)
+    def complained(self, worker: Worker, lines: Lines) -> None:
+        """Log what a program wrote on stderr, as long as it is not too much; only what is logged costs time."""
+        for number, line in enumerate(lines):
+            if not self._stderr.log(logging.WARNING, "", "program says", pool=self.name, pid=worker.pid, stderr=line):
+                self._stderr.suppress("", len(lines) - number - 1)
+                return
+
+    def paused(self, worker: Worker) -> None:
+        """Have a program's stderr read again in time; `expire` does it."""
+        self.alarm.set(worker.resumes_at)
 
     # --- what the keeper does ----------------------------------------------------------------------------
 
@@ -455,7 +465,7 @@ class Pool:
 def _launch(pool: Pool) -> Worker:
     process = start(pool.program.argv, pool.program.cwd, pool.program.env)
     try:
-        return Worker(process, pool.board, pool, pool.clock(), pool.settings.max_line)
+        return Worker(process, pool.board, pool, pool.clock(), pool.settings.max_line, pool.clock)
     except OSError:
         process.discard()
         raise

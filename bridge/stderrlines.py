@@ -1,49 +1,40 @@
 """What a program writes on its stderr, in whatever pieces it comes, becomes lines that are safe to log.
 
-  - A line ends in a newline.  Of an unfinished one at most `512 + 3 * max_line` bytes are kept, and the rest
-    of an overlong line is skipped.  Three times: every byte of a secret may be printed as `%41`.
+  - A line ends in a newline.  Of a longer one the first 2 KiB are looked at, and the rest is skipped.
   - Secrets are masked before anything is cut, so neither the end of a piece nor the cut shows half of one.
+  - A program may print late: what it writes is masked with the secrets of all its questions that are remembered.  If
+    any is forgotten that it may have printed since it last wrote, its lines are withheld, and say why.
   - What leaves is one printable line of at most 512 bytes: a program cannot forge a second line, a terminal's
     escape sequence or a syslog priority.
   - A line that cannot be masked safely is withheld whole: better to lose a line of diagnosis than a password.
 
-No I/O.  The time spent is linear in what the program writes, whatever it is.
+No I/O.  The time is linear in what the program writes, and secrets are only looked for in lines that are to be shown.
 """
 
 from __future__ import annotations
 
 import re
-from binascii import b2a_base64
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator
+from typing import Protocol
+
+from bridge.masks import Masks
 
 SHOWN = 512
 """Bytes of one line in the log; what is longer is a dump, and its first part says of what."""
 
+ROOM = 2048
+"""Bytes of a line that are looked at: more than are shown, as masks are short, and masked in two milliseconds whatever
+they are."""
+
 WITHHELD = "(line withheld: it may hold a secret)"
-MASK = b"***"
+FORGOTTEN = "(line withheld: too many questions since what was written before, it may hold the secret of any)"
 
-SHORTEST = 4
-"""Bytes that are masked; the gaps of a shorter mask would spell the secret out."""
-
-# Bounds on the work for one line, which is withheld beyond them.  No real password or diagnosis comes near.
-MOST_SECRETS = 16  # questions asked while one line stays unfinished
-MOST_PIECES = 64  # colon-separated parts of all these secrets
-MOST_HITS = 64  # places in a line where one rendering of a secret stands
+LATE = 2
+"""Questions whose secrets may still come when all that was written has been read: the program's and the one before."""
 
 # Compiled when they are first needed, not at start-up.
 _FORGED_PRIORITY = r"(?:<\d+>)+"
-_PERCENT = rb"%([0-9A-Fa-f]{2})"
-# A character as Python, JSON, JavaScript, Go (\u, \U, \x), Perl and Ruby (braces) and C (octal) print it;
-# JSON's pairs of surrogates come first.  \n and its like are left alone: secrets hold no control characters.
-_BACKSLASH = (
-    rb"\\(?:u([dD][89abAB][0-9A-Fa-f]{2})\\u([dD][c-fC-F][0-9A-Fa-f]{2})"
-    rb"|(?:x|u00)([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|[ux]\{([0-9A-Fa-f]{1,8})\}"
-    rb"|([0-3][0-7]{2})|([^0-9A-Za-z\n]))"
-)
-_TORN_ESCAPE = rb"(?:\\u[dD][89abAB][0-9A-Fa-f]{2})?(?:\\(?:[uUx]\{?[0-9A-Fa-f]{0,8}|[0-3][0-7]?)?|%[0-9A-Fa-f]?)\Z"
-_LONGEST_ESCAPE = 12
-"""Bytes, of a pair such as \\ud83d\\ude00."""
+_NOTHING_ELSE = rb"(?:<\d+>)+\s*\Z"
 
 
 def escaped(text: str) -> str:
@@ -64,236 +55,141 @@ def cut(text: str, size: int) -> bytes:
     return data[: size - 3].decode("utf-8", "ignore").encode() + "…".encode()
 
 
+class Secrets(Protocol):
+    """Of the questions that are remembered, one for each, empty if it has none."""
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+    def __len__(self) -> int: ...
+
+
 class StderrLines:
     """One program's stderr.
 
     Args:
-      max_line: bytes of the longest line a client may send, which bounds a secret's length.
+      secrets: what the program may be printing; looked at again whenever it has written.
     """
 
-    def __init__(self, max_line: int) -> None:
-        self._room = SHOWN + 3 * max_line
-        self._line = bytearray()
-        self._overlong = False
-        self._too_many = False
-        self._secrets: frozenset[bytes] = frozenset()  # those of every feed since the line began
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+        self._line = bytearray()  # up to one byte more than is looked at, which tells that it is longer
+        self._since = 0  # questions asked when last all that it had written was read
+        self._line_since = 0  # the same when its unfinished line began
+        self._dump_seen: int | None = None  # questions asked when what is being withheld had been read
 
-    def feed(self, data: bytes, secrets: Iterable[bytes]) -> list[str]:
+    def feed(self, data: bytes, asked: int, drained: bool = True) -> Lines:
         """The lines that `data` completes.
 
         Args:
           data: what was read, any piece of the stream.
-          secrets: what the program may be printing: the secrets of its query and of the one before.  A line
-            is masked with those of every feed since it began.
+          asked: questions so far, the program's own included.
+          drained: there was no more to read.
         """
-        return self._feed(data, secrets, ended=False)
-
-    def finish(self, secrets: Iterable[bytes]) -> list[str]:
-        """The last line, where the program ended without a newline.  What comes then is a new stream."""
-        return self._feed(b"\n", secrets, ended=True)
-
-    def _feed(self, data: bytes, secrets: Iterable[bytes], ended: bool) -> list[str]:
-        known = frozenset(filter(None, secrets))
-        lines: list[str] = []
-        *whole, rest = data.split(b"\n")
-        if self._line and whole:
-            self._add(whole.pop(0), known)
-            lines += self._take(_Masks(self._secrets), ended)
-        if any(whole):
-            masks = _Masks(known, data)
-            for piece in filter(None, whole):
-                self._add(piece, known)
-                lines += self._take(masks, ended)
-        if rest:
-            self._add(rest, known)
+        lines = self._complete(data, asked, ended=False)
+        if drained:
+            self._note_drained(asked)
         return lines
 
-    def _add(self, piece: bytes, known: frozenset[bytes]) -> None:
-        self._secrets |= known
-        room = self._room - len(self._line)
-        self._line += piece[:room]
-        self._overlong = self._overlong or len(piece) > room
-        if len(self._secrets) > MOST_SECRETS:
-            self._secrets = frozenset()
-            self._too_many = True
+    def finish(self, asked: int) -> Lines:
+        """The last line, where the program ended without a newline.  What comes then is a new stream."""
+        return self._complete(b"\n", asked, ended=True)
 
-    def _take(self, masks: _Masks, ended: bool) -> list[str]:
-        """The buffered line, ready for the log, or nothing where it is blank; the buffer is empty then."""
-        line, overlong, too_many = bytes(self._line), self._overlong, self._too_many
-        self._line.clear()
-        self._secrets = frozenset()
-        self._overlong = self._too_many = False
-        masked = None if too_many else masks.apply(line, torn=overlong or ended)
-        if masked is None:
-            return [WITHHELD]
-        text = masked.decode("utf-8", "backslashreplace").rstrip()
-        if text.startswith("<"):
-            text = re.sub(_FORGED_PRIORITY, "", text, count=1)
-        # Escaping shortens nothing, so one character more than fits is enough to have it cut, and marked.
-        shown = cut(escaped(text[: SHOWN + 1]) + ("…" if overlong else ""), SHOWN)
-        if shown != line and masks.betrayed_by(shown):
-            return [WITHHELD]
-        return [shown.decode()] if text else []
+    def _complete(self, data: bytes, asked: int, ended: bool) -> Lines:
+        first, *more = data.split(b"\n")
+        if not self._line:
+            self._line_since = self._since
+        self._line += first[: ROOM + 1 - len(self._line)]
+        if not more:
+            return Lines([], self._secrets, withheld=0, torn=False)
+        *whole, rest = more
+        rows = [row for row in (bytes(self._line), *whole) if row and not _is_blank(row)]
+        if self._is_forgotten(self._since, asked):
+            withheld = len(rows)
+        else:
+            withheld = int(self._is_forgotten(self._line_since, asked) and not _is_blank(self._line))
+        self._line[:] = rest[: ROOM + 1]
+        self._line_since = self._since
+        return Lines(rows, self._secrets, withheld, torn=ended)
 
+    def _is_forgotten(self, since: int, asked: int) -> bool:
+        """Whether what was written after so many questions may hold the secret of one that is not remembered."""
+        return asked - len(self._secrets) > max(0, since - LATE)
 
-class _View:
-    """A line as it reads with escapes undone, and where in the line each byte of that came from."""
+    def _note_drained(self, asked: int) -> None:
+        """All it has written is read.
 
-    def __init__(self, text: bytes, starts: range | list[int], ends: range | list[int]) -> None:
-        self.text = text
-        self._starts = starts
-        self._ends = ends
-
-    def spans(self, needle: bytes) -> Iterator[tuple[int, int]]:
-        """Where in the line `needle` stands, from and to, overlapping places too."""
-        at = self.text.find(needle)
-        while at >= 0:
-            yield self._starts[at], self._ends[at + len(needle) - 1]
-            at = self.text.find(needle, at + 1)
-
-    def head(self, needle: bytes) -> int | None:
-        """Where in the line the first part of `needle` begins, if the line ends in it."""
-        at = self.text.find(needle[:1], max(0, len(self.text) - len(needle)))
-        while at >= 0 and not needle.startswith(self.text[at:]):
-            at = self.text.find(needle[:1], at + 1)
-        return self._starts[at] if at >= 0 else None
+        What had to be withheld may be the first part of a long dump that it is still busy with.  That is over when it
+        has answered a question which it got later, unless another such dump has begun by then.
+        """
+        if self._is_forgotten(self._since, asked):
+            if self._dump_seen is None or self._is_forgotten(self._dump_seen, asked):
+                self._dump_seen = asked
+            if asked < self._dump_seen + LATE:
+                return
+        self._since = asked
+        self._dump_seen = None
 
 
-def _views(line: bytes) -> Iterator[_View]:
-    yield _View(line, range(len(line)), range(1, len(line) + 1))
-    if b"\\" in line:
-        yield _decoded(line, _BACKSLASH)
-    if b"%" in line:
-        yield _decoded(line, _PERCENT)
-    if b"+" in line:  # a space, in an HTML form's encoding
-        yield _decoded(line.replace(b"+", b" "), _PERCENT)
-
-
-def _decoded(line: bytes, pattern: bytes) -> _View:
-    """The view in which every match of `pattern` reads as what it stands for."""
-    text, done = bytearray(), 0
-    starts: list[int] = []
-    ends: list[int] = []
-    for escape in re.finditer(pattern, line):
-        start, end = escape.span()
-        meaning = _meaning(escape)
-        text += line[done:start] + meaning
-        starts += [*range(done, start), *[start] * len(meaning)]
-        ends += [*range(done + 1, start + 1), *[end] * len(meaning)]
-        done = end
-    text += line[done:]
-    starts += range(done, len(line))
-    ends += range(done + 1, len(line) + 1)
-    return _View(bytes(text), starts, ends)
-
-
-def _meaning(escape: re.Match[bytes]) -> bytes:
-    """What an escape stands for.
-
-    `\\xe9` is U+00E9, as in Python's strings.  In its bytes it is one byte: a secret printed so reads as if its
-    encoding had been mistaken, which is looked for as well.
-    """
-    if escape.re.groups == 1:  # percent
-        return bytes([int(escape[1], 16)])
-    high, low, *hexadecimal, octal, itself = escape.groups()
-    if itself is not None:
-        return itself
-    if high is not None:
-        code = 0x10000 + ((int(high, 16) & 0x3FF) << 10) + (int(low, 16) & 0x3FF)
-    elif octal is not None:
-        code = int(octal, 8)
-    else:
-        code = int(next(filter(None, hexadecimal)), 16)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte, by Python's surrogateescape
-        code -= 0xDC00
-    return chr(code).encode("utf-8", "replace") if code <= 0x10FFFF else escape[0]
-
-
-class _Masks:
-    """What to look for.
+class Lines:
+    """What a program wrote: a number of lines, of which only those are masked that are shown.
 
     Args:
+      rows: as they were written, none of them blank.
       secrets: what must not be shown.
-      text: all that will be looked at, where that is known: what is not in it need not be sought in each line.
+      withheld: of how many of them, from the first on, nothing may be shown.
+      torn: the last one has no end.
     """
 
-    def __init__(self, secrets: frozenset[bytes], text: bytes | None = None) -> None:
-        long = {secret for secret in secrets if len(secret) >= SHORTEST}
-        # Many programs split what they get at every colon, and print the parts.
-        pieces = long | {part for secret in long for part in secret.split(b":") if len(part) >= SHORTEST}
-        self._too_many = len(pieces) > MOST_PIECES
-        self._hidden = set[bytes]()
-        if not self._too_many:
-            self._hidden.update(rendering for piece in pieces for rendering in _renderings(piece))
-        self._forbidden = {rendering for secret in secrets - long for rendering in _plain_renderings(secret)}
-        self._needles = self._sought = self._hidden | self._forbidden
-        if text is not None and self._needles:
-            self._sought = {needle for view in _views(text) for needle in self._needles if needle in view.text}
+    def __init__(self, rows: list[bytes], secrets: Secrets, withheld: int, torn: bool) -> None:
+        self._rows = rows
+        self._secrets = secrets
+        self._withheld = withheld
+        self._torn = torn
+        self._masks: Masks | None = None
 
-    def apply(self, line: bytes, torn: bool) -> bytes | None:
-        """`line` with the secrets masked; None where that would not hide them.
+    def __len__(self) -> int:
+        return len(self._rows)
 
-        Args:
-          torn: the line went on, or was to; so its end may be the first part of a secret.
-        """
-        if self._too_many:
-            return None
-        spans: list[tuple[int, int]] = []
-        for view in _views(line) if self._sought else ():
-            for needle in [needle for needle in self._sought if needle in view.text]:
-                found = list(islice(view.spans(needle), MOST_HITS + 1))
-                if needle in self._forbidden or len(found) > MOST_HITS:
-                    return None
-                spans += found
-        if torn:
-            spans += self._torn_off(line)
-        return _masked(line, spans)
+    def __iter__(self) -> Iterator[Line]:
+        return (Line(self, number) for number in range(len(self._rows)))
 
-    def betrayed_by(self, shown: bytes) -> bool:
-        """Whether a secret can be read in what is to be shown, by some accident of masking and escaping."""
-        return any(needle in shown for needle in self._needles)
-
-    def _torn_off(self, line: bytes) -> Iterator[tuple[int, int]]:
-        """The end of `line` as far as it is the first part of a secret, whose last escape may be torn too."""
-        tail = line[-2 * _LONGEST_ESCAPE :]
-        torn = re.search(_TORN_ESCAPE, tail)
-        for view in _views(line[: len(line) - len(tail) + torn.start()] if torn else line):
-            for needle in self._hidden:
-                start = view.head(needle)
-                if start is not None and len(line) - start >= SHORTEST:
-                    yield start, len(line)
+    def shown(self, number: int) -> str:
+        """One of them, ready for the log."""
+        if number < self._withheld:
+            return FORGOTTEN
+        if self._masks is None:
+            self._masks = Masks(self._secrets)
+        line = self._rows[number]
+        overlong = len(line) > ROOM
+        return _shown(line[:ROOM], self._masks, overlong, overlong or self._torn)
 
 
-def _masked(line: bytes, spans: list[tuple[int, int]]) -> bytes:
-    kept: list[bytes] = []
-    done = 0
-    for start, end in sorted(spans):
-        if start > done or not kept:
-            kept += [line[done:start], MASK]
-        done = max(done, end)
-    return b"".join(kept) + line[done:]
+class Line:
+    """One of some lines, masked when it is shown: by `str`."""
+
+    __slots__ = ("_lines", "_number")
+
+    def __init__(self, lines: Lines, number: int) -> None:
+        self._lines = lines
+        self._number = number
+
+    def __str__(self) -> str:
+        return self._lines.shown(self._number)
 
 
-def _plain_renderings(secret: bytes) -> Iterator[bytes]:
-    """The ways to print exactly this secret that show in some view of the line."""
-    yield secret
-    yield secret.hex().encode()
-    yield secret.hex().upper().encode()
-    yield from _both_alphabets(b2a_base64(secret, newline=False).rstrip(b"="))
-    yield secret.decode("latin-1").encode()  # the encoding mistaken
+def _shown(line: bytes, masks: Masks, overlong: bool, torn: bool) -> str:
+    masked = masks.apply(line, torn)
+    if masked is None:
+        return WITHHELD
+    text = masked.rstrip().decode("utf-8", "backslashreplace")
+    if text.startswith("<"):
+        text = re.sub(_FORGED_PRIORITY, "", text, count=1)
+    # Escaping shortens nothing, so one character more than fits is enough to have it cut, and marked.
+    shown = cut(escaped(text[: SHOWN + 1]) + ("…" if overlong else ""), SHOWN)
+    if shown != line and masks.betrayed_by(shown):
+        return WITHHELD
+    return shown.decode()
 
 
-def _renderings(secret: bytes) -> Iterator[bytes]:
-    """The plain ones, those as a part of something longer, and the secret in Latin-1."""
-    yield from _plain_renderings(secret)
-    for before in range(3):  # bytes, modulo 3; of the base64 of all together what the secret alone decides
-        encoded = b2a_base64(bytes(before) + secret, newline=False)
-        yield from _both_alphabets(encoded[(8 * before + 5) // 6 : 8 * (before + len(secret)) // 6])
-    latin = secret.decode("utf-8", "replace").encode("latin-1", "ignore")
-    if len(latin) >= SHORTEST:
-        yield latin
-
-
-def _both_alphabets(encoded: bytes) -> Iterator[bytes]:
-    yield encoded
-    yield encoded.replace(b"+", b"-").replace(b"/", b"_")
+def _is_blank(row: bytes | bytearray) -> bool:
+    return row.isspace() or (row.startswith(b"<") and re.match(_NOTHING_ELSE, row) is not None)

@@ -21,22 +21,24 @@ import contextlib
 import os
 import select
 import signal
+import time
 from collections.abc import Callable
 from typing import Protocol
 
-from bridge.checks import command_of, secret_of
+from bridge.alarm import FOREVER
+from bridge.checks import command_of
 from bridge.frames import frame, may_become_replies, may_become_reply, verdict_of
 from bridge.launch import Process
 from bridge.messages import Query, Verdict, nothing
 from bridge.pipes import StdinPipe
-from bridge.stderrlines import StderrLines
+from bridge.stderr import Asked, Stderr
+from bridge.stderrlines import Lines, StderrLines
 from bridge.switchboard import ARRIVING, Switchboard
 
 _REPLY_READ = 256
 """Bytes: more than a reply has, so that anything behind it is seen, and as much of a PHP warning as the log shows.
 Asking for more than 400 takes a tenth more time for each reply, since Python gets so large a buffer elsewhere."""
 
-_STDERR_READ = 65536
 
 _SHOWN = 120
 """Characters of a protocol error that the log shows: enough to recognise a PHP warning by."""
@@ -60,8 +62,11 @@ class Owner(Protocol):
     def ended(self, worker: Worker, query: Query | None, was_read: bool) -> None:
         """The process is gone.  `query` was with it; `was_read` is false if nobody ever read its frame."""
 
-    def complained(self, worker: Worker, lines: list[str]) -> None:
-        """The program wrote on stderr; secrets are masked."""
+    def complained(self, worker: Worker, lines: Lines) -> None:
+        """The program wrote on stderr; secrets are masked in what is shown of it."""
+
+    def paused(self, worker: Worker) -> None:
+        """The program wrote too much on stderr: `resume` is to be called at `resumes_at`."""
 
 
 class Worker:
@@ -84,7 +89,15 @@ class Worker:
         when it is gone.
     """
 
-    def __init__(self, process: Process, board: Switchboard, owner: Owner, born: float, max_line: int) -> None:
+    def __init__(
+        self,
+        process: Process,
+        board: Switchboard,
+        owner: Owner,
+        born: float,
+        max_line: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.pid = process.pid
         self.born = born
         self.query: Query | None = None
@@ -109,12 +122,14 @@ class Worker:
         look.register(process.stdout, select.POLLIN)
         self._look = look.poll
         self._partial = b""
-        self._said = StderrLines(max_line)
-        self._previous: Query | None = None  # its secret may still come out on stderr
+        self._previous: Query | None = None  # the one that it answered last
+        self._asked = Asked(max_line)
+        self._remember = self._asked.add
+        self._stderr = Stderr(process.stderr, board, self._read_stderr, self._asked, clock)
         try:
             self._stdin = StdinPipe(process.stdin, board)
             board.watch(process.stdout, self._readable, ARRIVING)
-            board.watch(process.stderr, self._read_stderr)
+            self._stderr.watch()
             board.watch(process.exited, self._exited)
         except OSError:
             for descriptor in process.descriptors():
@@ -138,6 +153,7 @@ class Worker:
         stdin = self._stdin
         if not stdin.above < len(body) <= stdin.most and not stdin.fit(len(body)):
             return False
+        self._remember(query.body)
         try:
             written = os.write(stdin.descriptor, body)
         except OSError as error:  # EPIPE: it closed its stdin; EAGAIN: it never read what it answered
@@ -168,7 +184,7 @@ class Worker:
 
     def release(self) -> Query | None:
         """Take the query away from a program that will not be asked again: its time is over."""
-        query, self.query, self._previous = self.query, None, self.query
+        query, self.query = self.query, None
         return query
 
     def reap(self, seconds: float) -> None:
@@ -254,33 +270,37 @@ class Worker:
 
     def _shown(self, data: bytes) -> str:
         """The beginning of what a program wrote, without secrets."""
-        said, secrets = StderrLines(_REPLY_READ), self._secrets()
-        return " ".join([*said.feed(data, secrets), *said.finish(secrets)])[:_SHOWN]
+        said, asked = StderrLines(self._asked), len(self._asked)
+        return " ".join(map(str, [*said.feed(data, asked), *said.finish(asked)]))[:_SHOWN]
+
+    @property
+    def resumes_at(self) -> float:
+        """When `resume` is to be called, on the pool's clock; infinity for most programs."""
+        return self._stderr.resumes_at
+
+    def resume(self) -> None:
+        """Read the program's stderr again after a pause."""
+        self._stderr.resume()
 
     def _read_stderr(self) -> None:
-        try:
-            data = os.read(self._process.stderr, _STDERR_READ)
-        except BlockingIOError:
-            return
-        if not data:
-            self._board.unwatch(self._process.stderr)
-        elif lines := self._said.feed(data, self._secrets()):
+        if lines := self._stderr.read(self._number_asked()):
             self._owner.complained(self, lines)
+        if self._stderr.is_flood:
+            self.kill("it floods its stderr")
+        if self._stderr.resumes_at < FOREVER:
+            self._owner.paused(self)
 
-    def _secrets(self) -> list[bytes]:
-        """What must not come out of this program's stderr into the log."""
-        queries = (self.query, self._previous)
-        return [secret for query in queries if query and (secret := secret_of(query.body))]
+    def _number_asked(self) -> int:
+        return self.served + (self.query is not None)
 
     def _exited(self) -> None:
         # A reply that was written before the end is still in the pipe, and so are the last words.
         if self.query is not None and self.usable:
             self._readable()
-        self._read_stderr()
         self.kill("it ended")  # whatever it left behind in its process group
         self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         query, was_read = self.query, self._was_read()
-        if lines := self._said.finish(self._secrets()):
+        for lines in self._stderr.last_words(self._number_asked()):
             self._owner.complained(self, lines)
         self.query = None
         self._close()
@@ -300,3 +320,4 @@ class Worker:
             self._board.unwatch(descriptor)
             os.close(descriptor)
         self._previous = None
+        self._asked.forget()

@@ -28,6 +28,7 @@ BABBLERS = [
     habit("tells_after"),
     habit("tells_after", 30),
     habit("tells_in_pieces", 20),
+    habit("tells_late", 5),
     habit("tells_parts"),
     habit("tells_without_newline"),
     *(habit("tells_far_out", count) for count in (480, 500, 505, 511, 512, 1000)),
@@ -68,7 +69,7 @@ def test_whatever_a_program_prints(start: Start, program: tuple[str, ...]) -> No
     bridge.finish()
     for name, secret in SECRETS.items():
         check_log(bytes(bridge.log), secret, name)
-    shown = {"tells_before": b"debug: got", "tells_without_newline": b"fatal: ", "tells_far_out": b"......"}
+    shown = {"tells_before": b"debug: got", "tells_without_newline": b"fatal: ", "tells_far_out": b". . . "}
     assert shown.get(program[-2], b"debug: ") in bridge.log, "nothing of stderr was logged at all"
 
 
@@ -80,6 +81,19 @@ def test_one_programs_secret_printed_while_it_answers_the_next_question(start: S
     bridge.finish()
     for name, secret in SECRETS.items():
         check_log(bytes(bridge.log), secret, name)
+
+
+def test_a_program_that_writes_its_stderr_late(start: Start) -> None:
+    """The secrets of all questions in a row come out together, when others are in flight."""
+    for count in (5, 64, 300):
+        bridge = start("run", "--pool-size", 1, "--log-level", "debug", "--", *habit("tells_late", count))
+        lines = [line for number, secret in enumerate(SECRETS.values()) for line in questions(secret, number)]
+        bridge.converse(lines * 20, in_flight=4)
+        bridge.finish()
+        for name, secret in SECRETS.items():
+            check_log(bytes(bridge.log), secret, f"{name}, of {count}")
+        shown, withheld = b"the password was ***" in bridge.log, b"too many questions" in bridge.log
+        assert (shown, withheld) == ((True, False) if count < 100 else (False, True))
 
 
 WAYS = ["die", "crash", "exits", "partialdie", "twice", "babble", "mute", "garbage7", "garbage0", "hang", "noise2"]

@@ -15,6 +15,7 @@ from support.process import MARK
 
 from bridge.launch import start
 from bridge.messages import Query, Verdict
+from bridge.stderrlines import Lines
 from bridge.switchboard import Switchboard
 from bridge.worker import Worker
 
@@ -41,6 +42,8 @@ class Stage:
       reasons: why it failed.
       ended_with: what it said at its end.
       stderr: lines the program wrote there, as they would be logged.
+      pauses: when it had written too much there.
+      clock: the workers'; seconds.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -51,6 +54,8 @@ class Stage:
         self.verdicts: list[Verdict] = []
         self.reasons: list[str] = []
         self.stderr: list[str] = []
+        self.pauses: list[float] = []
+        self.clock = time.monotonic
         self.ended_with: Ended | None = None
         self.workers: list[Worker] = []
 
@@ -60,7 +65,7 @@ class Stage:
 
     def start(self, argv: Sequence[str], max_line: int = 4096) -> Worker:
         process = start(argv, "/", {**self.journal.environment, MARK: self.mark})
-        worker = Worker(process, self.board, self, time.monotonic(), max_line)
+        worker = Worker(process, self.board, self, self.clock(), max_line, self.clock)
         worker.proved = worker.when_unusable = lambda: None
         worker.when_gone = lambda: self.events.append("gone")
         self.workers.append(worker)
@@ -90,8 +95,11 @@ class Stage:
         self.events.append("ended")
         self.ended_with = Ended(query, was_read)
 
-    def complained(self, worker: Worker, lines: list[str]) -> None:
-        self.stderr += lines
+    def complained(self, worker: Worker, lines: Lines) -> None:
+        self.stderr += map(str, lines)
+
+    def paused(self, worker: Worker) -> None:
+        self.pauses.append(self.clock())
 
     def settled(self, query: Query) -> None:
         """As an asker."""
@@ -116,6 +124,9 @@ class Stage:
             assert time.monotonic() < until, f"it never happened: {self.events} {self.reasons}"
             waiting.poll(20)  # the journal, which some wait for, tells nobody
             self.board.turn()
+            for worker in self.workers:
+                if worker.resumes_at <= self.clock():
+                    worker.resume()
 
     def until_gone(self) -> Ended:
         self.until(lambda: self.worker.gone)

@@ -1,11 +1,16 @@
 """One Worker and one real program that writes on stderr: always drained, never a secret."""
 
+import itertools
+import signal
+import statistics
 import sys
+import time
 
 import pytest
 from support.bad_programs import CHAMELEON, habit
 
 from bridge.messages import Verdict
+from bridge.stderrlines import FORGOTTEN
 
 YES = Verdict.GRANTED
 PYTHON = (sys.executable, "-I", "-S", "-B", "-c")
@@ -32,13 +37,100 @@ def test_lines(stage) -> None:
     assert stage.worker.usable
 
 
-def test_a_flood_does_not_block_the_program(stage) -> None:
-    """Megabytes before each reply: more than any pipe holds."""
-    stage.start(habit("floods", 2000))
+def test_a_dump_does_not_block_the_program(stage) -> None:
+    """Hundreds of kilobytes before each reply: more than any pipe holds."""
+    stage.start(habit("floods", 400))
     for _ in range(2):
         assert stage.ask() is YES
     stage.until(lambda: any("short flood line" in line for line in stage.stderr))
     assert max(len(line.encode()) for line in stage.stderr) <= 512
+    assert stage.worker.usable
+
+
+def test_a_flood_is_slowed_and_then_ended(stage) -> None:
+    """What it answers meanwhile counts; only its stderr waits.  The clock runs five times as fast."""
+    stage.clock = lambda: time.monotonic() * 5
+    began = stage.clock()
+    worker = stage.start(habit("floods_beside"))
+    stage.until(lambda: stage.pauses)
+    assert stage.ask() is YES
+    stage.until_gone()
+    assert stage.reasons == ["it floods its stderr"]
+    assert stage.clock() - began > 10
+    assert worker.status == -signal.SIGKILL
+    listened = stage.pauses[-1] - stage.pauses[0]
+    assert listened > 10
+    assert all(later - earlier >= 0.25 for earlier, later in itertools.pairwise(stage.pauses))
+
+
+def test_a_flood_that_ends_in_time_is_only_slowed(stage) -> None:
+    """Two megabytes, and silence: it waits in its write until all is read."""
+    stage.clock = lambda: time.monotonic() * 5
+    stage.start(habit("floods", 2000))
+    assert stage.ask() is YES
+    assert stage.pauses
+    assert stage.worker.usable
+
+
+def question(number: int, secret: bytes) -> bytes:
+    return b"auth:alice%d:example.com:%s" % (number, secret)
+
+
+def said(stage, count: int) -> list[str]:
+    """The next lines, as soon as there are so many."""
+    stage.until(lambda: len(stage.stderr) >= count)
+    lines, stage.stderr[:] = stage.stderr[:], []
+    return lines
+
+
+@pytest.mark.parametrize("count", [1, 5, 64])
+def test_the_secrets_of_many_questions_that_come_out_together(stage, count: int) -> None:
+    stage.start(habit("tells_late", count))
+    for _ in range(2):
+        for number in range(count):
+            stage.ask(question(number, b"zq7:%d:Tr0ub4dor" % number))
+        assert said(stage, count) == ["debug: the password was ***"] * count
+
+
+@pytest.mark.parametrize("count", [67, 200])
+def test_the_secrets_of_more_questions_than_are_remembered(stage, count: int) -> None:
+    stage.start(habit("tells_late", count))
+    for number in range(count):
+        stage.ask(question(number, b"Tr0ub4dor%d" % number))
+    lines = said(stage, count)
+    assert lines == [FORGOTTEN] * count
+
+
+def test_words_after_a_long_silence_are_withheld_and_what_follows_is_not(stage) -> None:
+    program = (
+        "import os\nfor number in range(106):\n os.read(0, 999)\n"
+        " if number >= 100: os.write(2, b'number %d\\n' % number)\n"
+        " os.write(1, b'\\0\\2\\0\\1')\nos.read(0, 1)"
+    )
+    stage.start((*PYTHON, program))
+    for _ in range(106):
+        stage.ask(QUERY)
+    assert said(stage, 6) == [FORGOTTEN] * 3 + ["number 103", "number 104", "number 105"]
+
+
+@pytest.mark.parametrize("secret", [b":".join(b"%04d" % n for n in range(61)), b"x:" * 2000], ids=["60", "2000"])
+def test_secrets_of_many_colons_take_no_time(stage, secret: bytes) -> None:
+    """64 of them, for each line of a program that writes one for each question."""
+    stage.start(habit("tells_before"), max_line=8192)
+    took: list[float] = []
+    complained = stage.complained
+
+    def timed(worker, lines) -> None:
+        began = time.thread_time()
+        complained(worker, lines)
+        took.append(time.thread_time() - began)
+
+    stage.complained = timed
+    for number in range(100):
+        stage.ask(question(number, secret + b"%d" % number))
+    assert len(took) >= 64
+    assert statistics.median(took[64:]) < 0.015
+    assert "0012" not in told(stage)
 
 
 @pytest.mark.parametrize("how", ["tells_before", "tells_after", "tells_in_pieces", "tells_parts", "tells_far_out"])

@@ -22,6 +22,7 @@ from support.inmemory import AUTH, SETPASS, InMemoryWorker, answers
 from bridge.frames import DENIED, GRANTED
 from bridge.launch import start
 from bridge.messages import Query, Verdict
+from bridge.stderrlines import Lines
 from bridge.switchboard import Switchboard
 from bridge.worker import Worker
 
@@ -61,8 +62,11 @@ class Owner:
         body = query.body if query else None
         self.events.append(("ended", body, was_read if query else None, worker.status, worker.gone, worker.query))
 
-    def complained(self, worker: Worker, lines: list[str]) -> None:
+    def complained(self, worker: Worker, lines: Lines) -> None:
         """Only a real program has a stderr."""
+
+    def paused(self, worker: Worker) -> None:
+        """Nor is it too much."""
 
     def settled(self, query: Query) -> None:
         """As an asker."""

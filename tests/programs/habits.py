@@ -186,6 +186,26 @@ def floods(kibibytes: int) -> None:
         reply(body)
 
 
+def floods_beside(_: int) -> None:
+    """Right, while a child of its own writes on stderr as fast as it can."""
+    if os.fork() == 0:
+        while True:
+            write(b"flood " * 10 + b"\n" * 600, 2)
+    answer_all()
+
+
+def tells_late(count: int) -> None:
+    """Every secret on stderr, written when `count` of them have come together, as stdio does with a file or a pipe."""
+    buffered: list[bytes] = []
+    while (body := read_frame()) is not None:
+        buffered.append(b"debug: the password was " + body.split(b":", 3)[3] + b"\n")
+        reply(body)
+        if len(buffered) == count:
+            write(b"".join(buffered), 2)
+            buffered.clear()
+    write(b"".join(buffered), 2)
+
+
 def tells_before(_: int) -> None:
     """The whole question on stderr, then the reply."""
     while (body := read_frame()) is not None:
@@ -231,7 +251,7 @@ def tells_without_newline(_: int) -> None:
 def tells_far_out(count: int) -> None:
     """The secret behind `count` other bytes of the same line: across the place where long lines are cut."""
     while (body := read_frame()) is not None:
-        write(b"." * count + body.split(b":", 3)[3] + b"\n", 2)
+        write((b". " * count)[:count] + body.split(b":", 3)[3] + b"\n", 2)
         reply(body)
 
 

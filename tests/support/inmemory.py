@@ -63,6 +63,7 @@ class InMemoryWorker:
         self.tired = False
         self.careful = True
         self.timed_from: float | None = None
+        self.resumes_at = float("inf")  # it has no stderr
         self.reason = ""
         self.usable = True
         self.gone = False
@@ -153,6 +154,9 @@ class InMemoryWorker:
     def release(self) -> Query | None:
         query, self.query = self.query, None
         return query
+
+    def resume(self) -> None:
+        raise AssertionError("it is never paused")
 
     def reap(self, seconds: float) -> None:
         self._retire()

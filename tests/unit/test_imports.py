@@ -14,10 +14,10 @@ import bridge
 PACKAGE = Path(bridge.__file__).parent
 
 LAYERS = """
-    regularfile
+    regularfile  masks
     messages  backoff  stderrlines  procfs  terminal  switchboard  descriptors  launch  settings  programs.users
     pipes  alarm  checks  frames  lines  turns  waiting  logtargets  listeners  relayfile  programs.sqlite
-    commands.demo  lockstep  ordering  options  log  gate  systemd
+    commands.demo  lockstep  ordering  options  log  gate  systemd  stderr
     config  worker
     slots  pace  starts
     pool
@@ -38,7 +38,7 @@ HANDED_ON = {("relayfile", "relay")}
 """What a module calls as its last act, imported then and there: it is no part of what it does itself."""
 
 NO_IO = [
-    *("messages", "lines", "checks", "frames", "ordering", "turns", "lockstep", "stderrlines"),
+    *("messages", "lines", "checks", "frames", "ordering", "turns", "lockstep", "masks", "stderrlines"),
     *("alarm", "backoff", "pace", "starts"),
 ]
 FORBIDDEN_IO = {"trio", "os", "socket", "time", "logging", "select", "signal", "subprocess", "threading", "asyncio"}

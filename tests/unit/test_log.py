@@ -281,6 +281,31 @@ def test_a_flood_is_held_back_and_counted(said: Reader):
     assert said.texts() == ["line refused number=8 suppressed=2", "line refused number=9"]
 
 
+def test_what_is_not_even_tried_is_counted(said: Reader):
+    clock = Clock()
+    limited = RateLimited(2, 10.0, clock)
+    assert [limited.log(logging.WARNING, "key", "it") for _ in range(3)] == [True, True, False]
+    limited.suppress("key", 40)
+    clock.now += 10.0
+    assert limited.log(logging.WARNING, "key", "it")
+    assert said.texts() == ["it", "it", "it suppressed=41"]
+
+
+def test_what_does_not_get_through_is_not_looked_at(said: Reader):
+    class Counted:
+        looked_at = 0
+
+        def __str__(self) -> str:
+            self.looked_at += 1
+            return "text"
+
+    limited, field = RateLimited(2, 10.0, Clock()), Counted()
+    for _ in range(5):
+        limited.log(logging.WARNING, "key", "it", field=field)
+    assert said.texts() == ["it field=text", "it field=text"]
+    assert field.looked_at == 2
+
+
 def test_each_key_has_its_own_limit(said: Reader):
     limited = RateLimited(1, 10.0, Clock())
     for key in ("one", "two", "one", "two", "three"):

@@ -4,6 +4,7 @@ import itertools
 import logging
 import re
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 import trio
@@ -17,6 +18,8 @@ from support.inmemory import (
 )
 
 from bridge.messages import Verdict
+from bridge.stderrlines import StderrLines
+from bridge.worker import Worker
 
 YES, UNAVAILABLE = Verdict.GRANTED, Verdict.UNAVAILABLE
 MISSING = FileNotFoundError(2, "No such file or directory")
@@ -238,3 +241,48 @@ async def test_a_failure_says_which_program_and_why(autojump_clock, logged: list
         assert "it ended" in failed
         assert "No such file or directory" in missing
         assert "/program" in missing
+
+
+# --- what programs say -----------------------------------------------------------------------------------
+
+
+class Said(list[bytes]):
+    """Secrets, and how often somebody looked for them."""
+
+    looked_at = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.looked_at += 1
+        return super().__iter__()
+
+
+async def test_of_a_flood_of_lines_only_those_that_are_logged_are_masked(autojump_clock, logged: list[str]) -> None:
+    async with bench(answers()) as there:
+        worker, secrets = cast("Worker", there.alive[0]), Said([b"hunter2"])
+        lines = StderrLines(secrets)
+        for _ in range(100):
+            there.pool.complained(worker, lines.feed(b"the password was hunter2\n" * 100, 1))
+        said = f'WARNING program says pool=default pid={worker.pid} stderr="the password was ***"'
+        assert logged == [said] * 40
+        assert secrets.looked_at == 1
+        await trio.sleep(1.0)
+        there.pool.complained(worker, lines.feed(b"the password was hunter2\n", 1))
+        assert logged[40:] == [f"{said} suppressed={10_000 - 40}"]
+
+
+async def test_a_program_whose_stderr_is_paused_is_read_again_in_time(autojump_clock) -> None:
+    async with bench(answers(), pool_size=2) as there:
+        resumed: list[float] = []
+        paused, other = there.alive
+        del other
+        began = trio.current_time()
+
+        def resume() -> None:
+            resumed.append(trio.current_time() - began)
+            paused.resumes_at = began + 0.5 if len(resumed) == 1 else float("inf")
+
+        paused.resume = resume  # type: ignore[method-assign]
+        paused.resumes_at = began + 0.25
+        there.pool.paused(cast("Worker", paused))
+        await trio.sleep(100.0)
+        assert resumed == pytest.approx([0.25, 0.5], abs=0.001)
