@@ -117,24 +117,20 @@ class Switchboard:
         """Put `descriptor`, a pipe's, into `taken` whenever the pipe was full and has been read from."""
         self._epoll.register(descriptor, EMPTIED)
         self._handlers[descriptor] = reader_gone
-        self.forget_taken(descriptor)
+        self.forget(descriptor)
 
-    def forget_taken(self, descriptor: int) -> None:
-        """What has happened to `descriptor` until now is no taking: it has just been registered, or resized."""
-        self.look(descriptor)
-        self._drop_events(descriptor)
-        self.taken.discard(descriptor)
+    def forget(self, descriptor: int) -> None:
+        """Call nobody for what has happened to `descriptor` until now, so that whatever is told of it is news.
 
-    def look(self, descriptor: int) -> None:
-        """Have epoll look at `descriptor` now, so that it tells of what happens next in its order.
-
-        All that is told meanwhile is kept, in its order.
+        All else that epoll has to tell is kept, in its order.
         """
         for _ in range(len(self._handlers) // _EVENTS + 2):  # so often that everything watched has had its turn
             events = self._epoll.poll(0, _EVENTS)
             self._events += events
             if len(events) < _EVENTS or any(other == descriptor for other, _ in events):
                 break
+        self._drop_events(descriptor)
+        self.taken.discard(descriptor)
         if self._events and not self._turning:
             os.eventfd_write(self._nudge, 1)
 

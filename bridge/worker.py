@@ -226,8 +226,9 @@ class Worker:
         query, verdict = self.query, verdict_of(data)
         if query is not None and self.usable and (self._stdin.descriptor in self._taken or self._stdin.looks_taken()):
             if verdict is not None:
-                if self.careful:
-                    self._board.look(self._stdout)
+                if self.careful and (more := self._more()):
+                    self._misbehaved(data + more)
+                    return
                 self.query = None
                 self._previous = query
                 self.served += 1
@@ -238,6 +239,21 @@ class Worker:
                 self._owner.replies_in_pieces()
                 return
         self._misbehaved(data)
+
+    def _more(self) -> bytes:
+        """What is there behind a reply, which what was told of until now may have been about."""
+        self._board.forget(self._stdout)
+        try:
+            more = os.read(self._stdout, _REPLY_READ)
+        except BlockingIOError:
+            return b""
+        if not more:
+            self._board.afterwards(self._hear_again)  # that its stdout ended may be among what was forgotten
+        return more
+
+    def _hear_again(self) -> None:
+        if not self.gone:
+            self._readable()
 
     def _misbehaved(self, data: bytes) -> None:
         if not data:

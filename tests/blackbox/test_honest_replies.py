@@ -39,7 +39,7 @@ def test_each_reply_counts(start: Start, tmp_path: Path, dice: random.Random, na
     programs = bridge.wait_for_programs(2)
     verdicts = verdicts_of(bridge.converse(lines, in_flight=in_flight))
     assert verdicts == [oracle.best_answer(line) for line in lines]
-    assert set(programs) <= set(bridge.programs()), "a program was replaced"
+    assert set(programs) <= set(bridge.programs()), f"a program was replaced: {bridge.tail()}"
     bridge.finish()
     assert not [line for line in bytes(bridge.log).splitlines() if b"fail" in line or b"warning" in line.lower()]
 
@@ -58,7 +58,7 @@ def test_large_questions_between_small_ones(start: Start, tmp_path: Path, dice: 
     verdicts = verdicts_of(bridge.converse(lines, in_flight=32))
     expected = ["1" if oracle.lets_through(line, max_line=32767) and oracle.truth(line) else "0" for line in lines]
     assert verdicts == expected
-    assert set(programs) <= set(bridge.programs()), "a program was replaced"
+    assert set(programs) <= set(bridge.programs()), f"a program was replaced: {bridge.tail()}"
     bridge.finish()
 
 
@@ -119,5 +119,5 @@ def test_bridge_that_is_stopped_now_and_then(start: Start, tmp_path: Path, dice:
 
     verdicts = verdicts_of(bridge.converse(lines, in_flight=64, every=stop_for_a_moment))
     assert verdicts == [oracle.best_answer(line) for line in lines]
-    assert set(programs) <= set(bridge.programs()), "a program was replaced"
+    assert set(programs) <= set(bridge.programs()), f"a program was replaced: {bridge.tail()}"
     bridge.finish()

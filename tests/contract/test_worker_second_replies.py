@@ -147,6 +147,16 @@ def test_before_the_first_question_is_taken(stage) -> None:
     assert "(a reply before it had read the question)" in stage.reasons[0]
 
 
+def test_one_that_replies_and_closes_its_stdout_is_asked_no_more(stage) -> None:
+    worker = stage.start(program("frame(); os.write(1, b'\\0\\2\\0\\1'); os.close(1); signal.pause()"))
+    stage.give(ASKED[0])
+    hung_up = select.poll()
+    hung_up.register(worker._stdout, 0)
+    assert hung_up.poll(PATIENCE * 1000)
+    stage.until_gone()
+    assert stage.verdicts == [YES]
+
+
 @pytest.mark.parametrize("close", ["", "os.close(0); "], ids=["exits", "closes its stdin first"])
 def test_one_that_replies_and_leaves_has_replied(stage, close: str) -> None:
     worker = stage.start(program(f"frame(); os.write(1, b'\\0\\2\\0\\1'); {close}os._exit(0)"))

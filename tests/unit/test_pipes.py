@@ -39,7 +39,7 @@ class Program:
         with contextlib.suppress(BlockingIOError):
             self.replies += [self.taken] * len(os.read(self.stdout, 99))
             if self.careful:
-                self.board.look(self.stdout)
+                self.board.forget(self.stdout)
 
     @property
     def taken(self) -> bool:

@@ -142,7 +142,7 @@ def test_forgetting_keeps_what_others_are_to_be_told_in_its_order(board: Switchb
     order.clear()
     bell, ring = pipe()
     forgotten = ends[50][1]
-    board.watch(bell, lambda: (os.read(bell, 1), board.forget_taken(forgotten)))
+    board.watch(bell, lambda: (os.read(bell, 1), board.forget(forgotten)))
     if turning:
         os.write(ring, b"x")
     expected = []
@@ -157,7 +157,7 @@ def test_forgetting_keeps_what_others_are_to_be_told_in_its_order(board: Switchb
         both = [("taken", writer), ("reply", stdout)]
         expected += both if number % 2 else both[::-1]
     if not turning:
-        board.forget_taken(forgotten)
+        board.forget(forgotten)
     assert is_due(board)
     while is_due(board):
         board.turn()
@@ -177,7 +177,7 @@ def test_forgetting_among_many_that_are_always_ready(board: Switchboard, pipe) -
     reader, writer = full_pipe()
     board.watch_taken(writer, lambda: None)
     os.write(writer, b"question")
-    board.forget_taken(writer)
+    board.forget(writer)
     os.read(reader, 8)
     for _ in range(10):
         board.turn()
