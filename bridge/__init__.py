@@ -37,4 +37,4 @@ server).
 Imports point downwards in that list and to what stands beside it; tests/unit/test_imports.py keeps it so.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.1.1"
