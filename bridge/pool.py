@@ -42,9 +42,9 @@ _MAX_ATTEMPTS = 2
 _MAX_DEATHS = 4
 """Programs that end with one query, read or not: enough where programs exit after each reply."""
 
-_WHOLE = 1000
+_WHOLE = 10_000
 """Replies of a pool's programs, none of which came in pieces, after which they are believed to write them whole.  To be
-careful costs a tenth of the rate under full load, and nothing otherwise."""
+careful costs some of the rate under full load, and nothing otherwise."""
 
 _PASSING = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
 """Why a start may fail now and succeed in a moment."""
@@ -256,7 +256,7 @@ class Pool:
             self._not_handed_over(worker, following)
 
     def replies_in_pieces(self) -> None:
-        """The first part of a reply came alone."""
+        """The first part of a reply came alone, or may have done so."""
         self._in_pieces = True
         for worker in self.workers:
             worker.careful = True

@@ -54,7 +54,7 @@ class Owner(Protocol):
         """The program may not be asked any more; called once for each."""
 
     def replies_in_pieces(self) -> None:
-        """The first part of a reply came alone: all such programs have to be `careful`."""
+        """The first part of a reply came alone, or may have done so: all such programs have to be `careful`."""
 
     def failing(self, worker: Worker, reason: str) -> None:
         """The program did what it must not and is being killed, or ended by itself."""
@@ -243,10 +243,9 @@ class Worker:
     def _more(self) -> bytes:
         """What is there behind a reply, which what was told of until now may have been about."""
         self._board.forget(self._stdout)
-        try:
-            more = os.read(self._stdout, _REPLY_READ)
-        except BlockingIOError:
+        if not self._look(0):
             return b""
+        more = os.read(self._stdout, _REPLY_READ)
         if not more:
             self._board.afterwards(self._hear_again)  # that its stdout ended may be among what was forgotten
         return more
@@ -263,6 +262,7 @@ class Worker:
         if not data:
             self.kill("it ended" if not self._partial else "it ended in the middle of a reply")
         else:
+            self._owner.replies_in_pieces()  # or perhaps it does, which can look so, though hardly ever
             what = "bytes nobody asked for" if self.query is None else "something that is no reply"
             self.kill(f"it wrote {what}{self._explained(data)}: {self._shown(data)}")
 

@@ -372,7 +372,7 @@ async def test_a_query_that_no_pipe_takes_is_unavailable_and_costs_no_program(au
 
 async def test_programs_are_watched_closely_until_they_are_known_to_write_whole_replies(autojump_clock) -> None:
     async with bench(answers(), pool_size=2, max_requests=0) as there:
-        for _ in range(990):
+        for _ in range(9_990):
             await there.ask().done()
         assert all(program.careful for program in there.programs)
         for _ in range(60):
