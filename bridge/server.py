@@ -19,6 +19,7 @@ import socket
 from collections.abc import Callable
 
 from bridge.alarm import FOREVER, Alarm
+from bridge.budget import Budget
 from bridge.config import Settings
 from bridge.descriptors import Borrowed, connected
 from bridge.doors import Doors
@@ -65,6 +66,7 @@ class Server:
         self._listeners = listeners
         self._exchange = exchange
         self._board = board
+        self._budget = Budget()
         self._stopping = False
         self._abort_at = FOREVER
         self._log = RateLimited(5, 60.0, exchange.clock)
@@ -159,7 +161,7 @@ class Server:
                 alarm = session.alarm
                 alarm.wake = lambda: self.alarm.set(alarm.when)
             else:
-                session = Session(source, sink, self._exchange, self._board, negotiates=True)
+                session = Session(source, sink, self._exchange, self._board, True, self._budget)
             undo.pop_all()
         self.accepted += 1
         self.sessions[session] = who
@@ -170,7 +172,7 @@ class Server:
         for stream in (source, sink):
             self._board.unwatch(stream.descriptor)
         who = self.sessions.pop(lockstep)
-        session = Session(source, sink, self._exchange, self._board, negotiates=True)
+        session = Session(source, sink, self._exchange, self._board, True, self._budget)
         self.sessions[session] = who
         session.over = lambda: self._leave(session)
         session.take(burst)

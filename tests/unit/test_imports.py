@@ -14,7 +14,7 @@ import bridge
 PACKAGE = Path(bridge.__file__).parent
 
 LAYERS = """
-    messages  backoff  stderrlines  procfs  terminal  switchboard  descriptors  launch  settings  programs.users
+    messages  budget  backoff  stderrlines  procfs  terminal  switchboard  descriptors  launch  settings  programs.users
     alarm  checks  frames  lines  turns  waiting  logtargets  listeners  relayfile  programs.sqlite  commands.demo
     lockstep  ordering  options  log  gate  systemd
     config  worker
@@ -38,11 +38,11 @@ HANDED_ON = {("relayfile", "relay")}
 
 NO_IO = [
     *("messages", "lines", "checks", "frames", "ordering", "turns", "lockstep", "stderrlines"),
-    *("alarm", "backoff", "pace"),
+    *("alarm", "backoff", "budget", "pace"),
 ]
 FORBIDDEN_IO = {"trio", "os", "socket", "time", "logging", "select", "signal", "subprocess", "threading", "asyncio"}
 
-SMALL = ["terminal", "lockstep", "lines", "messages", "waiting", "gate"]
+SMALL = ["terminal", "budget", "lockstep", "lines", "messages", "waiting", "gate"]
 """A tiny relay uses them: it is to be there before its client has written its first query."""
 
 WITHOUT_SITE = "-S"
