@@ -6,15 +6,17 @@ Built and filled with programs before trio is imported, so that both start at th
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import sys
 import time
 from collections.abc import Callable, Generator
 
-from bridge.alarm import Alarm
+from bridge.alarm import FOREVER, Alarm
 from bridge.config import Settings
 from bridge.exchange import Exchange
 from bridge.launch import OBEYED
+from bridge.log import RateLimited
 from bridge.pool import Pool
 from bridge.switchboard import Switchboard
 
@@ -27,6 +29,9 @@ _REAP = 1.0
 _OVERDUE = 2.0
 """Seconds."""
 
+_AGAIN = 1.0
+"""Seconds until it is tried again to end what has had its time, where that went wrong."""
+
 
 class Plant:
     """The pools of one set of settings.
@@ -38,11 +43,12 @@ class Plant:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self.board = Switchboard()
+        self.board = Switchboard(self.report)
         self.alarm = Alarm(self._expire)
         self.exchange = Exchange(settings, clock)
         self.pools: dict[str, Pool] = {}
         self.draining: set[Pool] = set()
+        self._log = RateLimited(5, 60.0, clock)
 
     def apply(self, settings: Settings) -> tuple[list[Pool], list[Pool]]:
         """Put `settings` in force: new pools are filled and connected, those whose program is the same go on.
@@ -87,16 +93,38 @@ class Plant:
         latest = self.clock() - _OVERDUE
         return any(pool.earliest_deadline() < latest for pool in (*self.pools.values(), *self.draining))
 
+    def report(self, error: Exception) -> None:
+        """Log what went wrong where no client and no program can be ended alone for it; all goes on."""
+        with contextlib.suppress(MemoryError):
+            self._log.log(logging.ERROR, "", "internal error, please report it", error=error)
+
+    def kill(self) -> None:
+        """Kill every program with its process group, and wait for none."""
+        for pool in (*self.pools.values(), *self.draining):
+            for worker in [*pool.workers]:
+                worker.signal(signal.SIGKILL)
+
     def close(self) -> None:
         """Kill what still runs and let go of everything.  May be called again."""
+        self.kill()
         until = self.clock() + _REAP
         for pool in [*self.pools.values(), *self.draining]:
             for worker in [*pool.workers]:
-                worker.reap(max(0.0, until - self.clock()))
+                try:
+                    worker.reap(max(0.0, until - self.clock()))
+                except Exception as error:  # the others are to be reaped all the same
+                    self.report(error)
         self.board.close()
 
     def _expire(self) -> float:
-        return min([pool.expire() for pool in (*self.pools.values(), *self.draining)], default=float("inf"))
+        due = FOREVER
+        for pool in (*self.pools.values(), *self.draining):
+            try:
+                due = min(due, pool.expire())
+            except Exception as error:
+                self.report(error)
+                due = min(due, self.clock() + _AGAIN)
+        return due
 
 
 @contextlib.contextmanager

@@ -39,6 +39,9 @@ _FOR_CLIENT = 2
 _FOR_ALL_ELSE = 64
 """Descriptors: standard ones, sockets, log, epoll, and what starting a program keeps in reserve."""
 
+_AGAIN = 0.1
+"""Seconds until what is due is tried again, where that went wrong."""
+
 _AT_START = ("listen", "status_listen", "socket_mode")
 """What a reload does not change: the sockets are there."""
 
@@ -100,7 +103,10 @@ class Server:
             self.doors.shut(listener)
             listener.withdraw()
         for session in [*self.sessions]:
-            session.stop()
+            try:
+                session.stop()
+            except Exception as error:
+                session.failed(error)
         self._abort_at = self._exchange.clock() + self._exchange.settings.shutdown_grace
         self.alarm.set(self._abort_at)
         self._finish_if_done()
@@ -108,7 +114,10 @@ class Server:
     def abort(self) -> None:
         """Answer everybody now."""
         for session in [*self.sessions]:
-            session.abort()
+            try:
+                session.abort()
+            except Exception as error:
+                session.failed(error)
             self._leave(session)
 
     def close(self) -> None:
@@ -171,9 +180,8 @@ class Server:
         """Serve somebody pipelined, who turns out to be no client in lockstep; `burst` is what he has sent so far."""
         for stream in (source, sink):
             self._board.unwatch(stream.descriptor)
-        who = self.sessions.pop(lockstep)
         session = Session(source, sink, self._exchange, self._board, True, self._budget)
-        self.sessions[session] = who
+        self.sessions[session] = self.sessions.pop(lockstep)
         session.over = lambda: self._leave(session)
         session.take(burst)
 
@@ -185,6 +193,13 @@ class Server:
 
     def _ring(self) -> float:
         now = self._exchange.clock()
+        try:
+            return self._do_what_is_due(now)
+        except Exception as error:
+            self._board.report(error)
+            return now + _AGAIN
+
+    def _do_what_is_due(self, now: float) -> float:
         if self._abort_at <= now:
             self._abort_at = FOREVER
             self.abort()

@@ -239,7 +239,10 @@ async def drive(board: Switchboard) -> None:
             await trio.lowlevel.checkpoint()
         else:
             await trio.lowlevel.wait_readable(board.fileno())
-        board.turn(_LINGER)
+        try:
+            board.turn(_LINGER)
+        except Exception as error:
+            board.recover(error)
 
 
 async def keep(alarm: Alarm, clock: Callable[[], float]) -> None:

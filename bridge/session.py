@@ -6,6 +6,7 @@
   is read: the client feels it, and memory stays bounded.  A line's time begins when it is taken into the window.
 - An answer counts as in flight until it is written: a client that does not read gets nothing more asked.
 - Nor is anything read of a client whose lines in flight hold more bytes than the `budget` of all clients has left.
+- Whatever goes wrong in here ends this client and nobody else.
 - Answers leave together, in one write at the end of a batch of events, unless there is no room for them.
 - End of input: what was read is answered, then the session is over.  Output that nobody reads any more ends
   it the same way, without the answers.
@@ -103,6 +104,21 @@ class Session:
         self._budget.held -= self._held
         self._held, self._budget, self._lines_to_count = 0, Budget(), 0  # what is counted from now on is nobody's
 
+    def failed(self, error: Exception) -> None:
+        """Something went wrong in here: nothing more is written, as it might be the answer to another line."""
+        self._mute = self._ended = self._flush_due = True
+        self._unwritten, self._backlog = b"", ()
+        self._ordering.clear()  # first of all there is memory again
+        over, self.over = self.over, nothing
+        self._listening = False
+        for stream in {self._source, self._sink}:
+            self._board.unwatch(stream.descriptor)
+        try:
+            self._exchange.withdraw(self)
+            self._exchange.warn("client let go after an internal error, please report it", error=error)
+        finally:
+            over()
+
     def settled(self, query: Query) -> None:
         """One of our queries has its verdict; it is written at the end of this batch."""
         if not self._flush_due:
@@ -110,7 +126,10 @@ class Session:
 
     def take(self, data: bytes) -> None:
         """Bytes of the client that were read before it was ours."""
-        self._take(self._lines.feed(data))
+        try:
+            self._take(self._lines.feed(data))
+        except Exception as error:  # not whoever has read them
+            self.failed(error)
 
     # --- lines -------------------------------------------------------------------------------------------
 

@@ -7,7 +7,10 @@ rate, and a cancel scope a query would halve it again.
 
 Events are handled in batches: first all handlers, then what they asked to be done afterwards, like writing the answers
 that have come together.  Handlers may be called for a descriptor that was closed and opened anew in the same batch:
-each must take "would block" for an answer.  None may raise: that ends whoever drives the switchboard.
+each must take "would block" for an answer.
+
+A handler that raises ends its owner and nobody else: the object whose method it is, if that has a method `failed`.
+What has no such owner is reported to whoever made the switchboard.
 """
 
 from __future__ import annotations
@@ -50,13 +53,22 @@ BROKEN = 0
 """Nothing but what epoll always tells: an error, or that nobody is at the other end."""
 
 
+def _raise(error: Exception) -> None:
+    raise error
+
+
 class Switchboard:
     """The epoll set of one bridge.
 
     Closing it is its owner's part, after everything registered is gone.
+
+    Attributes:
+      report: told of an error for which nobody can be ended alone, as the owner of a handler can.  By default it ends
+        whoever drives the switchboard.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, report: Callable[[Exception], None] = _raise) -> None:
+        self.report = report
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._always: dict[int, Callable[[], None]] = {}  # what epoll refuses because it is always ready
@@ -87,13 +99,16 @@ class Switchboard:
 
     def watch(self, descriptor: int, handler: Callable[[], None], events: int = READABLE) -> None:
         """Call `handler` whenever `descriptor` is ready for `events`, or broken."""
+        self._handlers[descriptor] = handler  # first, as nothing could be done about events that nobody handles
         try:
             self._epoll.register(descriptor, events)
         except PermissionError:  # a regular file
+            del self._handlers[descriptor]
             if events:
                 self._always[descriptor] = handler
-        else:
-            self._handlers[descriptor] = handler
+        except BaseException:
+            del self._handlers[descriptor]
+            raise
 
     def unwatch(self, descriptor: int) -> None:
         """No more of `descriptor`; to be called before it is closed.  Not watching it is no error."""
@@ -115,7 +130,10 @@ class Switchboard:
             for descriptor, _ in events:
                 handler = handlers.get(descriptor)
                 if handler is not None:
-                    handler()
+                    try:
+                        handler()
+                    except Exception as error:
+                        self._failed(handler, error)
             handled += len(events)  # one poll finds few events of a busy pool: a batch is several polls
             few = handled < _BATCH or handled < min(_EACH * len(self._afterwards), _LONGEST)
             one = handled == 1  # they come one by one
@@ -128,11 +146,20 @@ class Switchboard:
             events, handled = self._more(now, linger), 0
         while always and time.monotonic() < until:
             for handler in [*always.values()]:
-                handler()
+                try:
+                    handler()
+                except Exception as error:
+                    self._failed(handler, error)
             self._finish_batch(until)
         self._turning = False
         if self._afterwards:
             os.eventfd_write(self._nudge, 1)
+
+    def recover(self, error: Exception) -> None:
+        """Be ready for the next `turn` after one that was cut short by an error, which was no handler's."""
+        self._turning = False
+        os.eventfd_write(self._nudge, 1)
+        self.report(error)
 
     def close(self) -> None:
         """Let go of the epoll set."""
@@ -162,9 +189,20 @@ class Switchboard:
         while self._afterwards:
             due, self._afterwards = self._afterwards, []
             for handler in due:
-                handler()
+                try:
+                    handler()
+                except Exception as error:
+                    self._failed(handler, error)
             if self._afterwards and time.monotonic() >= until:
                 break
+
+    def _failed(self, handler: Callable[[], None], error: Exception) -> None:
+        """End the one whose handler has raised."""
+        end: Callable[[Exception], None] = getattr(getattr(handler, "__self__", None), "failed", self.report)
+        try:
+            end(error)
+        except Exception as another:  # there is no memory for this either, say
+            self.report(another)
 
     def _nudged(self) -> None:
         os.eventfd_read(self._nudge)

@@ -3,11 +3,14 @@
 So a client with a full window delays another's single query by one query's time and no more.  A query that
 is asked again, because its program died, goes before all others: it has waited longest.
 
+Where there is no memory for something, no query is lost.
+
 No I/O, no clock.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
@@ -40,7 +43,11 @@ class Turns:
         line = self._lines.get(asker)
         if line is None:
             self._lines[asker] = line = deque(queries)
-            self._turns.append(line)
+            try:
+                self._turns.append(line)
+            except MemoryError:
+                del self._lines[asker]
+                raise
         else:
             line.extend(queries)
 
@@ -57,7 +64,11 @@ class Turns:
         if not turns:
             return None
         line = turns[0]
-        query = line.popleft()
+        try:
+            query = line.popleft()
+        except IndexError:  # there was no memory to drop it before
+            self._drop(turns.popleft())
+            return self.next()
         if not line:
             turns.popleft()
             del self._lines[query.asker]
@@ -67,35 +78,41 @@ class Turns:
 
     def first_deadline(self) -> float:
         """The earliest deadline of all, or infinity."""
-        deadlines = [line[0].deadline for line in self._turns]
+        deadlines = [line[0].deadline for line in self._turns if line]
         if self._again:
             deadlines.append(self._again[0].deadline)
         return min(deadlines, default=FOREVER)
 
-    def take_out(self, hopeless: Callable[[Query], bool]) -> list[Query]:
-        """Take out every query for which `hopeless` is true, which must include all that are due before it."""
-        taken: list[Query] = []
+    def take_out(self, hopeless: Callable[[Query], bool]) -> Iterator[Query]:
+        """Take out, one by one, all queries for which `hopeless` is true, which must include those due before them."""
         for line in (self._again, *self._turns):
             while line and hopeless(line[0]):
-                taken.append(line.popleft())
+                yield line.popleft()
         self._drop_empty_lines()
-        return taken
 
     def take_all_of(self, asker: Asker) -> list[Query]:
         """Take out every query of one client."""
-        taken = [query for query in self._again if query.asker is asker]
-        for query in taken:
+        again = [query for query in self._again if query.asker is asker]
+        line = self._lines.get(asker, ())
+        taken = [*again, *line]
+        for query in again:
             self._again.remove(query)
-        line = self._lines.get(asker)
-        if line is not None:
-            taken.extend(line)
+        if line:
             line.clear()
             self._drop_empty_lines()
         return taken
 
     def _drop_empty_lines(self) -> None:
-        self._turns = deque(line for line in self._turns if line)
-        self._lines = {line[0].asker: line for line in self._turns}
+        with contextlib.suppress(MemoryError):  # then another time
+            turns = deque(line for line in self._turns if line)
+            self._lines = {line[0].asker: line for line in turns}
+            self._turns = turns
+
+    def _drop(self, empty: deque[Query]) -> None:
+        for asker, line in self._lines.items():
+            if line is empty:
+                del self._lines[asker]
+                return
 
     def __iter__(self) -> Iterator[Query]:
         for line in (self._again, *self._turns):

@@ -9,6 +9,7 @@ import pytest
 from support.inmemory_clients import NO, YES, Client, on_connection
 
 from bridge.budget import LINE, UNCOUNTED, Budget
+from bridge.messages import Query
 
 LONG = b"auth:u:h:" + b"x" * (4096 - 10) + b"\n"
 SHORT = b"auth:alice:example.com:secret\n"
@@ -123,7 +124,7 @@ def test_a_hundred_clients_with_a_few_lines_each_are_no_matter() -> None:
                 assert client.got() == b"1\n" * 4
 
 
-@pytest.mark.parametrize("end", ["close", "abort", "stop", "hang up"])
+@pytest.mark.parametrize("end", ["close", "abort", "stop", "hang up", "failed"])
 def test_what_a_client_held_is_given_back(clients: list[Client], end: str) -> None:
     client, budget = clients[0], budget_of(clients[0])
     send_all(client, LONG * 100)
@@ -132,6 +133,8 @@ def test_what_a_client_held_is_given_back(clients: list[Client], end: str) -> No
         client.end_output()
         client.end_input()
         client.turn()
+    elif end == "failed":
+        client.session.failed(MemoryError())
     elif end != "close":
         getattr(client.session, end)()
     for query in client.desk.asked:
@@ -140,6 +143,23 @@ def test_what_a_client_held_is_given_back(clients: list[Client], end: str) -> No
     assert client.over == (end != "close")
     close_now(client)
     assert budget.held == 0
+
+
+def test_nothing_is_counted_of_who_was_closed_in_the_middle(monkeypatch) -> None:
+    budget = Budget()
+    with on_connection(budget) as client:
+
+        def fail(_query: Query) -> None:
+            raise MemoryError
+
+        monkeypatch.setattr(client.session, "settled", fail)
+        client.session.over = lambda: close_now(client)  # as the server does
+        client.session._uncounted = UNCOUNTED
+        client.desk.verdict = YES
+        client.says(SHORT * 100)
+        client.turn()
+        assert len(client.desk.asked) == 100
+        assert budget.held == 0
 
 
 def close_now(client: Client) -> None:

@@ -1,0 +1,14 @@
+"""Faults put into a bridge under test, which runs in a process of its own."""
+
+import textwrap
+from pathlib import Path
+
+from support.process import ROOT
+
+
+def fault(folder: Path, code: str) -> dict[str, str]:
+    """The environment of a bridge that runs `code` before anything of its own.  Programs started with -I do not."""
+    place = folder / "fault"
+    place.mkdir()
+    (place / "sitecustomize.py").write_text(textwrap.dedent(code))
+    return {"PYTHONPATH": f"{place}:{ROOT}"}
