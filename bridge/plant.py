@@ -10,11 +10,12 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 
 from bridge.alarm import FOREVER, Alarm
 from bridge.config import Settings
 from bridge.exchange import Exchange
+from bridge.lastresort import INTERNAL_ERROR, LastResort
 from bridge.launch import OBEYED
 from bridge.log import RateLimited
 from bridge.pool import Pool
@@ -29,6 +30,9 @@ _REAP = 1.0
 _OVERDUE = 2.0
 """Seconds."""
 
+_CLEARED = 4.0
+"""Seconds in which everything is cleared away at last, or else by force."""
+
 _AGAIN = 1.0
 """Seconds until it is tried again to end what has had its time, where that went wrong."""
 
@@ -39,6 +43,7 @@ class Plant:
     Attributes:
       pools: in service, by host.
       draining: out of service, with queries or programs left.
+      leave_within: see `LastResort`; does nothing where there is none.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
@@ -48,6 +53,7 @@ class Plant:
         self.exchange = Exchange(settings, clock)
         self.pools: dict[str, Pool] = {}
         self.draining: set[Pool] = set()
+        self.leave_within: Callable[[float, bool], None] = _whenever
         self._log = RateLimited(5, 60.0, clock)
 
     def apply(self, settings: Settings) -> tuple[list[Pool], list[Pool]]:
@@ -128,7 +134,12 @@ class Plant:
 
 
 @contextlib.contextmanager
-def running(settings: Settings, hang_up_ends: bool) -> Generator[Plant, None, None]:
+def running(
+    settings: Settings,
+    hang_up_ends: bool,
+    clear_away: Sequence[Callable[[], object]] = (),
+    status: int = INTERNAL_ERROR,
+) -> Generator[Plant, None, None]:
     """A plant with its programs started; whatever ends the context, a signal too, leaves none behind.
 
     Until the service obeys signals they end the process with status 0.  While programs are being started they
@@ -136,9 +147,13 @@ def running(settings: Settings, hang_up_ends: bool) -> Generator[Plant, None, No
 
     Args:
       hang_up_ends: SIGHUP is a hang-up; otherwise it asks for a reload, and waits until the service can do it.
+      clear_away: what remains to be done besides killing the programs where the process has to be ended by force.
+      status: its exit status then.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
     plant = Plant(settings)
+    last_resort = LastResort([plant.kill, *clear_away], status)
+    plant.leave_within = last_resort.leave_within
     try:
         plant.apply(settings)
         ends = [number for number in OBEYED if number != signal.SIGHUP or hang_up_ends]
@@ -148,7 +163,13 @@ def running(settings: Settings, hang_up_ends: bool) -> Generator[Plant, None, No
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)
         yield plant
     finally:
+        last_resort.leave_within(_CLEARED)
         plant.close()
+        last_resort.close()
+
+
+def _whenever(_seconds: float, _failed: bool) -> None:
+    pass
 
 
 def _leave(_number: int, _frame: object) -> None:

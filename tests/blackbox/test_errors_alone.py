@@ -1,13 +1,14 @@
 """An error of ours in a running daemon: one client, or one program, pays for it, and nobody else notices."""
 
 import json
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.bad_programs import CHAMELEON
-from support.faults import fault
+from support.faults import HANGING, fault
 from support.serving import Daemon, ask, read, until
 
 from .conftest import Start
@@ -77,3 +78,114 @@ def test_the_only_client_s_error_ends_the_bridge_properly(start: Start, tmp_path
     assert bridge.wait() == 0
     bridge.check_nothing_left()
     assert b"client let go after an internal error" in bridge.log
+
+
+# --- by force --------------------------------------------------------------------------------------------
+
+BLOCKING = """
+    from bridge.server import Server
+    from bridge.session import Session
+    import time
+    def hang(*_):
+        time.sleep(1000)
+    Server.close = Session.close = hang
+"""
+
+DYING = """
+    import bridge.service, trio
+    from bridge.session import Session
+    async def keep(*_):
+        with trio.CancelScope(shield=True):
+            await trio.sleep_forever()
+    real = bridge.service.drive
+    async def drive(board):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(real, board)
+            await poisoned.wait()
+            raise MemoryError
+    bridge.service.keep, bridge.service.drive = keep, drive
+    poisoned = trio.Event()
+    take = Session._take
+    def poison(self, lines):
+        if b"isuser:poison:h" in lines:
+            poisoned.set()
+        return take(self, lines)
+    Session._take = poison
+"""
+"""A task dies of an error, and another cannot be cancelled: what MemoryError within trio came to."""
+
+QUICK = ("--pool-size", 2, "--answer-timeout", 1.0, "--shutdown-grace", 0.5)
+BOUND = 1.0 + 2 * 0.5 + 4.0
+"""Seconds, with these, in which leaving is forced at last; 3 more are for a busy machine."""
+
+
+def are_gone(pids: list[int]) -> None:
+    def alive(pid: int) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+
+    until(lambda: not any(map(alive, pids)), "the programs are killed")
+
+
+@pytest.mark.parametrize("code", [HANGING, BLOCKING], ids=["programs", "clients"])
+def test_a_daemon_that_cannot_stop_is_stopped(serve: Callable[..., Daemon], tmp_path: Path, code: str) -> None:
+    daemon = serve(*QUICK, env=fault(tmp_path, code))
+    client = daemon.connect()
+    assert ask(client, b"isuser:u:h") == YES
+    client.sendall(b"isuser:hang-u:h\n")
+    programs = daemon.programs()
+    daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.process.wait(BOUND + 3) == 70
+    are_gone(programs)
+    assert not daemon.path.exists()
+    assert "leaving is forced" in daemon.log.read_text()
+
+
+def test_a_second_signal_shortens_that(serve: Callable[..., Daemon], tmp_path: Path) -> None:
+    daemon = serve("--pool-size", 1, "--answer-timeout", 60, env=fault(tmp_path, HANGING))
+    client = daemon.connect()
+    assert ask(client, b"isuser:u:h") == YES
+    client.sendall(b"isuser:hang-u:h\n")
+    programs = daemon.programs()
+    daemon.process.send_signal(signal.SIGTERM)
+    until(lambda: not daemon.path.exists(), "it has heard")
+    daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.process.wait(4 + 3) in (0, 70)
+    are_gone(programs)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_daemon_whose_tasks_have_died_is_gone_in_time(
+    serve: Callable[..., Daemon], tmp_path: Path, told: bool
+) -> None:
+    """Once it slept for ever then, with SIGTERM blocked and its programs running."""
+    daemon = serve(*QUICK, env=fault(tmp_path, DYING))
+    client = daemon.connect()
+    assert ask(client, b"isuser:u:h") == YES
+    programs = daemon.programs()
+    client.sendall(b"isuser:poison:h\n")
+    if told:
+        until(lambda: not is_blocked(daemon, signal.SIGTERM), "it is obeyed, or means the end")
+        daemon.process.send_signal(signal.SIGTERM)
+    begun = time.monotonic()
+    assert daemon.process.wait(BOUND + 3) == 70
+    assert not told or time.monotonic() - begun < BOUND - 2
+    are_gone(programs)
+    assert not daemon.path.exists()
+
+
+def is_blocked(daemon: Daemon, number: int) -> bool:
+    """Whether it is, now that the service is at its end."""
+    status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+    blocked = int(status.partition("SigBlk:")[2].split()[0], 16)
+    return not blocked >> signal.SIGHUP - 1 & 1 or bool(blocked >> number - 1 & 1)
+
+
+def test_a_bridge_that_cannot_stop_at_the_end_of_input_is_stopped(start: Start, tmp_path: Path) -> None:
+    bridge = start("run", *QUICK, "--", *CHAMELEON, env=fault(tmp_path, HANGING))
+    assert bridge.ask(b"isuser:u:h").verdict == "1"
+    bridge.close_input()
+    assert bridge.wait() == 70
+    bridge.check_nothing_left()

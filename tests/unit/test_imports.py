@@ -17,7 +17,7 @@ LAYERS = """
     messages  budget  backoff  stderrlines  procfs  terminal  switchboard  descriptors  launch  settings  programs.users
     alarm  checks  frames  lines  turns  waiting  logtargets  listeners  relayfile  programs.sqlite  commands.demo
     lockstep  ordering  options  log  gate  systemd
-    config  worker
+    config  worker  lastresort
     slots  pace
     pool
     exchange  keeper  doors
