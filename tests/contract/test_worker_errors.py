@@ -53,8 +53,9 @@ def test_while_an_idle_program_is_looked_at(stage, monkeypatch) -> None:
     assert stage.events == ["left", "failing", "ended", "gone"]
 
 
-@pytest.mark.parametrize("name", ["_read_stderr", "_was_read", "_close"])
-@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize(
+    "name, times", [("_read_stderr", 1), ("_read_stderr", 10**9), ("_was_read", 1), ("_was_read", 3), ("_close", 3)]
+)
 def test_while_its_end_is_looked_after(stage, monkeypatch, name: str, times: int) -> None:
     """It is looked after again, until it is done: however far that got, nothing of the program stays."""
     worker = stage.start(habit("good"))

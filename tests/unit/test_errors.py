@@ -4,6 +4,8 @@ import contextlib
 import itertools
 import logging
 import os
+import signal
+import socket
 import types
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,9 +17,12 @@ from support.inmemory_clients import YES, on_connection, on_pipes
 
 from bridge.alarm import FOREVER, Alarm
 from bridge.doors import Doors
+from bridge.exchange import Exchange
 from bridge.listeners import listen
 from bridge.messages import Query, Verdict
 from bridge.plant import Plant
+from bridge.server import Server
+from bridge.service import drive
 from bridge.session import Session
 from bridge.switchboard import Switchboard
 from bridge.turns import Turns
@@ -226,7 +231,10 @@ def test_wherever_it_is(monkeypatch, method: str) -> None:
                 query.settle(YES)
             client.turn()
         assert client.over == 1
-        assert client.is_quiet
+        asked = len(client.desk.asked)
+        client.send(b"isuser:c:h\n")
+        assert client.is_quiet, "it is not even read"
+        assert len(client.desk.asked) == asked
 
 
 def test_a_lockstep_client_s_error_ends_it(monkeypatch) -> None:
@@ -352,6 +360,100 @@ def test_the_clock_of_one_pool_does_not_stop_the_others(logged, monkeypatch) -> 
     assert plant.clock() < plant.alarm.when < plant.clock() + 5, "it is tried again"
     assert len(logged) == 1
     plant.close()
+
+
+async def test_a_new_program_that_cannot_be_asked_is_replaced(autojump_clock, monkeypatch) -> None:
+    async with bench(answers(), keeping=False) as there:
+        employ, faults = there.pool.employ, [MemoryError()]
+
+        def fail_at_first(worker: object) -> None:
+            if faults:
+                raise faults.pop()
+            employ(worker)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(there.pool, "employ", fail_at_first)
+        there.keep()
+        answer = there.ask()
+        await answer.done()
+        assert answer.verdict is Verdict.GRANTED
+        assert len(there.programs) == 2
+
+
+def test_a_plant_closes_what_can_be_closed(logged) -> None:
+    class Program:
+        def __init__(self) -> None:
+            self.did: list[object] = []
+
+        def signal(self, number: int) -> None:
+            self.did.append(number)
+
+        def reap(self, _seconds: float) -> None:
+            self.did.append("reap")
+            raise Fault
+
+    class Pool:
+        workers = (Program(), Program())
+
+    plant = Plant(made())
+    plant.pools = {"": Pool()}  # type: ignore[dict-item]
+    plant.close()
+    assert [program.did for program in Pool.workers] == [[signal.SIGKILL, "reap"]] * 2
+    assert len(logged) == 2
+
+
+async def test_a_switchboard_that_failed_itself_turns_on(reported: list[Exception], board: Switchboard) -> None:
+    turn, faults, turned = board.turn, [MemoryError()], trio.Event()
+
+    def fail_at_first(linger: float) -> None:
+        if faults:
+            board._turning = True  # as it is in the middle
+            raise faults.pop()
+        turn(linger)
+
+    board.turn = fail_at_first  # type: ignore[method-assign]
+    board.afterwards(turned.set)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drive, board)
+        with trio.fail_after(20):
+            await turned.wait()
+        nursery.cancel_scope.cancel()
+    assert [type(error) for error in reported] == [MemoryError]
+
+
+# --- the server ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["stop", "abort"])
+def test_a_client_that_cannot_be_stopped_is_let_go_and_the_others_are_stopped(
+    monkeypatch, board: Switchboard, method: str
+) -> None:
+    exchange = Exchange(made(), lambda: 1.0)
+    server = Server([], exchange, board)
+    clients = [socket.socketpair() for _ in range(3)]
+    for ours, _ in clients:
+        server._admit(ours)
+    with failing(monkeypatch, method, [*server.sessions][1]):  # type: ignore[arg-type]
+        getattr(server, method)()
+        board.turn()
+    assert not server.sessions
+    for _, theirs in clients:
+        assert theirs.recv(1) == b""
+        theirs.close()
+    server.close()
+
+
+def test_what_a_server_could_not_do_in_time_it_does_later(monkeypatch, board: Switchboard, reported) -> None:
+    server = Server([], Exchange(made(), lambda: 1.0), board)
+
+    def fail(_now: float) -> float:
+        raise Fault
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server.doors, "ring", fail)
+        server.alarm.ring()
+    assert [type(error) for error in reported] == [Fault]
+    assert 1.0 < server.alarm.when < 2.0
+    server.close()
 
 
 # --- the queue -------------------------------------------------------------------------------------------
