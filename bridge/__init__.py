@@ -28,11 +28,11 @@ The life of a question, in the order of the modules it passes:
   frames            ejabberd's frame codec                                             no I/O
   launch            starts a program
 
-Beside them: messages (the nouns; no I/O), plant (the pools of one set of settings), slots, turns and pace (what a
-pool is made of), starts, alarm and backoff (when; no I/O), inquiry (what `ask` asks a daemon with), descriptors
-(other people's streams), config with settings and options, regularfile (how config and relayfile read), log with
-logtargets, procfs, programs/ (the bundled SQLite program), prosody/ (our module for Prosody, in Lua: a client of the
-server).
+Beside them: messages (the nouns; no I/O), plant (the pools of one set of settings), lastresort (leaving, by force),
+slots, turns and pace (what a pool is made of), budget (what clients may hold; no I/O), starts, alarm and backoff
+(when; no I/O), inquiry (what `ask` asks a daemon with), descriptors (other people's streams), config with settings and
+options, regularfile (how config and relayfile read), log with logtargets, procfs, programs/ (the bundled SQLite
+program), prosody/ (our module for Prosody, in Lua: a client of the server).
 
 Imports point downwards in that list and to what stands beside it; tests/unit/test_imports.py keeps it so.
 """

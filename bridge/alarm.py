@@ -11,9 +11,12 @@ import heapq
 import itertools
 from collections.abc import Callable
 
-from bridge.messages import nothing
+from bridge.messages import nothing, raised
 
 FOREVER = float("inf")
+
+AGAIN = 1.0
+"""Seconds until what could not be done for an error of ours is tried again."""
 
 
 class Alarm:
@@ -48,11 +51,18 @@ class Alarms(Alarm):
     """Many alarms, kept as one: of ten thousand only those are looked at whose time has come.
 
     Args:
+      report: told of an error; who made it is rung again in a second, and the others are rung all the same.
       before: called before any of them rings.
     """
 
-    def __init__(self, clock: Callable[[], float], before: Callable[[], None] = nothing) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        report: Callable[[Exception], None] = raised,
+        before: Callable[[], None] = nothing,
+    ) -> None:
         super().__init__(self._ring_due)
+        self._report = report
         self._before = before
         self._clock = clock
         self._order = itertools.count()
@@ -69,11 +79,19 @@ class Alarms(Alarm):
         self.set(alarm.when)
 
     def _ring_due(self) -> float:
-        self._before()
+        self._safely(self._before)
         now, due = self._clock(), list[Alarm]()
         while self._set and self._set[0][0] <= now:
             due.append(heapq.heappop(self._set)[2])
         for alarm in due:
-            if alarm.when <= now:
-                alarm.ring()
+            if alarm.when <= now and not self._safely(alarm.ring):
+                alarm.set(now + AGAIN)
         return self._set[0][0] if self._set else FOREVER
+
+    def _safely(self, act: Callable[[], None]) -> bool:
+        try:
+            act()
+        except Exception as error:
+            self._report(error)
+            return False
+        return True

@@ -1,8 +1,8 @@
 """Takes connections from listeners, a few at a time, and looks away while there is no room for one.
 
 - However many come at once, everybody who is here has a turn in between.
-- Without a descriptor left, who knocks waits in the listener's queue.  A listener with a queue stays readable:
-  looking again at once would take all the time there is.
+- Without a descriptor or memory left, who knocks waits in the listener's queue.  A listener with a queue stays
+  readable: looking again at once would take all the time there is.
 """
 
 from __future__ import annotations
@@ -54,8 +54,11 @@ class Doors:
         """Look again, if it is time to; returns when to be called next, or infinity."""
         if self._again_at <= now:
             self._again_at = FOREVER
-            for listener, accept in self._accepters.items():
-                self._board.watch(listener.fileno(), accept)
+            try:
+                for listener, accept in self._accepters.items():
+                    self._board.watch(listener.fileno(), accept)
+            except (OSError, MemoryError) as error:
+                self._pause(error)
         return self._again_at
 
     def _accept(self, listener: Listener, welcome: Callable[[socket.socket], None], at_once: int) -> None:
@@ -69,14 +72,14 @@ class Doors:
                 return
             try:
                 welcome(connection)
-            except OSError as error:  # it takes more than the one of the connection
+            except (OSError, MemoryError) as error:  # it takes more than the one of the connection
                 connection.close()
                 self._pause(error)
                 return
 
-    def _pause(self, error: OSError) -> None:
-        self._warn("client cannot be accepted", reason=describe(error))
+    def _pause(self, error: OSError | MemoryError) -> None:
         for listener in self._accepters:
             self._board.unwatch(listener.fileno())
         self._again_at = self._clock() + _PAUSE
         self._alarm.set(self._again_at)
+        self._warn("client cannot be accepted", reason=describe(error))

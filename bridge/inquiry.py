@@ -49,3 +49,6 @@ def inquire(settings: RelaySettings, line: bytes) -> tuple[Verdict, str]:
 class _Asker:
     def settled(self, query: Query) -> None:
         """Whoever waits looks at the query."""
+
+    def failed(self, error: Exception) -> None:
+        """Nothing above can fail."""

@@ -105,6 +105,20 @@ class LockstepSession:
             self._board.unwatch(stream.descriptor)
             stream.close()
 
+    def failed(self, error: Exception) -> None:
+        """Something went wrong in here: the client is let go without an answer."""
+        self._ended = self._stopping = True
+        self._query, self._answer = None, b""
+        self._rule.close()
+        over, self.over = self.over, nothing
+        for stream in (self._source, self._sink):
+            self._board.unwatch(stream.descriptor)
+        try:
+            self._exchange.withdraw(self, self._asked)
+            self._exchange.warn("client let go after an internal error, please report it", error=error)
+        finally:
+            over()
+
     def settled(self, query: Query) -> None:
         """The verdict is there; if the client gave up on this query meanwhile, nobody wants to know."""
         if query is self._query:
@@ -191,8 +205,11 @@ class LockstepSession:
         self._leave()
 
     def _ring(self) -> float:
-        if self._answer:
-            self._leave()
+        try:
+            if self._answer:
+                self._leave()
+        except Exception as error:  # an alarm is shared with others
+            self.failed(error)
         return FOREVER
 
     def _leave(self) -> None:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
             """Called exactly once for each query asked; `query.verdict` is final."""
             ...
 
+        def failed(self, error: Exception) -> None:
+            """`settled` has raised: the asker's own affair, which it ends without raising."""
+            ...
+
     class Limits(Protocol):
         """What a session must know of the settings; see bridge.options for units."""
 
@@ -115,10 +119,13 @@ class Query:
         return self.body.startswith((b"auth:", b"isuser:"))
 
     def settle(self, verdict: Verdict) -> None:
-        """Tell the asker; only the first verdict counts."""
+        """Tell the asker, whose errors are no concern of who tells it; only the first verdict counts."""
         if self.verdict is None:
             self.verdict = verdict
-            self.asker.settled(self)
+            try:
+                self.asker.settled(self)
+            except Exception as error:
+                self.asker.failed(error)
 
     def __repr__(self) -> str:
         return f"<Query of {len(self.body)} bytes, {'settled' if self.settled else 'open'}>"
@@ -127,6 +134,9 @@ class Query:
 class _Nobody:
     def settled(self, query: Query) -> None:
         """Nobody asked."""
+
+    def failed(self, error: Exception) -> None:
+        """Nobody can fail."""
 
 
 REFUSED = Query(b"", deadline=float("inf"), asker=_Nobody())
@@ -144,3 +154,8 @@ AGREED.settle(Verdict.GRANTED)
 
 def nothing() -> None:
     """What is called where nobody listens."""
+
+
+def raised(error: Exception) -> None:
+    """Told of an error where nobody listens: it goes on its way."""
+    raise error

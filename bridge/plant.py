@@ -6,16 +6,18 @@ Built and filled with programs before trio is imported, so that both start at th
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 
 from bridge.alarm import Alarms
 from bridge.config import Settings
 from bridge.exchange import Exchange
+from bridge.lastresort import INTERNAL_ERROR, LastResort
 from bridge.launch import OBEYED
-from bridge.log import event, log
+from bridge.log import RateLimited, event, log
 from bridge.pipes import order_is_told
 from bridge.pool import Pool
 from bridge.starts import Starts
@@ -30,6 +32,9 @@ _REAP = 1.0
 _OVERDUE = 2.0
 """Seconds."""
 
+_CLEARED = 4.0
+"""Seconds in which everything is cleared away at last, or else by force."""
+
 
 class Plant:
     """The pools of one set of settings.
@@ -39,17 +44,20 @@ class Plant:
       starts: of the programs of all pools; its alarm, too.
       pools: in service, by host.
       draining: out of service, with queries or programs left.
+      leave_within: see `LastResort`; does nothing where there is none.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self.board = Switchboard()
-        # We may have stood still: what has been said by now is no program's silence.
-        self.alarm = Alarms(clock, before=self.board.turn)
-        self.starts = Starts(clock)
+        self.board = Switchboard(self.report)
+        # Before: we may have stood still, and what has been said by now is no program's silence.
+        self.alarm = Alarms(clock, self.report, before=self.board.turn)
+        self.starts = Starts(clock, self.report)
         self.exchange = Exchange(settings, clock)
         self.pools: dict[str, Pool] = {}
         self.draining: set[Pool] = set()
+        self.leave_within: Callable[[float, bool], None] = _whenever
+        self._log = RateLimited(5, 60.0, clock)
 
     def apply(self, settings: Settings) -> tuple[list[Pool], list[Pool]]:
         """Put `settings` in force: new pools are connected, and start programs; those whose program is the same go on.
@@ -93,17 +101,37 @@ class Plant:
         latest = self.clock() - _OVERDUE
         return any(pool.earliest_deadline() < latest for pool in (*self.pools.values(), *self.draining))
 
+    def report(self, error: Exception) -> None:
+        """Log what went wrong where no client and no program can be ended alone for it; all goes on."""
+        with contextlib.suppress(MemoryError):
+            self._log.log(logging.ERROR, "", "internal error, please report it", error=error)
+
+    def kill(self) -> None:
+        """Kill every program with its process group, and wait for none."""
+        for pool in (*self.pools.values(), *self.draining):
+            for worker in [*pool.workers]:
+                worker.signal(signal.SIGKILL)
+
     def close(self) -> None:
         """Kill what still runs and let go of everything.  May be called again."""
+        self.kill()
         until = self.clock() + _REAP
         for pool in [*self.pools.values(), *self.draining]:
             for worker in [*pool.workers]:
-                worker.reap(max(0.0, until - self.clock()))
+                try:
+                    worker.reap(max(0.0, until - self.clock()))
+                except Exception as error:  # the others are to be reaped all the same
+                    self.report(error)
         self.board.close()
 
 
 @contextlib.contextmanager
-def running(settings: Settings, hang_up_ends: bool) -> Generator[Plant, None, None]:
+def running(
+    settings: Settings,
+    hang_up_ends: bool,
+    clear_away: Sequence[Callable[[], object]] = (),
+    status: int = INTERNAL_ERROR,
+) -> Generator[Plant, None, None]:
     """A plant with its programs started; whatever ends the context, a signal too, leaves none behind.
 
     Until the service obeys signals they end the process with status 0.  While programs are being started they
@@ -111,12 +139,16 @@ def running(settings: Settings, hang_up_ends: bool) -> Generator[Plant, None, No
 
     Args:
       hang_up_ends: SIGHUP is a hang-up; otherwise it asks for a reload, and waits until the service can do it.
+      clear_away: what remains to be done besides killing the programs where the process has to be ended by force.
+      status: its exit status then.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
     if not order_is_told():
         reason = "the kernel does not tell when a program takes its question: programs that reply twice may pass"
         log.warning(event("replies are looked at less closely", reason=reason))
     plant = Plant(settings)
+    last_resort = LastResort([plant.kill, *clear_away], status)
+    plant.leave_within = last_resort.leave_within
     try:
         plant.apply(settings)
         plant.starts.start_at_once()
@@ -127,7 +159,13 @@ def running(settings: Settings, hang_up_ends: bool) -> Generator[Plant, None, No
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)
         yield plant
     finally:
+        last_resort.leave_within(_CLEARED)
         plant.close()
+        last_resort.close()
+
+
+def _whenever(_seconds: float, _failed: bool) -> None:
+    pass
 
 
 def _leave(_number: int, _frame: object) -> None:

@@ -180,11 +180,15 @@ class Pool:
         return False
 
     def _ask_again(self, query: Query) -> None:
-        """Before all others: it has waited longest."""
-        if not self._lend(query):
-            self._waiting.add_again(query)
-            self.alarm.set(query.deadline - self._pace.reserve)
-            self._give_up_hopeless()
+        """Before all others: it has waited longest.  Nobody else knows of it now: it must not be lost."""
+        try:
+            if not self._lend(query):
+                self._waiting.add_again(query)
+                self.alarm.set(query.deadline - self._pace.reserve)
+                self._give_up_hopeless()
+        except Exception:
+            self._give_up(query)
+            raise
 
     def _not_handed_over(self, worker: Worker, query: Query) -> None:
         """A free program did not take `query`, which is its own fault or the query's."""
@@ -276,20 +280,14 @@ class Pool:
     def ended(self, worker: Worker, query: Query | None, was_read: bool) -> None:
         """A program is gone; decide what becomes of the query it had."""
         del self.workers[worker]
-        if worker.reason:
-            program = self.program.argv[0]
-            self._log_failure(
-                "program failed",
-                worker.reason,
-                program=program,
-                pid=worker.pid,
-                status=worker.status,
-                served=worker.served,
-            )
-        else:
-            log.debug(event("program left", pool=self.name, pid=worker.pid, served=worker.served))
-        if query is None:
-            return
+        try:
+            self._log_end(worker)
+        finally:
+            if query is not None:
+                self._ask_once_more(query, was_read)
+
+    def _ask_once_more(self, query: Query, was_read: bool) -> None:
+        """Its program died: ask another one, or give it up."""
         query.deaths += 1
         query.attempts += was_read
         may_repeat = not was_read or (query.repeatable and query.attempts < _MAX_ATTEMPTS)
@@ -298,6 +296,13 @@ class Pool:
             self._ask_again(query)
         else:
             self._give_up(query)
+
+    def _log_end(self, worker: Worker) -> None:
+        if worker.reason:
+            program, ended = self.program.argv[0], {"pid": worker.pid, "status": worker.status, "served": worker.served}
+            self._log_failure("program failed", worker.reason, program=program, **ended)
+        else:
+            log.debug(event("program left", pool=self.name, pid=worker.pid, served=worker.served))
 
     def complained(self, worker: Worker, lines: Lines) -> None:
         """Log what a program wrote on stderr, as long as it is not too much; only what is logged costs time."""
@@ -337,11 +342,11 @@ class Pool:
             return None
         try:
             worker = self._launch(self)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, MemoryError) as error:
             self.figures.failures += 1
             self._log_failure("program cannot be started", describe(error), program=self.program.argv[0])
             if slot.worker is None:
-                slot.hopeless = getattr(error, "errno", None) not in _PASSING
+                slot.hopeless = not isinstance(error, MemoryError) and getattr(error, "errno", None) not in _PASSING
                 self._vacate(slot)
             return None
         slot.hopeless = False
@@ -352,7 +357,10 @@ class Pool:
             self.peopled()
         if slot.worker is None:
             slot.worker = worker
-            self.employ(worker)
+            try:
+                self.employ(worker)
+            except Exception as error:
+                worker.failed(error)
         else:
             slot.successor = worker
         return worker
@@ -466,6 +474,6 @@ def _launch(pool: Pool) -> Worker:
     process = start(pool.program.argv, pool.program.cwd, pool.program.env)
     try:
         return Worker(process, pool.board, pool, pool.clock(), pool.settings.max_line, pool.clock)
-    except OSError:
+    except BaseException:
         process.discard()
         raise

@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from bridge.alarm import FOREVER, Alarm
+from bridge.budget import Budget
 from bridge.config import Settings
 from bridge.descriptors import Borrowed, connected
 from bridge.doors import Doors
@@ -40,6 +41,9 @@ _FOR_CLIENT = 2
 
 _FOR_ALL_ELSE = 64
 """Descriptors: standard ones, sockets, log, epoll, and what starting a program keeps in reserve."""
+
+_AGAIN = 0.1
+"""Seconds until what is due is tried again, where that went wrong."""
 
 _AT_START = ("listen", "status_listen", "socket_mode")
 """What a reload does not change: the sockets are there."""
@@ -69,6 +73,7 @@ class Server:
         self._listeners = listeners
         self._exchange = exchange
         self._board = board
+        self._budget = Budget()
         self._stopping = False
         self._abort_at = FOREVER
         self._log = RateLimited(5, 60.0, exchange.clock)
@@ -101,7 +106,10 @@ class Server:
             self.doors.shut(listener)
             listener.withdraw()
         for session in [*self.sessions]:
-            session.stop()
+            try:
+                session.stop()
+            except Exception as error:
+                session.failed(error)
         self._abort_at = self._exchange.clock() + self._exchange.settings.shutdown_grace
         self.alarm.set(self._abort_at)
         self._finish_if_done()
@@ -160,7 +168,10 @@ class Server:
 
     def _show_out(self, session: Session | LockstepSession) -> None:
         """Answer all it has asked, and close its connection."""
-        session.abort()
+        try:
+            session.abort()
+        except Exception as error:
+            session.failed(error)
         self._leave(session)
 
     def _refuse(self, connection: socket.socket, reason: str, **who: object) -> None:
@@ -184,7 +195,7 @@ class Server:
                 alarm = session.alarm
                 alarm.wake = lambda: self.alarm.set(alarm.when)
             else:
-                session = Session(source, sink, self._exchange, self._board, negotiates=True)
+                session = Session(source, sink, self._exchange, self._board, True, self._budget)
             undo.pop_all()
         self.accepted += 1
         self._places[who.uid] += 1
@@ -195,9 +206,8 @@ class Server:
         """Serve somebody pipelined, who turns out to be no client in lockstep; `burst` is what he has sent so far."""
         for stream in (source, sink):
             self._board.unwatch(stream.descriptor)
-        who = self.sessions.pop(lockstep)
-        session = Session(source, sink, self._exchange, self._board, negotiates=True)
-        self.sessions[session] = who
+        session = Session(source, sink, self._exchange, self._board, True, self._budget)
+        self.sessions[session] = self.sessions.pop(lockstep)
         session.over = lambda: self._leave(session)
         session.take(burst)
 
@@ -209,6 +219,13 @@ class Server:
 
     def _ring(self) -> float:
         now = self._exchange.clock()
+        try:
+            return self._do_what_is_due(now)
+        except Exception as error:
+            self._board.report(error)
+            return now + _AGAIN
+
+    def _do_what_is_due(self, now: float) -> float:
         if self._abort_at <= now:
             self._abort_at = FOREVER
             self.abort()

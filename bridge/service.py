@@ -3,6 +3,7 @@
 - SIGHUP reloads the configuration; on a terminal it is the hang-up and ends the input.
 - SIGTERM, SIGINT or the end of input: answer what is in flight, then stop every program.  A second signal
   means now; after the first one, nobody who does not read is waited for.
+- However leaving begins, by an error of ours as well, it has a bound, and is forced then (`lastresort`).
 - A broken configuration never replaces one that works.
 """
 
@@ -36,6 +37,10 @@ _REPAIR_PAUSE = 1.0
 
 _REPORT_PAUSE = 2.0
 """Seconds between two looks whether the line for `systemctl status` has changed."""
+
+_FORCED = 4.0
+"""Seconds more than everything may take that has a time of its own, before leaving is forced: killed programs may
+take two of them."""
 
 _MARGIN = 5.0
 """Seconds more than stopping can take, for systemd."""
@@ -97,7 +102,11 @@ class Service:
         signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
         gc.freeze()  # what is there now stays: never look through it again
         gc.set_threshold(_COLLECT_AFTER)
-        trio.run(self.serve, client, alarm, broken)
+        try:
+            trio.run(self.serve, client, alarm, broken)
+        except BaseException:
+            self._plant.leave_within(_FORCED, True)
+            raise
 
     async def serve(self, client: Client, alarm: Alarm | None = None, broken: bool = False) -> None:
         """Serve one client to its end, and stop everything.
@@ -122,9 +131,14 @@ class Service:
                     nursery.start_soon(self._report)
                     nursery.start_soon(self._show_life)
                 await self._over.wait()
+                self._plant.leave_within(2 * self._plant.exchange.settings.shutdown_grace + _FORCED, False)
                 with self._stopping:
                     await self._stop_pools()
                 nursery.cancel_scope.cancel()
+        except Exception as error:
+            self._plant.leave_within(_FORCED, True)
+            log.error(event("leaving after an internal error", error=error))
+            raise
         finally:
             client.close()
 
@@ -162,13 +176,17 @@ class Service:
         numbers = [*OBEYED]
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job
             numbers.remove(signal.SIGINT)
-        with trio.open_signal_receiver(*numbers) as received:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, OBEYED)
-            try:
-                async for number in received:
-                    self._obey(number, nursery, client)
-            finally:  # nothing that comes from now on may end us before everything is cleared away
-                signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
+        try:
+            with trio.open_signal_receiver(*numbers) as received:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, OBEYED)
+                try:
+                    async for number in received:
+                        self._obey(number, nursery, client)
+                finally:  # nothing that comes from now on may end us before everything is cleared away
+                    signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
+        finally:
+            if not self._over.is_set():  # some task has failed, and perhaps not all can be cancelled
+                self._plant.leave_within(_FORCED, True)
 
     def _obey(self, number: int, nursery: trio.Nursery, client: Client) -> None:
         if number == signal.SIGHUP and not self._on_terminal:
@@ -177,11 +195,14 @@ class Service:
         elif not self._told_to_stop:
             self._told_to_stop = True
             settings = self._plant.exchange.settings
+            longest = settings.answer_timeout + 2 * settings.shutdown_grace
+            self._plant.leave_within(longest + _FORCED, False)
             self._notifier.stopping("answering what is in flight")
-            self._notifier.extend_timeout(settings.answer_timeout + 2 * settings.shutdown_grace + _MARGIN)
+            self._notifier.extend_timeout(longest + _MARGIN)
             client.stop()
             nursery.start_soon(self._leave_unheard, client, settings.answer_timeout + settings.shutdown_grace)
         else:
+            self._plant.leave_within(_FORCED, False)
             client.abort()
             self._stopping.cancel()
             client.over()
@@ -253,7 +274,10 @@ async def drive(board: Switchboard) -> None:
             await trio.lowlevel.checkpoint()
         else:
             await trio.lowlevel.wait_readable(board.fileno())
-        board.turn(_LINGER)
+        try:
+            board.turn(_LINGER)
+        except Exception as error:
+            board.recover(error)
 
 
 async def keep(alarm: Alarm, clock: Callable[[], float]) -> None:

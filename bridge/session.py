@@ -5,6 +5,8 @@
 - At most `window` lines are in flight.  What one read has brought beyond that waits in the backlog, and nothing more
   is read: the client feels it, and memory stays bounded.  A line's time begins when it is taken into the window.
 - An answer counts as in flight until it is written: a client that does not read gets nothing more asked.
+- Nor is anything read of a client whose lines in flight hold more bytes than the `budget` of all clients has left.
+- Whatever goes wrong in here ends this client and nobody else.
 - Answers leave together, in one write at the end of a batch of events, unless there is no room for them.
 - End of input: what was read is answered, then the session is over.  Output that nobody reads any more ends
   it the same way, without the answers.
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bridge.budget import LINE, UNCOUNTED, Budget
 from bridge.descriptors import Borrowed, nobody_reads
 from bridge.lines import HELLO, NO, UNKNOWN, LineReader
 from bridge.messages import AGREED, REFUSED, UNASKED, Query, nothing
@@ -35,13 +38,20 @@ class Session:
 
     Args:
       negotiates: it may ask for a third answer.
+      budget: shared with others.
 
     Attributes:
       over: called once, when everything has been answered, or cannot be.
     """
 
     def __init__(
-        self, source: Borrowed, sink: Borrowed, exchange: Answerer, board: Switchboard, negotiates: bool = False
+        self,
+        source: Borrowed,
+        sink: Borrowed,
+        exchange: Answerer,
+        board: Switchboard,
+        negotiates: bool = False,
+        budget: Budget | None = None,
     ) -> None:
         self.over: Callable[[], None] = nothing
         self._source = source
@@ -58,6 +68,11 @@ class Session:
         self._listening = False  # true only while nothing is held up: there is room, and no end in sight
         self._ended = False  # nothing more is read
         self._mute = False  # nothing more is written
+        self._budget = budget or Budget()
+        self._held = 0  # bytes in flight, as counted last
+        self._uncounted = 0  # bytes read since then
+        self._lines_to_count = 0  # fewer in flight than this: time to count again
+        self._heavy = False  # it held more than others have left
         board.watch(sink.descriptor, self._hang_up, BROKEN)
         self._listen()
 
@@ -91,6 +106,24 @@ class Session:
         for stream in {self._source, self._sink}:
             self._board.unwatch(stream.descriptor)
             stream.close()
+        self._budget.held -= self._held
+        self._held, self._budget, self._lines_to_count = 0, Budget(), 0  # what is counted from now on is nobody's
+
+    def failed(self, error: Exception) -> None:
+        """Something went wrong in here: nothing more is written, as it might be the answer to another line."""
+        self._mute = self._ended = self._flush_due = True
+        self._unwritten, self._backlog = b"", ()  # first of all there is memory again
+        over, self.over = self.over, nothing
+        self._listening = False
+        for stream in (self._source, self._sink):
+            self._board.unwatch(stream.descriptor)
+        try:
+            self._exchange.withdraw(self, self._ordering)
+            self._ordering.clear()
+            self._exchange.warn("client let go after an internal error, please report it", error=error)
+        finally:
+            self._ordering.clear()
+            over()
 
     def settled(self, query: Query) -> None:
         """One of our queries has its verdict; it is written at the end of this batch."""
@@ -99,7 +132,10 @@ class Session:
 
     def take(self, data: bytes) -> None:
         """Bytes of the client that were read before it was ours."""
-        self._take(self._lines.feed(data))
+        try:
+            self._take(self._lines.feed(data))
+        except Exception as error:  # not whoever has read them
+            self.failed(error)
 
     # --- lines -------------------------------------------------------------------------------------------
 
@@ -112,6 +148,9 @@ class Session:
             data = b""
         if data:
             self._take(self._lines.feed(data))
+            self._uncounted += len(data)
+            if self._uncounted > UNCOUNTED:
+                self._count()
         elif nobody_reads(self._sink.descriptor):
             self._hang_up()  # a last line without its end may be the first part of one: a password nobody chose
         else:
@@ -152,7 +191,7 @@ class Session:
 
     def _listen(self) -> None:
         """Read only while all that was read is in the window and leaves room."""
-        listening = not self._ended and not self._backlog and self._room() > 0
+        listening = not self._ended and not self._backlog and self._room() > 0 and not self._heavy
         if listening == self._listening:
             return
         self._listening = listening
@@ -160,6 +199,15 @@ class Session:
             self._board.watch(self._source.descriptor, self._readable)
         else:
             self._board.unwatch(self._source.descriptor)
+
+    def _count(self) -> None:
+        """See how many bytes are in flight; once the number of lines in flight has halved it is seen again."""
+        lines = len(self._ordering)
+        held = sum([len(query.body) for query in self._ordering]) + LINE * lines
+        self._budget.held += held - self._held
+        self._held, self._uncounted, self._lines_to_count = held, 0, (lines + 1) // 2
+        self._heavy = held > max(0, self._budget.left)
+        self._listen()
 
     # --- answers -----------------------------------------------------------------------------------------
 
@@ -173,6 +221,8 @@ class Session:
         self._flush_due = False
         if answers := self._ordering.answers(self._exchange.clock()):
             self._write(answers)
+        if len(self._ordering) < self._lines_to_count:
+            self._count()
         if not self._listening:  # it seldom is so
             self._go_on()
 

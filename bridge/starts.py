@@ -18,8 +18,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
-from bridge.alarm import FOREVER, Alarm
+from bridge.alarm import AGAIN, FOREVER, Alarm
 from bridge.backoff import TokenBucket
+from bridge.messages import raised
 
 AT_ONCE = 128
 """Starts before the first look at events, and those that pools which nobody asks get without a pause: enough for all
@@ -49,8 +50,12 @@ class Starts:
       alarm: rings once for each start.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], report: Callable[[Exception], None] = raised) -> None:
+        """Args:
+        report: told of an error; the pool it came from is tried again in a second.
+        """
         self.alarm = Alarm(self._start_one)
+        self._report = report
         self._clock = clock
         self._order = itertools.count()
         self._later: list[tuple[float, int, Starter]] = []  # a heap
@@ -88,8 +93,14 @@ class Starts:
         else:
             later = self._later[0][0] if self._later else FOREVER
             return min(later, now + 1 / _UNASKED_A_SECOND) if self._patient else later
-        if pool.start_due():
-            self._line_up(pool)
+        try:
+            another = pool.start_due()
+        except Exception as error:
+            self._report(error)
+            self.plan(pool, now + AGAIN)
+        else:
+            if another:
+                self._line_up(pool)
         return now
 
     def _line_up(self, pool: Starter) -> None:

@@ -55,7 +55,7 @@ class StatusPage:
             page = page[connection.send(page) :]
         except BlockingIOError:
             pass
-        except OSError:  # nobody there any more
+        except (OSError, MemoryError):  # nobody there any more, or no room for him
             page = b""
         self._unsent[connection] = page
         if not page:

@@ -7,8 +7,10 @@ rate, and a cancel scope a query would halve it again.
 
 Events are handled in the order in which they happened; `pipes` depends on it.  They come in batches: first all
 handlers, then what they asked to be done afterwards, like writing the answers that have come together.  Handlers may be
-called twice for the same event: each must take "would block" for an answer.  None may raise: that ends whoever drives
-the switchboard.
+called twice for the same event: each must take "would block" for an answer.
+
+A handler that raises ends its owner and nobody else: the object whose method it is, if that has a method `failed`.
+What has no such owner is reported to whoever made the switchboard.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import os
 import select
 import time
 from collections.abc import Callable
+
+from bridge.messages import raised
 
 SLICE = 0.004
 """Seconds `turn` may take while events keep coming: long enough that trio costs nothing under load and that each of 128
@@ -69,9 +73,12 @@ class Switchboard:
 
     Attributes:
       taken: descriptors of `watch_taken` whose pipe was emptied; whoever fills one takes it out.
+      report: told of an error for which nobody can be ended alone, as the owner of a handler can.  By default it ends
+        whoever drives the switchboard.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, report: Callable[[Exception], None] = raised) -> None:
+        self.report = report
         self._epoll = select.epoll()
         self.taken: set[int] = set()
         self._handlers: dict[int, Callable[[], None]] = {}
@@ -104,19 +111,22 @@ class Switchboard:
 
     def watch(self, descriptor: int, handler: Callable[[], None], events: int = READABLE) -> None:
         """Call `handler` whenever `descriptor` is ready for `events`, or broken."""
+        self._handlers[descriptor] = handler  # first, as nothing could be done about events that nobody handles
         try:
             self._epoll.register(descriptor, events)
         except PermissionError:  # a regular file
+            del self._handlers[descriptor]
             if events:
                 self._always[descriptor] = handler
             return
-        self._handlers[descriptor] = handler
+        except BaseException:
+            del self._handlers[descriptor]
+            raise
         self._drop_events(descriptor)
 
     def watch_taken(self, descriptor: int, reader_gone: Callable[[], None]) -> None:
         """Put `descriptor`, a pipe's, into `taken` whenever the pipe was full and has been read from."""
-        self._epoll.register(descriptor, EMPTIED)
-        self._handlers[descriptor] = reader_gone
+        self.watch(descriptor, reader_gone, EMPTIED)
         self.forget(descriptor)
 
     def forget(self, descriptor: int) -> None:
@@ -163,7 +173,10 @@ class Switchboard:
                 if told == _ROOM:
                     taken.add(descriptor)
                 elif (handler := handlers.get(descriptor)) is not None:
-                    handler()
+                    try:
+                        handler()
+                    except Exception as error:
+                        self._failed(handler, error)
             self._events = []
             handled += len(events)  # one poll finds few events of a busy pool: a batch is several polls
             few = handled < _BATCH or handled < min(_EACH * len(self._afterwards), _LONGEST)
@@ -177,11 +190,20 @@ class Switchboard:
             events, handled = self._events or self._more(now, linger), 0
         while always and time.monotonic() < until:
             for handler in [*always.values()]:
-                handler()
+                try:
+                    handler()
+                except Exception as error:
+                    self._failed(handler, error)
             self._finish_batch(until)
         self._turning = False
         if self._afterwards or self._events:
             os.eventfd_write(self._nudge, 1)
+
+    def recover(self, error: Exception) -> None:
+        """Be ready for the next `turn` after one that was cut short by an error, which was no handler's."""
+        self._turning = False
+        os.eventfd_write(self._nudge, 1)
+        self.report(error)
 
     def close(self) -> None:
         """Let go of the epoll set."""
@@ -211,9 +233,20 @@ class Switchboard:
         while self._afterwards:
             due, self._afterwards = self._afterwards, []
             for handler in due:
-                handler()
+                try:
+                    handler()
+                except Exception as error:
+                    self._failed(handler, error)
             if self._afterwards and time.monotonic() >= until:
                 break
+
+    def _failed(self, handler: Callable[[], None], error: Exception) -> None:
+        """End the one whose handler has raised."""
+        end: Callable[[Exception], None] = getattr(getattr(handler, "__self__", None), "failed", self.report)
+        try:
+            end(error)
+        except Exception as another:  # there is no memory for this either, say
+            self.report(another)
 
     def _nudged(self) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -3,11 +3,14 @@
 So a client with a full window delays another's single query by one query's time and no more.  A query that
 is asked again, because its program died, goes before all others: it has waited longest.
 
+Where there is no memory for something, no query is lost.
+
 No I/O, no clock.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
@@ -40,7 +43,11 @@ class Turns:
         line = self._lines.get(asker)
         if line is None:
             self._lines[asker] = line = deque(queries)
-            self._turns.append(line)
+            try:
+                self._turns.append(line)
+            except MemoryError:
+                del self._lines[asker]
+                raise
         else:
             line.extend(queries)
 
@@ -76,24 +83,28 @@ class Turns:
             deadlines.append(self._again[0].deadline)
         return min(deadlines, default=FOREVER)
 
-    def take_out(self, hopeless: Callable[[Query], bool]) -> list[Query]:
-        """Take out every query for which `hopeless` is true, which must include all that are due before it."""
-        taken: list[Query] = []
-        for line in (self._again, *self._turns):
+    def take_out(self, hopeless: Callable[[Query], bool]) -> Iterator[Query]:
+        """Take out, one by one, all queries for which `hopeless` is true, which must include those due before them."""
+        while self._again and hopeless(self._again[0]):
+            yield self._again.popleft()
+        for line in [*self._turns]:
             while line and hopeless(line[0]):
-                taken.append(line.popleft())
-        self._turns = deque(line for line in self._turns if line)
-        self._lines = {line[0].asker: line for line in self._turns}
-        return taken
+                query = line.popleft()
+                if not line:
+                    del self._lines[query.asker]
+                yield query
+        with contextlib.suppress(MemoryError):  # then another time
+            self._turns = deque(line for line in self._turns if line)
 
     def take_all_of(self, asker: Asker) -> list[Query]:
         """Take out every query of one client, which costs no more than these: its empty line is left to its turn."""
-        taken = [query for query in self._again if query.asker is asker]
-        for query in taken:
+        again = [query for query in self._again if query.asker is asker]
+        line = self._lines.get(asker, deque[Query]())
+        taken = [*again, *line]
+        for query in again:
             self._again.remove(query)
-        line = self._lines.pop(asker, None)
-        if line is not None:
-            taken.extend(line)
+        if line:
+            del self._lines[asker]
             line.clear()
         return taken
 

@@ -320,6 +320,9 @@ class _Nobody:
     def settled(self, query: Query) -> None:
         """Whether there is a third answer is seen when it is used."""
 
+    def failed(self, error: Exception) -> None:
+        """Nothing above can fail."""
+
 
 def _name(error: OSError) -> str:
     """What may be said of it; a path that is too long for a socket is an OSError without a number."""

@@ -11,6 +11,7 @@
   - What became of a query that was with a program when it ended is only said once the process is gone, and
     says whether the frame had been read at all: one that nobody read was never asked.
   - A program is always ended with its whole process group.
+  - An error in here ends the program, and nobody else: its query is asked again or unavailable, as for any death.
 
 The pool that owns a worker hears of everything; the worker itself decides nothing.
 """
@@ -29,6 +30,7 @@ from bridge.alarm import FOREVER
 from bridge.checks import command_of
 from bridge.frames import frame, may_become_replies, may_become_reply, verdict_of
 from bridge.launch import Process
+from bridge.log import describe
 from bridge.messages import Query, Verdict, nothing
 from bridge.pipes import StdinPipe
 from bridge.stderr import Asked, Stderr
@@ -126,12 +128,13 @@ class Worker:
         self._asked = Asked(max_line)
         self._remember = self._asked.add
         self._stderr = Stderr(process.stderr, board, self._read_stderr, self._asked, clock)
+        self._heard_out = False  # it is not listened to any more
         try:
             self._stdin = StdinPipe(process.stdin, board)
             board.watch(process.stdout, self._readable, ARRIVING)
             self._stderr.watch()
             board.watch(process.exited, self._exited)
-        except OSError:
+        except BaseException:
             for descriptor in process.descriptors():
                 board.unwatch(descriptor)
             raise
@@ -143,22 +146,30 @@ class Worker:
           False if the program turned out to be unusable, or no pipe can be had that takes so long a query: it is usable
           then.  It has not seen the query.
         """
-        if not self.usable or (self._look(0) and not self._is_silent()):
+        try:
+            if not self.usable or (self._look(0) and not self._is_silent()):
+                return False
+        except Exception as error:
+            self.failed(error)
             return False
         return self.hand_over(query)
 
     def hand_over(self, query: Query) -> bool:
         """`give` for a program that has been looked at in this very moment: its reply has just been read."""
-        body = frame(query.body)
         stdin = self._stdin
-        if not stdin.above < len(body) <= stdin.most and not stdin.fit(len(body)):
-            return False
-        self._remember(query.body)
         try:
+            body = frame(query.body)
+            if not stdin.above < len(body) <= stdin.most and not stdin.fit(len(body)):
+                return False
+            self._remember(query.body)
             written = os.write(stdin.descriptor, body)
         except OSError as error:  # EPIPE: it closed its stdin; EAGAIN: it never read what it answered
             self.kill(f"its stdin cannot be written ({error.strerror})")
             return False
+        except Exception as error:  # perhaps because of the query, which may not end one program after the other
+            self.query = query
+            self.failed(error)
+            return True
         self._taken.discard(stdin.descriptor)
         self.query = query
         if written < len(body):
@@ -178,9 +189,20 @@ class Worker:
 
     def kill(self, reason: str) -> None:
         """End the program now.  Its query stays with it until the process is gone."""
-        if self._retire():
-            self._owner.failing(self, reason)
-        self.signal(signal.SIGKILL)
+        try:
+            if self._retire():
+                self._owner.failing(self, reason)
+        finally:
+            self.signal(signal.SIGKILL)
+
+    def failed(self, error: Exception) -> None:
+        """Something went wrong in here: what this program says next could be taken for anything."""
+        self._heard_out = True  # or the same might go wrong again
+        reason = "internal error"
+        try:
+            reason = f"{reason}: {describe(error)}"
+        finally:
+            self.kill(reason)
 
     def release(self) -> Query | None:
         """Take the query away from a program that will not be asked again: its time is over."""
@@ -310,18 +332,25 @@ class Worker:
         return self.served + (self.query is not None)
 
     def _exited(self) -> None:
-        # A reply that was written before the end is still in the pipe, and so are the last words.
+        if not self._heard_out:
+            self._hear_out()
+        self.kill("it ended")  # whatever it left behind in its process group
+        with contextlib.suppress(ChildProcessError):  # an error cut us short the last time
+            self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        query, was_read = self.query, self._was_read()
+        self._close()
+        self.query = None
+        try:
+            self._owner.ended(self, query, was_read)
+        finally:
+            self.when_gone()
+
+    def _hear_out(self) -> None:
+        """A reply that was written before the end is still in the pipe, and so are the last words."""
         if self.query is not None and self.usable:
             self._readable()
-        self.kill("it ended")  # whatever it left behind in its process group
-        self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        query, was_read = self.query, self._was_read()
         for lines in self._stderr.last_words(self._number_asked()):
             self._owner.complained(self, lines)
-        self.query = None
-        self._close()
-        self._owner.ended(self, query, was_read)
-        self.when_gone()
 
     def _was_read(self) -> bool:
         """Whether the program has taken anything of the last frame out of its stdin."""

@@ -17,7 +17,7 @@ from bridge.cli import Parser, UsageError, split_program
 from bridge.config import ProgramSettings, Settings, add_options, load, options_from
 from bridge.inquiry import inquire
 from bridge.launch import be_a_good_parent
-from bridge.log import configure
+from bridge.log import configure, event, log
 from bridge.messages import Query, Refusal, Verdict, nothing
 from bridge.options import option
 from bridge.plant import Plant, running
@@ -156,6 +156,11 @@ class _Question:
     def settled(self, query: Query) -> None:
         """The verdict; the service may stop now."""
         self.verdict = query.verdict
+        self.over()
+
+    def failed(self, error: Exception) -> None:
+        """Then there is no verdict."""
+        log.error(event("internal error, please report it", error=error))
         self.over()
 
     def _put(self) -> None:

@@ -16,6 +16,7 @@ from bridge.config import ConfigError, Settings, add_options, load, options_from
 from bridge.descriptors import borrow, is_one_stream, owned
 from bridge.exchange import Exchange
 from bridge.gate import Gate
+from bridge.lastresort import INTERNAL_ERROR
 from bridge.launch import be_a_good_parent
 from bridge.lockstepsession import LockstepSession
 from bridge.log import configure, event, log
@@ -56,7 +57,7 @@ def _serve(
     if broken is not None:
         log.error(event("every question is answered 0 until this is repaired", error=str(broken)))
     on_terminal = taken is not None or os.isatty(0)
-    with running(settings, hang_up_ends=on_terminal) as plant:
+    with running(settings, on_terminal, status=INTERNAL_ERROR if taken is None else 0) as plant:
         session = _session(settings, plant.exchange, plant.board, taken)
 
         # Imported only now, as it brings trio: the programs start in the meantime.

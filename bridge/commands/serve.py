@@ -47,7 +47,7 @@ def _serve(settings: Settings, read: Callable[[], Settings], undo: contextlib.Ex
     clients, status = _listeners(settings, undo)
     notifier = Notifier.from_environment(os.environ)
     forget(os.environ)
-    plant = undo.enter_context(running(settings, hang_up_ends=False))
+    plant = undo.enter_context(running(settings, False, [listener.withdraw for listener in (*clients, *status)]))
     server = Server(clients, plant.exchange, plant.board)
     undo.callback(server.close)
     undo.callback(StatusPage(status, plant, server).close)

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from support import procfs
+from support.faults import HANGING, fault
 from support.pty_site import BLOCKING, EMULATED, WRONG, Site, all_right, auth, tree, until_gone
 
 
@@ -205,6 +206,21 @@ def test_two_signals_end_it_at_once(site: Site) -> None:
         time.sleep(0.05)
     assert client.status() == "exit 0"
     assert not until_gone(processes)
+
+
+def test_one_that_cannot_stop_its_programs_is_ended_by_force_with_0(site: Site) -> None:
+    """With any other status Prosody would never start it again."""
+    site.configure(shutdown_grace=0.3, answer_timeout=1.0)
+    place = fault(site.root, HANGING)["PYTHONPATH"]
+    client = site.emulation("lpty12", command=site.command(before=f"export PYTHONPATH='{place}'"))
+    site.ready(client)
+    all_right(client)
+    processes = set(tree(client.process.pid))
+    os.kill(client.pid(), signal.SIGTERM)
+    assert client.wait() == "exit 0"
+    assert client.pending() == 0, "nothing but answers is ever written there"
+    assert not until_gone(processes)
+    assert "leaving is forced" in site.log_text()
 
 
 def test_executable_configuration_file(site: Site) -> None:

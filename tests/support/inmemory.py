@@ -151,6 +151,9 @@ class InMemoryWorker:
         self._retire(reason)
         self.signal(signal.SIGKILL)
 
+    def failed(self, error: Exception) -> None:
+        self.kill("internal error")
+
     def release(self) -> Query | None:
         query, self.query = self.query, None
         return query
@@ -279,7 +282,9 @@ class Bench:
       changes: how many programs there were, whenever that changed.
     """
 
-    def __init__(self, nursery: trio.Nursery, settings: Settings, plays: Sequence[Play | OSError]) -> None:
+    def __init__(
+        self, nursery: trio.Nursery, settings: Settings, plays: Sequence[Play | OSError | MemoryError]
+    ) -> None:
         assert settings.program is not None
         self.plays = list(plays)
         self.programs: list[InMemoryWorker] = []
@@ -323,7 +328,7 @@ class Bench:
     def _launch(self, pool: Pool) -> InMemoryWorker:
         play = self.plays[min(len(self.started), len(self.plays) - 1)]
         self.started.append(self.clock())
-        if isinstance(play, OSError):
+        if isinstance(play, OSError | MemoryError):
             raise play
         program = InMemoryWorker(pool, self.clock(), play, self.nursery, self._count)
         self.programs.append(program)
@@ -342,7 +347,7 @@ def made(*argv: str, **changes: object) -> Settings:
 
 @contextlib.asynccontextmanager
 async def bench(
-    plays: Play | OSError | Sequence[Play | OSError], *, keeping: bool = True, **changes: object
+    plays: Play | OSError | Sequence[Play | OSError | MemoryError], *, keeping: bool = True, **changes: object
 ) -> AsyncIterator[Bench]:
     """A pool at work, in virtual time; `keeping=False` leaves starting programs to the test."""
     several = plays if isinstance(plays, Sequence) else [plays]

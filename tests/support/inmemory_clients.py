@@ -15,7 +15,8 @@ import tty
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from bridge.descriptors import Borrowed, borrow, owned
+from bridge.budget import Budget
+from bridge.descriptors import Borrowed, borrow, connected, owned
 from bridge.exchange import Exchange
 from bridge.gate import Gate
 from bridge.lockstepsession import LockstepSession
@@ -117,8 +118,10 @@ class Client:
         self.over = 0
         self.session: Any = None
 
-    def pipelined(self, source: Borrowed, sink: Borrowed, negotiates: bool = False) -> None:
-        self._take(source, sink, Session(source, sink, self.exchange, self.board, negotiates))
+    def pipelined(
+        self, source: Borrowed, sink: Borrowed, negotiates: bool = False, budget: Budget | None = None
+    ) -> None:
+        self._take(source, sink, Session(source, sink, self.exchange, self.board, negotiates, budget))
 
     def lockstep(self, source: Borrowed, sink: Borrowed, gate: Gate | None) -> None:
         self._take(source, sink, LockstepSession(source, sink, self.exchange, self.board, gate))
@@ -160,6 +163,10 @@ class Client:
         while unread(self.source) < there:  # a terminal passes it on in its own time
             assert time.monotonic() < until, "the terminal lost bytes"
             select.select([], [], [], 0.0005)
+
+    def send_some(self, data: bytes) -> int:
+        """Write what there is room for, and say how much; raises BlockingIOError if there is none."""
+        return os.write(self.to, data)
 
     def turn(self) -> None:
         """Let the session handle what there is; more than a slice of it, should the machine be busy."""
@@ -244,6 +251,17 @@ def on_socket(
     with ours, _client(Client(other, other, **changes)) as client:
         client.borrowing(ours.fileno(), ours.fileno(), lockstep, negotiates)
         ours.close()
+        yield client
+
+
+@contextlib.contextmanager
+def on_connection(budget: Budget | None = None, **changes: object) -> Iterator[Client]:
+    """A client of the daemon, which has a `budget` for all of them."""
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    other = theirs.detach()
+    with _client(Client(other, other, **changes)) as client:
+        client.pipelined(*connected(ours), budget=budget)
         yield client
 
 

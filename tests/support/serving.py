@@ -27,6 +27,7 @@ class Daemon:
       file: its configuration, instead of a program that answers as its questions say.
       env: added to its environment.
       descriptors: how many it may have.
+      address_space: bytes it may have, and its programs as well.
       handed: a listening socket that it is given as systemd would, instead of making one.
     """
 
@@ -37,6 +38,7 @@ class Daemon:
         file: Path | None = None,
         env: Mapping[str, str] | None = None,
         descriptors: int | None = None,
+        address_space: int | None = None,
         handed: socket.socket | None = None,
     ) -> None:
         self.path = folder / "auth.sock"
@@ -53,6 +55,8 @@ class Daemon:
                 os.dup2(handed.fileno(), 3)
             if descriptors is not None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+            if address_space is not None:
+                resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
 
         self.process = subprocess.Popen(
             [*prefix, sys.executable, "-m", "bridge", *map(str, words)],

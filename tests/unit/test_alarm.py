@@ -72,7 +72,9 @@ class Many:
 
     def __init__(self, count: int) -> None:
         self.now = 0.0
-        self.all = Alarms(lambda: self.now)
+        self.errors: list[Exception] = []
+        self.befores: list[float] = []
+        self.all = Alarms(lambda: self.now, self.errors.append, lambda: self.befores.append(self.now))
         self.rings = [Ring() for _ in range(count)]
         self.alarms = [self.all.add(ring) for ring in self.rings]
 
@@ -128,3 +130,30 @@ def test_many_as_each_alone_would_ring(settings_made: list[tuple[int, float]], u
     assert many.all.when == min(alarm.when for alarm in alone)
     many.run(until)
     assert many.rang == [number for number, alarm in enumerate(alone) if alarm.when <= until]
+
+
+def test_before_any_of_them_rings() -> None:
+    """Once, however many do, and with the time that it has become."""
+    many = Many(3)
+    many.alarms[0].set(1.0)
+    many.alarms[1].set(1.0)
+    many.run(2.0)
+    assert many.befores == [1.0]
+
+
+def test_an_error_in_one_is_told_and_keeps_no_other_from_ringing() -> None:
+    many = Many(3)
+    rings = []
+
+    def fail() -> float:
+        rings.append(many.now)
+        raise MemoryError
+
+    failing = many.all.add(fail)
+    failing.set(1.0)
+    for alarm in many.alarms:
+        alarm.set(1.0)
+    many.run(2.5)
+    assert many.rang == [0, 1, 2]
+    assert rings == [1.0, 2.0], "it is tried again"
+    assert [type(error) for error in many.errors] == [MemoryError] * 2

@@ -15,10 +15,10 @@ PACKAGE = Path(bridge.__file__).parent
 
 LAYERS = """
     regularfile  masks
-    messages  backoff  stderrlines  procfs  terminal  switchboard  descriptors  launch  settings  programs.users
+    messages  budget  backoff  stderrlines  procfs  terminal  switchboard  descriptors  launch  settings  programs.users
     pipes  alarm  checks  frames  lines  turns  waiting  logtargets  listeners  relayfile  programs.sqlite
     commands.demo  lockstep  ordering  options  log  gate  systemd  stderr
-    config  worker
+    config  worker  lastresort
     slots  pace  starts
     pool
     exchange  keeper  doors
@@ -39,11 +39,11 @@ HANDED_ON = {("relayfile", "relay")}
 
 NO_IO = [
     *("messages", "lines", "checks", "frames", "ordering", "turns", "lockstep", "masks", "stderrlines"),
-    *("alarm", "backoff", "pace", "starts"),
+    *("alarm", "backoff", "budget", "pace", "starts"),
 ]
 FORBIDDEN_IO = {"trio", "os", "socket", "time", "logging", "select", "signal", "subprocess", "threading", "asyncio"}
 
-SMALL = ["terminal", "lockstep", "lines", "messages", "waiting", "gate"]
+SMALL = ["terminal", "budget", "lockstep", "lines", "messages", "waiting", "gate"]
 """A tiny relay uses them: it is to be there before its client has written its first query."""
 
 WITHOUT_SITE = "-S"

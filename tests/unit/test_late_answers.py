@@ -45,6 +45,7 @@ def test_what_was_said_in_time_is_heard_before_time_is_called() -> None:
     now = 100.0
     plant = Plant(made(*habit("good"), pool_size=2), lambda: now)
     plant.apply(plant.exchange.settings)
+    plant.starts.start_at_once()
     told: list[Verdict | None] = []
 
     class Asker:
@@ -53,7 +54,9 @@ def test_what_was_said_in_time_is_heard_before_time_is_called() -> None:
 
     (pool,) = plant.pools.values()
     try:
-        pool.ask([Query(b"isuser:a:b", now + 4, Asker()), Query(b"isuser:a:b", now + 4, Asker())])
+        asker = Asker()
+        pool.ask([Query(b"isuser:a:b", now + 4, asker), Query(b"isuser:a:b", now + 4, asker)])
+        assert len(pool.workers) == 2
         for worker in pool.workers:
             wait_for_output(worker)
         now = 105.5

@@ -82,7 +82,7 @@ def test_what_those_who_left_leave_is_cleared_away_when_time_is_up() -> None:
         client = Client()
         turns.add(queries(client, 1.0))
         turns.take_all_of(client)
-    assert turns.take_out(lambda query: query.deadline < 2.0) == []
+    assert [*turns.take_out(lambda query: query.deadline < 2.0)] == []
     assert len(turns._turns) == 1
 
 
@@ -135,7 +135,8 @@ def test_as_a_list_of_lines_would_do_it(steps: list[tuple[str, int, int]]) -> No
             assert turns.take_all_of(client) == model.take_all_of(client)
         else:
             until = time - 4.0 * count
-            assert turns.take_out(lambda query, until=until: query.deadline < until) == model.take_out(until)
+            taken = [*turns.take_out(lambda query, until=until: query.deadline < until)]
+            assert taken == model.take_out(until)
         left = [query for _, line in model.lines for query in line]
         assert (bool(turns), len(turns), [*turns]) == (bool(left), len(left), left)
         assert turns.first_deadline() == min((query.deadline for query in left), default=FOREVER)

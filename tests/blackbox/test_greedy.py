@@ -1,0 +1,138 @@
+"""As many greedy clients as are let in, each sending all it can and reading nothing: the daemon stays small."""
+
+import contextlib
+import os
+import resource
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support import procfs
+from support.serving import Daemon, ask, until
+
+YES = b"1\n"
+TRUE = b"isuser:u:h"
+MIB = 1024  # in KiB
+
+LONG = b"auth:slow300-u:h:" + b"x" * (4096 - 18) + b"\n"
+SHORT = b"isuser:slow300-u:h\n"
+KINDS = {
+    "longest lines": LONG,
+    "short lines": SHORT,
+    "both": SHORT * 192 + LONG * 64,
+    "lines of one byte": b"x\n",
+    "lines of two bytes": b"ab\n",
+    "empty lines": b"\n",
+    "lines that end as on Windows": b"a\r\n",
+    "lines that are refused for what they say": b"auth:u:h:" + b"\x01" * 4000 + b"\n",
+    "lines that are too long": b"x" * 5000 + b"\n",
+    "one that never ends": b"x" * 4000,
+    "answers at once": b"isuser:u:h\n",
+}
+
+
+def flood(clients: list[socket.socket], unit: bytes) -> None:
+    """Send `unit` over and over to each, until nothing more is taken of any of them, or there is no end to it."""
+    ends = b"\n" in unit
+    block = unit * (1 + 100_000 // len(unit)) if ends else unit
+    sent = dict.fromkeys(clients, 0)
+    poll = select.poll()
+    for client in clients:
+        client.setblocking(False)
+        poll.register(client, select.POLLOUT)
+    by_number = {client.fileno(): client for client in clients}
+    enough = time.monotonic() + 4.0
+    while time.monotonic() < enough and (ready := poll.poll(300)):
+        for number, _ in ready:
+            client = by_number[number]
+            try:
+                sent[client] += client.send(block[sent[client] % len(block) :])
+            except BlockingIOError:
+                continue
+            except OSError:  # it was let go
+                poll.unregister(client)
+                continue
+            if not ends and sent[client] == len(block):  # half a line is sent once
+                poll.unregister(client)
+
+
+def peak(daemon: Daemon) -> int:
+    """KiB that it ever had."""
+    return procfs.memory(daemon.process.pid, "VmHWM")
+
+
+@pytest.mark.parametrize("unit", KINDS.values(), ids=KINDS)
+def test_full_of_greedy_clients_it_stays_below_64_mb(serve: Callable[..., Daemon], unit: bytes) -> None:
+    daemon = serve("--pool-size", 2)
+    client = daemon.connect()
+    assert ask(client, TRUE) == YES
+    memory = [daemon.resident()]
+    for _ in range(2):
+        greedy = [daemon.connect() for _ in range(127)]
+        flood(greedy, unit)
+        memory.append(peak(daemon))
+        for other in greedy:
+            other.close()
+        until(lambda: ask(client, TRUE) == YES, "it is as before")
+        until(lambda: daemon.descriptors() < 40, "they are gone")
+    before, first, second = memory
+    print(f"{before} KiB before, {first} at most, {second} when they come again, {daemon.resident()} afterwards")
+    assert second < 64 * MIB
+    assert second - first < 4 * MIB, "what was freed and kept is used again"
+
+
+@pytest.mark.parametrize("unit", [LONG, SHORT, SHORT * 192 + LONG * 64], ids=["long", "short", "both"])
+@pytest.mark.parametrize("room", [1, 2, 4, 8, 16, 32], ids=lambda mib: f"{mib} MB more")
+def test_without_memory_it_goes_on_or_leaves(serve: Callable[..., Daemon], unit: bytes, room: int) -> None:
+    """It may have so much more address space than when it was idle.  Never again a process that sleeps for ever."""
+    daemon = serve("--pool-size", 2)
+    client = daemon.connect()
+    assert ask(client, TRUE) == YES
+    seen = {*daemon.programs()}
+    limit = (procfs.memory(daemon.process.pid, "VmSize") + room * MIB) * 1024
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_AS, (limit, limit))
+    greedy: list[socket.socket] = []
+    with contextlib.suppress(OSError, AssertionError, IndexError):  # it has left already
+        greedy = [daemon.connect() for _ in range(124)]
+        flood(greedy, unit)
+        seen |= {*daemon.programs()}
+    for other in greedy:
+        other.close()
+    with contextlib.suppress(OSError, AssertionError):  # this client may have been let go, or all of them
+        until(lambda: ask(client, TRUE) == YES, "it serves")
+    with contextlib.suppress(OSError, IndexError):
+        seen |= {*daemon.programs()}
+    leaves(daemon, seen)
+
+
+@pytest.mark.parametrize("limit", [120, 150, 180, 220])
+def test_with_a_limit_greedy_clients_do_not_reach_it_serves(serve: Callable[..., Daemon], limit: int) -> None:
+    daemon = serve("--pool-size", 2, address_space=limit << 20)
+    client = daemon.connect()
+    assert ask(client, TRUE) == YES
+    flood([daemon.connect() for _ in range(124)], LONG)
+    until(lambda: ask(client, TRUE) == YES, "it serves")
+    for number in range(20):
+        assert ask(client, b"isuser:no:h" if number % 2 else TRUE) in (YES, b"0\n")
+    assert "internal error" not in daemon.log.read_text()
+
+
+def leaves(daemon: Daemon, programs: set[int]) -> None:
+    """It does, within its bound, and so do its programs; whatever its status: Python itself may have ended it."""
+    with contextlib.suppress(ProcessLookupError):
+        daemon.process.send_signal(signal.SIGTERM)
+    daemon.process.wait(4 + 2 * 2 + 4 + 5)
+    print(f"status {daemon.process.returncode}")
+    until(lambda: not any(map(is_alive, programs)), "the programs are gone")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(daemon.path)  # left there if Python itself has ended it
+
+
+def is_alive(pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False

@@ -1,0 +1,87 @@
+"""An error of ours in a Worker ends its real program, and only that; the owner hears of it as of any other death."""
+
+import os
+
+import pytest
+from support.bad_programs import habit
+
+from bridge.messages import Verdict
+from bridge.worker import Worker
+
+YES = Verdict.GRANTED
+
+
+class Fault(Exception):
+    """Its text is a secret."""
+
+
+def fail(*_arguments: object) -> None:
+    raise Fault("secret")
+
+
+@pytest.mark.parametrize("name", ["verdict_of", "os.read"])
+def test_while_a_reply_is_read(stage, monkeypatch, name: str) -> None:
+    stage.start(habit("good"))
+    assert stage.ask() is YES
+    monkeypatch.setattr(f"bridge.worker.{name}", fail)
+    query = stage.give()
+    stage.until(lambda: stage.reasons)
+    monkeypatch.undo()
+    assert stage.until_gone().query is query, "it is asked again, or given up"
+    assert stage.verdicts == [YES]
+    assert stage.events == ["replied", "left", "failing", "ended", "gone"]
+    assert stage.reasons[0].startswith("internal error: Fault at bridge/worker.py")
+    assert "secret" not in stage.reasons[0]
+
+
+@pytest.mark.parametrize("hand_over", [Worker.give, Worker.hand_over])
+def test_while_a_question_is_handed_over(stage, monkeypatch, hand_over) -> None:
+    """It may be the question that is to blame: as it stays with the program, it is not asked over and over."""
+    worker, query = stage.start(habit("good")), stage.query()
+    monkeypatch.setattr("bridge.worker.frame", fail)
+    assert hand_over(worker, query)
+    monkeypatch.undo()
+    assert stage.until_gone().query is query
+    assert stage.events == ["left", "failing", "ended", "gone"]
+
+
+def test_while_an_idle_program_is_looked_at(stage, monkeypatch) -> None:
+    worker = stage.start(habit("good"))
+    monkeypatch.setattr(worker, "_look", fail)
+    assert not worker.give(stage.query())
+    stage.until_gone()
+    assert stage.events == ["left", "failing", "ended", "gone"]
+
+
+@pytest.mark.parametrize(
+    "name, times", [("_read_stderr", 1), ("_read_stderr", 10**9), ("_was_read", 1), ("_was_read", 3), ("_close", 3)]
+)
+def test_while_its_end_is_looked_after(stage, monkeypatch, name: str, times: int) -> None:
+    """It is looked after again, until it is done: however far that got, nothing of the program stays."""
+    worker = stage.start(habit("good"))
+    query = stage.give()
+    stage.until(lambda: stage.verdicts)
+    method, left = getattr(worker, name), [times]
+
+    def fail_at_first() -> object:
+        if left[0]:
+            left[0] -= 1
+            raise Fault("secret")
+        return method()
+
+    monkeypatch.setattr(worker, name, fail_at_first)
+    query = stage.give(b"setpass:hang-alice:example.com:x")
+    os.kill(worker.pid, 9)
+    end = stage.until_gone()
+    assert end.query is query or stage.verdicts == [YES, YES]
+    assert [one for one in stage.events if one != "replied"] == ["left", "failing", "ended", "gone"]
+
+
+def test_an_owner_s_error_does_not_keep_others_from_hearing_of_the_end(stage, monkeypatch) -> None:
+    reported: list[Exception] = []
+    stage.board.report = reported.append
+    worker = stage.start(habit("good"))
+    monkeypatch.setattr(stage, "ended", fail)
+    worker.close_stdin()
+    stage.until(lambda: "gone" in stage.events)
+    assert worker.gone

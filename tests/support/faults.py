@@ -1,0 +1,24 @@
+"""Faults put into a bridge under test, which runs in a process of its own."""
+
+import textwrap
+from pathlib import Path
+
+from support.process import ROOT
+
+HANGING = """
+    from bridge.keeper import Keeper
+    import trio
+    async def hang(*_):
+        with trio.CancelScope(shield=True):
+            await trio.sleep_forever()
+    Keeper._end = hang
+"""
+"""What stops a program never returns, and cannot be cancelled."""
+
+
+def fault(folder: Path, code: str) -> dict[str, str]:
+    """The environment of a bridge that runs `code` before anything of its own.  Programs started with -I do not."""
+    place = folder / "fault"
+    place.mkdir()
+    (place / "sitecustomize.py").write_text(textwrap.dedent(code))
+    return {"PYTHONPATH": f"{place}:{ROOT}"}

@@ -1,0 +1,548 @@
+"""An error of ours ends the client or the program it belongs to, and nobody else; all else goes on."""
+
+import contextlib
+import itertools
+import logging
+import os
+import signal
+import socket
+import types
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import pytest
+import trio
+from support.inmemory import Answer, answers, bench, dies_reading, hangs, made
+from support.inmemory_clients import YES, on_connection, on_pipes
+
+from bridge.alarm import FOREVER, Alarm
+from bridge.doors import Doors
+from bridge.exchange import Exchange
+from bridge.listeners import listen
+from bridge.messages import Query, Verdict
+from bridge.plant import Plant
+from bridge.server import Server
+from bridge.service import drive
+from bridge.session import Session
+from bridge.switchboard import Switchboard
+from bridge.turns import Turns
+
+
+class Fault(Exception):
+    """Its text is a secret."""
+
+
+class Owner:
+    """Somebody with a handler that raises."""
+
+    def __init__(self, descriptor: int = -1, fails_again: bool = False) -> None:
+        self.descriptor = descriptor
+        self.errors: list[Exception] = []
+        self.fails_again = fails_again
+
+    def handle(self) -> None:
+        raise Fault("secret")
+
+    def failed(self, error: Exception) -> None:
+        self.errors.append(error)
+        if self.fails_again:
+            raise MemoryError
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    lines: list[str] = []
+    handler, log = logging.Handler(), logging.getLogger("bridge")
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    log.addHandler(handler)
+    yield lines
+    log.removeHandler(handler)
+
+
+@pytest.fixture
+def reported() -> list[Exception]:
+    return []
+
+
+@pytest.fixture
+def board(reported: list[Exception]) -> Iterator[Switchboard]:
+    board = Switchboard()
+    board.report = reported.append
+    yield board
+    board.close()
+
+
+@pytest.fixture
+def readable() -> Iterator[Callable[[], int]]:
+    """Makes descriptors that are readable for ever."""
+    ends: list[int] = []
+
+    def make() -> int:
+        reader, writer = os.pipe()
+        os.write(writer, b"x")
+        ends.extend((reader, writer))
+        return reader
+
+    yield make
+    for end in ends:
+        os.close(end)
+
+
+# --- the switchboard -------------------------------------------------------------------------------------
+
+
+def test_an_event_s_error_is_its_owner_s(board: Switchboard, readable, reported) -> None:
+    bad, good = Owner(), []
+    board.watch(readable(), bad.handle)
+    board.watch(readable(), lambda: good.append(1))
+    board.turn()
+    assert [type(error) for error in bad.errors] == [Fault] * len(bad.errors)
+    assert bad.errors and good
+    assert not reported
+
+
+def test_so_is_an_error_afterwards_and_the_rest_is_done(board: Switchboard, reported) -> None:
+    bad, good = Owner(), []
+    board.afterwards(bad.handle)
+    board.afterwards(lambda: good.append(1))
+    board.turn()
+    assert len(bad.errors) == 1
+    assert good == [1]
+    board.afterwards(lambda: good.append(2))
+    board.turn()
+    assert good == [1, 2], "it turns on"
+
+
+def test_so_is_an_error_over_what_is_always_ready(board: Switchboard, tmp_path, reported) -> None:
+    bad = Owner()
+    with (tmp_path / "file").open("w") as file:
+        board.watch(file.fileno(), bad.handle)
+        board.turn()
+        board.unwatch(file.fileno())
+    assert bad.errors
+    assert not reported
+
+
+def test_what_nobody_owns_is_reported(board: Switchboard, readable, reported) -> None:
+    def fail() -> None:
+        raise Fault
+
+    board.watch(readable(), fail)
+    board.afterwards(fail)
+    board.turn()
+    assert len(reported) >= 2
+    assert {type(error) for error in reported} == {Fault}
+
+
+def test_an_owner_that_cannot_even_end_is_reported(board: Switchboard, reported) -> None:
+    board.afterwards(Owner(fails_again=True).handle)
+    board.turn()
+    assert [type(error) for error in reported] == [MemoryError]
+
+
+def test_by_default_what_nobody_owns_ends_who_drives_the_board(board: Switchboard) -> None:
+    def fail() -> None:
+        raise Fault
+
+    del board.report
+    board.report = Switchboard().report
+    board.afterwards(fail)
+    with pytest.raises(Fault):
+        board.turn()
+
+
+@pytest.mark.parametrize("how", [KeyboardInterrupt, SystemExit])
+def test_what_is_meant_to_end_the_process_does(board: Switchboard, reported, how) -> None:
+    def leave() -> None:
+        raise how
+
+    board.afterwards(leave)
+    with pytest.raises(how):
+        board.turn()
+    assert not reported
+
+
+def test_what_could_not_be_watched_can_be_later(board: Switchboard, readable) -> None:
+    """Left in the epoll set without a handler it would be ready for ever."""
+    heard: list[int] = []
+    with pytest.raises(OSError):
+        board.watch(99_999, lambda: None)
+    assert 99_999 not in board._handlers
+    descriptor = readable()
+    board.watch(descriptor, lambda: heard.append(os.read(descriptor, 1)[0]))
+    board.turn()
+    assert heard
+
+
+def test_a_plant_logs_it_without_what_it_says(logged: list[str]) -> None:
+    def fail() -> None:
+        raise Fault("secret")
+
+    plant = Plant(made())
+    for _ in range(20):
+        plant.board.afterwards(fail)
+    plant.board.turn()
+    plant.board.close()
+    assert 1 <= len(logged) <= 5, "not too often"
+    assert all(line.startswith('internal error, please report it error="Fault at bridge/') for line in logged)
+    assert not any("secret" in line for line in logged)
+
+
+# --- clients ---------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def failing(monkeypatch: pytest.MonkeyPatch, name: str, session: Session) -> Iterator[None]:
+    """This session's method raises, once it is called."""
+
+    def fail(*_arguments: object) -> None:
+        raise Fault("secret")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, name, types.MethodType(fail, session))
+        yield
+
+
+def test_an_error_ends_the_session_and_frees_what_it_held(monkeypatch, logged) -> None:
+    with on_connection(window=2) as client:
+        client.says(b"isuser:a:h\nisuser:b:h\nisuser:c:h\n")
+        with failing(monkeypatch, "_write", client.session):
+            client.settle(0)
+        assert client.over == 1
+        assert client.got() == b""
+        client.settle(1)
+        client.says(b"isuser:d:h\n")
+        assert client.got() == b"", "no answer may come now: whose would it be?"
+        assert client.desk.lines == [b"isuser:a:h", b"isuser:b:h"], "nothing more is asked"
+        assert not client.session._ordering and not client.session._backlog
+        assert client.is_quiet
+    assert any("client let go after an internal error" in line and 'error="Fault at' in line for line in logged)
+    assert not any("secret" in line for line in logged)
+
+
+@pytest.mark.parametrize("method", ["_take", "_count", "_flush", "_negotiate", "_listen", "_go_on"])
+def test_wherever_it_is(monkeypatch, method: str) -> None:
+    with on_connection(window=1) as client:
+        client.session._negotiates = True
+        client.session._uncounted = 10**9
+        with failing(monkeypatch, method, client.session):
+            client.says(b"isuser:a:h\nisuser:b:h\n")
+            for query in client.desk.asked:
+                query.settle(YES)
+            client.turn()
+        assert client.over == 1
+        asked = len(client.desk.asked)
+        client.send(b"isuser:c:h\n")
+        assert client.is_quiet, "it is not even read"
+        assert len(client.desk.asked) == asked
+
+
+def test_a_lockstep_client_s_error_ends_it(monkeypatch) -> None:
+    with on_pipes(lockstep=True) as client:
+        with failing(monkeypatch, "_put", client.session):
+            client.says(b"isuser:a:h\n")
+        assert client.over == 1
+        assert client.got() == b""
+        client.says(b"isuser:b:h\n")
+        assert client.is_quiet
+
+
+def test_so_does_one_when_its_alarm_rings(monkeypatch) -> None:
+    with on_pipes(lockstep=True) as client:
+        client.says(b"isuser:a:h\nisuser:b:h\n")
+        with failing(monkeypatch, "_leave", client.session):
+            client.wait(1.0)
+        assert client.over == 1
+        assert client.got() == b""
+
+
+# --- the pool --------------------------------------------------------------------------------------------
+
+
+class BadAsker(Answer):
+    """Raises when it is told; and may withdraw all it has asked in the middle of it."""
+
+    def __init__(self, withdraw: Callable[[object], None] | None = None) -> None:
+        super().__init__()
+        self.told: list[Query] = []
+        self.errors: list[Exception] = []
+        self.withdraw = withdraw
+
+    def settled(self, query: Query) -> None:
+        self.told.append(query)
+        raise Fault
+
+    def failed(self, error: Exception) -> None:
+        self.errors.append(error)
+        if self.withdraw is not None:
+            self.withdraw(self)
+
+
+@pytest.mark.parametrize("play", [answers(0.01), hangs, dies_reading], ids=["answers", "times out", "dies"])
+@pytest.mark.parametrize("withdraws", [False, True])
+async def test_a_pool_does_not_mind_who_fails_over_a_verdict(autojump_clock, play, withdraws: bool) -> None:
+    async with bench([play, answers(0.01)], pool_size=1) as there:
+        bad = BadAsker(there.pool.withdraw if withdraws else None)
+        queries = [Query(b"setpass:a:h:x", there.clock() + 4.0, bad) for _ in range(20)]
+        there.pool.ask(queries)
+        good = [there.ask(timeout=9.0) for _ in range(5)]
+        for one in good:
+            await one.done()
+        with trio.fail_after(60):
+            while len(bad.told) < 20:
+                await trio.sleep(0.1)
+        assert [type(error) for error in bad.errors] == [Fault] * 20
+        assert bad.told and {*map(id, bad.told)} == {*map(id, queries)}, "each is told once"
+        assert [one.verdict for one in good] == [Verdict.GRANTED] * 5
+        assert not there.pool.in_flight
+        assert there.pool.usable == 1
+
+
+async def test_a_pool_s_own_error_does_not_lose_the_query_of_a_dead_program(autojump_clock, monkeypatch) -> None:
+    """Nobody but the pool knows of it, and its client would wait for ever."""
+    async with bench(dies_reading) as there:
+
+        def fail(_query: Query) -> None:
+            raise MemoryError
+
+        monkeypatch.setattr(there.pool._waiting, "add_again", fail)
+        answer = there.ask()
+        worker = there.programs[0]
+        worker._owner = Suppressing(there.pool)
+        await answer.done()
+        assert answer.verdict is Verdict.UNAVAILABLE
+
+
+class Suppressing:
+    """A pool as a worker on a switchboard sees it: what it raises goes elsewhere."""
+
+    def __init__(self, pool: object) -> None:
+        self._pool = pool
+
+    def __getattr__(self, name: str) -> object:
+        method = getattr(self._pool, name)
+
+        def call(*arguments: object) -> object:
+            with contextlib.suppress(MemoryError):
+                return method(*arguments)
+            return None
+
+        return call
+
+
+async def test_no_memory_to_start_a_program_is_a_start_that_failed(autojump_clock) -> None:
+    async with bench([MemoryError(), MemoryError(), answers()]) as there:  # type: ignore[list-item]
+        assert not there.pool.slots[0].hopeless
+        await trio.sleep(5.0)
+        answer = there.ask()
+        await answer.done()
+        assert answer.verdict is Verdict.GRANTED
+
+
+def test_the_clock_of_one_pool_does_not_stop_the_others(logged) -> None:
+    plant = Plant(made())
+
+    def broken() -> float:
+        raise Fault
+
+    def working() -> float:
+        rung.append(1)
+        return FOREVER
+
+    rung: list[int] = []
+    for ring in (broken, working):
+        plant.alarm.add(ring).set(plant.clock())
+    plant.alarm.ring()
+    assert rung == [1]
+    assert plant.clock() < plant.alarm.when < plant.clock() + 5, "it is tried again"
+    assert len(logged) == 1
+    plant.close()
+
+
+def test_what_breaks_while_a_program_is_started_does_not_stop_the_other_starts(logged) -> None:
+    plant = Plant(made())
+    started: list[str] = []
+
+    class Pool:
+        pressing = True
+
+        def __init__(self, name: str, error: Exception | None) -> None:
+            self.name, self.error = name, error
+
+        def start_due(self) -> bool:
+            started.append(self.name)
+            if self.error is not None:
+                raise self.error
+            return False
+
+    for pool in (Pool("broken", Fault()), Pool("working", None)):
+        plant.starts.plan(pool, plant.clock())
+    plant.starts.start_at_once()
+    assert started == ["broken", "working"]
+    assert plant.clock() < plant.starts.alarm.when < plant.clock() + 5, "it is tried again"
+    assert len(logged) == 1
+    plant.close()
+
+
+async def test_a_new_program_that_cannot_be_asked_is_replaced(autojump_clock, monkeypatch) -> None:
+    async with bench(answers(), keeping=False) as there:
+        employ, faults = there.pool.employ, [MemoryError()]
+
+        def fail_at_first(worker: object) -> None:
+            if faults:
+                raise faults.pop()
+            employ(worker)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(there.pool, "employ", fail_at_first)
+        there.keep()
+        answer = there.ask()
+        await answer.done()
+        assert answer.verdict is Verdict.GRANTED
+        assert len(there.programs) == 2
+
+
+def test_a_plant_closes_what_can_be_closed(logged) -> None:
+    class Program:
+        def __init__(self) -> None:
+            self.did: list[object] = []
+
+        def signal(self, number: int) -> None:
+            self.did.append(number)
+
+        def reap(self, _seconds: float) -> None:
+            self.did.append("reap")
+            raise Fault
+
+    class Pool:
+        workers = (Program(), Program())
+
+    plant = Plant(made())
+    plant.pools = {"": Pool()}  # type: ignore[dict-item]
+    plant.close()
+    assert [program.did for program in Pool.workers] == [[signal.SIGKILL, "reap"]] * 2
+    assert len(logged) == 2
+
+
+async def test_a_switchboard_that_failed_itself_turns_on(reported: list[Exception], board: Switchboard) -> None:
+    turn, faults, turned = board.turn, [MemoryError()], trio.Event()
+
+    def fail_at_first(linger: float) -> None:
+        if faults:
+            board._turning = True  # as it is in the middle
+            raise faults.pop()
+        turn(linger)
+
+    board.turn = fail_at_first  # type: ignore[method-assign]
+    board.afterwards(turned.set)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drive, board)
+        with trio.fail_after(20):
+            await turned.wait()
+        nursery.cancel_scope.cancel()
+    assert [type(error) for error in reported] == [MemoryError]
+
+
+# --- the server ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["stop", "abort"])
+def test_a_client_that_cannot_be_stopped_is_let_go_and_the_others_are_stopped(
+    monkeypatch, board: Switchboard, method: str
+) -> None:
+    exchange = Exchange(made(), lambda: 1.0)
+    server = Server([], exchange, board)
+    clients = [socket.socketpair() for _ in range(3)]
+    for ours, _ in clients:
+        server._admit(ours)
+    with failing(monkeypatch, method, [*server.sessions][1]):  # type: ignore[arg-type]
+        getattr(server, method)()
+        board.turn()
+    assert not server.sessions
+    for _, theirs in clients:
+        assert theirs.recv(1) == b""
+        theirs.close()
+    server.close()
+
+
+def test_what_a_server_could_not_do_in_time_it_does_later(monkeypatch, board: Switchboard, reported) -> None:
+    server = Server([], Exchange(made(), lambda: 1.0), board)
+
+    def fail(_now: float) -> float:
+        raise Fault
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server.doors, "ring", fail)
+        server.alarm.ring()
+    assert [type(error) for error in reported] == [Fault]
+    assert 1.0 < server.alarm.when < 2.0
+    server.close()
+
+
+# --- the queue -------------------------------------------------------------------------------------------
+
+
+def query(asker: object) -> Query:
+    return Query(b"isuser:a:h", 1.0, asker)  # type: ignore[arg-type]
+
+
+class NoMemory(deque):  # type: ignore[type-arg]
+    """A queue that cannot grow."""
+
+    def append(self, _one: object) -> None:
+        raise MemoryError
+
+
+def test_a_queue_without_room_for_a_client_has_none_of_it() -> None:
+    turns, asker = Turns(), Answer.__new__(Answer)
+    turns._turns = NoMemory()
+    with pytest.raises(MemoryError):
+        turns.add([query(asker)])
+    turns._turns = deque()
+    again = query(asker)
+    turns.add([again])
+    assert turns.next() is again
+
+
+def test_lines_that_could_not_be_dropped_are_dropped_later(monkeypatch) -> None:
+    """There is no memory to make the list of turns anew; nobody's line is missing from it, and none has two turns."""
+    turns = Turns()
+    askers = [Answer.__new__(Answer) for _ in range(3)]
+    for asker in askers:
+        turns.add([query(asker)])
+    first = turns._turns[0][0]
+
+    def no_memory(_: object) -> deque[Query]:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bridge.turns.deque", no_memory)
+        assert [*turns.take_out(lambda query: query is first)] == [first]
+    late = query(askers[0])
+    turns.add([late])
+    assert [turns.next().asker for _ in range(3)] == [*askers[1:], askers[0]]  # type: ignore[union-attr]
+    assert turns.next() is None
+    assert not turns
+
+
+# --- doors -----------------------------------------------------------------------------------------------
+
+
+def test_without_memory_to_look_a_door_is_tried_again(monkeypatch, tmp_path, board: Switchboard) -> None:
+    warned: list[str] = []
+    now = itertools.count(1.0)
+    listener = listen(str(tmp_path / "sock"), 0o600)
+    doors = Doors(board, Alarm(lambda: FOREVER), lambda: next(now), lambda *said, **_more: warned.append(said[0]))
+    doors.open(listener, lambda connection: connection.close())
+    doors._pause(MemoryError())
+
+    def fail(*_arguments: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(board, "watch", fail)
+        assert doors.ring(50.0) < FOREVER
+    assert doors.ring(99.0) == FOREVER
+    assert listener.fileno() in board._handlers
+    doors.shut(listener)
+    listener.close()
+    assert warned == ["client cannot be accepted"] * 2
