@@ -10,7 +10,8 @@ import struct
 
 from bridge.messages import Verdict
 
-_length = struct.Struct(">h").pack  # signed, so that it refuses more than MAX_BODY
+header = struct.Struct(">h").pack  # signed, so that it refuses more than MAX_BODY
+"""What stands before a body of so many bytes; of more than MAX_BODY it raises struct.error."""
 
 GRANTED = b"\x00\x02\x00\x01"
 DENIED = b"\x00\x02\x00\x00"
@@ -27,7 +28,7 @@ def frame(body: bytes) -> bytes:
     """
     try:
         if body:
-            return _length(len(body)) + body
+            return header(len(body)) + body
     except struct.error:  # too long
         pass
     raise ValueError(f"a frame's body has 1 to {MAX_BODY} bytes, not {len(body)}")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 
 from bridge.lines import NO, YES
 from bridge.messages import Query, Verdict
 
 _GRANTED = Verdict.GRANTED
 _DENIED = Verdict.DENIED
-_UNAVAILABLE = Verdict.UNAVAILABLE
 
 LATE = 0.1
 """Seconds after its query's deadline in which an answer may still leave: it may have waited for its turn behind one
@@ -28,31 +26,28 @@ class Ordering(deque[Query]):
 
     unavailable = NO
 
-    def answers(self, now: float) -> bytes:
+    def answers(self, now: float, everything: bool = False) -> bytes:
         """Take out every answer whose turn has come: a digit and a line end for each.
 
         Args:
           now: seconds, on the clock of the deadlines.  What should have left long ago is unavailable: we stood still
             meanwhile.
+          everything: the rest, too; what is not known yet is unavailable.
         """
-        verdicts: list[Verdict | None] = []
-        latest = now - LATE
+        answers: list[bytes] = []
+        latest, unavailable = now - LATE, self.unavailable
         for query in self:
             verdict = query.verdict
-            if verdict is None:
+            if verdict is None and not everything:
                 break
-            verdicts.append(verdict if query.deadline > latest else _UNAVAILABLE)
-        for _ in verdicts:
+            if query.deadline <= latest:
+                answers.append(unavailable)
+            else:
+                answers.append(YES if verdict is _GRANTED else NO if verdict is _DENIED else unavailable)
+        for _ in answers:
             self.popleft()
-        return self._answers_to(verdicts)
+        return b"".join(answers)
 
     def abandon(self, now: float) -> bytes:
         """Take out everything: the answers that are known; the rest is unavailable."""
-        latest = now - LATE
-        verdicts = [query.verdict if query.deadline > latest else _UNAVAILABLE for query in self]
-        self.clear()
-        return self._answers_to(verdicts)
-
-    def _answers_to(self, verdicts: Sequence[Verdict | None]) -> bytes:
-        unavailable = self.unavailable
-        return b"".join([YES if one is _GRANTED else NO if one is _DENIED else unavailable for one in verdicts])
+        return self.answers(now, everything=True)

@@ -20,6 +20,7 @@ import os
 import select
 import time
 from collections.abc import Callable
+from operator import itemgetter
 
 from bridge.messages import raised
 
@@ -64,6 +65,11 @@ _ROOM = select.EPOLLWRNORM
 """The same as EPOLLOUT, which nobody who waits for room asks for: so it tells by itself what it is about."""
 
 _NO_EVENT = -1, 0
+_descriptor_of = itemgetter(0)
+
+_BETWEEN = 8
+"""While this bit is set in the number of events handled in a batch, no look is taken at the clock: it costs a hundredth
+of what a query does."""
 
 
 class Switchboard:
@@ -72,13 +78,18 @@ class Switchboard:
     Closing it is its owner's part, after everything registered is gone.
 
     Attributes:
+      now: seconds on the clock, as it was a few events ago, or before we stood still.
       taken: descriptors of `watch_taken` whose pipe was emptied; whoever fills one takes it out.
       report: told of an error for which nobody can be ended alone, as the owner of a handler can.  By default it ends
         whoever drives the switchboard.
     """
 
-    def __init__(self, report: Callable[[Exception], None] = raised) -> None:
+    def __init__(
+        self, report: Callable[[Exception], None] = raised, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.report = report
+        self.now = clock()
+        self._clock = clock
         self._epoll = select.epoll()
         self.taken: set[int] = set()
         self._handlers: dict[int, Callable[[], None]] = {}
@@ -137,7 +148,7 @@ class Switchboard:
         for _ in range(len(self._handlers) // _EVENTS + 2):  # so often that everything watched has had its turn
             events = self._epoll.poll(0, _EVENTS)
             self._events += events
-            if len(events) < _EVENTS or any(other == descriptor for other, _ in events):
+            if len(events) < _EVENTS or descriptor in map(_descriptor_of, events):
                 break
         self._drop_events(descriptor)
         self.taken.discard(descriptor)
@@ -146,9 +157,8 @@ class Switchboard:
 
     def _drop_events(self, descriptor: int) -> None:
         """Of what epoll has told and was not handled yet, drop what is about `descriptor` or who had its number."""
-        for at, (other, _) in enumerate(self._events):
-            if other == descriptor:
-                self._events[at] = _NO_EVENT
+        if descriptor in map(_descriptor_of, self._events):
+            self._events[:] = [_NO_EVENT if event[0] == descriptor else event for event in self._events]
 
     def unwatch(self, descriptor: int) -> None:
         """No more of `descriptor`; to be called before it is closed.  Not watching it is no error."""
@@ -164,8 +174,9 @@ class Switchboard:
           linger: seconds, whole milliseconds, to wait for more once there is nothing left.
         """
         self._turning = True
-        until = time.monotonic() + SLICE
-        poll, handlers, taken, always = self._epoll.poll, self._handlers, self.taken, self._always
+        clock, poll, handlers, taken, always = self._clock, self._epoll.poll, self._handlers, self.taken, self._always
+        self.now = clock()
+        until = self.now + SLICE
         events, handled = self._events or poll(0, _EVENTS), 0
         while events:
             self._events = events
@@ -180,15 +191,17 @@ class Switchboard:
             self._events = []
             handled += len(events)  # one poll finds few events of a busy pool: a batch is several polls
             few = handled < _BATCH or handled < min(_EACH * len(self._afterwards), _LONGEST)
-            one = handled == 1  # they come one by one
-            if few and not one and time.monotonic() < until and (events := poll(0, _EVENTS)):
-                continue
+            if few and handled != 1:  # one: they come one by one
+                if not handled & _BETWEEN:
+                    self.now = clock()
+                if self.now < until and (events := poll(0, _EVENTS)):
+                    continue
             self._finish_batch(until)
-            now = time.monotonic()
-            if now >= until:
+            self.now = clock()
+            if self.now >= until:
                 break
-            events, handled = self._events or self._more(now, linger), 0
-        while always and time.monotonic() < until:
+            events, handled = self._events or self._more(self.now, linger), 0
+        while always and clock() < until:
             for handler in [*always.values()]:
                 try:
                     handler()
@@ -218,11 +231,11 @@ class Switchboard:
         if events or not linger or self._always:
             return events
         soon = now + _BRISK
-        while self._brisk and not events and time.monotonic() < soon:
+        while self._brisk and not events and self._clock() < soon:
             events = poll(0, _EVENTS)
         if not events:
             events = poll(linger, _EVENTS)
-            self._brisk = self._may_be_brisk and bool(events) and time.monotonic() < soon
+            self._brisk = self._may_be_brisk and bool(events) and self._clock() < soon
         return events
 
     def _finish_batch(self, until: float) -> None:
@@ -237,7 +250,7 @@ class Switchboard:
                     handler()
                 except Exception as error:
                     self._failed(handler, error)
-            if self._afterwards and time.monotonic() >= until:
+            if self._afterwards and self._clock() >= until:
                 break
 
     def _failed(self, handler: Callable[[], None], error: Exception) -> None:

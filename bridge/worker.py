@@ -28,7 +28,7 @@ from typing import Protocol
 
 from bridge.alarm import FOREVER
 from bridge.checks import command_of
-from bridge.frames import frame, may_become_replies, may_become_reply, verdict_of
+from bridge.frames import header, may_become_replies, may_become_reply, verdict_of
 from bridge.launch import Process
 from bridge.log import describe
 from bridge.messages import Query, Verdict, nothing
@@ -41,6 +41,8 @@ _REPLY_READ = 256
 """Bytes: more than a reply has, so that anything behind it is seen, and as much of a PHP warning as the log shows.
 Asking for more than 400 takes a tenth more time for each reply, since Python gets so large a buffer elsewhere."""
 
+
+_read, _write = os.read, os.write  # looked up once
 
 _SHOWN = 120
 """Characters of a protocol error that the log shows: enough to recognise a PHP warning by."""
@@ -118,7 +120,7 @@ class Worker:
         self._process = process
         self._board = board
         self._owner = owner
-        self._stdout = process.stdout
+        self._input, self._stdout = process.stdin, process.stdout
         self._taken = board.taken
         look = select.poll()  # a read that would block takes three times as long
         look.register(process.stdout, select.POLLIN)
@@ -158,11 +160,12 @@ class Worker:
         """`give` for a program that has been looked at in this very moment: its reply has just been read."""
         stdin = self._stdin
         try:
-            body = frame(query.body)
-            if not stdin.above < len(body) <= stdin.most and not stdin.fit(len(body)):
+            body = query.body
+            frame = header(len(body)) + body
+            if (stdin.above or len(frame) > stdin.most) and not stdin.fit(len(frame)):
                 return False
-            self._remember(query.body)
-            written = os.write(stdin.descriptor, body)
+            self._remember(body)
+            written = _write(self._input, frame)
         except OSError as error:  # EPIPE: it closed its stdin; EAGAIN: it never read what it answered
             self.kill(f"its stdin cannot be written ({error.strerror})")
             return False
@@ -170,9 +173,9 @@ class Worker:
             self.query = query
             self.failed(error)
             return True
-        self._taken.discard(stdin.descriptor)
+        self._taken.discard(self._input)
         self.query = query
-        if written < len(body):
+        if written < len(frame):
             self.kill("its stdin took only a part of a frame")
         return True
 
@@ -232,7 +235,7 @@ class Worker:
     def _is_silent(self) -> bool:
         """Whether an idle program did not say something unasked, and has not ended."""
         try:
-            data = os.read(self._stdout, _REPLY_READ)
+            data = _read(self._stdout, _REPLY_READ)
         except BlockingIOError:
             return True
         self._misbehaved(data)
@@ -240,13 +243,13 @@ class Worker:
 
     def _readable(self) -> None:
         try:
-            data = os.read(self._stdout, _REPLY_READ)
+            data = _read(self._stdout, _REPLY_READ)
         except BlockingIOError:
             return
         if self._partial and data:
             data, self._partial = self._partial + data, b""
         query, verdict = self.query, verdict_of(data)
-        if query is not None and self.usable and (self._stdin.descriptor in self._taken or self._stdin.looks_taken()):
+        if query is not None and self.usable and (self._input in self._taken or self._stdin.looks_taken()):
             if verdict is not None:
                 if self.careful and (more := self._more()):
                     self._misbehaved(data + more)
@@ -267,7 +270,7 @@ class Worker:
         self._board.forget(self._stdout)
         if not self._look(0):
             return b""
-        more = os.read(self._stdout, _REPLY_READ)
+        more = _read(self._stdout, _REPLY_READ)
         if not more:
             self._board.afterwards(self._hear_again)  # that its stdout ended may be among what was forgotten
         return more
@@ -304,7 +307,7 @@ class Worker:
 
     def _has_taken(self) -> bool:
         """Whether the program had taken its question out of the pipe before it wrote what has just been read."""
-        return self._stdin.descriptor in self._taken or self._stdin.looks_taken()
+        return self._input in self._taken or self._stdin.looks_taken()
 
     def _shown(self, data: bytes) -> str:
         """The beginning of what a program wrote, without secrets."""

@@ -19,7 +19,7 @@ def fail(*_arguments: object) -> None:
     raise Fault("secret")
 
 
-@pytest.mark.parametrize("name", ["verdict_of", "os.read"])
+@pytest.mark.parametrize("name", ["verdict_of", "_read"])
 def test_while_a_reply_is_read(stage, monkeypatch, name: str) -> None:
     stage.start(habit("good"))
     assert stage.ask() is YES
@@ -38,7 +38,7 @@ def test_while_a_reply_is_read(stage, monkeypatch, name: str) -> None:
 def test_while_a_question_is_handed_over(stage, monkeypatch, hand_over) -> None:
     """It may be the question that is to blame: as it stays with the program, it is not asked over and over."""
     worker, query = stage.start(habit("good")), stage.query()
-    monkeypatch.setattr("bridge.worker.frame", fail)
+    monkeypatch.setattr("bridge.worker.header", fail)
     assert hand_over(worker, query)
     monkeypatch.undo()
     assert stage.until_gone().query is query
