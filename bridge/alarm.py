@@ -6,6 +6,7 @@ than it has is one comparison.  No trio here; `keep` in the service waits for it
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import heapq
 import itertools
@@ -38,8 +39,12 @@ class Alarm:
     def set(self, when: float) -> None:
         """Ring at `when`, unless an earlier time is set already."""
         if when < self.when:
-            self.when = when
-            self.wake()
+            before, self.when = self.when, when
+            try:
+                self.wake()
+            except BaseException:  # nobody would ring it
+                self.when = before
+                raise
 
     def ring(self) -> None:
         """The time has come."""
@@ -81,8 +86,10 @@ class Alarms(Alarm):
     def _ring_due(self) -> float:
         self._safely(self._before)
         now, due = self._clock(), list[Alarm]()
-        while self._set and self._set[0][0] <= now:
-            due.append(heapq.heappop(self._set)[2])
+        with contextlib.suppress(MemoryError):  # the rest has its turn a little later
+            while self._set and self._set[0][0] <= now:
+                due.append(self._set[0][2])
+                heapq.heappop(self._set)
         for alarm in due:
             if alarm.when <= now and not self._safely(alarm.ring):
                 alarm.set(now + AGAIN)

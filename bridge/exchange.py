@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeGuard
 
 from bridge.checks import Checks, host_of
@@ -32,16 +32,20 @@ class Route:
 class Exchange:
     """Connects every client with every pool.
 
+    Args:
+      draining: the pools, at any time, that lines went to before a reload and that still have some.
+
     Attributes:
       settings: those in force; a reload changes them and the routes together.
       clock: seconds; all deadlines are on it.
       refused: lines so far, by reason.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float], draining: Collection[Pool] = ()) -> None:
         self.settings = settings
         self.clock = clock
         self.refused: Counter[Refusal] = Counter()
+        self._draining = draining
         self._log = RateLimited(5, 60.0, clock)
         self._default: Route | None = None
         self._hosts: Mapping[str, Route] = {}
@@ -101,7 +105,7 @@ class Exchange:
         anything because its client may leave.
         """
         routes = {self._route(query.body) for query in queries if not query.settled}
-        for pool in {route.pool for route in routes if route is not None}:
+        for pool in {*self._draining, *(route.pool for route in routes if route is not None)}:
             pool.withdraw(asker)
 
     def refuse(self, refusal: Refusal) -> Query:

@@ -9,8 +9,8 @@ that out by the time the reply is read.  Whose reply it is, only the order of ev
     program that had not read that question.
   - A descriptor has one place in the queue, the first that it got since epoll last looked at it.  Nothing may have left
     it a place from before.  Room that the pipe has by being made or resized is forgotten at once.  Of a program that
-    writes its replies in pieces, a piece may come between the telling of the one before and the reading of both: that
-    is forgotten before it is given the next question (`Worker.careful`).
+    writes its replies in pieces, a piece may come between the telling of the one before and the reading of both: its
+    stdout is watched anew before it is given the next question (`Worker.careful`).
   - That its reader is gone is no taking: epoll tells of no room while the frame is there.
 
 So it is in every Linux that the bridge runs on, and `order_is_told` tries it.  Before 6.14 the kernel puts a pipe into

@@ -53,9 +53,9 @@ class Plant:
         # Before: we may have stood still, and what has been said by now is no program's silence.
         self.alarm = Alarms(clock, self.report, before=self.board.turn)
         self.starts = Starts(clock, self.report)
-        self.exchange = Exchange(settings, clock)
         self.pools: dict[str, Pool] = {}
         self.draining: set[Pool] = set()
+        self.exchange = Exchange(settings, clock, self.draining)
         self.leave_within: Callable[[float, bool], None] = _whenever
         self._log = RateLimited(5, 60.0, clock)
 
@@ -74,8 +74,6 @@ class Plant:
             for name, program in programs.items()
             if name not in kept
         }
-        for pool in new.values():
-            self.starts.plan(pool, self.clock())
         for pool in kept.values():
             pool.settings = settings
         for pool in self.pools.values():
@@ -84,6 +82,8 @@ class Plant:
         self.pools = {**kept, **new}
         hosts = {name: pool for name, pool in self.pools.items() if name in settings.hosts}
         self.exchange.connect(settings, self.pools.get(DEFAULT), hosts)
+        for pool in new.values():
+            self.starts.plan(pool, self.clock())
         return [*new.values()], replaced
 
     def summary(self) -> str:

@@ -135,8 +135,8 @@ class Pool:
             query = worker.query
             if query is not None and query.deadline <= now:
                 worker.release()
-                worker.kill("it gave no reply in time")
                 self._time_out(query)
+                worker.kill("it gave no reply in time")
         in_vain = now + self._pace.reserve
         for query in self._waiting.take_out(lambda query: query.deadline <= in_vain):
             self._time_out(query)
@@ -269,7 +269,9 @@ class Pool:
         """Take a program out of service that failed; the place it leaves is due for another."""
         worker.reason = reason
         self.figures.failures += 1
-        slot = self.workers[worker]
+        self._take_out(worker, self.workers[worker])
+
+    def _take_out(self, worker: Worker, slot: Slot) -> None:
         if slot.successor is worker:
             slot.successor = None
         elif slot.worker is worker:
@@ -279,8 +281,10 @@ class Pool:
 
     def ended(self, worker: Worker, query: Query | None, was_read: bool) -> None:
         """A program is gone; decide what becomes of the query it had."""
-        del self.workers[worker]
+        slot = self.workers.pop(worker)
         try:
+            if not self._closed:
+                self._take_out(worker, slot)  # should an error have kept it there
             self._log_end(worker)
         finally:
             if query is not None:
@@ -306,8 +310,9 @@ class Pool:
 
     def complained(self, worker: Worker, lines: Lines) -> None:
         """Log what a program wrote on stderr, as long as it is not too much; only what is logged costs time."""
+        level = logging.WARNING if worker.usable or worker.reason else logging.DEBUG  # else it was told to leave
         for number, line in enumerate(lines):
-            if not self._stderr.log(logging.WARNING, "", "program says", pool=self.name, pid=worker.pid, stderr=line):
+            if not self._stderr.log(level, "", "program says", pool=self.name, pid=worker.pid, stderr=line):
                 self._stderr.suppress("", len(lines) - number - 1)
                 return
 

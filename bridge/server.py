@@ -213,7 +213,10 @@ class Server:
 
     def _leave(self, session: Session | LockstepSession) -> None:
         if session in self.sessions:
-            self._places[self.sessions.pop(session).uid] -= 1
+            uid = self.sessions.pop(session).uid
+            self._places[uid] -= 1
+            if not self._places[uid]:
+                del self._places[uid]
             session.close()
             self._finish_if_done()
 

@@ -93,7 +93,8 @@ class Switchboard:
         self._epoll = select.epoll()
         self.taken: set[int] = set()
         self._handlers: dict[int, Callable[[], None]] = {}
-        self._events: list[tuple[int, int]] = []  # taken from epoll, and not all handled yet
+        self._events: list[tuple[int, int]] = []  # that are being handled
+        self._kept: list[tuple[int, int]] = []  # that are to be handled next
         self._always: dict[int, Callable[[], None]] = {}  # what epoll refuses because it is always ready
         self._afterwards: list[Callable[[], None]] = []
         self._turning = False
@@ -141,24 +142,25 @@ class Switchboard:
         self.forget(descriptor)
 
     def forget(self, descriptor: int) -> None:
-        """Call nobody for what has happened to `descriptor` until now, so that whatever is told of it is news.
+        """What has happened to `descriptor` until now is no taking: it has just been registered, or resized.
 
         All else that epoll has to tell is kept, in its order.
         """
         for _ in range(len(self._handlers) // _EVENTS + 2):  # so often that everything watched has had its turn
             events = self._epoll.poll(0, _EVENTS)
-            self._events += events
+            self._kept += events
             if len(events) < _EVENTS or descriptor in map(_descriptor_of, events):
                 break
         self._drop_events(descriptor)
         self.taken.discard(descriptor)
-        if self._events and not self._turning:
+        if self._kept and not self._turning:
             os.eventfd_write(self._nudge, 1)
 
     def _drop_events(self, descriptor: int) -> None:
         """Of what epoll has told and was not handled yet, drop what is about `descriptor` or who had its number."""
-        if descriptor in map(_descriptor_of, self._events):
-            self._events[:] = [_NO_EVENT if event[0] == descriptor else event for event in self._events]
+        for events in (self._events, self._kept):
+            if descriptor in map(_descriptor_of, events):
+                events[:] = [_NO_EVENT if event[0] == descriptor else event for event in events]
 
     def unwatch(self, descriptor: int) -> None:
         """No more of `descriptor`; to be called before it is closed.  Not watching it is no error."""
@@ -177,8 +179,10 @@ class Switchboard:
         clock, poll, handlers, taken, always = self._clock, self._epoll.poll, self._handlers, self.taken, self._always
         self.now = clock()
         until = self.now + SLICE
-        events, handled = self._events or poll(0, _EVENTS), 0
+        events, handled = self._kept or poll(0, _EVENTS), 0
         while events:
+            if events is self._kept:
+                self._kept = []
             self._events = events
             for descriptor, told in events:
                 if told == _ROOM:
@@ -188,19 +192,18 @@ class Switchboard:
                         handler()
                     except Exception as error:
                         self._failed(handler, error)
-            self._events = []
             handled += len(events)  # one poll finds few events of a busy pool: a batch is several polls
             few = handled < _BATCH or handled < min(_EACH * len(self._afterwards), _LONGEST)
             if few and handled != 1:  # one: they come one by one
                 if not handled & _BETWEEN:
                     self.now = clock()
-                if self.now < until and (events := poll(0, _EVENTS)):
+                if self.now < until and (events := self._kept or poll(0, _EVENTS)):
                     continue
             self._finish_batch(until)
             self.now = clock()
             if self.now >= until:
                 break
-            events, handled = self._events or self._more(self.now, linger), 0
+            events, handled = self._kept or self._more(self.now, linger), 0
         while always and clock() < until:
             for handler in [*always.values()]:
                 try:
@@ -209,12 +212,14 @@ class Switchboard:
                     self._failed(handler, error)
             self._finish_batch(until)
         self._turning = False
-        if self._afterwards or self._events:
+        self._events = []
+        if self._afterwards or self._kept:
             os.eventfd_write(self._nudge, 1)
 
     def recover(self, error: Exception) -> None:
         """Be ready for the next `turn` after one that was cut short by an error, which was no handler's."""
         self._turning = False
+        self._events = []  # nobody knows which of them were handled: who misses one has its time limit
         os.eventfd_write(self._nudge, 1)
         self.report(error)
 

@@ -34,7 +34,7 @@ from bridge.log import describe
 from bridge.messages import Query, Verdict, nothing
 from bridge.pipes import StdinPipe
 from bridge.stderr import Asked, Stderr
-from bridge.stderrlines import Lines, StderrLines
+from bridge.stderrlines import Lines, StderrLines, escaped
 from bridge.switchboard import ARRIVING, Switchboard
 
 _REPLY_READ = 256
@@ -251,9 +251,9 @@ class Worker:
         query, verdict = self.query, verdict_of(data)
         if query is not None and self.usable and (self._input in self._taken or self._stdin.looks_taken()):
             if verdict is not None:
-                if self.careful and (more := self._more()):
-                    self._misbehaved(data + more)
-                    return
+                if self.careful:  # nothing that was told of what has just been read may be left
+                    self._board.unwatch(self._stdout)
+                    self._board.watch(self._stdout, self._readable, ARRIVING)
                 self.query = None
                 self._previous = query
                 self.served += 1
@@ -264,20 +264,6 @@ class Worker:
                 self._owner.replies_in_pieces()
                 return
         self._misbehaved(data)
-
-    def _more(self) -> bytes:
-        """What is there behind a reply, which what was told of until now may have been about."""
-        self._board.forget(self._stdout)
-        if not self._look(0):
-            return b""
-        more = _read(self._stdout, _REPLY_READ)
-        if not more:
-            self._board.afterwards(self._hear_again)  # that its stdout ended may be among what was forgotten
-        return more
-
-    def _hear_again(self) -> None:
-        if not self.gone:
-            self._readable()
 
     def _misbehaved(self, data: bytes) -> None:
         if not data:
@@ -303,15 +289,19 @@ class Worker:
             if previous is not None and previous.verdict is not None:
                 return f" (a second reply to {command_of(previous.body)}, which was {previous.verdict.value})"
             return " (a reply before it had read the question)" if query is not None else " (a reply)"
-        return " (a blank line)" if not data.strip() else ""
+        if not data.strip(b"\r\n"):
+            return " (a blank line)"
+        return " (a blank line, and a reply)" if may_become_replies(data.lstrip(b"\r\n")) else ""
 
     def _has_taken(self) -> bool:
         """Whether the program had taken its question out of the pipe before it wrote what has just been read."""
         return self._input in self._taken or self._stdin.looks_taken()
 
     def _shown(self, data: bytes) -> str:
-        """The beginning of what a program wrote, without secrets."""
-        said, asked = StderrLines(self._asked), len(self._asked)
+        """The beginning of what a program wrote, without secrets; it may have been asked long before."""
+        if not data.strip(b"\0\1\2\r\n"):
+            return escaped(data.decode())
+        said, asked = StderrLines(self._asked), self._number_asked()
         return " ".join(map(str, [*said.feed(data, asked), *said.finish(asked)]))[:_SHOWN]
 
     @property

@@ -188,14 +188,19 @@ signal.pause()
 
 @pytest.mark.parametrize(
     ("data", "told"),
-    [(b"\0\2\0\1\n", "(a reply, and a line end behind it)"), (b"\n", "(a blank line)"), (b"1\n", "")],
+    [
+        (b"\0\2\0\1\n", "(a reply, and a line end behind it): \\x00\\x02\\x00\\x01\\n"),
+        (b"\n", "(a blank line): \\n"),
+        (b"\n\0\2\0\1", "(a blank line, and a reply): \\n\\x00\\x02\\x00\\x01"),
+        (b"yes\n", ": yes"),
+    ],
 )
 def test_what_else_it_may_have_been_is_said(stage, data: bytes, told: str) -> None:
     worker = stage.start(program(f"frame(); os.write(1, {data!r}); signal.pause()"))
     stage.give(ASKED[0])
     until_read(worker)
     stage.until_gone()
-    assert f"no reply{' ' + told if told else ''}: " in stage.reasons[0]
+    assert stage.reasons == [f"it wrote something that is no reply{told if told[:1] == ':' else ' ' + told}"]
 
 
 def test_a_pipe_that_cannot_grow_costs_the_question_and_not_the_program(stage, monkeypatch) -> None:
@@ -213,3 +218,25 @@ def test_a_pipe_that_cannot_grow_costs_the_question_and_not_the_program(stage, m
         assert worker.query is None
     assert stage.ask(ASKED[0]) is YES
     assert stage.ask(ASKED[0] + b"x" * 5000) is YES
+
+
+def test_what_it_was_asked_long_before_is_not_shown(stage) -> None:
+    """Its stdout is a buffer that may have been filled from its first question on."""
+    worker = stage.start(
+        program("""
+said = b""
+for _ in range(80):
+    said += frame() + b" "
+    os.write(1, b"\\0\\2\\0\\1" if len(said) < 80 * 30 else said)
+signal.pause()
+""")
+    )
+    for number in range(80):
+        stage.give(b"auth:u:h:Secret-%04d-of-somebody" % number)
+        stage.until(lambda count=number: len(stage.verdicts) > count or stage.reasons)
+        if stage.reasons:
+            break
+    assert worker.reason == "" and len(stage.reasons) == 1
+    assert "Secret" not in stage.reasons[0]
+    assert "withheld" in stage.reasons[0]
+    stage.until_gone()

@@ -15,7 +15,7 @@ import trio
 from support.inmemory import Answer, answers, bench, dies_reading, hangs, made
 from support.inmemory_clients import YES, on_connection, on_pipes
 
-from bridge.alarm import FOREVER, Alarm
+from bridge.alarm import FOREVER, Alarm, Alarms
 from bridge.doors import Doors
 from bridge.exchange import Exchange
 from bridge.listeners import listen
@@ -26,6 +26,7 @@ from bridge.service import drive
 from bridge.session import Session
 from bridge.switchboard import Switchboard
 from bridge.turns import Turns
+from bridge.worker import Worker
 
 
 class Fault(Exception):
@@ -546,3 +547,46 @@ def test_without_memory_to_look_a_door_is_tried_again(monkeypatch, tmp_path, boa
     doors.shut(listener)
     listener.close()
     assert warned == ["client cannot be accepted"] * 2
+
+
+# --- the pool --------------------------------------------------------------------------------------------
+
+
+async def test_an_error_while_a_program_is_killed_for_time_loses_neither_its_query_nor_its_place(
+    autojump_clock, logged, monkeypatch
+) -> None:
+    async with bench([hangs, answers()]) as there:
+        failing = there.pool.failing
+        errors = [MemoryError()]
+
+        def fail_once(worker: Worker, reason: str) -> None:
+            if errors:
+                raise errors.pop()
+            failing(worker, reason)
+
+        monkeypatch.setattr(there.pool, "failing", fail_once)
+        late = there.ask()
+        with pytest.raises(MemoryError):
+            late.query.deadline = there.clock()
+            there.pool.expire()
+        assert late.verdict is Verdict.UNAVAILABLE
+        there.programs[0]._scope.cancel()  # a real one is killed all the same
+        await trio.sleep(1.0)
+        again = there.ask()
+        await again.done()
+        assert again.verdict is Verdict.GRANTED
+
+
+def test_an_alarm_that_could_not_be_kept_is_not_set(monkeypatch) -> None:
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    alarms = Alarms(lambda: 0.0)
+    alarm = alarms.add(lambda: FOREVER)
+    with monkeypatch.context() as patched:
+        patched.setattr("bridge.alarm.heapq.heappush", no_memory)
+        with pytest.raises(MemoryError):
+            alarm.set(1.0)
+    assert alarm.when == FOREVER
+    alarm.set(2.0)
+    assert alarms.when == 2.0

@@ -39,7 +39,8 @@ class Program:
         with contextlib.suppress(BlockingIOError):
             self.replies += [self.taken] * len(os.read(self.stdout, 99))
             if self.careful:
-                self.board.forget(self.stdout)
+                self.board.unwatch(self.stdout)
+                self.board.watch(self.stdout, self._hear, ARRIVING)
 
     @property
     def taken(self) -> bool:

@@ -223,3 +223,14 @@ def test_the_summary_counts(works) -> None:
     there.answer()
     assert there.plant.summary().startswith("2 of 2 programs up, 0 in flight, 1 answered")
     assert not there.plant.is_overdue()
+
+
+def test_who_leaves_after_a_reload_takes_back_what_waits_for_the_old_programs(works) -> None:
+    """Above all what would change something: nobody is there to be told of it."""
+    settings = made(*habit("silent"), pool_size=1)
+    there = works(settings)
+    asker = Asker()
+    queries = there.plant.exchange.ask([AUTH, b"setpass:alice:example.com:new"], asker)
+    there.apply(with_program(settings, env={"A": "2"}))
+    there.plant.exchange.withdraw(asker, queries)
+    assert [query.settled for query in queries] == [False, True], "the first one is with a program"
