@@ -14,8 +14,8 @@ import bridge
 PACKAGE = Path(bridge.__file__).parent
 
 LAYERS = """
-    regularfile  masks
-    messages  budget  backoff  stderrlines  procfs  terminal  switchboard  descriptors  launch  settings  programs.users
+    regularfile  masks  messages
+    budget  backoff  stderrlines  procfs  terminal  switchboard  descriptors  launch  settings  programs.users
     pipes  alarm  checks  frames  lines  turns  waiting  logtargets  listeners  relayfile  programs.sqlite
     commands.demo  lockstep  ordering  options  log  gate  systemd  stderr
     config  worker  lastresort
