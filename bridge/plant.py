@@ -49,7 +49,7 @@ class Plant:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self.board = Switchboard(self.report, clock)
+        self.board = Switchboard(self.report)
         # Before: we may have stood still, and what has been said by now is no program's silence.
         self.alarm = Alarms(clock, self.report, before=self.board.turn)
         self.starts = Starts(clock, self.report)

@@ -243,7 +243,7 @@ class Pool:
 
     def replied(self, worker: Worker, query: Query, verdict: Verdict) -> None:
         """A good reply: tell the asker, and give the program its next query."""
-        if query.deadline <= self.board.now:
+        if query.deadline <= self.clock():
             self._time_out(query)  # we stood still, as did its alarm
         else:
             if verdict is _GRANTED:

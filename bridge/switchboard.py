@@ -18,9 +18,9 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import time
 from collections.abc import Callable
 from operator import itemgetter
+from time import monotonic
 
 from bridge.messages import raised
 
@@ -78,18 +78,13 @@ class Switchboard:
     Closing it is its owner's part, after everything registered is gone.
 
     Attributes:
-      now: seconds on the clock, as it was a few events ago, or before we stood still.
       taken: descriptors of `watch_taken` whose pipe was emptied; whoever fills one takes it out.
       report: told of an error for which nobody can be ended alone, as the owner of a handler can.  By default it ends
         whoever drives the switchboard.
     """
 
-    def __init__(
-        self, report: Callable[[Exception], None] = raised, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, report: Callable[[Exception], None] = raised) -> None:
         self.report = report
-        self.now = clock()
-        self._clock = clock
         self._epoll = select.epoll()
         self.taken: set[int] = set()
         self._handlers: dict[int, Callable[[], None]] = {}
@@ -176,9 +171,9 @@ class Switchboard:
           linger: seconds, whole milliseconds, to wait for more once there is nothing left.
         """
         self._turning = True
-        clock, poll, handlers, taken, always = self._clock, self._epoll.poll, self._handlers, self.taken, self._always
-        self.now = clock()
-        until = self.now + SLICE
+        poll, handlers, taken, always = self._epoll.poll, self._handlers, self.taken, self._always
+        now = monotonic()
+        until = now + SLICE
         events, handled = self._kept or poll(0, _EVENTS), 0
         while events:
             if events is self._kept:
@@ -196,15 +191,15 @@ class Switchboard:
             few = handled < _BATCH or handled < min(_EACH * len(self._afterwards), _LONGEST)
             if few and handled != 1:  # one: they come one by one
                 if not handled & _BETWEEN:
-                    self.now = clock()
-                if self.now < until and (events := self._kept or poll(0, _EVENTS)):
+                    now = monotonic()
+                if now < until and (events := self._kept or poll(0, _EVENTS)):
                     continue
             self._finish_batch(until)
-            self.now = clock()
-            if self.now >= until:
+            now = monotonic()
+            if now >= until:
                 break
-            events, handled = self._kept or self._more(self.now, linger), 0
-        while always and clock() < until:
+            events, handled = self._kept or self._more(now, linger), 0
+        while always and monotonic() < until:
             for handler in [*always.values()]:
                 try:
                     handler()
@@ -236,11 +231,11 @@ class Switchboard:
         if events or not linger or self._always:
             return events
         soon = now + _BRISK
-        while self._brisk and not events and self._clock() < soon:
+        while self._brisk and not events and monotonic() < soon:
             events = poll(0, _EVENTS)
         if not events:
             events = poll(linger, _EVENTS)
-            self._brisk = self._may_be_brisk and bool(events) and self._clock() < soon
+            self._brisk = self._may_be_brisk and bool(events) and monotonic() < soon
         return events
 
     def _finish_batch(self, until: float) -> None:
@@ -255,7 +250,7 @@ class Switchboard:
                     handler()
                 except Exception as error:
                     self._failed(handler, error)
-            if self._afterwards and self._clock() >= until:
+            if self._afterwards and monotonic() >= until:
                 break
 
     def _failed(self, handler: Callable[[], None], error: Exception) -> None:

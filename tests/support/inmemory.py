@@ -294,14 +294,9 @@ class Bench:
         self.clock = trio.current_time
         self.alarm = Alarms(self.clock)
         self.starts = Starts(self.clock)
-        board, launch = cast("Any", self), cast("Any", self._launch)  # only the real launcher uses more of the board
-        self.pool = Pool("default", settings.program, settings, board, self.clock, self.alarm, self.starts, launch)
+        no_board, launch = cast("Any", None), cast("Any", self._launch)  # only the real launcher uses the board
+        self.pool = Pool("default", settings.program, settings, no_board, self.clock, self.alarm, self.starts, launch)
         self.keeper = Keeper(self.pool)
-
-    @property
-    def now(self) -> float:
-        """As a Switchboard tells it."""
-        return self.clock()
 
     @property
     def alive(self) -> list[InMemoryWorker]:

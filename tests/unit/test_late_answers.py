@@ -7,7 +7,6 @@ import select
 from typing import Any
 
 import pytest
-import trio
 from support.bad_programs import habit
 from support.inmemory import answers, bench, made, stays
 from support.inmemory_clients import UNAVAILABLE, YES, Eyes, on_pipes, on_socket, on_terminal
@@ -29,13 +28,13 @@ async def test_a_reply_that_is_read_late(autojump_clock, late: float, verdict: V
         answer = there.ask()
         (program,) = there.programs
         deadline = answer.query.deadline
-        there.clock = lambda: deadline + late
+        there.pool.clock = lambda: deadline + late
         program.say(GRANTED)
         assert answer.verdict is verdict
         assert program.usable, "it is not to blame, and what it said is no longer in its pipe"
         figures = there.pool.figures
         assert (figures.granted, figures.timeouts, figures.unavailable) == ((1, 0, 0) if late < 0 else (0, 1, 1))
-        there.clock = trio.current_time
+        there.pool.clock = there.clock
         again = there.ask()
         program.say(GRANTED)
         assert again.verdict is YES
