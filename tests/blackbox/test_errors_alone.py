@@ -30,7 +30,15 @@ IN_A_SESSION = {
     "a verdict": POISONED.format(module="session", name="Session.settled", place="settled"),
 }
 
-IN_A_PROGRAM = POISONED.format(module="worker", name="frame", place="frame")
+IN_A_PROGRAM = """
+    from bridge import worker
+    write = worker._write
+    def fail(descriptor, frame):
+        if b"poison" in frame:
+            raise MemoryError("poison")
+        return write(descriptor, frame)
+    worker._write = fail
+"""
 
 
 @pytest.mark.parametrize("code", IN_A_SESSION.values(), ids=IN_A_SESSION)
