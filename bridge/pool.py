@@ -310,9 +310,8 @@ class Pool:
 
     def complained(self, worker: Worker, lines: Lines) -> None:
         """Log what a program wrote on stderr, as long as it is not too much; only what is logged costs time."""
-        level = logging.WARNING if worker.usable or worker.reason else logging.DEBUG  # else it was told to leave
         for number, line in enumerate(lines):
-            if not self._stderr.log(level, "", "program says", pool=self.name, pid=worker.pid, stderr=line):
+            if not self._stderr.log(logging.WARNING, "", "program says", pool=self.name, pid=worker.pid, stderr=line):
                 self._stderr.suppress("", len(lines) - number - 1)
                 return
 
