@@ -164,8 +164,9 @@ async def test_the_module_reloaded_in_the_middle_lets_nobody_in(site: Site) -> N
             said = await trio.to_thread.run_sync(site.prosody.reload_module, site.host)
             assert "Error" not in said
             await flow.until(20)
-    # In between, a host has no module at all: Prosody offers no mechanism then, which the module cannot help.
-    flow.check(lambda lost: lost <= 5 * 6)
+    # In between, a host has no module at all: Prosody offers no mechanism then, which the module cannot help.  So each
+    # of six may lose what is in flight at each reload, and the next try, which may fall into that moment.
+    flow.check(lambda lost: lost <= 5 * 6 * 2)
 
 
 async def test_the_server_reloaded_in_the_middle_notices_nothing(site: Site) -> None:
