@@ -44,6 +44,8 @@ class Plant:
       starts: of the programs of all pools; its alarm, too.
       pools: in service, by host.
       draining: out of service, with queries or programs left.
+      told_to_leave: a signal said so before the service obeyed any.  What it raised may have been ignored, as all is
+        that is raised in a destructor.
       leave_within: see `LastResort`; does nothing where there is none.
     """
 
@@ -56,6 +58,7 @@ class Plant:
         self.pools: dict[str, Pool] = {}
         self.draining: set[Pool] = set()
         self.exchange = Exchange(settings, clock, self.draining)
+        self.told_to_leave = False
         self.leave_within: Callable[[float, bool], None] = _whenever
         self._log = RateLimited(5, 60.0, clock)
 
@@ -147,6 +150,12 @@ def running(
         reason = "the kernel does not tell when a program takes its question: programs that reply twice may pass"
         log.warning(event("replies are looked at less closely", reason=reason))
     plant = Plant(settings)
+
+    def leave(_number: int, _frame: object) -> None:
+        plant.told_to_leave = True
+        sys.exit(0)
+
+    unraisable, sys.unraisablehook = sys.unraisablehook, _log_unraisable
     last_resort = LastResort([plant.kill, *clear_away], status)
     plant.leave_within = last_resort.leave_within
     try:
@@ -155,18 +164,21 @@ def running(
         ends = [number for number in OBEYED if number != signal.SIGHUP or hang_up_ends]
         for number in ends:
             if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, _leave)
+                signal.signal(number, leave)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)
         yield plant
     finally:
         last_resort.leave_within(_CLEARED)
         plant.close()
         last_resort.close()
+        sys.unraisablehook = unraisable
+
+
+def _log_unraisable(ignored: sys.UnraisableHookArgs) -> None:
+    """Say in the log, and not on stderr, what was raised where nobody can catch it."""
+    if ignored.exc_value is not None and ignored.exc_type is not SystemExit:
+        log.error(event("internal error, please report it", error=ignored.exc_value))
 
 
 def _whenever(_seconds: float, _failed: bool) -> None:
     pass
-
-
-def _leave(_number: int, _frame: object) -> None:
-    sys.exit(0)

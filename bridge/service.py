@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import gc
 import signal
+import sys
 from collections.abc import Callable
 from typing import Protocol
 
@@ -100,6 +101,8 @@ class Service:
     def run(self, client: Client, alarm: Alarm | None = None, broken: bool = False) -> None:
         """`serve`, from outside trio.  Signals wait until it can obey them: raised inside trio they would be errors."""
         signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
+        if self._plant.told_to_leave:
+            sys.exit(0)
         gc.freeze()  # what is there now stays: never look through it again
         gc.set_threshold(_COLLECT_AFTER)
         try:

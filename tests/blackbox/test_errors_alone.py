@@ -88,6 +88,28 @@ def test_the_only_client_s_error_ends_the_bridge_properly(start: Start, tmp_path
     assert b"client let go after an internal error" in bridge.log
 
 
+TOLD_IN_A_DESTRUCTOR = """
+    import os, signal, sys
+    class Gone:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(1000):
+                pass
+    class Finder:
+        def find_spec(self, name, path=None, target=None):
+            if name == "trio":
+                Gone()
+    sys.meta_path.insert(0, Finder())
+"""
+"""What the signal raises is ignored there; the module that is looked for is the last thing before it is obeyed."""
+
+
+def test_told_to_stop_where_nothing_can_be_raised(start: Start, tmp_path: Path) -> None:
+    bridge = start("run", "--pool-size", 1, "--", *CHAMELEON, env=fault(tmp_path, TOLD_IN_A_DESTRUCTOR))
+    assert bridge.wait() == 0
+    bridge.check_nothing_left()
+
+
 # --- by force --------------------------------------------------------------------------------------------
 
 BLOCKING = """
