@@ -250,7 +250,11 @@ class Pool:
                 self.figures.granted += 1
             else:
                 self.figures.denied += 1
-            query.settle(verdict)
+            query.verdict = verdict  # as `settle` does it, which is one call more for each line
+            try:
+                query.asker.settled(query)
+            except Exception as error:
+                query.asker.failed(error)
         if worker.served >= worker.milestone and not self._passed_milestone(worker):
             return
         following = self._waiting.next()
