@@ -273,9 +273,9 @@ class Pool:
         """Take a program out of service that failed; the place it leaves is due for another."""
         worker.reason = reason
         self.figures.failures += 1
-        self._take_out(worker, self.workers[worker])
+        self._free_place(worker, self.workers[worker])
 
-    def _take_out(self, worker: Worker, slot: Slot) -> None:
+    def _free_place(self, worker: Worker, slot: Slot) -> None:
         if slot.successor is worker:
             slot.successor = None
         elif slot.worker is worker:
@@ -288,7 +288,7 @@ class Pool:
         slot = self.workers.pop(worker)
         try:
             if not self._closed:
-                self._take_out(worker, slot)  # should an error have kept it there
+                self._free_place(worker, slot)  # should an error have kept it there
             self._log_end(worker)
         finally:
             if query is not None:

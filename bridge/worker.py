@@ -183,6 +183,7 @@ class Worker:
         """Tell the program to leave, as ejabberd does."""
         self._retire()
         self._stdin.close()
+        self._input = -1  # somebody else's number from now on
 
     def signal(self, number: int) -> None:
         """Send a signal to the program's whole process group."""
