@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from bridge import terminal
+from bridge.terminal import takeover
 
 
 def main() -> int:
     """Run the command line; returns the exit status, which is always 0 on a program's terminal."""
-    taken = terminal.take()
+    taken = takeover.take()
     try:
         status = _relayed(sys.argv[1:], taken)
         if status is None:
-            from bridge.cli import dispatch
+            from bridge.commands.cli import dispatch
 
             status = dispatch(sys.argv[1:], taken)
     except BaseException as error:
@@ -21,18 +21,29 @@ def main() -> int:
     return status if taken is None else 0
 
 
-def _relayed(argv: list[str], taken: terminal.ProgramTerminal | None) -> int | None:
-    """Be a relay if that is what the command line or the file on it says, before anything slow is imported."""
+def _relayed(argv: list[str], taken: takeover.ProgramTerminal | None) -> int | None:
+    """Be a relay if that is what the command line or the file on it says, before anything slow is imported.
+
+    Returns:
+      the exit status; `None`, at once, if it is something else that is to be done.
+    """
     if argv[:1] == ["connect"]:
-        from bridge.relay import main as connect
+        from bridge.commands.connect import main as connect
 
         return connect(argv[1:], taken)
     files = argv[1:] if argv[:1] == ["run"] else argv
     if len(files) != 1 or files[0].startswith("-"):
         return None
-    from bridge.relayfile import relay_file
+    from bridge.relay.settings import RelayConfigError, read, read_again
 
-    return relay_file(files[0], taken)
+    try:
+        if read(files[0]) is None:
+            return None
+    except RelayConfigError:
+        pass  # it is for a relay, and is read again there: what to do about it depends on who is listening
+    from bridge.relay.relay import relay
+
+    return relay(lambda: read_again(files[0]), taken)
 
 
 def _status_of(error: BaseException) -> int:
@@ -41,7 +52,7 @@ def _status_of(error: BaseException) -> int:
         return error.code if isinstance(error.code, int) else 0
     if isinstance(error, KeyboardInterrupt):
         return 130
-    from bridge.log import describe, event, log
+    from bridge.log.events import describe, event, log
 
     log.critical(event("internal error, please report it", error=describe(error)))
     return 70

@@ -12,17 +12,20 @@ from collections.abc import Sequence
 
 import attrs
 
-from bridge.checks import Checks
-from bridge.cli import Parser, UsageError, split_program
-from bridge.config import ProgramSettings, Settings, add_options, load, options_from
-from bridge.inquiry import inquire
-from bridge.launch import be_a_good_parent
-from bridge.log import configure, event, log
-from bridge.messages import Query, Refusal, Verdict, nothing
-from bridge.options import option
-from bridge.plant import Plant, running
-from bridge.relayfile import NotUsable, RelaySettings, read
-from bridge.terminal import ProgramTerminal
+from bridge.commands.cli import Parser, UsageError, split_program
+from bridge.config.load import load
+from bridge.config.options import add_options, option, options_from
+from bridge.config.settings import ProgramSettings, Settings
+from bridge.daemon.process import running
+from bridge.log.events import event, log
+from bridge.log.setup import configure
+from bridge.pool.poolset import PoolSet
+from bridge.protocol.checks import Checks
+from bridge.protocol.query import Query, Refusal, Verdict, nothing
+from bridge.relay.oneshot import inquire
+from bridge.relay.settings import RelayConfigError, RelaySettings, read
+from bridge.terminal.takeover import ProgramTerminal
+from bridge.worker.spawn import be_a_good_parent
 
 _WITH_PASSWORD = ("auth", "setpass")
 _COMMANDS = (*_WITH_PASSWORD, "isuser")
@@ -68,13 +71,13 @@ def _line(command: str, name: str) -> bytes:
 
 def _ask(settings: Settings, line: bytes) -> int:
     configure(settings.log, client_terminal=False)
-    with running(settings, hang_up_ends=True) as plant:
-        question = _Question(plant)
+    with running(settings, hang_up_ends=True) as poolset:
+        question = _Question(poolset)
 
-        from bridge.service import Service  # brings trio: after the program's start
+        from bridge.daemon.service import Service
 
-        Service(plant, lambda: settings, on_terminal=True).run(question.put(line))
-    refused = [refusal for refusal, count in plant.exchange.refused.items() if count]
+        Service(poolset, lambda: settings, on_terminal=True).run(question.put(line))
+    refused = [refusal for refusal, count in poolset.router.refused.items() if count]
     if refused:
         return _refused(refused[0])
     return _told(
@@ -112,7 +115,7 @@ def _daemon(parsed: argparse.Namespace, program: Sequence[str]) -> RelaySettings
         return None
     try:
         daemon = _on_socket(parsed.file) or read(parsed.file)
-    except NotUsable as error:
+    except RelayConfigError as error:
         raise UsageError(str(error)) from None
     if daemon is None:
         return None
@@ -142,15 +145,15 @@ class _Question:
       verdict: `None` if it was interrupted before there was one.
     """
 
-    def __init__(self, plant: Plant) -> None:
-        self._plant = plant
+    def __init__(self, poolset: PoolSet) -> None:
+        self._poolset = poolset
         self.verdict: Verdict | None = None
         self.over = nothing
 
     def put(self, line: bytes) -> _Question:
-        """Ask as soon as the switchboard turns."""
+        """Ask as soon as the reactor turns."""
         self._line = line
-        self._plant.board.afterwards(self._put)
+        self._poolset.reactor.call_soon(self._put)
         return self
 
     def settled(self, query: Query) -> None:
@@ -165,7 +168,7 @@ class _Question:
 
     def _put(self) -> None:
         line = self._line if b"\n" not in self._line else Refusal.CONTROL
-        (query,) = self._plant.exchange.ask([line], self)
+        (query,) = self._poolset.router.ask([line], self)
         if query.settled:
             self.settled(query)
 

@@ -15,8 +15,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bridge.cli import Parser, UsageError
-from bridge.terminal import ProgramTerminal
+from bridge.commands.cli import Parser, UsageError
+from bridge.terminal.takeover import ProgramTerminal
 
 NAME = "mod_auth_extauth_bridge.lua"
 

@@ -11,20 +11,23 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from bridge.cli import Parser, UsageError, split_program
-from bridge.config import ConfigError, Settings, add_options, load, options_from
-from bridge.descriptors import borrow, is_one_stream, owned
-from bridge.exchange import Exchange
-from bridge.gate import Gate
-from bridge.lastresort import INTERNAL_ERROR
-from bridge.launch import be_a_good_parent
-from bridge.lockstepsession import LockstepSession
-from bridge.log import configure, event, log
-from bridge.plant import running
-from bridge.session import Session
-from bridge.switchboard import Switchboard
-from bridge.terminal import ProgramTerminal
-from bridge.waiting import Watcher
+from bridge.clients.lockstep import LockstepSession
+from bridge.clients.pipelined import PipelinedSession
+from bridge.commands.cli import Parser, UsageError, split_program
+from bridge.config.load import load
+from bridge.config.options import add_options, options_from
+from bridge.config.settings import ConfigError, Settings
+from bridge.daemon.lastresort import INTERNAL_ERROR
+from bridge.daemon.process import running
+from bridge.log.events import event, log
+from bridge.log.setup import configure
+from bridge.loop.reactor import Reactor
+from bridge.loop.streams import borrow, is_one_stream, owned
+from bridge.pool.router import Router
+from bridge.terminal.gate import Gate
+from bridge.terminal.takeover import ProgramTerminal
+from bridge.terminal.watcher import Watcher
+from bridge.worker.spawn import be_a_good_parent
 
 
 def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
@@ -57,36 +60,36 @@ def _serve(
     if broken is not None:
         log.error(event("every question is answered 0 until this is repaired", error=str(broken)))
     on_terminal = taken is not None or os.isatty(0)
-    with running(settings, on_terminal, status=INTERNAL_ERROR if taken is None else 0) as plant:
-        session = _session(settings, plant.exchange, plant.board, taken)
+    with running(settings, on_terminal, status=INTERNAL_ERROR if taken is None else 0) as poolset:
+        session = _session(settings, poolset.router, poolset.reactor, taken)
 
         # Imported only now, as it brings trio: the programs start in the meantime.
-        from bridge.service import Service
+        from bridge.daemon.service import Service
 
-        service = Service(plant, read, on_terminal, log_on_client)
-        alarm = session.alarm if isinstance(session, LockstepSession) else None
-        service.run(session, alarm, isinstance(broken, ConfigError))
+        service = Service(poolset, read, on_terminal, log_on_client)
+        timer = session.timer if isinstance(session, LockstepSession) else None
+        service.run(session, timer, isinstance(broken, ConfigError))
 
 
 def _session(
-    settings: Settings, exchange: Exchange, board: Switchboard, taken: ProgramTerminal | None
-) -> Session | LockstepSession:
+    settings: Settings, router: Router, reactor: Reactor, taken: ProgramTerminal | None
+) -> PipelinedSession | LockstepSession:
     """The session for this kind of client; on a program's terminal with all that belongs to it."""
     lockstep = settings.client == "lockstep" or (settings.client == "auto" and taken is not None)
     if taken is None:
         source, sink = borrow(0, os.O_RDONLY), borrow(1, os.O_WRONLY)
         if lockstep:
-            return LockstepSession(source, sink, exchange, board, gate=None)
-        return Session(source, sink, exchange, board)
+            return LockstepSession(source, sink, router, reactor, gate=None)
+        return PipelinedSession(source, sink, router, reactor)
     source = owned(taken.descriptor, taken.may_block)
     sink = owned(os.dup(taken.descriptor), taken.may_block) if 1 in taken.was else borrow(1, os.O_WRONLY)
     if not lockstep:
         log.warning(event("a pipelined client on a program's terminal is not protected from injected lines"))
-        return Session(source, sink, exchange, board)
+        return PipelinedSession(source, sink, router, reactor)
     watcher = Watcher(taken.descriptor)
     gate = Gate(watcher)
     log.info(event("client on a terminal", rule=gate.describe(), client=watcher.describe()))
-    return LockstepSession(source, sink, exchange, board, gate)
+    return LockstepSession(source, sink, router, reactor, gate)
 
 
 def _reader(argv: Sequence[str], undo: contextlib.ExitStack) -> Callable[[], Settings]:

@@ -9,16 +9,19 @@ import resource
 import signal
 from collections.abc import Callable, Sequence
 
-from bridge.cli import Parser, UsageError, split_program
-from bridge.config import Settings, add_options, load, options_from
-from bridge.launch import OBEYED, be_a_good_parent
-from bridge.listeners import Listener, ListenError, listen
-from bridge.log import configure, event, log
-from bridge.plant import running
-from bridge.server import Server
-from bridge.statuspage import StatusPage
-from bridge.systemd import Notifier, forget, handed_over
-from bridge.terminal import ProgramTerminal
+from bridge.clients.listeners import Listener, ListenError, listen
+from bridge.clients.server import Server
+from bridge.clients.status import StatusPage
+from bridge.commands.cli import Parser, UsageError, split_program
+from bridge.config.load import load
+from bridge.config.options import add_options, options_from
+from bridge.config.settings import Settings
+from bridge.daemon.process import running
+from bridge.daemon.systemd import Notifier, forget, handed_over
+from bridge.log.events import event, log
+from bridge.log.setup import configure
+from bridge.terminal.takeover import ProgramTerminal
+from bridge.worker.spawn import OBEYED, be_a_good_parent
 
 
 def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
@@ -47,16 +50,16 @@ def _serve(settings: Settings, read: Callable[[], Settings], undo: contextlib.Ex
     clients, status = _listeners(settings, undo)
     notifier = Notifier.from_environment(os.environ)
     forget(os.environ)
-    plant = undo.enter_context(running(settings, False, [listener.withdraw for listener in (*clients, *status)]))
-    server = Server(clients, plant.exchange, plant.board)
+    poolset = undo.enter_context(running(settings, False, [listener.withdraw for listener in (*clients, *status)]))
+    server = Server(clients, poolset.router, poolset.reactor)
     undo.callback(server.close)
-    undo.callback(StatusPage(status, plant, server).close)
+    undo.callback(StatusPage(status, poolset, server).close)
     paths = " ".join(listener.path for listener in clients)
-    log.info(event("serving", sockets=paths, pools=len(plant.pools)))
+    log.info(event("serving", sockets=paths, pools=len(poolset.pools)))
 
-    from bridge.service import Service  # brings trio: the programs start in the meantime
+    from bridge.daemon.service import Service
 
-    Service(plant, read, notifier=notifier).run(server, server.alarm)
+    Service(poolset, read, notifier=notifier).run(server, server.timer)
 
 
 def _listeners(settings: Settings, undo: contextlib.ExitStack) -> tuple[list[Listener], list[Listener]]:

@@ -19,10 +19,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support import oracle
-from support.bad_programs import Journal
 from support.process import Bridge
-from support.replies import HONEST, MANNERS, Doubles, doubling_lines, honest_lines, tally, verdicts_of
+from support.programs import oracle
+from support.programs.bad import Journal
+from support.programs.replies import HONEST, MANNERS, Doubles, doubling_lines, honest_lines, tally, verdicts_of
 
 POOLS, IN_FLIGHT, WORK, GAPS = (1, 2, 4), (1, 4, 16, 64), (0, 500, 3000), (0, 60, 200, 1000)
 QUICK = ((1, 2, 4), (16,), (0, 3000), (60, 1000))

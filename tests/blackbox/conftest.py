@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from support import configfile
-from support.bad_programs import Journal
+from support.daemon.serving import Daemon
 from support.process import Bridge
-from support.serving import Daemon
+from support.programs.bad import Journal
 
 Start = Callable[..., Bridge]
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from support.bad_programs import CHAMELEON, Journal, habit
 from support.process import COMMAND, ROOT, environment
+from support.programs.bad import CHAMELEON, Journal, habit
 
 from .conftest import Start
 

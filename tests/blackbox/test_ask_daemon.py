@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.daemon.serving import Daemon, until
+from support.daemon.serving import ask as over_socket
 from support.process import COMMAND, ROOT, environment
-from support.relay_daemon import LineDaemon
-from support.serving import Daemon, until
-from support.serving import ask as over_socket
+from support.relay.daemon import LineDaemon
 
 
 def ask(*arguments: object, password: bytes = b"") -> subprocess.CompletedProcess[str]:

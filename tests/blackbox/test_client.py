@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from support import oracle
-from support.bad_programs import CHAMELEON, Journal, compiled, habit, perl, php
+from support.programs import oracle
+from support.programs.bad import CHAMELEON, Journal, compiled, habit, perl, php
 
 from .conftest import Start
 

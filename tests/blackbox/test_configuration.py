@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from support import procfs
-from support.bad_programs import CHAMELEON, Journal, habit
 from support.configfile import toml
 from support.process import COMMAND, ROOT, environment
+from support.programs.bad import CHAMELEON, Journal, habit
 
 from .conftest import Start
 

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from support.bad_programs import CHAMELEON, Journal, habit
-from support.serving import Daemon, ask
+from support.daemon.serving import Daemon, ask
+from support.programs.bad import CHAMELEON, Journal, habit
 
 from .conftest import Start
 
@@ -64,7 +64,7 @@ def test_what_was_missing_is_found_by_the_first_who_asks(start: Start, configure
 def test_a_program_that_came_late_is_renewed_and_told_to_leave_as_any_other(
     start: Start, configure, journal: Journal, tmp_path: Path
 ) -> None:
-    """A pool without programs has no keeper; it gets one with the first."""
+    """A pool without programs has no supervisor; it gets one with the first."""
     program, command = tmp_path / "program", [str(tmp_path / "program"), *CHAMELEON[1:]]
     settings = {"program": command, "pool_size": 1, "max_requests": 3, "env": journal.environment}
     bridge = start("run", configure(**settings))

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import oracle
-from support.bad_programs import CHAMELEON, Journal, habit
 from support.process import Bridge
+from support.programs import oracle
+from support.programs.bad import CHAMELEON, Journal, habit
 
 from .conftest import Start
 

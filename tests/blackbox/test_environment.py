@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from support import procfs
-from support.bad_programs import CHAMELEON, Journal
 from support.process import MARK, Bridge
+from support.programs.bad import CHAMELEON, Journal
 
 from .conftest import Start
 

@@ -7,16 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.bad_programs import CHAMELEON
+from support.daemon.serving import Daemon, ask, read, until
 from support.faults import HANGING, fault
-from support.serving import Daemon, ask, read, until
+from support.programs.bad import CHAMELEON
 
 from .conftest import Start
 
 YES, NO = b"1\n", b"0\n"
 
 POISONED = """
-    from bridge import {module}
+    from bridge.clients import {module}
     real = {module}.{name}
     def poisoned(*arguments):
         if any("poison" in repr(getattr(one, "body", one)) for one in arguments):
@@ -26,12 +26,12 @@ POISONED = """
 """
 
 IN_A_SESSION = {
-    "lines taken": POISONED.format(module="session", name="Session._take", place="_take"),
-    "a verdict": POISONED.format(module="session", name="Session.settled", place="settled"),
+    "lines taken": POISONED.format(module="pipelined", name="PipelinedSession._take", place="_take"),
+    "a verdict": POISONED.format(module="pipelined", name="PipelinedSession.settled", place="settled"),
 }
 
 IN_A_PROGRAM = """
-    from bridge import worker
+    from bridge.worker import worker
     write = worker._write
     def fail(descriptor, frame):
         if b"poison" in frame:
@@ -113,34 +113,34 @@ def test_told_to_stop_where_nothing_can_be_raised(start: Start, tmp_path: Path) 
 # --- by force --------------------------------------------------------------------------------------------
 
 BLOCKING = """
-    from bridge.server import Server
-    from bridge.session import Session
+    from bridge.clients.server import Server
+    from bridge.clients.pipelined import PipelinedSession
     import time
     def hang(*_):
         time.sleep(1000)
-    Server.close = Session.close = hang
+    Server.close = PipelinedSession.close = hang
 """
 
 DYING = """
-    import bridge.service, trio
-    from bridge.session import Session
+    import bridge.daemon.service, trio
+    from bridge.clients.pipelined import PipelinedSession
     async def keep(*_):
         with trio.CancelScope(shield=True):
             await trio.sleep_forever()
-    real = bridge.service.drive
-    async def drive(board):
+    real = bridge.daemon.service.drive
+    async def drive(reactor):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(real, board)
+            nursery.start_soon(real, reactor)
             await poisoned.wait()
             raise MemoryError
-    bridge.service.keep, bridge.service.drive = keep, drive
+    bridge.daemon.service.keep, bridge.daemon.service.drive = keep, drive
     poisoned = trio.Event()
-    take = Session._take
+    take = PipelinedSession._take
     def poison(self, lines):
         if b"isuser:poison:h" in lines:
             poisoned.set()
         return take(self, lines)
-    Session._take = poison
+    PipelinedSession._take = poison
 """
 """A task dies of an error, and another cannot be cancelled: what MemoryError within trio came to."""
 

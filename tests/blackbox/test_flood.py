@@ -2,7 +2,7 @@
 
 import statistics
 
-from support.bad_programs import habit
+from support.programs.bad import habit
 
 from .conftest import Start
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support import procfs
-from support.serving import Daemon, ask, until
+from support.daemon.serving import Daemon, ask, until
 
 YES = b"1\n"
 TRUE = b"isuser:u:h"

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from support import oracle
-from support.replies import HONEST, LEAVING, honest_lines, verdicts_of
+from support.programs import oracle
+from support.programs.replies import HONEST, LEAVING, honest_lines, verdicts_of
 
 from .conftest import Start
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.bad_programs import CHAMELEON, Journal, habit
+from support.programs.bad import CHAMELEON, Journal, habit
 
 from .conftest import Start
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from support.bad_programs import CHAMELEON, compiled, habit
+from support.programs.bad import CHAMELEON, compiled, habit
 
 from .conftest import Start
 

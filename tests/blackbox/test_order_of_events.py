@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from support import procfs
-from support.bad_programs import PROGRAMS, Journal
 from support.components import command
 from support.process import Bridge
-from support.replies import Doubles, lengthened
+from support.programs.bad import PROGRAMS, Journal
+from support.programs.replies import Doubles, lengthened
 
 from .conftest import Start
 

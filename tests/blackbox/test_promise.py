@@ -9,9 +9,9 @@ import signal
 import time
 from collections import Counter
 
-from support import oracle
-from support.bad_programs import CHAMELEON, Journal
 from support.process import Answer, Bridge
+from support.programs import oracle
+from support.programs.bad import CHAMELEON, Journal
 
 from .conftest import Start
 

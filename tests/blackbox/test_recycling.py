@@ -4,8 +4,8 @@ from collections import Counter
 from functools import partial
 
 import pytest
-from support.bad_programs import CHAMELEON, Journal, compiled, habit
 from support.process import Bridge
+from support.programs.bad import CHAMELEON, Journal, compiled, habit
 
 from .conftest import Start
 

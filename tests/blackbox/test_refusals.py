@@ -1,8 +1,8 @@
 """What is let through: every rule at its limits. What is refused never reaches a program, nor the log."""
 
 import pytest
-from support import oracle
-from support.bad_programs import CHAMELEON, Journal, habit, perl
+from support.programs import oracle
+from support.programs.bad import CHAMELEON, Journal, habit, perl
 
 from .conftest import Start
 

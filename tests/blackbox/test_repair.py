@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.bad_programs import CHAMELEON, Journal, compiled, habit, php
 from support.components import command
 from support.process import COMMAND, Bridge
+from support.programs.bad import CHAMELEON, Journal, compiled, habit, php
 
 from .conftest import Start
 

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import oracle
-from support.bad_programs import PROGRAMS, Journal
 from support.components import command
+from support.daemon.serving import Daemon, ask
 from support.process import COMMAND, ROOT, Bridge, environment
-from support.replies import (
+from support.programs import oracle
+from support.programs.bad import PROGRAMS, Journal
+from support.programs.replies import (
     HONEST,
     LEAVING,
     Doubles,
@@ -29,7 +30,6 @@ from support.replies import (
     tally,
     verdicts_of,
 )
-from support.serving import Daemon, ask
 
 from .conftest import Start
 from .test_serve_promise import converse

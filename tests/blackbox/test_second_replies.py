@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.bad_programs import Journal, habit
-from support.replies import Doubles, doubling_lines, tally, verdicts_of
+from support.programs.bad import Journal, habit
+from support.programs.replies import Doubles, doubling_lines, tally, verdicts_of
 
 from .conftest import Start
 
@@ -105,8 +105,8 @@ def test_honest_questions_beside_it_are_not_refused(start: Start, journal: Journ
 
 BLIND = """
 import sys
-import bridge.pipes
-bridge.pipes.order_is_told = lambda: False
+import bridge.worker.stdinpipe
+bridge.worker.stdinpipe.order_is_told = lambda: False
 from bridge.entry import main
 sys.exit(main())
 """

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from support import procfs
-from support.bad_programs import CHAMELEON, habit
 from support.process import Bridge
+from support.programs.bad import CHAMELEON, habit
 
 from .conftest import Start
 

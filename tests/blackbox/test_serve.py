@@ -12,8 +12,8 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
-from support.bad_programs import CHAMELEON
-from support.serving import PATIENCE, Daemon, ask, read, until
+from support.daemon.serving import PATIENCE, Daemon, ask, read, until
+from support.programs.bad import CHAMELEON
 
 
 def test_clients_have_their_own_answers_in_order(serve: Callable[..., Daemon]) -> None:

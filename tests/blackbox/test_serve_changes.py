@@ -14,9 +14,9 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
-from support.bad_programs import CHAMELEON, Journal
+from support.daemon.serving import PATIENCE, Daemon, ask, read, until
 from support.process import environment
-from support.serving import PATIENCE, Daemon, ask, read, until
+from support.programs.bad import CHAMELEON, Journal
 
 YES, NO = b"1\n", b"0\n"
 TRUE, FALSE = b"isuser:u:h", b"isuser:no:h"

@@ -4,7 +4,7 @@ import select
 import time
 from pathlib import Path
 
-from support.bad_programs import compiled
+from support.programs.bad import compiled
 
 CLIENTS, LINES = 60, 128
 

@@ -18,9 +18,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from support.bad_programs import CHAMELEON
+from support.daemon.serving import Daemon, ask
 from support.process import Answer
-from support.serving import Daemon, ask
+from support.programs.bad import CHAMELEON
 
 from .test_promise import check_verdicts, mix
 

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.bad_programs import CHAMELEON
 from support.components import command
-from support.inmemory import made
+from support.daemon.serving import PATIENCE, Daemon, ask, read, until
+from support.inmemory.pools import made
 from support.process import COMMAND, ROOT
-from support.serving import PATIENCE, Daemon, ask, read, until
+from support.programs.bad import CHAMELEON
 
-from bridge.messages import Query
-from bridge.plant import Plant
-from bridge.service import Service, drive
-from bridge.systemd import Notifier
+from bridge.daemon.service import Service, drive
+from bridge.daemon.systemd import Notifier
+from bridge.pool.poolset import PoolSet
+from bridge.protocol.query import Query
 
 YES, NO = b"1\n", b"0\n"
 TRUE = b"isuser:u:h"
@@ -194,15 +194,15 @@ async def test_the_watchdog_starves_when_a_deadline_is_missed(tmp_path: Path, mo
         notifier = Notifier.from_environment(environ)
         undo.callback(notifier.close)
         settings = made(*CHAMELEON, pool_size=1, answer_timeout=1.0)
-        plant = Plant(settings, clock=lambda: now)
-        undo.callback(plant.close)
-        plant.apply(settings)
-        plant.starts.start_at_once()
-        service = Service(plant, lambda: settings, notifier=notifier)
-        plant.exchange.ask([b"isuser:hang-u:h"], _Asker())
+        poolset = PoolSet(settings, clock=lambda: now)
+        undo.callback(poolset.close)
+        poolset.apply(settings)
+        poolset.starts.start_at_once()
+        service = Service(poolset, lambda: settings, notifier=notifier)
+        poolset.router.ask([b"isuser:hang-u:h"], _Asker())
         with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(drive, plant.board)
+                nursery.start_soon(drive, poolset.reactor)
                 nursery.start_soon(service._show_life)
                 await _until(lambda: systemd.waiting(0))
                 now += 2.0  # late, as on a machine that is busy for a moment
@@ -213,7 +213,7 @@ async def test_the_watchdog_starves_when_a_deadline_is_missed(tmp_path: Path, mo
                     systemd.next()
                 await trio.sleep(0.3)
                 assert not systemd.waiting(0)
-                plant.alarm.ring()  # somebody keeps time again
+                poolset.timer.ring()  # somebody keeps time again
                 await _fed_again(systemd)
                 nursery.cancel_scope.cancel()
 

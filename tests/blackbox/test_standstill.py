@@ -15,11 +15,8 @@ from pathlib import Path
 
 import pytest
 from support import procfs
-from support.bad_programs import CHAMELEON, Journal
-from support.process import Bridge
-from support.replies import compiled
-from support.serving import until
-from support.standstill import (
+from support.daemon.serving import until
+from support.daemon.standstill import (
     AT_ONCE,
     STOP,
     TIMEOUT,
@@ -33,6 +30,9 @@ from support.standstill import (
     until_replied,
     verdicts,
 )
+from support.process import Bridge
+from support.programs.bad import CHAMELEON, Journal
+from support.programs.replies import compiled
 
 from .conftest import Start
 

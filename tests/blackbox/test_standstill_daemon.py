@@ -7,10 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from support.bad_programs import CHAMELEON, Journal
-from support.process import COMMAND, ROOT, Bridge, environment
-from support.serving import Daemon, ask, read, until
-from support.standstill import (
+from support.daemon.serving import Daemon, ask, read, until
+from support.daemon.standstill import (
     AT_ONCE,
     TIMEOUT,
     check_well,
@@ -25,6 +23,8 @@ from support.standstill import (
     until_replied,
     verdicts,
 )
+from support.process import COMMAND, ROOT, Bridge, environment
+from support.programs.bad import CHAMELEON, Journal
 
 from .conftest import Start
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 from support import procfs
-from support.bad_programs import CHAMELEON, Journal, habit
 from support.process import Bridge
+from support.programs.bad import CHAMELEON, Journal, habit
 
 from .conftest import Start
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from support import procfs
-from support.bad_programs import CHAMELEON, Journal, habit
+from support.programs.bad import CHAMELEON, Journal, habit
 
 from .conftest import Start
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 from support import procfs
-from support.bad_programs import Journal
 from support.process import MARK
+from support.programs.bad import Journal
 
-from bridge.launch import start
-from bridge.messages import Query, Verdict
-from bridge.stderrlines import Lines
-from bridge.switchboard import Switchboard
-from bridge.worker import Worker
+from bridge.loop.reactor import Reactor
+from bridge.protocol.query import Query, Verdict
+from bridge.worker.spawn import start
+from bridge.worker.stderrlines import Lines
+from bridge.worker.worker import Worker
 
 PATIENCE = 20.0
 """Seconds; reached only by a test that fails."""
@@ -49,7 +49,7 @@ class Stage:
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self.mark = uuid.uuid4().hex
-        self.board = Switchboard()
+        self.reactor = Reactor()
         self.events: list[str] = []
         self.verdicts: list[Verdict] = []
         self.reasons: list[str] = []
@@ -65,7 +65,7 @@ class Stage:
 
     def start(self, argv: Sequence[str], max_line: int = 4096) -> Worker:
         process = start(argv, "/", {**self.journal.environment, MARK: self.mark})
-        worker = Worker(process, self.board, self, self.clock(), max_line, self.clock)
+        worker = Worker(process, self.reactor, self, self.clock(), max_line, self.clock)
         worker.proved = worker.when_unusable = lambda: None
         worker.when_gone = lambda: self.events.append("gone")
         self.workers.append(worker)
@@ -118,12 +118,12 @@ class Stage:
     def until(self, done: Callable[[], object]) -> None:
         """Handle events until it is so."""
         waiting = select.poll()
-        waiting.register(self.board.fileno(), select.POLLIN)
+        waiting.register(self.reactor.fileno(), select.POLLIN)
         until = time.monotonic() + PATIENCE
         while not done():
             assert time.monotonic() < until, f"it never happened: {self.events} {self.reasons}"
             waiting.poll(20)  # the journal, which some wait for, tells nobody
-            self.board.turn()
+            self.reactor.run_once()
             for worker in self.workers:
                 if worker.resumes_at <= self.clock():
                     worker.resume()
@@ -149,7 +149,7 @@ class Stage:
         for worker in self.workers:
             if not worker.gone:
                 worker.reap(PATIENCE)
-        self.board.close()
+        self.reactor.close()
 
     def survivors(self) -> list[int]:
         """Programs and their children that are still there."""

@@ -9,10 +9,10 @@ import sys
 
 import pytest
 from support import procfs
-from support.bad_programs import CHAMELEON, habit
 from support.process import environment
+from support.programs.bad import CHAMELEON, habit
 
-from bridge.messages import Verdict
+from bridge.protocol.query import Verdict
 
 YES = Verdict.GRANTED
 NEVER_READS = ("/bin/sleep", "1000")
@@ -142,7 +142,7 @@ def test_stopped_it_dies_of_sigkill_only(stage) -> None:
     query = stage.give(question("freeze-alice"))
     stage.until(lambda: procfs.process(worker.pid).state == "T")
     worker.signal(signal.SIGTERM)
-    stage.board.turn()
+    stage.reactor.run_once()
     assert not worker.gone
     worker.kill("it gave no reply in time")
     assert stage.until_gone().query is query
@@ -230,21 +230,21 @@ def test_where_children_are_reaped_behind_our_back() -> None:
     code = """
 import signal, time
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-from bridge.launch import be_a_good_parent
+from bridge.worker.spawn import be_a_good_parent
 be_a_good_parent()
-from support.inmemory import made
-from bridge.alarm import Alarms
-from bridge.pool import Pool
-from bridge.starts import Starts
-from bridge.switchboard import Switchboard
+from support.inmemory.pools import made
+from bridge.loop.timer import Timers
+from bridge.pool.pool import Pool
+from bridge.pool.starts import Starts
+from bridge.loop.reactor import Reactor
 settings = made("/bin/true", pool_size=1)
-board = Switchboard()
+reactor = Reactor()
 starts = Starts(time.monotonic)
-pool = Pool("default", settings.program, settings, board, time.monotonic, Alarms(time.monotonic), starts)
+pool = Pool("default", settings.program, settings, reactor, time.monotonic, Timers(time.monotonic), starts)
 pool.start(pool.slots[0])
 until = time.monotonic() + 20
 while pool.workers and time.monotonic() < until:
-    board.turn()
+    reactor.run_once()
 print(pool.figures.starts, len(pool.workers))
 """
     tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

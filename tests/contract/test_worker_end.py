@@ -7,9 +7,9 @@ import sys
 
 import pytest
 from support import procfs
-from support.bad_programs import CHAMELEON, habit
+from support.programs.bad import CHAMELEON, habit
 
-from bridge.messages import Verdict
+from bridge.protocol.query import Verdict
 
 PYTHON = (sys.executable, "-I", "-S", "-B", "-c")
 

@@ -3,10 +3,10 @@
 import os
 
 import pytest
-from support.bad_programs import habit
+from support.programs.bad import habit
 
-from bridge.messages import Verdict
-from bridge.worker import Worker
+from bridge.protocol.query import Verdict
+from bridge.worker.worker import Worker
 
 YES = Verdict.GRANTED
 
@@ -23,14 +23,14 @@ def fail(*_arguments: object) -> None:
 def test_while_a_reply_is_read(stage, monkeypatch, name: str) -> None:
     stage.start(habit("good"))
     assert stage.ask() is YES
-    monkeypatch.setattr(f"bridge.worker.{name}", fail)
+    monkeypatch.setattr(f"bridge.worker.worker.{name}", fail)
     query = stage.give()
     stage.until(lambda: stage.reasons)
     monkeypatch.undo()
     assert stage.until_gone().query is query, "it is asked again, or given up"
     assert stage.verdicts == [YES]
     assert stage.events == ["replied", "left", "failing", "ended", "gone"]
-    assert stage.reasons[0].startswith("internal error: Fault at bridge/worker.py")
+    assert stage.reasons[0].startswith("internal error: Fault at bridge/worker/worker.py")
     assert "secret" not in stage.reasons[0]
 
 
@@ -38,7 +38,7 @@ def test_while_a_reply_is_read(stage, monkeypatch, name: str) -> None:
 def test_while_a_question_is_handed_over(stage, monkeypatch, hand_over) -> None:
     """It may be the question that is to blame: as it stays with the program, it is not asked over and over."""
     worker, query = stage.start(habit("good")), stage.query()
-    monkeypatch.setattr("bridge.worker.header", fail)
+    monkeypatch.setattr("bridge.worker.worker.header", fail)
     assert hand_over(worker, query)
     monkeypatch.undo()
     assert stage.until_gone().query is query
@@ -79,7 +79,7 @@ def test_while_its_end_is_looked_after(stage, monkeypatch, name: str, times: int
 
 def test_an_owner_s_error_does_not_keep_others_from_hearing_of_the_end(stage, monkeypatch) -> None:
     reported: list[Exception] = []
-    stage.board.report = reported.append
+    stage.reactor.report = reported.append
     worker = stage.start(habit("good"))
     monkeypatch.setattr(stage, "ended", fail)
     worker.close_stdin()

@@ -6,9 +6,9 @@ import signal
 import sys
 
 import pytest
-from support.bad_programs import CHAMELEON, compiled, habit, perl, php
+from support.programs.bad import CHAMELEON, compiled, habit, perl, php
 
-from bridge.messages import Verdict
+from bridge.protocol.query import Verdict
 
 YES, NO = Verdict.GRANTED, Verdict.DENIED
 GARBAGE = 12  # of chameleon.py
@@ -79,7 +79,7 @@ def test_a_partial_reply_is_no_reply(stage, count: int) -> None:
     stage.give(question(f"partial{count}-alice"))
     stage.until_noted("frame")
     for _ in range(3):
-        stage.board.turn()
+        stage.reactor.run_once()
     assert worker.usable
     assert stage.verdicts == []
     worker.release()
@@ -126,7 +126,7 @@ def test_a_second_reply_a_little_later_kills(stage) -> None:
 
 
 def test_a_second_reply_that_is_already_there_is_seen_before_the_next_question(stage) -> None:
-    """The switchboard has not told yet: the look before lending does."""
+    """The reactor has not told yet: the look before lending does."""
     program = """
 import os, signal
 signal.signal(signal.SIGUSR1, lambda *_: os.write(1, b"\\0\\2\\0\\1"))

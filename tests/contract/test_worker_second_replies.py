@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from bridge.frames import DENIED, GRANTED
-from bridge.messages import Query, Verdict
+from bridge.protocol.frames import DENIED, GRANTED
+from bridge.protocol.query import Query, Verdict
 
 YES, NO = Verdict.GRANTED, Verdict.DENIED
 PATIENCE = 20.0
@@ -211,7 +211,7 @@ def test_a_pipe_that_cannot_grow_costs_the_question_and_not_the_program(stage, m
         raise PermissionError
 
     with monkeypatch.context() as patched:
-        patched.setattr("bridge.pipes.fcntl", refuse)
+        patched.setattr("bridge.worker.stdinpipe.fcntl", refuse)
         query: Query = stage.query(ASKED[0] + b"x" * 5000)
         assert not worker.give(query)
         assert worker.usable

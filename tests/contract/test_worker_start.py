@@ -10,16 +10,16 @@ from typing import cast
 
 import pytest
 from support import procfs
-from support.bad_programs import habit
-from support.inmemory import made
+from support.inmemory.pools import made
+from support.programs.bad import habit
 
-from bridge.alarm import Alarms
-from bridge.launch import start
-from bridge.messages import Query, Verdict
-from bridge.pool import Pool
-from bridge.starts import Starts
-from bridge.switchboard import Switchboard
-from bridge.worker import Worker
+from bridge.loop.reactor import Reactor
+from bridge.loop.timer import Timers
+from bridge.pool.pool import Pool
+from bridge.pool.starts import Starts
+from bridge.protocol.query import Query, Verdict
+from bridge.worker.spawn import start
+from bridge.worker.worker import Worker
 
 PATIENCE = 20.0
 PYTHON = (sys.executable, "-I", "-S", "-B", "-c")
@@ -33,15 +33,17 @@ class Asker:
 
 
 class Scene:
-    """A pool of real programs without its keeper."""
+    """A pool of real programs without its supervisor."""
 
-    def __init__(self, board: Switchboard, launch: Callable[[Pool], Worker] | None, *argv: str) -> None:
+    def __init__(self, reactor: Reactor, launch: Callable[[Pool], Worker] | None, *argv: str) -> None:
         settings = made(*argv, pool_size=1)
         assert settings.program is not None
-        self.alarm = Alarms(time.monotonic)
-        self.board = board
+        self.timer = Timers(time.monotonic)
+        self.reactor = reactor
         self.starts = Starts(time.monotonic)
-        self.pool = Pool("default", settings.program, settings, board, time.monotonic, self.alarm, self.starts, launch)
+        self.pool = Pool(
+            "default", settings.program, settings, reactor, time.monotonic, self.timer, self.starts, launch
+        )
 
     def ask(self, body: bytes = AUTH) -> Query:
         query = Query(body, time.monotonic() + PATIENCE, Asker())
@@ -50,12 +52,12 @@ class Scene:
 
     def until(self, done: Callable[[], object]) -> None:
         waiting = select.poll()
-        waiting.register(self.board.fileno(), select.POLLIN)
+        waiting.register(self.reactor.fileno(), select.POLLIN)
         until = time.monotonic() + PATIENCE
         while not done():
             assert time.monotonic() < until
             waiting.poll(20)
-            self.board.turn()
+            self.reactor.run_once()
 
 
 @pytest.fixture
@@ -64,15 +66,15 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Scene]]:
     before = set(os.listdir("/proc/self/fd"))
     scenes: list[Scene] = []
 
-    def make(*argv: str, launch: Callable[[Pool], Worker] | None = None, board: Switchboard | None = None) -> Scene:
-        scenes.append(Scene(board or Switchboard(), launch, *argv))
+    def make(*argv: str, launch: Callable[[Pool], Worker] | None = None, reactor: Reactor | None = None) -> Scene:
+        scenes.append(Scene(reactor or Reactor(), launch, *argv))
         return scenes[-1]
 
     yield make
     for each in scenes:
         for worker in [*each.pool.workers]:
             worker.reap(PATIENCE)
-        each.board.close()
+        each.reactor.close()
     assert procfs.children(os.getpid()) == []
     assert set(os.listdir("/proc/self/fd")) == before
 
@@ -123,7 +125,7 @@ def test_a_yes_that_was_there_before_the_waiting_question(scene) -> None:
         said = select.poll()
         said.register(process.stdout, select.POLLIN)
         assert said.poll(20_000)  # a machine as slow as that
-        return Worker(process, pool.board, pool, time.monotonic(), 4096)
+        return Worker(process, pool.reactor, pool, time.monotonic(), 4096)
 
     there = scene("/program", launch=launch)
     slot = there.pool.slots[0]
@@ -157,14 +159,14 @@ signal.pause()
 def test_a_program_that_cannot_be_watched(scene) -> None:
     """epoll_ctl says ENOSPC at fs.epoll.max_user_watches, ENOMEM without memory."""
 
-    class Full(Switchboard):
+    class Full(Reactor):
         def watch(self, descriptor: int, *arguments: object, **options: object) -> None:
             if len(os.listdir("/proc/self/fd")) > full:
                 raise OSError(errno.ENOSPC, "No space left on device")
             super().watch(descriptor, *arguments, **options)  # type: ignore[arg-type]
 
     full = 10**6
-    there = scene(*habit("silent"), board=Full())
+    there = scene(*habit("silent"), reactor=Full())
     before = set(os.listdir("/proc/self/fd"))
     full = 0
     there.pool.start(there.pool.slots[0])

@@ -7,10 +7,10 @@ import sys
 import time
 
 import pytest
-from support.bad_programs import CHAMELEON, habit
+from support.programs.bad import CHAMELEON, habit
 
-from bridge.messages import Verdict
-from bridge.stderrlines import FORGOTTEN
+from bridge.protocol.query import Verdict
+from bridge.worker.stderrlines import FORGOTTEN
 
 YES = Verdict.GRANTED
 PYTHON = (sys.executable, "-I", "-S", "-B", "-c")

@@ -17,14 +17,14 @@ from typing import Any, cast
 import pytest
 import trio
 import trio.testing
-from support.inmemory import AUTH, SETPASS, InMemoryWorker, answers
+from support.inmemory.pools import AUTH, SETPASS, InMemoryWorker, answers
 
-from bridge.frames import DENIED, GRANTED
-from bridge.launch import start
-from bridge.messages import Query, Verdict
-from bridge.stderrlines import Lines
-from bridge.switchboard import Switchboard
-from bridge.worker import Worker
+from bridge.loop.reactor import Reactor
+from bridge.protocol.frames import DENIED, GRANTED
+from bridge.protocol.query import Query, Verdict
+from bridge.worker.spawn import start
+from bridge.worker.stderrlines import Lines
+from bridge.worker.worker import Worker
 
 PATIENCE = 20.0
 PROGRAM = """
@@ -77,18 +77,18 @@ class Real:
 
     def __init__(self, code: str) -> None:
         self.owner = Owner()
-        self.board = Switchboard()
+        self.reactor = Reactor()
         process = start((sys.executable, "-I", "-S", "-B", "-c", PROGRAM + code), "/", {})
-        self.worker = Worker(process, self.board, self.owner, time.monotonic(), 4096)
+        self.worker = Worker(process, self.reactor, self.owner, time.monotonic(), 4096)
 
     async def until(self, done: Callable[[], object]) -> None:
         waiting = select.poll()
-        waiting.register(self.board.fileno(), select.POLLIN)
+        waiting.register(self.reactor.fileno(), select.POLLIN)
         until = time.monotonic() + PATIENCE
         while not done():
             assert time.monotonic() < until, self.owner.events
             waiting.poll(100)
-            self.board.turn()
+            self.reactor.run_once()
 
 
 class InMemory:
@@ -125,7 +125,7 @@ async def actors(request, nursery, monkeypatch) -> Any:
     for real in made:
         if not real.worker.gone:
             real.worker.reap(PATIENCE)
-        real.board.close()
+        real.reactor.close()
 
 
 def give(actor: Kind, body: bytes = AUTH) -> Query:
@@ -136,7 +136,7 @@ def give(actor: Kind, body: bytes = AUTH) -> Query:
 
 
 def watched(actor: Kind) -> None:
-    """Write down the calls that its keeper gets, too."""
+    """Write down the calls that its supervisor gets, too."""
     worker, events = actor.worker, actor.owner.events
     worker.when_unusable = lambda: events.append("when unusable")
     worker.when_gone = lambda: events.append("when gone")
@@ -342,9 +342,9 @@ def test_they_have_the_same_public_side() -> None:
 
 @contextlib.contextmanager
 def _no_process() -> Iterator[Worker]:
-    board = Switchboard()
+    reactor = Reactor()
     process = start(("/bin/true",), "/", {})
-    worker = Worker(process, board, Owner(), 0.0, 100)
+    worker = Worker(process, reactor, Owner(), 0.0, 100)
     yield worker
     worker.reap(PATIENCE)
-    board.close()
+    reactor.close()

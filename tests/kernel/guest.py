@@ -18,10 +18,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from bridge.launch import Process, start
-from bridge.messages import Query, Verdict
-from bridge.switchboard import Switchboard
-from bridge.worker import Worker
+from bridge.loop.reactor import Reactor
+from bridge.protocol.query import Query, Verdict
+from bridge.worker.spawn import Process, start
+from bridge.worker.worker import Worker
 
 PATIENCE = 60.0
 """Seconds for one run; reached only by one that hangs."""
@@ -73,7 +73,7 @@ class Run:
         self._argv = argv
         self._bodies = bodies
         self._meanwhile = meanwhile
-        self._board = Switchboard()
+        self._reactor = Reactor()
         self._workers: dict[Worker, Process] = {}
         self._idle: set[Worker] = set()
         for _ in range(programs):
@@ -82,20 +82,20 @@ class Run:
 
     def _drive(self) -> None:
         waiting = select.poll()
-        waiting.register(self._board.fileno(), select.POLLIN)
+        waiting.register(self._reactor.fileno(), select.POLLIN)
         until = time.monotonic() + PATIENCE
         while self._workers:
             for worker in [*self._idle]:
                 self._ask(worker)
             waiting.poll(20)
-            self._board.turn()
+            self._reactor.run_once()
             if time.monotonic() > until:
                 raise TimeoutError(f"it hangs: {self._argv} {self.count}")
-        self._board.close()
+        self._reactor.close()
 
     def _start_one(self) -> None:
         process = start(self._argv, "/", {})
-        worker = Worker(process, self._board, self, time.monotonic(), 4096)
+        worker = Worker(process, self._reactor, self, time.monotonic(), 4096)
         worker.proved = worker.when_unusable = worker.when_gone = lambda: None
         self._workers[worker] = process
         self._idle.add(worker)

@@ -1,7 +1,7 @@
 """What the bridge takes from the kernel, on the kernel of Debian 12: whose reply it is.
 
 The machine that the other tests run on may have a newer one. Needs root and debootstrap; the first run downloads a
-minimal Debian and its kernel (see support.machine_root). Later ones take one to two minutes, as two emulated CPUs do.
+minimal Debian and its kernel (see support.machine.root). Later ones take one to two minutes, as two emulated CPUs do.
 """
 
 import re
@@ -10,9 +10,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from support.bad_programs import PROGRAMS
 from support.components import command
-from support.older_kernel import run_on_older_kernel
+from support.machine.older_kernel import run_on_older_kernel
+from support.programs.bad import PROGRAMS
 from support.readme import ROOT
 
 READS = ("whole", "header", "byte")

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from support.components import missing
 from support.process import environment
-from support.prosody_server import MODULE, Prosody
-from support.prosody_site import Site
-from support.prosody_site import site as new_site
+from support.prosody.server import MODULE, Prosody
+from support.prosody.site import Site
+from support.prosody.site import site as new_site
 
 
 @contextlib.contextmanager

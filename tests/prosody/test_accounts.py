@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.fake_daemon import Connection, FakeDaemon, honest
 from support.process import environment
-from support.prosody_site import Site, right
-from support.xmpp_client import condition
-from support.xmpp_slixmpp import Login
+from support.prosody.site import Site, right
+from support.prosody.xmpp_client import condition
+from support.prosody.xmpp_slixmpp import Login
+from support.relay.fake_daemon import Connection, FakeDaemon, honest
 
 ALL = ["auth", "isuser", "setpass", "tryregister", "removeuser"]
 

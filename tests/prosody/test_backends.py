@@ -7,8 +7,8 @@ import re
 
 import pytest
 import trio
-from support.fake_daemon import FakeDaemon, honest
-from support.prosody_site import Site, right
+from support.prosody.site import Site, right
+from support.relay.fake_daemon import FakeDaemon, honest
 
 WRONG = "wrong-password"
 UNAVAILABLE = "temporary-auth-failure"

@@ -6,9 +6,9 @@ import socket
 
 import pytest
 import trio
-from support.fake_daemon import FakeDaemon, honest, truth
-from support.prosody_site import Site, right
-from support.xmpp_client import Client
+from support.prosody.site import Site, right
+from support.prosody.xmpp_client import Client
+from support.relay.fake_daemon import FakeDaemon, honest, truth
 
 WRONG = "wrong-password"
 UNAVAILABLE = "temporary-auth-failure"

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 import trio
-from support.bad_programs import CHAMELEON, habit
-from support.fake_daemon import FakeDaemon, honest
-from support.prosody_server import PATIENCE
-from support.prosody_site import Site, right
-from support.xmpp_client import Client
+from support.programs.bad import CHAMELEON, habit
+from support.prosody.server import PATIENCE
+from support.prosody.site import Site, right
+from support.prosody.xmpp_client import Client
+from support.relay.fake_daemon import FakeDaemon, honest
 
 WRONG = "wrong-password"
 UNAVAILABLE = "temporary-auth-failure"

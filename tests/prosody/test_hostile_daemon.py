@@ -7,8 +7,8 @@ import signal
 
 import pytest
 import trio
-from support.fake_daemon import Connection, FakeDaemon, honest
-from support.prosody_site import Site, right
+from support.prosody.site import Site, right
+from support.relay.fake_daemon import Connection, FakeDaemon, honest
 
 WRONG = "wrong-password"
 UNAVAILABLE = "temporary-auth-failure"

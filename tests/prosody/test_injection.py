@@ -9,9 +9,9 @@ from xml.sax.saxutils import quoteattr
 
 import pytest
 import trio
-from support.fake_daemon import FakeDaemon, honest
-from support.prosody_site import Site, right
-from support.xmpp_client import Client, reference
+from support.prosody.site import Site, right
+from support.prosody.xmpp_client import Client, reference
+from support.relay.fake_daemon import FakeDaemon, honest
 
 WRONG = "wrong-password"
 

@@ -6,9 +6,9 @@ import time
 from collections import Counter
 
 import trio
-from support.prosody_site import Site, right
-from support.xmpp_client import Client
-from support.xmpp_slixmpp import Login
+from support.prosody.site import Site, right
+from support.prosody.xmpp_client import Client
+from support.prosody.xmpp_slixmpp import Login
 
 # Of a ping to the server while logins wait, in seconds: what is asked of the module.
 PING = 0.050

@@ -5,8 +5,8 @@ the programs are told, byte for byte."""
 
 from collections import Counter
 
-from support.prosody_site import Site, right
-from support.xmpp_slixmpp import Login
+from support.prosody.site import Site, right
+from support.prosody.xmpp_slixmpp import Login
 
 WRONG = "wrong-password"
 

@@ -4,9 +4,9 @@ users who write to users. Nothing of it may break a login, or be answered by ano
 import time
 
 import trio
-from support.fake_daemon import FakeDaemon, honest
-from support.prosody_site import Site, right
-from support.xmpp_gateway import gateway
+from support.prosody.site import Site, right
+from support.prosody.xmpp_gateway import gateway
+from support.relay.fake_daemon import FakeDaemon, honest
 
 WRONG = "wrong-password"
 

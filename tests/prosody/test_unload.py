@@ -6,10 +6,10 @@ import signal
 
 import pytest
 import trio
-from support.fake_daemon import Connection, FakeDaemon, honest
-from support.prosody_site import Site, right
-from support.xmpp_client import Closed
-from support.xmpp_gateway import gateway
+from support.prosody.site import Site, right
+from support.prosody.xmpp_client import Closed
+from support.prosody.xmpp_gateway import gateway
+from support.relay.fake_daemon import Connection, FakeDaemon, honest
 
 # What the main loops say about a descriptor that was closed, and not taken off their list before.
 STALE = (

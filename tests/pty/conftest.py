@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from support.pty_site import Site
-from support.pty_site import site as new_site
+from support.pty.site import Site
+from support.pty.site import site as new_site
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import termios
 import time
 from collections.abc import Callable
 
-from support.pty_driver import Emulation
-from support.pty_site import BRIDGE, Site, site
+from support.pty.driver import Emulation
+from support.pty.site import BRIDGE, Site, site
 
 
 def one_start(place: Site) -> tuple[float, float]:

@@ -15,8 +15,8 @@ import time
 
 import pytest
 from support.components import command
-from support.pty_driver import Emulation
-from support.pty_site import BRIDGE, HOST, PROGRAM, ROOT, WRONG, Site, all_right, auth, logins
+from support.pty.driver import Emulation
+from support.pty.site import BRIDGE, HOST, PROGRAM, ROOT, WRONG, Site, all_right, auth, logins
 
 STRANGER = auth("bob", WRONG)
 NOBODY = ["--reuid=65534", "--regid=65534", "--clear-groups"]

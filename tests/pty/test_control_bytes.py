@@ -4,7 +4,7 @@ import json
 import termios
 
 import pytest
-from support.pty_site import CLIENTS, EMULATED, HOST, PASSWORDS, WRONG, Site, all_right, auth
+from support.pty.site import CLIENTS, EMULATED, HOST, PASSWORDS, WRONG, Site, all_right, auth
 
 # All of C0 but the newline (it makes a burst), NUL (lpty cuts there) and DEL; and C1 as UTF-8 has it.
 CONTROLS = [chr(code) for code in (*range(1, 10), *range(11, 32), 127, 0x80, 0x85, 0x9F)]

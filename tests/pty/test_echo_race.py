@@ -6,7 +6,7 @@ From then on every reply would belong to the query before it, and wrong password
 import time
 
 import pytest
-from support.pty_site import EMULATED, WRONG, Site, all_right, auth, logins
+from support.pty.site import EMULATED, WRONG, Site, all_right, auth, logins
 
 
 @pytest.mark.parametrize("delay", [0, 0.02], ids=["0ms", "20ms"])

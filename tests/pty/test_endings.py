@@ -10,7 +10,7 @@ import time
 import pytest
 from support import procfs
 from support.faults import HANGING, fault
-from support.pty_site import BLOCKING, EMULATED, WRONG, Site, all_right, auth, tree, until_gone
+from support.pty.site import BLOCKING, EMULATED, WRONG, Site, all_right, auth, tree, until_gone
 
 
 @pytest.mark.parametrize("name", ["TERM", "HUP", "INT"])

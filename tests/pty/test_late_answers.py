@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from support import procfs
-from support.pty_driver import Emulation
-from support.pty_site import BLOCKING, WRONG, Site, all_right, auth, logins
+from support.pty.driver import Emulation
+from support.pty.site import BLOCKING, WRONG, Site, all_right, auth, logins
 
 # Longer than the 50 ms in which a second line counts as part of the first one's burst, by far.
 GIVE_UP = 0.4

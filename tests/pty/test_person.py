@@ -3,8 +3,8 @@
 import time
 
 import pytest
-from support.pty_driver import PATIENCE, Emulation
-from support.pty_site import HOST, WRONG, Site, auth
+from support.pty.driver import PATIENCE, Emulation
+from support.pty.site import HOST, WRONG, Site, auth
 
 
 def answers(client: Emulation, count: int) -> list[str]:

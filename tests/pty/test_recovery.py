@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from support import procfs
-from support.pty_driver import PATIENCE, Client
-from support.pty_site import HOST, PROGRAM, WRONG, Site, all_right, auth
+from support.pty.driver import PATIENCE, Client
+from support.pty.site import HOST, PROGRAM, WRONG, Site, all_right, auth
 
 
 def until_yes(client: Client) -> None:

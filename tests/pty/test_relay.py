@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from support.pty_driver import Client
-from support.relay_daemon import inodes, question, resident
-from support.relay_site import RelaySite, alive, relay_site, until
+from support.pty.driver import Client
+from support.relay.daemon import inodes, question, resident
+from support.relay.site import RelaySite, alive, relay_site, until
 
 YES, NO = question("alice"), question("bob", right=False)
 GIVE_UP = 0.3  # seconds; more than the 50 ms in which a second line is part of the first one's burst

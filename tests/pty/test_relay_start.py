@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.relay_daemon import resident
-from support.relay_site import LAUNCHER, ROOT, waits
+from support.relay.daemon import resident
+from support.relay.site import LAUNCHER, ROOT, waits
 
 RUNS = 12
 SLOW = {"trio", "attr", "attrs", "argparse", "typing", "re", "logging", "tomllib", "socket", "random", "asyncio"}
@@ -79,11 +79,13 @@ def test_start(installed: Path, tmp_path: Path, kind: str) -> None:
 
 def test_nothing_slow_is_imported(installed: Path) -> None:
     """Neither for the start nor for a question; with what the interpreter imports itself left out."""
-    for modules in (
-        "terminal, entry, relay, relayfile, gate, waiting, lockstepsession",
-        "terminal, entry, relay, relayfile, session",
+    always = ["bridge.terminal.takeover", "bridge.entry", "bridge.commands.connect", "bridge.relay.relay"]
+    for session in (
+        ["bridge.terminal.gate", "bridge.terminal.watcher", "bridge.clients.lockstep"],
+        ["bridge.clients.pipelined"],
     ):
-        code = f"import sys; before = set(sys.modules); from bridge import {modules}; print(*set(sys.modules) - before)"
+        modules = ", ".join([*always, *session])
+        code = f"import sys; before = set(sys.modules); import {modules}; print(*set(sys.modules) - before)"
         shown = subprocess.run(
             [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=installed, env={"PATH": ""}
         )

@@ -3,8 +3,8 @@
 import time
 
 import pytest
-from support.pty_driver import Client, Emulation
-from support.pty_site import BLOCKING, CLIENTS, HOST, WRONG, Site, all_right, auth
+from support.pty.driver import Client, Emulation
+from support.pty.site import BLOCKING, CLIENTS, HOST, WRONG, Site, all_right, auth
 
 BROKEN = {
     "no TOML": "program = [",

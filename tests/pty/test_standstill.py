@@ -6,8 +6,8 @@ import time
 
 import pytest
 from support import procfs
-from support.pty_driver import PATIENCE
-from support.pty_site import BLOCKING, WRONG, Site, all_right, auth
+from support.pty.driver import PATIENCE
+from support.pty.site import BLOCKING, WRONG, Site, all_right, auth
 
 TIMEOUT, STOP = 0.5, 0.8
 SLOW = auth("slow")

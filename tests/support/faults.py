@@ -6,12 +6,12 @@ from pathlib import Path
 from support.process import ROOT
 
 HANGING = """
-    from bridge.keeper import Keeper
+    from bridge.pool.supervisor import Supervisor
     import trio
     async def hang(*_):
         with trio.CancelScope(shield=True):
             await trio.sleep_forever()
-    Keeper._end = hang
+    Supervisor._end = hang
 """
 """What stops a program never returns, and cannot be cancelled."""
 

@@ -1,7 +1,7 @@
 """The units, booted: a real systemd starts, watches, reloads, restarts and stops the installed daemon.
 
 The installation is the README's, command by command. Needs root and debootstrap; the first run downloads a minimal
-Debian (see support.machine_root), later ones take it from the cache.
+Debian (see support.machine.root), later ones take it from the cache.
 """
 
 import contextlib
@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.machine import Machine
-from support.machine_clients import AS_PROSODY, Client, Load, Relay, ask
-from support.machine_root import debian_root
-from support.machine_site import PASSWORD, SOCKETS, TRUTH, UNIT, Site, end_of_all, recipe, socket_of
+from support.machine.clients import AS_PROSODY, Client, Load, Relay, ask
+from support.machine.machine import Machine
+from support.machine.root import debian_root
+from support.machine.site import PASSWORD, SOCKETS, TRUTH, UNIT, Site, end_of_all, recipe, socket_of
 
 RELAY = "/etc/prosody/auth.toml"
 ALICE = f"auth:alice:example.com:{PASSWORD}"

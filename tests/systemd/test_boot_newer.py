@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from support.machine import Machine
-from support.machine_prosody import GRANTED, REFUSED, WRONG, attempts, client, set_up_module
-from support.machine_root import NEWER, debian_root
-from support.machine_site import PASSWORD, SOCKETS, UNIT, Site, end_of_all
+from support.machine.machine import Machine
+from support.machine.prosody import GRANTED, REFUSED, WRONG, attempts, client, set_up_module
+from support.machine.root import NEWER, debian_root
+from support.machine.site import PASSWORD, SOCKETS, UNIT, Site, end_of_all
 
 CONFIG = "/etc/extauth-bridge/auth.toml"
 

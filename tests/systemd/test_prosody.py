@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.machine import Machine
-from support.machine_prosody import GRANTED, REFUSED, WRONG, attempts, certify, client, restart, set_up_module
-from support.machine_root import debian_root, lpty_source
-from support.machine_site import PASSWORD, SOCKETS, Site, end_of_all
+from support.machine.machine import Machine
+from support.machine.prosody import GRANTED, REFUSED, WRONG, attempts, certify, client, restart, set_up_module
+from support.machine.root import debian_root, lpty_source
+from support.machine.site import PASSWORD, SOCKETS, Site, end_of_all
 
 STAND_IN = Path(__file__).parents[1] / "prosody" / "mod_auth_external_insecure.lua"
 

@@ -9,7 +9,7 @@ import pytest
 from support.components import command, missing
 from support.process import ROOT
 
-from bridge import config
+from bridge.config import load as config
 
 SYSTEMD = ROOT / "systemd"
 UNITS = sorted(path.name for path in (*SYSTEMD.glob("*.service"), *SYSTEMD.glob("*.socket")))

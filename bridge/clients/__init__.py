@@ -1,0 +1,1 @@
+"""Whoever asks: sessions, and the daemon's sockets with what comes in through them."""

@@ -1,0 +1,85 @@
+"""Takes connections from listeners, a few at a time, and looks away while there is no room for one.
+
+- However many come at once, everybody who is here has a turn in between.
+- Without a descriptor or memory left, who knocks waits in the listener's queue.  A listener with a queue stays
+  readable: looking again at once would take all the time there is.
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+from collections.abc import Callable
+
+from bridge.clients.listeners import Listener
+from bridge.log.events import describe
+from bridge.loop.reactor import Reactor
+from bridge.loop.timer import FOREVER, Timer
+
+_AT_ONCE = 16
+"""Connections taken in a row before everybody else has a turn."""
+
+_PAUSE = 0.1
+"""Seconds before accepting is tried again when no descriptor is left."""
+
+
+class Acceptor:
+    """The listeners of one daemon; closing them is for who opened them here.
+
+    Args:
+      timer: rings at the times that `ring` returned, on the reactor's own clock.
+      warn: logs an event, not too often.
+    """
+
+    def __init__(self, reactor: Reactor, timer: Timer, clock: Callable[[], float], warn: Callable[..., None]) -> None:
+        self._reactor = reactor
+        self._timer = timer
+        self._clock = clock
+        self._warn = warn
+        self._accepters: dict[Listener, Callable[[], None]] = {}
+        self._again_at = FOREVER
+
+    def open(self, listener: Listener, welcome: Callable[[socket.socket], None], at_once: int = _AT_ONCE) -> None:
+        """From now on give every connection to `welcome`, which takes it over unless it raises OSError."""
+        self._accepters[listener] = functools.partial(self._accept, listener, welcome, at_once)
+        if self._again_at == FOREVER:
+            self._reactor.watch(listener.fileno(), self._accepters[listener])
+
+    def shut(self, listener: Listener) -> None:
+        """Take no more from this one; it may be shut already."""
+        if self._accepters.pop(listener, None) is not None:
+            self._reactor.unwatch(listener.fileno())
+
+    def ring(self, now: float) -> float:
+        """Look again, if it is time to; returns when to be called next, or infinity."""
+        if self._again_at <= now:
+            self._again_at = FOREVER
+            try:
+                for listener, accept in self._accepters.items():
+                    self._reactor.watch(listener.fileno(), accept)
+            except (OSError, MemoryError) as error:
+                self._pause(error)
+        return self._again_at
+
+    def _accept(self, listener: Listener, welcome: Callable[[socket.socket], None], at_once: int) -> None:
+        for _ in range(at_once):
+            try:
+                connection, _address = listener.socket.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:  # no descriptor left
+                self._pause(error)
+                return
+            try:
+                welcome(connection)
+            except (OSError, MemoryError) as error:  # it takes more than the one of the connection
+                connection.close()
+                self._pause(error)
+                return
+
+    def _pause(self, error: OSError | MemoryError) -> None:
+        for listener in self._accepters:
+            self._reactor.unwatch(listener.fileno())
+        self._again_at = self._clock() + _PAUSE
+        self._timer.set(self._again_at)
+        self._warn("client cannot be accepted", reason=describe(error))

@@ -1,0 +1,260 @@
+"""Many clients on Unix sockets, each a session of its own on the same pools.
+
+  - Whoever may not connect, or comes when there are enough, is shown out at once; the log says why.
+  - No user keeps others out: when there are enough, a newcomer gets the place of a client of the user who holds most,
+    if that user still holds as many as the newcomer's then; of one that has no question open, if there is one.
+  - Where clients are in lockstep, one that asks for the third answer is not: it says so with its first line.
+  - Clients never take the descriptors that programs need: there may be fewer of them than `max_clients`.
+  - A client that is gone takes its waiting queries with it; what a program has is finished unheard.
+  - Stopping: no new clients (systemd keeps them waiting for the next daemon), answer what is in flight for at
+    most `shutdown_grace`, then `0` for the rest.
+
+To the service it is one client, of which there are many.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import resource
+import socket
+from collections import Counter
+from collections.abc import Callable
+
+from bridge.clients.acceptor import Acceptor
+from bridge.clients.budget import Budget
+from bridge.clients.listeners import Listener, Peer, allowed, peer, resolve_groups, resolve_users
+from bridge.clients.lockstep import LockstepSession
+from bridge.clients.pipelined import PipelinedSession
+from bridge.config.settings import Settings
+from bridge.log.events import event, log
+from bridge.log.ratelimit import RateLimited
+from bridge.loop.reactor import Reactor
+from bridge.loop.streams import Borrowed, connected
+from bridge.loop.timer import FOREVER, Timer
+from bridge.pool.router import Router
+from bridge.protocol.query import nothing
+
+_FOR_PROGRAM = 8
+"""Descriptors: three pipes and the process itself, and the same for its successor, as at a reload."""
+
+_FOR_CLIENT = 2
+
+_FOR_ALL_ELSE = 64
+"""Descriptors: standard ones, sockets, log, epoll, and what starting a program keeps in reserve."""
+
+_AGAIN = 0.1
+"""Seconds until what is due is tried again, where that went wrong."""
+
+_AT_START = ("listen", "status_listen", "socket_mode")
+"""What a reload does not change: the sockets are there."""
+
+
+class Server:
+    """The clients of some listening sockets.
+
+    Args:
+      listeners: closed with the server.
+
+    Attributes:
+      timer: to be kept by the caller, on the router's clock.
+      over: called once, when everything has been answered after `stop`.
+      acceptor: where clients are taken in; others may be let in there too.
+      sessions: the clients that are connected, and who they are.
+      refused: connections that were not let in so far.
+    """
+
+    def __init__(self, listeners: list[Listener], router: Router, reactor: Reactor) -> None:
+        self.over: Callable[[], None] = nothing
+        self.timer = Timer(self._ring)
+        self.sessions: dict[PipelinedSession | LockstepSession, Peer] = {}
+        self.accepted = 0
+        self.refused = 0
+        self._places: Counter[int] = Counter()  # that clients of each user hold, by uid
+        self._listeners = listeners
+        self._router = router
+        self._reactor = reactor
+        self._budget = Budget()
+        self._stopping = False
+        self._abort_at = FOREVER
+        self._log = RateLimited(5, 60.0, router.clock)
+        self._limit(router.settings)
+        self.acceptor = Acceptor(reactor, self.timer, router.clock, self._warn)
+        for listener in listeners:
+            self.acceptor.open(listener, self._admit)
+
+    def reconfigure(self, settings: Settings) -> None:
+        """New limits, also for those who are here already: who may not be any more is answered, and shown out.
+
+        Raises:
+          ListenError: a user or group is unknown; all stays as it was.
+        """
+        self._limit(settings)
+        for session, who in [*self.sessions.items()]:
+            if allowed(who, self._users, self._groups):
+                session.reconfigure(settings)
+            else:
+                self._warn("client shown out", reason="not allowed any more", uid=who.uid, pid=who.pid)
+                self._show_out(session)
+        changed = [name for name in _AT_START if getattr(settings, name) != getattr(self._router.settings, name)]
+        if changed:
+            log.warning(event("a restart is needed for these to be in force", keys=" ".join(changed)))
+
+    def stop(self) -> None:
+        """Nobody new, nothing new; answer what is in flight."""
+        self._stopping = True
+        for listener in self._listeners:
+            self.acceptor.shut(listener)
+            listener.withdraw()
+        for session in [*self.sessions]:
+            try:
+                session.stop()
+            except Exception as error:
+                session.failed(error)
+        self._abort_at = self._router.clock() + self._router.settings.shutdown_grace
+        self.timer.set(self._abort_at)
+        self._finish_if_done()
+
+    def abort(self) -> None:
+        """Answer everybody now."""
+        for session in [*self.sessions]:
+            self._show_out(session)
+
+    def close(self) -> None:
+        """Let go of every client and every listener."""
+        for session in [*self.sessions]:
+            session.close()
+        self.sessions.clear()
+        for listener in self._listeners:
+            self.acceptor.shut(listener)
+            listener.close()
+
+    def _limit(self, settings: Settings) -> None:
+        restricted = bool(settings.allow_users or settings.allow_groups)
+        users = resolve_users(settings.allow_users) if restricted else None
+        groups = resolve_groups(settings.allow_groups) if restricted else None
+        self._users, self._groups = users, groups
+        self._most = min(settings.max_clients, _room(settings))
+        if self._most < settings.max_clients:
+            what = "fewer clients than max_clients: the limit of descriptors (LimitNOFILE=, ulimit -n) is too low"
+            log.warning(event(what, clients=self._most, max_clients=settings.max_clients))
+
+    def _admit(self, connection: socket.socket) -> None:
+        """Raises OSError, and leaves the connection to the caller, if there is no room for it in this process."""
+        who = peer(connection)
+        if not allowed(who, self._users, self._groups):
+            self._refuse(connection, "not allowed", uid=who.uid, pid=who.pid)
+        elif len(self.sessions) >= self._most and not self._make_room(who):
+            self._refuse(connection, "max_clients are connected", uid=who.uid, pid=who.pid)
+        else:
+            self._serve(connection, who)
+
+    def _make_room(self, newcomer: Peer) -> bool:
+        """Show out a client of the user who holds most places, unless the newcomer's would then hold more.
+
+        Of those that are idle it is the one that came first: which has been idle for longest nobody knows, as no line
+        is to cost the time to note it.
+        """
+        most = max(self._places, key=self._places.__getitem__)
+        if self._places[most] <= self._places[newcomer.uid] + 1:
+            return False
+        theirs = [session for session, who in self.sessions.items() if who.uid == most]
+        leaving = next((session for session in theirs if session.idle), theirs[0])
+        who = self.sessions[leaving]
+        reason = "max_clients are connected, most of them this user's, and another one comes"
+        others = {"for_uid": newcomer.uid, "for_pid": newcomer.pid}
+        self._warn("client shown out", reason=reason, uid=who.uid, pid=who.pid, **others)
+        self._show_out(leaving)
+        return True
+
+    def _show_out(self, session: PipelinedSession | LockstepSession) -> None:
+        """Answer all it has asked, and close its connection."""
+        try:
+            session.abort()
+        except Exception as error:
+            session.failed(error)
+        self._leave(session)
+
+    def _refuse(self, connection: socket.socket, reason: str, **who: object) -> None:
+        self.refused += 1
+        self._warn("client refused", reason=reason, **who)
+        connection.close()
+
+    def _serve(self, connection: socket.socket, who: Peer) -> None:
+        source, sink = connected(connection)
+        with contextlib.ExitStack() as undo:
+            for stream in (source, sink):
+                undo.callback(stream.close)
+                undo.callback(self._reactor.unwatch, stream.descriptor)
+            session: PipelinedSession | LockstepSession
+            if self._router.settings.client == "lockstep":
+
+                def negotiated(burst: bytes) -> None:
+                    self._hand_over(session, source, sink, burst)
+
+                session = LockstepSession(source, sink, self._router, self._reactor, None, negotiated)
+                timer = session.timer
+                timer.wake = lambda: self.timer.set(timer.when)
+            else:
+                session = PipelinedSession(source, sink, self._router, self._reactor, True, self._budget)
+            undo.pop_all()
+        self.accepted += 1
+        self._places[who.uid] += 1
+        self.sessions[session] = who
+        session.over = lambda: self._leave(session)
+
+    def _hand_over(
+        self, lockstep: PipelinedSession | LockstepSession, source: Borrowed, sink: Borrowed, burst: bytes
+    ) -> None:
+        """Serve somebody pipelined, who turns out to be no client in lockstep; `burst` is what he has sent so far."""
+        for stream in (source, sink):
+            self._reactor.unwatch(stream.descriptor)
+        session = PipelinedSession(source, sink, self._router, self._reactor, True, self._budget)
+        self.sessions[session] = self.sessions.pop(lockstep)
+        session.over = lambda: self._leave(session)
+        session.take(burst)
+
+    def _leave(self, session: PipelinedSession | LockstepSession) -> None:
+        if session in self.sessions:
+            uid = self.sessions.pop(session).uid
+            self._places[uid] -= 1
+            if not self._places[uid]:
+                del self._places[uid]
+            session.close()
+            self._finish_if_done()
+
+    def _ring(self) -> float:
+        now = self._router.clock()
+        try:
+            return self._do_what_is_due(now)
+        except Exception as error:
+            self._reactor.report(error)
+            return now + _AGAIN
+
+    def _do_what_is_due(self, now: float) -> float:
+        if self._abort_at <= now:
+            self._abort_at = FOREVER
+            self.abort()
+        timers = [session.timer for session in self.sessions if isinstance(session, LockstepSession)]
+        for timer in timers:
+            if timer.when <= now:
+                timer.ring()
+        return min([self.acceptor.ring(now), self._abort_at, *(timer.when for timer in timers)])
+
+    def _finish_if_done(self) -> None:
+        if self._stopping and not self.sessions:
+            over, self.over = self.over, nothing
+            over()
+
+    def _warn(self, message: str, **fields: object) -> None:
+        self._log.log(logging.WARNING, message, message, **fields)
+
+
+def _room(settings: Settings) -> int:
+    """Clients for whom there are descriptors, besides the programs; at least one."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return settings.max_clients
+    own = [settings.program] if settings.program is not None else []
+    programs = sum(program.pool_size for program in (*own, *settings.hosts.values()))
+    return max(1, (limit - _FOR_ALL_ELSE - _FOR_PROGRAM * programs) // _FOR_CLIENT)

@@ -1,0 +1,82 @@
+"""The commands of `extauth-bridge`, each in a module of its own that is imported when it is used."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from bridge.config.settings import ConfigError
+from bridge.terminal.takeover import ProgramTerminal
+
+COMMANDS = {
+    "run": "bridge a client on standard input and output; what `extauth-bridge FILE` does",
+    "serve": "the shared daemon: bridge many clients on Unix sockets",
+    "connect": "relay a client on standard input and output to the shared daemon",
+    "ask": "ask a program, or the daemon, one question by hand",
+    "prosody-module": "install our own module for Prosody, the way without a terminal",
+}
+
+USAGE = 2
+
+
+class UsageError(Exception):
+    """The command line cannot be understood; its text is one line for the user."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises instead of writing a page and leaving."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def dispatch(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
+    """Run the command that `argv` names.
+
+    Args:
+      taken: standard input, if it is a program's terminal.
+
+    Returns:
+      exit status: 0 done, 1 the answer was no, 2 usage or configuration.
+    """
+    name, *rest = argv or ["--help"]
+    if name in ("-h", "--help", "-V", "--version") and taken is None:
+        print(_help() if "h" in name else _version())
+        return 0 if argv else USAGE
+    if name not in COMMANDS:
+        name, rest = "run", list(argv)
+    module = importlib.import_module(f"bridge.commands.{name.replace('-', '')}")
+    try:
+        return int(module.main(rest, taken))
+    except (UsageError, ConfigError) as error:
+        print(f"extauth-bridge: {error}", file=sys.stderr)
+        return USAGE
+
+
+def split_program(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What stands before `--`, and the program behind it."""
+    before = list(argv)
+    if "--" not in before:
+        return before, []
+    at = before.index("--")
+    return before[:at], before[at + 1 :]
+
+
+def _version() -> str:
+    from bridge import __version__
+
+    return f"extauth-bridge {__version__}"
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:{width}}  {text}" for name, text in COMMANDS.items())
+    return (
+        f"{_version()}: lets Prosody use ejabberd authentication programs\n\n"
+        "usage: extauth-bridge FILE\n"
+        f"       extauth-bridge COMMAND ...\n\n{commands}\n\n"
+        "`extauth-bridge COMMAND --help` tells more."
+    )

@@ -1,0 +1,179 @@
+"""The one table of all keys, and what is made of it: a command-line option for every row.
+
+- `KEYS` is the only place a key is described. Checks, error texts, options and their help come from its rows.
+  A new key is a row, and a field of its name in `Settings` (`ProgramSettings`, if hosts can have their own).
+- argparse converts nothing. `options_from` passes on what was typed, `as_in_toml` makes of it what the file
+  would have held, and from there on both are checked alike: a wrong option reads like a wrong line of a file.
+- argparse is imported only where options are parsed: the relay has none, and wants a quick start.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+
+from bridge.config.settings import (
+    AbsolutePath,
+    Choice,
+    Command,
+    Environment,
+    Flag,
+    Hosts,
+    Integer,
+    InvalidValue,
+    Kind,
+    Mode,
+    Names,
+    Seconds,
+    UserOrGroupNames,
+)
+from bridge.protocol.checks import WITH_SECRET, WITHOUT_SECRET
+
+if TYPE_CHECKING:
+    import argparse
+
+COMMANDS = tuple(sorted(WITH_SECRET | WITHOUT_SECRET))
+
+
+def usable_cpus() -> int:
+    """The CPUs this process may run on, at least 2: one slow question must not hold up everybody."""
+    return min(max(2, len(os.sched_getaffinity(0))), 1024)
+
+
+@attrs.frozen
+class Key:
+    """One row of the table: the default is as TOML would hold it, or a function that computes it."""
+
+    name: str
+    kind: Kind
+    default: Any
+    meaning: str
+    per_host: bool = attrs.field(default=False, kw_only=True)  # may also stand in [hosts."domain"]
+    default_text: str = attrs.field(default="", kw_only=True)
+
+
+# fmt: off
+KEYS = (
+    Key("program", Command(), None, "the program to ask, and its arguments", per_host=True),
+    Key("pool_size", Integer(1, 1024, "programs"), usable_cpus, "how many of it are kept running",
+        default_text="number of CPUs, at least 2", per_host=True),
+    Key("answer_timeout", Seconds(0, 3600, above=True), 4.0, "then the answer is no; clients wait longer"),
+    Key("commands", Names(*COMMANDS), ["auth", "isuser", "setpass"], "what is let through", per_host=True),
+    Key("max_requests", Integer(0, 10**9, "requests"), 500, "a program is replaced after so many; 0 = never"),
+    Key("max_age", Seconds(0, 366 * 86400), 3600.0, "a program is replaced after so long; 0 = never"),
+    Key("max_line", Integer(16, 32767, "bytes"), 4096, "longer lines are refused unread"),
+    Key("window", Integer(1, 65536, "lines"), 256, "how many lines of one client are in flight at most"),
+    Key("client", Choice("auto", "lockstep", "pipelined"), "auto", "whether it waits for every answer"),
+    Key("allow_empty_password", Flag(), False, "let empty passwords through to the program"),
+    Key("shutdown_grace", Seconds(0, 3600), 2.0, "between end of input, SIGTERM and SIGKILL for a program"),
+    Key("cwd", AbsolutePath(), "/", "the directory programs run in", per_host=True),
+    Key("env", Environment(), {}, "added to the program's environment; anybody can see it in options",
+        per_host=True),
+    Key("listen", AbsolutePath(), None, "serve: the socket for clients, where systemd hands none over"),
+    Key("status_listen", AbsolutePath(), None, "serve: the socket that tells what the daemon is doing"),
+    Key("socket_mode", Mode(), 0o660, "serve: rights of the sockets it makes", default_text="0o660"),
+    Key("max_clients", Integer(1, 65536, "clients"), 128, "serve: connections at a time; more are refused"),
+    Key("allow_users", UserOrGroupNames(), [], "serve: only these users may connect; empty: whom the socket lets in"),
+    Key("allow_groups", UserOrGroupNames(), [],
+        "serve: only these groups may connect; together with allow_users, either"),
+    Key("log.level", Choice("debug", "info", "warning", "error"), "info", "the least that is logged"),
+    Key("log.target", Choice("auto", "journal", "syslog", "stderr", prefix="file:"), "auto", "where to"),
+    Key("hosts", Hosts(), {}, "another program for one XMPP domain"),
+)
+# fmt: on
+
+METAVARS: dict[type[Kind], str] = {
+    Integer: "N",
+    Seconds: "SECONDS",
+    Choice: "NAME",
+    AbsolutePath: "PATH",
+    Names: "NAMES",
+    UserOrGroupNames: "NAMES",
+    Mode: "MODE",
+    Command: "COMMAND",
+    Environment: "NAME=VALUE",
+    Hosts: "DOMAIN=COMMAND",
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` one option for every key. Values stay texts: `bridge.config.load` checks them."""
+    import argparse
+
+    group = parser.add_argument_group("settings", "the keys of the configuration file; options win over it")
+    for key in KEYS:
+        how: dict[str, Any] = {"metavar": METAVARS.get(type(key.kind))}
+        if isinstance(key.kind, Flag):
+            how = {"action": argparse.BooleanOptionalAction}
+        elif isinstance(key.kind, Environment | Hosts):
+            how["action"] = "append"
+        text = _help(key).replace("%", "%%")
+        group.add_argument(option(key.name), dest=_dest(key), default=argparse.SUPPRESS, help=text, **how)
+
+
+def options_from(namespace: argparse.Namespace) -> dict[str, object]:
+    """The options that were given, by the names of their keys, as `bridge.config.load` takes them."""
+    given = vars(namespace)
+    return {key.name: given[_dest(key)] for key in KEYS if _dest(key) in given}
+
+
+def option(name: str) -> str:
+    """How the key `name` is called on the command line."""
+    return "--" + name.replace(".", "-").replace("_", "-")
+
+
+def as_in_toml(kind: Kind, given: object) -> object:
+    """What TOML would have held for an option; what cannot be understood stays, for `kind.check` to refuse.
+
+    Raises:
+        InvalidValue: NAME=VALUE has no =, or a domain comes twice.
+    """
+    if isinstance(kind, Environment | Hosts):
+        return _table(kind, given)
+    if isinstance(given, str):
+        if isinstance(kind, Integer):
+            return _number(int, given)
+        if isinstance(kind, Seconds):
+            return _number(float, given)
+        if isinstance(kind, Mode):
+            return _number(lambda text: int(text.removeprefix("0o"), 8), given)
+        if isinstance(kind, Names | UserOrGroupNames):
+            return given.replace(",", " ").split()
+    return given
+
+
+def _table(kind: Environment | Hosts, given: object) -> object:
+    if not isinstance(given, list):
+        return given
+    pairs = [str(text).partition("=") for text in cast("list[object]", given)]
+    if not all(equals for _, equals, _ in pairs):
+        raise InvalidValue("a text without =", METAVARS[type(kind)])
+    table = {name: text for name, _, text in pairs}
+    if isinstance(kind, Environment):
+        return table
+    if len(table) < len(pairs):
+        raise InvalidValue("given twice for one domain", "given once for each")
+    return {domain: {"program": command} for domain, command in table.items()}
+
+
+def _number(convert: Callable[[str], object], text: str) -> object:
+    try:
+        return convert(text) if text.isascii() else text
+    except ValueError:
+        return text
+
+
+def _dest(key: Key) -> str:
+    return f"setting {key.name}"  # no argument of a command can have this name
+
+
+def _help(key: Key) -> str:
+    if isinstance(key.kind, Names | UserOrGroupNames):
+        default = " ".join(key.default) or "none"
+    else:
+        default = "none" if key.default in (None, {}) else str(key.default).lower()
+    allowed = "may be repeated" if isinstance(key.kind, Environment | Hosts) else key.kind.allowed()
+    return f"{key.meaning}: {allowed} (default: {key.default_text or default})"

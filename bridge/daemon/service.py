@@ -1,0 +1,295 @@
+"""The tasks of a running bridge: drives the reactor, keeps time and pools, obeys signals, reloads, drains.
+
+- SIGHUP reloads the configuration; on a terminal it is the hang-up and ends the input.
+- SIGTERM, SIGINT or the end of input: answer what is in flight, then stop every program.  A second signal
+  means now; after the first one, nobody who does not read is waited for.
+- However leaving begins, by an error of ours as well, it has a bound, and is forced then (`lastresort`).
+- A broken configuration never replaces one that works.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import signal
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+import trio
+
+from bridge.clients.listeners import ListenError
+from bridge.config.settings import ConfigError, Settings
+from bridge.daemon.systemd import Notifier
+from bridge.log.events import event, log
+from bridge.log.setup import configure
+from bridge.loop.reactor import Reactor
+from bridge.loop.timer import Timer
+from bridge.pool.pool import Pool
+from bridge.pool.poolset import PoolSet
+from bridge.pool.supervisor import Supervisor
+from bridge.worker.spawn import OBEYED
+
+_COLLECT_AFTER = 20_000
+"""Objects in excess before the garbage collector looks for cycles.  A query makes none; at the usual 700 the collector
+would run for every few hundred lines that are in flight."""
+
+_REPAIR_PAUSE = 1.0
+"""Seconds between two looks whether a broken configuration has been repaired."""
+
+_REPORT_PAUSE = 2.0
+"""Seconds between two looks whether the line for `systemctl status` has changed."""
+
+_FORCED = 4.0
+"""Seconds more than everything may take that has a time of its own, before leaving is forced: killed programs may
+take two of them."""
+
+_MARGIN = 5.0
+"""Seconds more than stopping can take, for systemd."""
+
+_LINGER = 0.001
+"""Seconds that the reactor waits for more events before it lets trio wait, which costs as much time as five
+queries.  Under load somebody else's turn comes when the reactor's slice is over; idle, this is waited once."""
+
+_DRAIN_PAUSE = 0.05
+"""Seconds between two looks whether a replaced pool has no query left."""
+
+
+class Client(Protocol):
+    """A session, of either kind."""
+
+    over: Callable[[], None]
+
+    def reconfigure(self, settings: Settings) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Service:
+    """One bridge at work.
+
+    Args:
+      poolset: its pools may be running already.
+      load: reads the configuration again; raises ConfigError.
+      on_terminal: the client is on a terminal, a program's or a person's.
+      log_on_client: stderr is the client's terminal.
+      notifier: tells systemd, in `serve`.
+    """
+
+    def __init__(
+        self,
+        poolset: PoolSet,
+        load: Callable[[], Settings],
+        on_terminal: bool = False,
+        log_on_client: bool = False,
+        notifier: Notifier | None = None,
+    ) -> None:
+        self._poolset = poolset
+        self._load = load
+        self._on_terminal = on_terminal
+        self._log_on_client = log_on_client
+        self._notifier = notifier or Notifier(None, None)
+        self._refused_configuration = ""
+        self._supervisors: dict[Pool, Supervisor] = {}
+        self._stopping = trio.CancelScope()
+        self._told_to_stop = False
+        self._over = trio.Event()
+
+    def run(self, client: Client, timer: Timer | None = None, broken: bool = False) -> None:
+        """`serve`, from outside trio.  Signals wait until it can obey them: raised inside trio they would be errors."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
+        if self._poolset.told_to_leave:
+            sys.exit(0)
+        gc.freeze()  # what is there now stays: never look through it again
+        gc.set_threshold(_COLLECT_AFTER)
+        try:
+            trio.run(self.serve, client, timer, broken)
+        except BaseException:
+            self._poolset.leave_within(_FORCED, True)
+            raise
+
+    async def serve(self, client: Client, timer: Timer | None = None, broken: bool = False) -> None:
+        """Serve one client to its end, and stop everything.
+
+        Args:
+          timer: the client's own, if it has one.
+          broken: there is no configuration yet; look for one.
+        """
+        client.over = self._over.set
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(drive, self._poolset.reactor)
+                for each in (self._poolset.timer, self._poolset.starts.timer):
+                    nursery.start_soon(keep, each, self._poolset.clock)
+                if timer is not None:
+                    nursery.start_soon(keep, timer, self._poolset.clock)
+                self._keep_pools(nursery, [*self._poolset.pools.values()])
+                nursery.start_soon(self._obey_signals, nursery, client)
+                if broken:
+                    nursery.start_soon(self._repair, nursery, client)
+                if self._notifier.wanted:
+                    nursery.start_soon(self._report)
+                    nursery.start_soon(self._show_life)
+                await self._over.wait()
+                self._poolset.leave_within(2 * self._poolset.router.settings.shutdown_grace + _FORCED, False)
+                with self._stopping:
+                    await self._stop_pools()
+                nursery.cancel_scope.cancel()
+        except Exception as error:
+            self._poolset.leave_within(_FORCED, True)
+            log.error(event("leaving after an internal error", error=error))
+            raise
+        finally:
+            client.close()
+
+    def _keep_pools(self, nursery: trio.Nursery, pools: list[Pool]) -> None:
+        """Have a supervisor for each pool from its first program on: thousands that never have one need none."""
+
+        def keep_pool(pool: Pool) -> None:
+            if pool not in self._supervisors:
+                self._supervisors[pool] = supervisor = Supervisor(pool)
+                nursery.start_soon(supervisor.run)
+
+        for pool in pools:
+            pool.peopled = functools.partial(keep_pool, pool)
+            if pool.workers:
+                keep_pool(pool)
+
+    async def _stop_pools(self) -> None:
+        for pool in (*self._poolset.pools.values(), *self._poolset.draining):
+            pool.close()
+        async with trio.open_nursery() as nursery:
+            for supervisor in self._supervisors.values():
+                nursery.start_soon(supervisor.stop)
+
+    async def _drain(self, pool: Pool) -> None:
+        """Stop a replaced pool once its last query is answered, which its deadline bounds."""
+        while pool.in_flight:
+            await trio.sleep(_DRAIN_PAUSE)
+        pool.close()
+        if pool in self._supervisors:
+            await self._supervisors[pool].stop()
+            del self._supervisors[pool]
+        self._poolset.draining.discard(pool)
+
+    async def _obey_signals(self, nursery: trio.Nursery, client: Client) -> None:
+        numbers = [*OBEYED]
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job
+            numbers.remove(signal.SIGINT)
+        try:
+            with trio.open_signal_receiver(*numbers) as received:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, OBEYED)
+                try:
+                    async for number in received:
+                        self._obey(number, nursery, client)
+                finally:  # nothing that comes from now on may end us before everything is cleared away
+                    signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
+        finally:
+            if not self._over.is_set():  # some task has failed, and perhaps not all can be cancelled
+                self._poolset.leave_within(_FORCED, True)
+
+    def _obey(self, number: int, nursery: trio.Nursery, client: Client) -> None:
+        if number == signal.SIGHUP and not self._on_terminal:
+            if not (self._told_to_stop or self._over.is_set()):
+                self._reload(nursery, client)
+        elif not self._told_to_stop:
+            self._told_to_stop = True
+            settings = self._poolset.router.settings
+            longest = settings.answer_timeout + 2 * settings.shutdown_grace
+            self._poolset.leave_within(longest + _FORCED, False)
+            self._notifier.stopping("answering what is in flight")
+            self._notifier.extend_timeout(longest + _MARGIN)
+            client.stop()
+            nursery.start_soon(self._leave_unheard, client, settings.answer_timeout + settings.shutdown_grace)
+        else:
+            self._poolset.leave_within(_FORCED, False)
+            client.abort()
+            self._stopping.cancel()
+            client.over()
+
+    async def _leave_unheard(self, client: Client, seconds: float) -> None:
+        """Do not wait for ever for a client that does not read its answers: by then all of them are known."""
+        await trio.sleep(seconds)
+        client.abort()
+        client.over()
+
+    def _reload(self, nursery: trio.Nursery, client: Client) -> bool:
+        self._notifier.reloading()
+        try:
+            settings = self._load()
+            client.reconfigure(settings)
+        except (ConfigError, ListenError) as error:
+            self._refused_configuration = str(error)
+            log.error(event("configuration refused, the old one stays", error=str(error)))
+            self._notifier.ready(self._status())
+            return False
+        self._refused_configuration = ""
+        configure(settings.log, self._log_on_client)
+        new, replaced = self._poolset.apply(settings)
+        self._keep_pools(nursery, new)
+        for pool in replaced:
+            nursery.start_soon(self._drain, pool)
+        log.info(event("configuration loaded", new_pools=len(new), replaced_pools=len(replaced)))
+        self._notifier.ready(self._status())
+        return True
+
+    def _status(self) -> str:
+        """One line for `systemctl status`."""
+        refused = self._refused_configuration
+        return f"{self._poolset.summary()}{'; configuration refused: ' + refused if refused else ''}"
+
+    async def _report(self) -> None:
+        """Tell systemd that we are ready, and then how we are whenever that has changed."""
+        said = self._status()
+        self._notifier.ready(said)
+        while True:
+            await trio.sleep(_REPORT_PAUSE)
+            if (status := self._status()) != said:
+                said = status
+                self._notifier.status(status)
+
+    async def _show_life(self) -> None:
+        """Feed the watchdog, but only while the reactor turns and no deadline has been missed."""
+        interval = self._notifier.watchdog_interval
+        if interval is None:
+            return
+        while True:
+            turned = trio.Event()
+            self._poolset.reactor.call_soon(turned.set)
+            await turned.wait()
+            if not self._poolset.is_overdue():
+                self._notifier.watchdog()
+            await trio.sleep(interval)
+
+    async def _repair(self, nursery: trio.Nursery, client: Client) -> None:
+        """Nobody would restart us: wait until the configuration can be read."""
+        while not self._reload(nursery, client):
+            await trio.sleep(_REPAIR_PAUSE)
+
+
+async def drive(reactor: Reactor) -> None:
+    """Where trio and the life of queries meet: handle events whenever there are some."""
+    while True:
+        if reactor.busy:
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.wait_readable(reactor.fileno())
+        try:
+            reactor.run_once(_LINGER)
+        except Exception as error:
+            reactor.recover(error)
+
+
+async def keep(timer: Timer, clock: Callable[[], float]) -> None:
+    """Ring `timer` whenever its time has come."""
+    while True:
+        earlier = trio.Event()
+        timer.wake = earlier.set
+        with trio.move_on_after(max(0.0, timer.when - clock())) as too_late:
+            await earlier.wait()
+        if too_late.cancelled_caught:
+            timer.ring()

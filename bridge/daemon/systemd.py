@@ -1,0 +1,255 @@
+"""What systemd and a daemon have to say to each other: sockets handed over, readiness, status, watchdog.
+
+The protocols of sd_listen_fds(3), sd_notify(3) and sd_watchdog_enabled(3), which systemd calls stable and
+recommends to write oneself.
+
+  - Nothing here blocks, and telling systemd something never raises: without systemd, or with one that does not
+    listen, all works the same.
+  - Only what was said to this very process counts: variables are inherited by whoever starts us.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+import time
+from collections.abc import Mapping, MutableMapping
+from typing import NamedTuple
+
+from bridge.clients.listeners import ListenError
+from bridge.log.text import cut, escaped
+
+NAMES = ("auth", "status")
+"""What a socket can be for: `FileDescriptorName=` in its unit; without any name, in this order."""
+
+STATUS_MAX = 512
+"""Bytes of a status: more than a line of `systemctl status` shows, far less than systemd reads (4096)."""
+
+_FIRST = 3
+"""SD_LISTEN_FDS_START."""
+
+_MOST_OWED = 4
+"""Messages that are kept for later: a reload's two, the end of the start before it, and the stop after it."""
+
+_OURS = frozenset({"NOTIFY_SOCKET"})
+_OURS_BEGIN = ("LISTEN_", "WATCHDOG_")
+
+_FILE_KINDS = {
+    stat.S_IFREG: "a file",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+}
+
+
+class Notifier:
+    """Tells systemd how the daemon is.
+
+    A change of state that finds no room (a socket that is not read is full after about ten messages) is kept
+    and sent ahead of whatever is said next.  A status or a sign of life is lost then: the next one says it better.
+
+    Args:
+      address: of a datagram socket; None: nobody wants to know.
+      watchdog_interval: seconds.
+
+    Attributes:
+      watchdog_interval: seconds between two calls of `watchdog`, half of what systemd waits; None: no watchdog.
+    """
+
+    def __init__(self, address: bytes | None, watchdog_interval: float | None) -> None:
+        self.watchdog_interval = watchdog_interval
+        self._address = address
+        self._owed: list[bytes] = []
+        self._socket: socket.socket | None = None
+        if address is not None:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.setblocking(False)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody wants to know."""
+        return self._address is not None
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Notifier:
+        """For NOTIFY_SOCKET, a path or `@name`; without it, or with any other, every call does nothing."""
+        address = os.fsencode(environ.get("NOTIFY_SOCKET", ""))
+        if address.startswith(b"@"):
+            address = b"\0" + address[1:]  # the abstract namespace
+        elif not address.startswith(b"/"):
+            return cls(None, None)
+        return cls(address, _watchdog_interval(environ))
+
+    def ready(self, status: str) -> None:
+        """The start or the reload is over."""
+        self._change("READY=1", _status(status))
+
+    def status(self, text: str) -> None:
+        """One line for `systemctl status`."""
+        self._say(_status(text))
+
+    def reloading(self) -> None:
+        """A reload begins; `ready` ends it, even if it failed."""
+        self._change("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def stopping(self, status: str) -> None:
+        """The drain begins."""
+        self._change("STOPPING=1", _status(status))
+
+    def watchdog(self) -> None:
+        """The daemon is alive: to be said only while it makes progress."""
+        self._say("WATCHDOG=1")
+
+    def extend_timeout(self, seconds: float) -> None:
+        """Starting, reloading or stopping, whichever is going on, may last so much longer from now."""
+        self._say(f"EXTEND_TIMEOUT_USEC={max(1, round(seconds * 1e6))}")
+
+    def close(self) -> None:
+        """Let go of the socket; what is said afterwards is lost."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _change(self, *fields: str) -> None:
+        self._owed = [*self._owed, "\n".join(fields).encode()][-_MOST_OWED:]
+        self._settle()
+
+    def _say(self, field: str) -> None:
+        if self._settle():
+            self._sent(field.encode())
+
+    def _settle(self) -> bool:
+        """Send what is owed, in its order; whether nothing is left."""
+        while self._owed and self._sent(self._owed[0]):
+            del self._owed[0]
+        return not self._owed
+
+    def _sent(self, message: bytes) -> bool:
+        if self._socket is None or self._address is None:
+            return True
+        try:
+            # Never connected: a systemd that was started again is found without further ado.
+            self._socket.sendto(message, self._address)
+        except OSError:  # EAGAIN: no room; ENOENT, ECONNREFUSED: nobody there; and any other
+            return False
+        return True
+
+
+class Handed(NamedTuple):
+    """What was handed over.
+
+    Attributes:
+      sockets: name (one of NAMES, more than once where there are several) and listening Unix stream socket,
+        non-blocking and close-on-exec.  Its file is not ours: never to be unlinked or changed.
+      reason: for the log, why there are none although the environment speaks of some; otherwise empty.
+    """
+
+    sockets: list[tuple[str, socket.socket]]
+    reason: str
+
+
+def handed_over(environ: Mapping[str, str], pid: int) -> Handed:
+    """Take the sockets that `environ` says were handed to the process `pid`, us.  To be called once, and early.
+
+    Raises:
+      ListenError: saying what was handed over instead of listening Unix stream sockets with known names.
+        All descriptors stay open then, and as they are but for close-on-exec.
+    """
+    if not environ.keys() & {"LISTEN_PID", "LISTEN_FDS"}:
+        return Handed([], "")
+    said = environ.get("LISTEN_PID", "")
+    if _number(said) != pid:
+        return Handed([], f'sockets were handed to the process "{said}" by LISTEN_PID, and not to us, {pid}')
+    count = _number(environ.get("LISTEN_FDS", ""))
+    if count is None:
+        raise ListenError(f'LISTEN_FDS must be a number, not "{environ.get("LISTEN_FDS", "")}"')
+    names = _names(environ.get("LISTEN_FDNAMES", ""), count)
+    descriptors = range(_FIRST, _FIRST + count)
+    for descriptor in descriptors:
+        _keep_private(descriptor, count)
+    with contextlib.ExitStack() as undo:
+        sockets: list[tuple[str, socket.socket]] = []
+        for name, descriptor in zip(names, descriptors, strict=True):
+            sock = _listening(name, descriptor)
+            undo.callback(sock.detach)
+            sockets.append((name, sock))
+        undo.pop_all()
+    for _, sock in sockets:
+        sock.setblocking(False)
+    return Handed(sockets, "")
+
+
+def forget(environ: MutableMapping[str, str]) -> None:
+    """Remove what was said to us alone, once it was read: whoever we start must not take it for theirs.
+
+    JOURNAL_STREAM stays, as the log needs it at a reload.
+    """
+    for name in [name for name in environ if name in _OURS or name.startswith(_OURS_BEGIN)]:
+        del environ[name]
+
+
+def _names(given: str, count: int) -> list[str]:
+    """A name for each of `count` sockets."""
+    names = given.split(":") if given else [*NAMES[:count]]  # no names: systemd-socket-activate without --fdname
+    if len(names) != count:
+        what = f"{len(names)} names" if given else "no names"
+        raise ListenError(f"{count} sockets were handed over with {what}: set FileDescriptorName= for each")
+    for name in names:
+        if name not in NAMES:
+            known = " or ".join(NAMES)
+            raise ListenError(f'a socket named "{name}" was handed over: FileDescriptorName= must be {known}')
+    return names
+
+
+def _keep_private(descriptor: int, count: int) -> None:
+    try:
+        os.set_inheritable(descriptor, False)
+    except OSError as error:
+        raise ListenError(f"LISTEN_FDS is {count}, but descriptor {descriptor} is not open") from error
+
+
+def _listening(name: str, descriptor: int) -> socket.socket:
+    """The listening Unix stream socket `descriptor` is."""
+    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+    if kind != stat.S_IFSOCK:
+        raise _unwanted(name, descriptor, _FILE_KINDS.get(kind, "no socket"))
+    with contextlib.ExitStack() as undo:
+        try:
+            sock = socket.socket(fileno=descriptor)
+            undo.callback(sock.detach)
+            listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+        except OSError as error:
+            raise _unwanted(name, descriptor, f"a socket that cannot be used ({error.strerror})") from error
+        if (sock.family, sock.type, listening) != (socket.AF_UNIX, socket.SOCK_STREAM, True):
+            family = getattr(sock.family, "name", f"family {sock.family}")
+            sort = getattr(sock.type, "name", f"type {sock.type}")
+            state = "listening" if listening else "not listening"
+            raise _unwanted(name, descriptor, f"a socket of {family} {sort}, {state}")
+        undo.pop_all()
+        return sock
+
+
+def _unwanted(name: str, descriptor: int, found: str) -> ListenError:
+    return ListenError(
+        f'descriptor {descriptor} ("{name}") must be a listening AF_UNIX SOCK_STREAM socket '
+        f"(ListenStream=/path, Accept=no), but {found} was handed over"
+    )
+
+
+def _watchdog_interval(environ: Mapping[str, str]) -> float | None:
+    if _number(environ.get("WATCHDOG_PID", str(os.getpid()))) != os.getpid():
+        return None
+    wait = _number(environ.get("WATCHDOG_USEC", ""))
+    return wait / 2e6 if wait else None
+
+
+def _status(text: str) -> str:
+    """The field, on one line: a newline would begin another field."""
+    return "STATUS=" + cut(escaped(text[: STATUS_MAX + 1]), STATUS_MAX).decode()
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None

@@ -1,0 +1,1 @@
+"""What is said, how often, and where to."""

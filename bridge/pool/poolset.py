@@ -1,0 +1,125 @@
+"""Everything of a bridge but its clients and its tasks: the reactor, the pools, the router between them.
+
+Built and filled with programs before trio is imported, so that both start at the same time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Callable
+
+from bridge.config.settings import Settings
+from bridge.log.ratelimit import RateLimited
+from bridge.loop.reactor import Reactor
+from bridge.loop.timer import Timers
+from bridge.pool.pool import Pool
+from bridge.pool.router import Router
+from bridge.pool.starts import Starts
+
+DEFAULT = ""
+"""Key of the pool for every host that has none of its own."""
+
+_REAP = 1.0
+"""Seconds, for all programs together, that a killed program may take to be gone before we leave without it."""
+
+_OVERDUE = 2.0
+"""Seconds."""
+
+
+class PoolSet:
+    """The pools of one set of settings.
+
+    Attributes:
+      timer: ends what has had its time; to be kept by the caller, on `clock`.
+      starts: of the programs of all pools; its timer, too.
+      pools: in service, by host.
+      draining: out of service, with queries or programs left.
+      told_to_leave: a signal said so before the service obeyed any.  What it raised may have been ignored, as all is
+        that is raised in a destructor.
+      leave_within: see `LastResort`; does nothing where there is none.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.reactor = Reactor(self.report)
+        # Before: we may have stood still, and what has been said by now is no program's silence.
+        self.timer = Timers(clock, self.report, before=self.reactor.run_once)
+        self.starts = Starts(clock, self.report)
+        self.pools: dict[str, Pool] = {}
+        self.draining: set[Pool] = set()
+        self.router = Router(settings, clock, self.draining)
+        self.told_to_leave = False
+        self.leave_within: Callable[[float, bool], None] = _whenever
+        self._log = RateLimited(5, 60.0, clock)
+
+    def apply(self, settings: Settings) -> tuple[list[Pool], list[Pool]]:
+        """Put `settings` in force: new pools are connected, and start programs; those whose program is the same go on.
+
+        Returns:
+          the pools that are new, and those that are to be drained.
+        """
+        programs = {} if settings.program is None else {DEFAULT: settings.program}
+        programs |= settings.hosts
+        kept = {name: pool for name, pool in self.pools.items() if pool.program == programs.get(name)}
+        replaced = [pool for name, pool in self.pools.items() if name not in kept]
+        new = {
+            name: Pool(name or "default", program, settings, self.reactor, self.clock, self.timer, self.starts)
+            for name, program in programs.items()
+            if name not in kept
+        }
+        for pool in kept.values():
+            pool.settings = settings
+        for pool in self.pools.values():
+            pool.hasten(settings.answer_timeout)
+        self.draining.update(replaced)
+        self.pools = {**kept, **new}
+        hosts = {name: pool for name, pool in self.pools.items() if name in settings.hosts}
+        self.router.connect(settings, self.pools.get(DEFAULT), hosts)
+        for pool in new.values():
+            self.starts.plan(pool, self.clock())
+        return [*new.values()], replaced
+
+    def summary(self) -> str:
+        """One line about all pools, for people."""
+        pools = [*self.pools.values()]
+        alive = sum(pool.usable for pool in pools)
+        programs = sum(len(pool.slots) for pool in pools)
+        done = sum(pool.figures.granted + pool.figures.denied for pool in pools)
+        unavailable = sum(pool.figures.unavailable for pool in pools)
+        in_flight = sum(pool.in_flight for pool in pools)
+        return f"{alive} of {programs} programs up, {in_flight} in flight, {done} answered, {unavailable} unavailable"
+
+    def is_overdue(self) -> bool:
+        """Whether a query should have been ended long ago: the clock of a pool does not work."""
+        latest = self.clock() - _OVERDUE
+        return any(pool.earliest_deadline() < latest for pool in (*self.pools.values(), *self.draining))
+
+    def report(self, error: Exception) -> None:
+        """Log what went wrong where no client and no program can be ended alone for it; all goes on."""
+        with contextlib.suppress(MemoryError):
+            self._log.log(logging.ERROR, "", "internal error, please report it", error=error)
+
+    def kill(self) -> None:
+        """Kill every program with its process group, and wait for none."""
+        for pool in (*self.pools.values(), *self.draining):
+            for worker in [*pool.workers]:
+                worker.signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Kill what still runs and let go of everything.  May be called again."""
+        self.kill()
+        until = self.clock() + _REAP
+        for pool in [*self.pools.values(), *self.draining]:
+            for worker in [*pool.workers]:
+                try:
+                    worker.reap(max(0.0, until - self.clock()))
+                except Exception as error:  # the others are to be reaped all the same
+                    self.report(error)
+        self.reactor.close()
+
+
+def _whenever(_seconds: float, _failed: bool) -> None:
+    pass

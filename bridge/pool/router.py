@@ -1,0 +1,128 @@
+"""From a client's line to the pool that answers it: the one place where a line is let through or refused.
+
+Lines are refused per host: each host may have its own program and its own commands.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeGuard
+
+from bridge.config.settings import Settings
+from bridge.log.ratelimit import RateLimited
+from bridge.pool.pool import Pool
+from bridge.protocol.checks import Checks, host_of
+from bridge.protocol.query import REFUSED, Query, Refusal
+
+if TYPE_CHECKING:
+    from bridge.protocol.query import Asker
+
+
+class Route:
+    """Where one host's lines go, and which of them."""
+
+    def __init__(self, pool: Pool, allow_empty_password: bool) -> None:
+        self.pool = pool
+        self.checks = Checks(pool.program.commands, allow_empty_password)
+        self.plain = self.checks.plain
+
+
+class Router:
+    """Connects every client with every pool.
+
+    Args:
+      draining: the pools, at any time, that lines went to before a reload and that still have some.
+
+    Attributes:
+      settings: those in force; a reload changes them and the routes together.
+      clock: seconds; all deadlines are on it.
+      refused: lines so far, by reason.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float], draining: Collection[Pool] = ()) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.refused: Counter[Refusal] = Counter()
+        self._draining = draining
+        self._log = RateLimited(5, 60.0, clock)
+        self._default: Route | None = None
+        self._hosts: Mapping[str, Route] = {}
+
+    def connect(self, settings: Settings, default: Pool | None, hosts: Mapping[str, Pool]) -> None:
+        """From now on lines go to these pools, under these settings.
+
+        Args:
+          default: for every host that is not listed; without it such lines are refused.
+          hosts: by domain, in lower case.
+        """
+        self.settings = settings
+        allow_empty = settings.allow_empty_password
+        self._default = Route(default, allow_empty) if default is not None else None
+        self._hosts = {domain: Route(pool, allow_empty) for domain, pool in hosts.items()}
+
+    def ask(self, lines: Sequence[bytes | Refusal], asker: Asker) -> list[Query]:
+        """Have `lines` of one client answered in time, counted from now.
+
+        Returns:
+          A query for each line: `REFUSED` for one that was refused (its asker is not told); one that could not be
+          asked is settled already (its asker was told).
+        """
+        deadline = self.clock() + self.settings.answer_timeout
+        route = None if self._hosts else self._default  # the one for all lines, if there is only one
+        if route is not None and _none_refused(lines) and all(map(route.plain, lines)):  # most of the time
+            queries = [Query(line, deadline, asker) for line in lines]
+            route.pool.ask(queries)
+            return queries
+        return self._ask_each(lines, deadline, asker)
+
+    def _ask_each(self, lines: Sequence[bytes | Refusal], deadline: float, asker: Asker) -> list[Query]:
+        """`ask` where a line may have to be refused, or lines go to several pools."""
+        queries: list[Query] = []
+        let_through: defaultdict[Pool, list[Query]] = defaultdict(list)
+        for line in lines:
+            if not isinstance(line, bytes):
+                queries.append(self.refuse(line))
+                continue
+            route = self._route(line) if self._hosts else self._default
+            if route is None:
+                queries.append(self.refuse(Refusal.HOST))
+            elif not route.plain(line) and (refusal := route.checks(line)):
+                queries.append(self.refuse(refusal))
+            else:
+                query = Query(line, deadline, asker)
+                queries.append(query)
+                let_through[route.pool].append(query)
+        for pool, its_queries in let_through.items():
+            pool.ask(its_queries)
+        return queries
+
+    def withdraw(self, asker: Asker, queries: Iterable[Query]) -> None:
+        """Nobody listens to `asker` any more: end those of its `queries` that no program has yet.
+
+        Where they wait is found out here, from their hosts: there may be thousands of pools, and no query is to cost
+        anything because its client may leave.
+        """
+        routes = {self._route(query.body) for query in queries if not query.settled}
+        for pool in {*self._draining, *(route.pool for route in routes if route is not None)}:
+            pool.withdraw(asker)
+
+    def refuse(self, refusal: Refusal) -> Query:
+        """Count and log a refusal, never with the line."""
+        self.refused[refusal] += 1
+        self._log.log(logging.WARNING, refusal, "line refused", reason=refusal.value)
+        return REFUSED
+
+    def warn(self, message: str, **fields: object) -> None:
+        """Log something about a client, not too often."""
+        self._log.log(logging.WARNING, message, message, **fields)
+
+    def _route(self, line: bytes) -> Route | None:
+        host = host_of(line).decode(errors="replace")
+        return self._hosts.get(host) or self._hosts.get(host.lower()) or self._default
+
+
+def _none_refused(lines: Sequence[bytes | Refusal]) -> TypeGuard[Sequence[bytes]]:
+    """Whether the line codec had no reason to refuse any of `lines`; an `isinstance` each would take thrice as long."""
+    return {*map(type, lines)} == {bytes}

@@ -1,0 +1,112 @@
+"""Which pool starts a program next, and when: one after another, first where somebody waits for one.
+
+  - Starting is slow: the bridge stands still until the child has been given a CPU, 5 to 10 ms where others are busy,
+    80 at worst.  So whoever keeps the timer has one program started at a time, and lets everybody else have a turn
+    before it rings again.
+  - Pools take turns, a program each: of ten thousand all have one before any has two.
+  - Pools that serve, or were asked lately, are tried whenever they are due.  All others together get a few starts a
+    second: thousands of pools whose program is missing may not keep a machine busy on which nobody asks for them.
+
+No I/O; the clock comes from outside.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+from bridge.log.tokenbucket import TokenBucket
+from bridge.loop.timer import AGAIN, FOREVER, Timer
+from bridge.protocol.query import raised
+
+AT_ONCE = 128
+"""Starts before the first look at events, and those that pools which nobody asks get without a pause: enough for all
+programs of all but the largest sites."""
+
+_UNASKED_A_SECOND = 10.0
+"""A start that fails at once takes 0.3 ms, with its line in the log and what comes of it 1 ms."""
+
+
+class Starter(Protocol):
+    """Who has programs started: a pool."""
+
+    @property
+    def pressing(self) -> bool:
+        """Whether somebody needs its programs."""
+        ...
+
+    def start_due(self) -> bool:
+        """Start a program, if one is due; tell whether another one is."""
+        ...
+
+
+class Starts:
+    """The starts of all pools.
+
+    Attributes:
+      timer: rings once for each start.
+    """
+
+    def __init__(self, clock: Callable[[], float], report: Callable[[Exception], None] = raised) -> None:
+        """Args:
+        report: told of an error; the pool it came from is tried again in a second.
+        """
+        self.timer = Timer(self._start_one)
+        self._report = report
+        self._clock = clock
+        self._order = itertools.count()
+        self._later: list[tuple[float, int, Starter]] = []  # a heap
+        self._pressing: OrderedDict[Starter, None] = OrderedDict()  # due, the next one first
+        self._patient: OrderedDict[Starter, None] = OrderedDict()
+        self._tokens = TokenBucket(_UNASKED_A_SECOND, AT_ONCE, clock)
+
+    def plan(self, pool: Starter, when: float) -> None:
+        """Have `pool` start a program at `when`."""
+        heapq.heappush(self._later, (when, next(self._order), pool))
+        self.timer.set(when)
+
+    def hasten(self, pool: Starter) -> None:
+        """`pool` has become pressing: what is due there is due at once."""
+        if pool in self._patient:
+            del self._patient[pool]
+            self._pressing[pool] = None
+            self.timer.set(self._clock())
+
+    def start_at_once(self) -> None:
+        """Start what is due, where nobody has to be given a turn in between."""
+        for _ in range(AT_ONCE):
+            if self.timer.when > self._clock():
+                break
+            self.timer.ring()
+
+    def _start_one(self) -> float:
+        now = self._clock()
+        while self._later and self._later[0][0] <= now:
+            self._line_up(heapq.heappop(self._later)[2])
+        if self._pressing:
+            pool, _ = self._pressing.popitem(last=False)
+        elif self._patient and self._tokens.take():
+            pool, _ = self._patient.popitem(last=False)
+        else:
+            later = self._later[0][0] if self._later else FOREVER
+            return min(later, now + 1 / _UNASKED_A_SECOND) if self._patient else later
+        try:
+            another = pool.start_due()
+        except Exception as error:
+            self._report(error)
+            self.plan(pool, now + AGAIN)
+        else:
+            if another:
+                self._line_up(pool)
+        return now
+
+    def _line_up(self, pool: Starter) -> None:
+        """`pool` has a program due, and is in one of the lines already if it had one due before."""
+        if pool.pressing:
+            self._patient.pop(pool, None)
+            self._pressing[pool] = None
+        elif pool not in self._pressing:
+            self._patient[pool] = None

@@ -1,0 +1,148 @@
+"""Renews a pool's programs: replaces what has served enough, and stops all at the end.
+
+- What failed is not its business: that is started again when `starts` says so.
+- A program that has served enough stays in service until its successor has had time to start and has
+  given a good reply, or has been alive for a second; one at a time, so there is never less and at most one more than
+  pool_size, and not faster than the machine would notice.
+- A program is stopped as ejabberd does it: end of input, `shutdown_grace`, then SIGTERM and SIGKILL for its
+  whole process group.  Whoever cancels `run` gets the short way: SIGKILL.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import trio
+
+from bridge.log.tokenbucket import TokenBucket
+from bridge.pool.pool import Pool
+from bridge.pool.slot import Slot
+from bridge.worker.worker import Worker
+
+_PROOF = 1.0
+"""Seconds after which a program that has not been asked counts as started; real ones take up to half of it."""
+
+_REST = 0.25
+"""Seconds in which a successor is left alone, while its predecessor serves: a query should not wait for a program that
+is still starting.  And Linux takes what a program used while it started for what it will always use if it is kept busy
+from then on: without a rest, 8 new programs answer a tenth fewer queries a second for as long as the load lasts."""
+
+_TERM_GRACE = 0.5
+"""Seconds between SIGTERM and SIGKILL: every real program that ignored end of input died of SIGTERM at once."""
+
+_KILL_GRACE = 1.0
+"""Seconds to wait for a killed process: one that the kernel cannot end (a dead NFS server) may not keep us."""
+
+_RENEWALS_A_SECOND = 1.0
+_RENEWALS_AT_ONCE = 2
+"""Under full load on two CPUs an exchanged program costs 6 ms, in which hundreds of queries would be answered: half a
+percent of the time is enough for it.  Real programs that die of their age do so after about 1000 queries; with
+`max_requests` at 500, up to 1000 queries a second bring none so far, and one that does die costs its query a second
+try."""
+
+_ROUNDING = 1e-6
+"""Seconds to wait at least for a program to be worn: a sum of times may be a hair early, again and again."""
+
+_RENEWAL_RETRY = 5.0
+"""Seconds before a renewal is tried again whose successor failed: the old program still serves."""
+
+
+class Supervisor:
+    """The trio side of one pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self._scope = trio.CancelScope()
+        self._renewals = TokenBucket(_RENEWALS_A_SECOND, _RENEWALS_AT_ONCE, pool.clock)
+
+    async def run(self) -> None:
+        """Renew the pool's programs until stopped or cancelled; what still runs then is killed."""
+        try:
+            with self._scope:
+                await self._renew()
+        finally:
+            for worker in [*self.pool.workers]:
+                worker.signal(signal.SIGKILL)
+
+    async def stop(self) -> None:
+        """Stop every program, all at once, and then `run`; to be called when nobody asks any more."""
+        self.pool.close()
+        async with trio.open_nursery() as nursery:
+            for worker in [*self.pool.workers]:
+                nursery.start_soon(self._end, worker)
+        self._scope.cancel()
+
+    async def _renew(self) -> None:
+        while True:
+            slot = await self._next_worn_slot()
+            while not self._renewals.take():
+                await trio.sleep(1 / _RENEWALS_A_SECOND)
+            worker = slot.worker
+            if worker is None:
+                continue
+            successor = self.pool.start(slot)
+            if successor is not None:
+                await self._prove(successor)
+            if successor is slot.worker or self.pool.promote(slot):
+                await self._dismiss(worker)
+            else:
+                await trio.sleep(_RENEWAL_RETRY)
+
+    async def _next_worn_slot(self) -> Slot:
+        while True:
+            worn = trio.Event()
+            self.pool.worn = worn.set
+            slot = self.pool.worn_slot()
+            if slot is not None:
+                return slot
+            # While no program is up, one may come up any moment: no look later than it would be worn.
+            longest = self.pool.settings.max_age or 3600.0
+            with trio.move_on_after(max(_ROUNDING, min(self.pool.next_worn() - self.pool.clock(), longest))):
+                await worn.wait()
+
+    async def _prove(self, worker: Worker) -> None:
+        """Let a new program start; then wait until it has given a good reply, has failed, or has just stayed alive."""
+        await trio.sleep(_REST)
+        if not worker.usable:
+            return
+        decided = trio.Event()
+        worker.proved = decided.set
+        _call_when_gone(worker, decided.set)
+        self.pool.employ(worker)
+        with trio.move_on_after(_PROOF):
+            await decided.wait()
+
+    async def _dismiss(self, worker: Worker) -> None:
+        """Stop a program that is not needed any more, after the query it has."""
+        left = trio.Event()
+        worker.when_unusable = left.set
+        self.pool.dismiss(worker)
+        if worker.usable:  # it has a query, which its deadline ends at the latest
+            await left.wait()
+        await self._end(worker)
+
+    async def _end(self, worker: Worker) -> None:
+        gone = trio.Event()
+        _call_when_gone(worker, gone.set)
+        if worker.gone:
+            return
+        worker.close_stdin()
+        for grace, number in ((self.pool.settings.shutdown_grace, signal.SIGTERM), (_TERM_GRACE, signal.SIGKILL)):
+            with trio.move_on_after(grace):
+                await gone.wait()
+                return
+            worker.signal(number)
+        with trio.move_on_after(_KILL_GRACE):
+            await gone.wait()
+
+
+def _call_when_gone(worker: Worker, also: Callable[[], None]) -> None:
+    """Several may wait for the same end: a renewal, a reload and the end of all."""
+    before = worker.when_gone
+
+    def call() -> None:
+        before()
+        also()
+
+    worker.when_gone = call

@@ -1,0 +1,1 @@
+"""The two protocols and the rules of asking.  No I/O."""

@@ -1,0 +1,82 @@
+"""What of a client's lines is let through; everything else is answered `0` and never reaches a program.
+
+  command   one of those allowed
+  fields    auth, setpass, tryregister, removeuser3, certauth: user:host:secret, the secret being all the
+            rest, colons included; isuser, removeuser: user:host exactly
+  contents  valid UTF-8 without control characters (C0, DEL, C1); no field empty (the secret may be, if allowed)
+
+No I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from bridge.protocol.query import Refusal
+
+WITH_SECRET = frozenset({"auth", "setpass", "tryregister", "removeuser3", "certauth"})
+WITHOUT_SECRET = frozenset({"isuser", "removeuser"})
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+_NEVER = b"(?!)"
+
+
+class Checks:
+    """What is let through, for one set of allowed commands.
+
+    Calling it with a line gives `None` if the line may reach a program, else why not.
+
+    Attributes:
+      plain: true for nearly every line that may: printable ASCII throughout.  One match instead of all the steps.
+    """
+
+    def __init__(self, commands: Collection[str], allow_empty_password: bool) -> None:
+        self._with_secret = frozenset(name.encode() for name in WITH_SECRET.intersection(commands))
+        self._without_secret = frozenset(name.encode() for name in WITHOUT_SECRET.intersection(commands))
+        self._allow_empty_password = allow_empty_password
+        self.plain = re.compile(
+            rb"(?:%s):[ -9;-~]+:[ -9;-~]+:[ -~]+|(?:%s):[ -9;-~]+:[ -9;-~]+"
+            % (b"|".join(self._with_secret) or _NEVER, b"|".join(self._without_secret) or _NEVER)
+        ).fullmatch
+
+    def __call__(self, line: bytes) -> Refusal | None:
+        try:
+            text = line.decode()
+        except UnicodeDecodeError:
+            return Refusal.ENCODING
+        # isprintable is one quick pass in C; only what it dislikes (an odd space, say) needs the exact rule.
+        if not text.isprintable() and _CONTROL.search(text):
+            return Refusal.CONTROL
+        command, _, rest = line.partition(b":")
+        if command in self._with_secret:
+            fields = rest.split(b":", 2)
+            if len(fields) != 3:
+                return Refusal.FIELDS
+            if not fields[2] and self._allow_empty_password:
+                fields.pop()
+        elif command in self._without_secret:
+            fields = rest.split(b":")
+            if len(fields) != 2:
+                return Refusal.FIELDS
+        else:
+            return Refusal.COMMAND
+        return None if all(fields) else Refusal.EMPTY
+
+
+def command_of(line: bytes) -> str:
+    """The command of a checked `line`: one of those allowed, so that it may be logged."""
+    return line.partition(b":")[0].decode()
+
+
+def host_of(line: bytes) -> bytes:
+    """The host field of a `line`, or nothing where there is none."""
+    fields = line.split(b":", 3)
+    return fields[2] if len(fields) > 2 else b""
+
+
+def secret_of(line: bytes) -> bytes:
+    """The secret of a checked `line`, or nothing where its command has none."""
+    fields = line.split(b":", 3)
+    return fields[3] if len(fields) > 3 else b""

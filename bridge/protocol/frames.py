@@ -1,0 +1,50 @@
+"""ejabberd's frames: a 2-byte big-endian length, then that many bytes.
+
+To a program: `command:user:host[:secret]`.  From it, exactly four bytes: length 2, then 1 or 0 in 2 bytes.
+No I/O.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from bridge.protocol.query import Verdict
+
+header = struct.Struct(">h").pack  # signed, so that it refuses more than MAX_BODY
+"""What stands before a body of so many bytes; of more than MAX_BODY it raises struct.error."""
+
+GRANTED = b"\x00\x02\x00\x01"
+DENIED = b"\x00\x02\x00\x00"
+
+MAX_BODY = 32767
+"""Bytes.  The field could say 65535, but several programs read it as a signed short."""
+
+
+def frame(body: bytes) -> bytes:
+    """`body` as one frame.
+
+    Raises:
+      ValueError: more than `MAX_BODY` bytes, or none.
+    """
+    try:
+        if body:
+            return header(len(body)) + body
+    except struct.error:  # too long
+        pass
+    raise ValueError(f"a frame's body has 1 to {MAX_BODY} bytes, not {len(body)}")
+
+
+verdict_of = {GRANTED: Verdict.GRANTED, DENIED: Verdict.DENIED}.get
+"""The verdict of a complete reply; `None` for anything else, which is not a reply."""
+
+
+def may_become_reply(data: bytes) -> bool:
+    """Whether `data` is the beginning of a reply that is still to be completed."""
+    return len(data) < 4 and (GRANTED.startswith(data) or DENIED.startswith(data))
+
+
+def may_become_replies(data: bytes) -> bool:
+    """Whether `data` is replies, at least the beginning of one, and nothing else."""
+    whole = len(data) // 4 * 4
+    replies = (data[at : at + 4] for at in range(0, whole, 4))
+    return bool(data) and None not in map(verdict_of, replies) and may_become_reply(data[whole:])

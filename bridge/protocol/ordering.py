@@ -1,0 +1,53 @@
+"""Answers leave in the order of their questions, however the programs finish.  No I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from bridge.protocol.lines import NO, YES
+from bridge.protocol.query import Query, Verdict
+
+_GRANTED = Verdict.GRANTED
+_DENIED = Verdict.DENIED
+
+LATE = 0.1
+"""Seconds after its query's deadline in which an answer may still leave: it may have waited for its turn behind one
+that ended at the same deadline, and a busy machine takes its time to say so."""
+
+
+class Ordering(deque[Query]):
+    """The queries of one client that are not yet answered, settled or not, oldest first.
+
+    Its length is the number of lines in flight.
+
+    Attributes:
+      unavailable: the answer to a query whose verdict is `UNAVAILABLE`.
+    """
+
+    unavailable = NO
+
+    def answers(self, now: float, everything: bool = False) -> bytes:
+        """Take out every answer whose turn has come: a digit and a line end for each.
+
+        Args:
+          now: seconds, on the clock of the deadlines.  What should have left long ago is unavailable: we stood still
+            meanwhile.
+          everything: the rest, too; what is not known yet is unavailable.
+        """
+        answers: list[bytes] = []
+        latest, unavailable = now - LATE, self.unavailable
+        for query in self:
+            verdict = query.verdict
+            if verdict is None and not everything:
+                break
+            if query.deadline <= latest:
+                answers.append(unavailable)
+            else:
+                answers.append(YES if verdict is _GRANTED else NO if verdict is _DENIED else unavailable)
+        for _ in answers:
+            self.popleft()
+        return b"".join(answers)
+
+    def abandon(self, now: float) -> bytes:
+        """Take out everything: the answers that are known; the rest is unavailable."""
+        return self.answers(now, everything=True)

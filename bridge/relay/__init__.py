@@ -1,0 +1,1 @@
+"""`connect`: the same sessions, asking the shared daemon."""

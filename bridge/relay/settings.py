@@ -1,0 +1,225 @@
+"""A configuration file that says `connect = "SOCKET"`: recognised and read with next to nothing imported.
+
+    #!/opt/extauth-bridge/bin/extauth-bridge
+    connect = "/run/extauth-bridge/auth.sock"
+    answer_timeout = 4.5     # seconds; above the daemon's, below the client's
+    max_line = 4096          # bytes
+    [log]
+    level = "info"
+    target = "auto"
+
+Nothing else may stand in it: programs are the daemon's.  Importing tomllib takes as long as the interpreter
+itself, so a file that has nothing but such lines is read without it.  The ranges are those of `bridge.config.options`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from bridge.config.regularfile import SIZE_MAX, contents
+
+TYPE_CHECKING = False  # typing is slow to import
+if TYPE_CHECKING:
+    from typing import Any
+
+LEVELS = ("debug", "info", "warning", "error")
+TARGETS = ("auto", "journal", "syslog", "stderr")
+
+
+class LogChoice:
+    """How much is logged, and where to."""
+
+    __slots__ = ("level", "target")
+
+    def __init__(self, level: str = "info", target: str = "auto") -> None:
+        self.level = level
+        self.target = target
+
+
+class RelaySettings:
+    """What a relay can be told.
+
+    Attributes:
+      path: of the daemon's socket.
+      answer_timeout: seconds.
+      max_line: bytes.
+      window: lines in flight of a pipelined client; the daemon's own default, so that none waits there unread.
+      broken: why there is no path, in one line that holds no secret; empty if there is one.
+    """
+
+    __slots__ = ("answer_timeout", "broken", "log", "max_line", "path", "window")
+
+    def __init__(self, path: str = "", broken: str = "") -> None:
+        self.path = path
+        self.broken = broken
+        self.answer_timeout = 4.5
+        self.max_line = 4096
+        self.window = 256
+        self.log = LogChoice()
+
+
+class RelayConfigError(Exception):
+    """The file is meant for a relay and cannot be used; its text is one line, and safe to show."""
+
+
+def read(path: str) -> RelaySettings | None:
+    """The settings in the file `path`; `None` if it does not say `connect`, or cannot be read.
+
+    Raises:
+      RelayConfigError: it says so, and something is wrong with it.
+    """
+    data = _contents(path)
+    if data is None or not _may_say_connect(data):
+        return None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RelayConfigError(f"{shown(path)}, line {data.count(10, 0, error.start) + 1}: not UTF-8") from None
+    table = plain_table(text)
+    if table is None:
+        table = _toml_table(text, path)
+    if "connect" not in table:
+        return None
+    return _checked(table, path)
+
+
+def read_again(path: str) -> RelaySettings:
+    """`read` for a file that has said `connect` before."""
+    settings = read(path)
+    if settings is None:
+        raise RelayConfigError(f"{shown(path)}: cannot be read, or does not say connect any more")
+    return settings
+
+
+def _contents(path: str) -> bytes | None:
+    """What is in the file, if it may be one of ours."""
+    try:
+        data = contents(path)
+    except (OSError, ValueError):  # who is to read it instead says why it cannot be
+        return None
+    return data if len(data) <= SIZE_MAX else None
+
+
+def _may_say_connect(data: bytes) -> bool:
+    """Whether a line begins with that key, in any way in which TOML could have it."""
+    return any(line.lstrip(b" \t\"'\xef\xbb\xbf").startswith(b"connect") for line in data.split(b"\n"))
+
+
+def plain_table(text: str) -> dict[str, Any] | None:
+    """What tomllib makes of comments, plain strings and plain numbers; `None` where there is anything else."""
+    top: dict[str, Any] = {}
+    table = top
+    for whole in text.replace("\r\n", "\n").split("\n"):
+        line = whole.strip(" \t")
+        if not line.isprintable() or not line.isascii():
+            return None
+        if not line or line.startswith("#"):
+            continue
+        if line == "[log]" and "log" not in top:
+            table = top["log"] = {}
+            continue
+        name, _, value = line.partition("=")
+        name, found = name.rstrip(" \t"), _plain_value(value.strip(" \t"))
+        if found is None or not name.isidentifier() or name in table:
+            return None
+        table[name] = found
+    return top
+
+
+def _plain_value(text: str) -> str | int | float | None:
+    if text.startswith('"'):
+        value, quote, rest = text[1:].partition('"')
+        rest = rest.lstrip(" \t")
+        return value if quote and "\\" not in value and rest[:1] in ("", "#") else None
+    text = text.partition("#")[0].rstrip(" \t")
+    whole, point, fraction = text.partition(".")
+    if not whole.isdigit() or (len(whole) > 1 and whole[0] == "0") or len(text) > 15:
+        return None
+    if not point:
+        return int(whole)
+    return float(text) if fraction.isdigit() else None
+
+
+def _toml_table(text: str, path: str) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = shown(str(error)) if isinstance(error, tomllib.TOMLDecodeError) else "not understood"
+        raise RelayConfigError(f"{shown(path)}: no valid TOML: {reason}") from None
+
+
+def _checked(table: dict[str, Any], path: str) -> RelaySettings:
+    settings = RelaySettings()
+    for section, name, value in _flat(table):
+        key = f"{section}{name}"
+        if key not in _ALLOWED:
+            known = ", ".join(_ALLOWED)
+            raise RelayConfigError(f"{shown(path)}: unknown key {shown(key)}; in a file with connect there are {known}")
+        allowed, fits = _ALLOWED[key]
+        if not fits(value):
+            raise RelayConfigError(f"{shown(path)}: {key} is {_sort(value)}, but must be {allowed}")
+        if section:
+            setattr(settings.log, name, value)
+        else:
+            setattr(settings, "path" if name == "connect" else name, value)
+    return settings
+
+
+def _flat(table: dict[str, Any]) -> list[tuple[str, str, Any]]:
+    """Section, name and value of all keys."""
+    flat: list[tuple[str, str, Any]] = []
+    for name, value in table.items():
+        if name == "log" and _is_table(value):
+            flat += [("log.", inner, value[inner]) for inner in value]
+        else:
+            flat.append(("", name, value))
+    return flat
+
+
+def _sort(value: object) -> str:
+    if isinstance(value, str):
+        return shown(value)
+    return str(value) if isinstance(value, bool | int | float) else "something else"
+
+
+def shown(text: str) -> str:
+    """`text` in one line, whatever is in it."""
+    text = text if len(text) <= 200 else text[:200] + "..."
+    return text if text.isprintable() else ascii(text)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_socket(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("/") and "\0" not in value and len(os.fsencode(value)) <= 107
+
+
+def _is_seconds(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 3600
+
+
+def _is_length(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 16 <= value <= 32767
+
+
+def _is_level(value: Any) -> bool:
+    return value in LEVELS
+
+
+def _is_target(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
+    return value in TARGETS or (value.startswith("file:/") and "\0" not in value)
+
+
+_ALLOWED = {
+    "connect": ("the absolute path of a socket, at most 107 bytes", _is_socket),
+    "answer_timeout": ("a number of seconds above 0, at most 3600", _is_seconds),
+    "max_line": ("a whole number of bytes from 16 to 32767", _is_length),
+    "log.level": (", ".join(LEVELS[:-1]) + " or error", _is_level),
+    "log.target": (", ".join(TARGETS) + " or file:/path", _is_target),
+}

@@ -1,0 +1,329 @@
+"""The shared daemon as a relay sees it: lines are asked on one connection, and answered in their order.
+
+  - It connects when there is a question, and anew for the next one after a connection was lost.
+  - An answer counts only if the daemon keeps to the letter: exactly one `1` or `0` and a line end for each line
+    that was sent, and nothing while nothing is asked.  At anything else the connection is closed: what was
+    open on it is unavailable, and whatever the daemon may still say dies with it.
+  - So it is when a question's time is over, and when a lockstep client has given up on its question.
+  - What would change the daemon's answers, HELLO, is never passed on: it could be first on a connection.  Who
+    asks for himself (`inquiry`) may have it said first; then `2` counts too, if the daemon agrees.
+  - The connection is given whole lines or nothing: the first part of one, cut off by a close, could be a
+    password nobody chose.
+
+Nothing here waits: a daemon that is too busy to take a connection is tried again until the question's time is over.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from collections.abc import Callable
+
+from bridge.loop.reactor import READABLE, WRITABLE, Reactor
+from bridge.loop.timer import FOREVER, Timer
+from bridge.protocol.lines import HELLO, NO, UNKNOWN, YES
+from bridge.protocol.query import REFUSED, Query, Refusal, Verdict, nothing
+
+TYPE_CHECKING = False  # socket takes as long to import as all of this; its C half has all there is to it
+if TYPE_CHECKING:
+    import socket as _socket
+    from collections.abc import Iterable, Sequence
+
+    from bridge.protocol.query import Asker
+    from bridge.relay.settings import RelaySettings
+else:
+    import _socket
+
+_READ = 65536
+
+_PIECE = 16384
+"""Bytes sent at once, unless a single line is longer.  Linux takes up to 32 KiB on a Unix socket whole or not
+at all (one sk_buff), but never more than half of the send buffer, less a little."""
+
+_SEND_BUFFER = 131072
+"""Bytes that are asked for; `net.core.wmem_max` may allow less."""
+
+_LESS_A_LITTLE = 64
+
+_CROWDED = 0.010
+"""Seconds until a daemon is tried again whose queue of new connections is full; it cannot be polled for room."""
+
+_AGAIN = 1.0
+"""Seconds between two looks whether a broken configuration has been repaired."""
+
+_VERDICTS = {YES[0]: Verdict.GRANTED, NO[0]: Verdict.DENIED, UNKNOWN[0]: Verdict.UNAVAILABLE}
+
+
+class Upstream:
+    """What a session asks, answered by the daemon; see `bridge.protocol.query.Answerer`.
+
+    Args:
+      read: the settings, read again as long as their `broken` says why nothing can be asked.
+      lockstep: the client asks again only when it has given up on its question, which is void then.
+      warn: logs an event; called only with constant texts, numbers and errors, never with a line.
+      clock: seconds.
+      negotiates: ask every connection for the third answer.
+
+    Attributes:
+      timer: to be kept by the caller, on that clock.
+      settings: those in force.
+      asked: lines passed on, or that would have been.
+      reconfigured: called when the settings have been read again.
+    """
+
+    def __init__(
+        self,
+        settings: RelaySettings,
+        read: Callable[[], RelaySettings],
+        lockstep: bool,
+        reactor: Reactor,
+        warn: Callable[..., None],
+        clock: Callable[[], float],
+        negotiates: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.warn = warn
+        self.timer = Timer(self._ring)
+        self.asked = 0
+        self.reconfigured: Callable[[], None] = nothing
+        self._read = read
+        self._read_at = float("-inf")
+        self._lockstep = lockstep
+        self._reactor = reactor
+        self._socket: _socket.socket | None = None
+        self._queries: deque[Query] = deque()  # open, oldest first
+        self._unsent: deque[bytes] = deque()  # the lines of the last of them
+        self._negotiates = negotiates
+        self._wish: Query | None = None  # for the third answer, on this connection
+        self._known = b"01"  # answers that the daemon may give
+        self._whole = 0  # bytes that the connection takes whole or not at all
+        self._half = b""  # an answer without its line end
+        self._send_due = False
+        self._full = False
+        self._connect_at = float("-inf")
+        self._unanswered = 0  # since the daemon was lost
+
+    @property
+    def idle(self) -> bool:
+        """No question is open."""
+        return not self._queries
+
+    def ask(self, lines: Sequence[bytes | Refusal], asker: Asker) -> list[Query]:
+        """Have the daemon answer `lines`, or nobody, within `answer_timeout` from now."""
+        return [self._ask(line, asker) for line in lines]
+
+    def refuse(self, refusal: Refusal) -> Query:
+        """The daemon never sees such a line."""
+        if self._lockstep:
+            self._abandon()
+        self.warn("line refused", reason=refusal.value)
+        return REFUSED
+
+    def withdraw(self, asker: Asker, queries: Iterable[Query]) -> None:
+        """Nobody listens to our only client's answers any more."""
+        del asker, queries
+        self._hang_up()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._hang_up()
+
+    # --- lines -------------------------------------------------------------------------------------------
+
+    def _ask(self, line: bytes | Refusal, asker: Asker) -> Query:
+        if line == HELLO:
+            line = Refusal.COMMAND
+        if not isinstance(line, bytes):
+            return self.refuse(line)
+        if self._lockstep:
+            self._abandon()
+        if self.settings.broken:
+            self._repair()
+        if not self._queries:
+            self._receive()  # what is there now answers nothing that we ask; or the daemon is gone
+        query = Query(b"", self.clock() + self.settings.answer_timeout, asker)
+        self.asked += 1
+        self._queries.append(query)
+        # The daemon drops one CR before the line end, as was done here.
+        self._unsent.append(line + (b"\r\n" if line.endswith(b"\r") else b"\n"))
+        self.timer.set(query.deadline)
+        if not self._send_due:
+            self._send_due = True
+            self._reactor.call_soon(self._send)
+        return query
+
+    def _send(self) -> None:
+        """Send as many whole lines as there is room for."""
+        self._send_due = False
+        if not self._unsent or (self._socket is None and not self._connect()):
+            return
+        connection, unsent, room = self._socket, self._unsent, True
+        try:
+            while unsent and room and connection is not None:
+                count, size = 1, len(unsent[0])
+                if size > self._whole:
+                    raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+                piece = min(_PIECE, self._whole)
+                while count < len(unsent) and size + len(unsent[count]) <= piece:
+                    size += len(unsent[count])
+                    count += 1
+                try:
+                    sent = connection.send(b"".join([unsent[number] for number in range(count)]))
+                except BlockingIOError:
+                    room = False
+                else:
+                    if sent < size:
+                        raise ConnectionError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+                    for _ in range(count):
+                        unsent.popleft()
+        except OSError as error:
+            self._lose("daemon does not take the question", error=_name(error))
+        else:
+            self._watch(full=not room)
+
+    def _connect(self) -> bool:
+        """Whether there is a connection now; if not, the timer is set or everything is settled."""
+        now = self.clock()
+        if self.settings.broken:  # which was logged when it was read
+            self._unanswered += len(self._queries)
+            self._hang_up()
+            return False
+        if now < self._connect_at:
+            self.timer.set(self._connect_at)
+            return False
+        kind = _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
+        try:
+            connection = _socket.socket(_socket.AF_UNIX, kind)
+        except OSError as error:
+            self._lose("daemon cannot be reached", error=_name(error))
+            return False
+        try:
+            connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, _SEND_BUFFER)
+            self._whole = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF) // 2 - _LESS_A_LITTLE
+            connection.connect(self.settings.path)
+        except BlockingIOError:
+            connection.close()
+            self._connect_at = now + _CROWDED
+            self.timer.set(self._connect_at)
+            return False
+        except OSError as error:
+            connection.close()
+            self._lose("daemon cannot be reached", error=_name(error))
+            return False
+        self._socket = connection
+        self._full = False
+        if self._negotiates:
+            self._wish = Query(b"", self._queries[0].deadline, _Nobody())
+            self._queries.appendleft(self._wish)
+            self._unsent.appendleft(HELLO + b"\n")
+        self._reactor.watch(connection.fileno(), self._receive)
+        return True
+
+    def _watch(self, full: bool) -> None:
+        """Be told when there is something to read, or room for what is unsent."""
+        if self._socket is not None and full != self._full:
+            self._full = full
+            descriptor = self._socket.fileno()
+            self._reactor.unwatch(descriptor)
+            if full:
+                self._reactor.watch(descriptor, self._ready, READABLE | WRITABLE)
+            else:
+                self._reactor.watch(descriptor, self._receive)
+
+    def _ready(self) -> None:
+        self._receive()
+        self._send()
+
+    # --- answers -----------------------------------------------------------------------------------------
+
+    def _receive(self) -> None:
+        """Take in what the daemon says, or that it is gone."""
+        if self._socket is None:
+            return
+        try:
+            data = self._socket.recv(_READ)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._lose("daemon closed the connection")
+            return
+        if self._queries and self._queries[0].deadline <= self.clock():  # we stood still, as did its timer
+            self._lose("daemon did not answer in time")
+            return
+        heard = self._half + data
+        size = len(heard) // 2
+        digits, line_ends, half = heard[: size * 2 : 2], heard[1 : size * 2 : 2], heard[size * 2 :]
+        awaited = len(self._queries) - len(self._unsent)
+        if awaited and self._queries[0] is self._wish:
+            self._known = b"012" if heard[:1] == YES[:1] else b"01"
+        if (digits + half).strip(self._known) or line_ends.strip(b"\n") or size + len(half) > awaited:
+            self._lose("daemon said what nobody asked for", bytes=len(heard))
+            return
+        self._half = half
+        answered = [self._queries.popleft() for _ in range(size)]
+        if answered and self._unanswered:
+            self.warn("daemon answers again", unanswered=self._unanswered)
+            self._unanswered = 0
+        for query, digit in zip(answered, digits, strict=True):
+            query.settle(_VERDICTS[digit])
+
+    # --- the end of a connection -------------------------------------------------------------------------
+
+    def _ring(self) -> float:
+        now = self.clock()
+        if self._queries and self._queries[0].deadline <= now:
+            connected = self._socket is not None
+            self._lose("daemon did not answer in time" if connected else "daemon takes no connection")
+        elif self._unsent and self._socket is None:
+            self._send()
+        return self._queries[0].deadline if self._queries else FOREVER
+
+    def _abandon(self) -> None:
+        """The client gave up on what is open: an answer to it must not find a question."""
+        if self._queries:
+            self._hang_up()
+
+    def _lose(self, message: str, **fields: object) -> None:
+        """Close the connection; the first time that this left somebody without an answer is logged."""
+        lost = len(self._queries)
+        if (lost and not self._unanswered) or "nobody" in message:
+            self.warn(message, **fields)
+        self._unanswered += lost
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._socket is not None:
+            self._reactor.unwatch(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+        lost = [*self._queries]
+        self._queries.clear()
+        self._unsent.clear()
+        self._half = b""
+        self._known = b"01"
+        for query in lost:
+            query.settle(Verdict.UNAVAILABLE)
+
+    def _repair(self) -> None:
+        now = self.clock()
+        if now >= self._read_at:
+            self._read_at = now + _AGAIN
+            self.settings = self._read()
+            self.reconfigured()
+
+
+class _Nobody:
+    def settled(self, query: Query) -> None:
+        """Whether there is a third answer is seen when it is used."""
+
+    def failed(self, error: Exception) -> None:
+        """Nothing above can fail."""
+
+
+def _name(error: OSError) -> str:
+    """What may be said of it; a path that is too long for a socket is an OSError without a number."""
+    return errno.errorcode.get(error.errno or 0, "the socket's name cannot be used")

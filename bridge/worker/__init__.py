@@ -1,0 +1,1 @@
+"""One running program: its start, its pipes, and what it writes."""

@@ -1,0 +1,179 @@
+"""Reads a program's stderr: always, but no more of it than is reasonable.
+
+  - What it writes is read a page at a time, so that nobody else's answer waits for it.
+  - What it may write is generous and bounded: a burst, an amount each second, and an amount for each question, so that
+    no user makes it too much who has long lines printed.  Beyond that it is read four times a second: the pipe is full
+    then, and a program that floods waits in its own write(2) and slows down nobody but itself.
+  - One that goes on like that is a flood, and to be killed.
+
+The questions whose secrets it may print are remembered here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from bridge.loop.reactor import Reactor
+from bridge.loop.timer import FOREVER
+from bridge.protocol.checks import secret_of
+from bridge.worker.stderrlines import LATE, Lines, StderrLines
+
+QUESTIONS = 64
+"""Questions since a program last wrote whose secrets are masked in what it writes."""
+
+MOST_REMEMBERED = 1 << 20
+"""Bytes of all questions that are remembered of one program."""
+
+_READ = 4096
+_LAST_WORDS = 65536
+"""Bytes of them: what a pipe holds."""
+
+_COST = 512
+"""Bytes that one read counts as, besides those that are read: it takes as long."""
+
+_BURST = 1 << 20
+_EACH_SECOND = 1 << 18
+_EACH_QUESTION = 1 << 14
+"""Bytes.  Reading so much in a second takes a hundredth of it at most, and the longest login of all, printed with every
+byte escaped, stays below what a question adds."""
+
+_PAUSE = 0.25
+"""Seconds in which nothing is read: four such reads of a full pipe are what a program may write in a second."""
+
+_AGAIN = 1.0
+"""Seconds within which another pause makes it the same flood."""
+
+_FLOOD = 10.0
+"""Seconds of flooding until a program is killed: time for a large dump to come through, and to be slowed by it; and a
+program that always floods costs a start each ten seconds, which costs others nothing."""
+
+
+class Asked:
+    """The secrets of a program's last questions, as far as they are remembered; empty ones, too.
+
+    Attributes:
+      add: remembers one more `body`.  Called for each question, so it is no method of ours where it need not be.
+
+    Args:
+      max_line: bytes of the longest question.
+    """
+
+    def __init__(self, max_line: int) -> None:
+        self._bodies: deque[bytes] = deque(maxlen=QUESTIONS + LATE)
+        small = max_line * (QUESTIONS + LATE) <= MOST_REMEMBERED
+        self.add: Callable[[bytes], None] = self._bodies.append if small else self._add_large
+
+    def __iter__(self) -> Iterator[bytes]:
+        return map(secret_of, self._bodies)
+
+    def __len__(self) -> int:
+        return len(self._bodies)
+
+    def forget(self) -> None:
+        """The program is gone."""
+        self._bodies.clear()
+
+    def _add_large(self, body: bytes) -> None:
+        self._bodies.append(body)
+        while sum(map(len, self._bodies)) > MOST_REMEMBERED:
+            self._bodies.popleft()
+
+
+class Stderr:
+    """One program's stderr.
+
+    Attributes:
+      resumes_at: when `resume` is to be called, on the clock; infinity while it is read.
+      is_flood: the program has been writing too much for so long that it is to be killed.
+
+    Args:
+      descriptor: to be read; its owner closes it.
+      readable: called when there is something for `read`.
+      asked: the program's questions.
+      clock: seconds.
+    """
+
+    def __init__(
+        self,
+        descriptor: int,
+        reactor: Reactor,
+        readable: Callable[[], None],
+        asked: Asked,
+        clock: Callable[[], float],
+    ) -> None:
+        self.resumes_at = FOREVER
+        self.is_flood = False
+        self._descriptor = descriptor
+        self._reactor = reactor
+        self._readable = readable
+        self._clock = clock
+        self._lines = StderrLines(asked)
+        self._allowed = float(_BURST)  # bytes
+        self._counted_at = clock()
+        self._counted_asked = 0
+        self._paused_at = self._flood_began = -FOREVER
+
+    def watch(self) -> None:
+        """Begin to read.
+
+        Raises:
+          OSError: the kernel has no room for one more descriptor to watch.
+        """
+        self._reactor.watch(self._descriptor, self._readable)
+
+    def resume(self) -> None:
+        """Go on reading after a pause."""
+        self.resumes_at = FOREVER
+        try:
+            self.watch()
+        except OSError:  # later, then
+            self.resumes_at = self._clock() + _PAUSE
+
+    def read(self, asked: int) -> Lines | None:
+        """The next lines, if there are any.
+
+        Args:
+          asked: how many questions the program has been given.
+        """
+        data = self._take()
+        if data is None:
+            return None
+        if not data:
+            self._reactor.unwatch(self._descriptor)
+            return None
+        self._count(len(data) + _COST, asked)
+        return self._lines.feed(data, asked, drained=len(data) < _READ)
+
+    def last_words(self, asked: int) -> Iterator[Lines]:
+        """All that is left after the program's end, and its last line if that has no end: nothing more is read then."""
+        self.resumes_at = FOREVER
+        size = 0
+        while size < _LAST_WORDS and (data := self._take()):
+            size += len(data)
+            yield self._lines.feed(data, asked, drained=False)
+        yield self._lines.finish(asked)
+
+    def _take(self) -> bytes | None:
+        """A page of what there is, nothing after the end, or `None` where nothing is there now."""
+        try:
+            return os.read(self._descriptor, _READ)
+        except BlockingIOError:
+            return None
+
+    def _count(self, size: int, asked: int) -> None:
+        now = self._clock()
+        earned = (now - self._counted_at) * _EACH_SECOND + (asked - self._counted_asked) * _EACH_QUESTION
+        self._allowed = min(self._allowed + earned, _BURST) - size
+        self._counted_at, self._counted_asked = now, asked
+        if self._allowed < 0:
+            self._pause(now)
+
+    def _pause(self, now: float) -> None:
+        if now - self._paused_at > _AGAIN:
+            self._flood_began = now
+        self._paused_at = now
+        self.is_flood = now - self._flood_began >= _FLOOD
+        self._reactor.unwatch(self._descriptor)
+        self.resumes_at = now + _PAUSE

@@ -1,0 +1,99 @@
+"""A bridge, daemon or relay that stands still for longer than `answer_timeout`: it is stopped, its programs go on."""
+
+import fcntl
+import os
+import signal
+import socket
+import sys
+import termios
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support import procfs
+from support.daemon.serving import read, until
+from support.process import Bridge
+from support.programs.bad import Journal
+
+TIMEOUT = 0.5
+STOP = 0.8
+AT_ONCE = 2.0
+"""Seconds: as quick as a loaded machine lets it be; a wait for a timeout or a back-off would add to it."""
+
+# epoll_wait, epoll_pwait, epoll_pwait2 and poll, by machine.
+WAITS = {"x86_64": {"232", "281", "441", "7", "271"}, "aarch64": {"22", "441", "73"}}
+
+
+def unread_by_peer(client: socket.socket) -> int:
+    """How much of what a client has sent on a Unix socket the daemon has not read; with the buffers' overhead."""
+    return int.from_bytes(fcntl.ioctl(client.fileno(), termios.TIOCOUTQ, b"\0" * 4), sys.byteorder)
+
+
+def received(client: socket.socket) -> bytes:
+    """What is there for a client, without waiting for more."""
+    there = int.from_bytes(fcntl.ioctl(client.fileno(), termios.FIONREAD, b"\0" * 4), sys.byteorder)
+    return read(client, there)
+
+
+def stop(pid: int) -> bool:
+    """Stop a process; was it waiting for events, and not at work?"""
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: (found := procfs.process(pid)) is not None and found.state == "T", "the stop")
+    try:
+        number = Path(f"/proc/{pid}/syscall").read_text().split()[0]
+    except PermissionError:
+        pytest.skip("needs to read the bridge's /proc/PID/syscall")
+    return number in WAITS[os.uname().machine]
+
+
+def stand_still(pid: int, began: float, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """The rest of a stop that lasts until STOP seconds after `began`."""
+    meanwhile()
+    pause(max(0.0, began + STOP - time.monotonic()))
+    os.kill(pid, signal.SIGCONT)
+
+
+def until_asked(journal: Journal, *lines: bytes) -> None:
+    """Return when programs have been given all of these."""
+    until(lambda: set(lines) <= set(journal.frames()), "the programs to be asked")
+
+
+def until_replied(journal: Journal, *lines: bytes) -> None:
+    """Return when programs have replied, or are about to, to all of these."""
+    until(lambda: set(lines) <= {event.body for event in journal.events("reply")}, "the programs' replies")
+
+
+def pause(seconds: float) -> None:
+    """Let time go by, for its own sake."""
+    time.sleep(seconds)
+
+
+def send(bridge: Bridge, *lines: bytes) -> int:
+    """Send lines, and return when the bridge has read them; how many answers there were before."""
+    known = len(bridge.verdicts)
+    bridge.send(b"".join(line + b"\n" for line in lines))
+    bridge.until(lambda: bridge.unread == 0, "the lines to be read")
+    return known
+
+
+def take(bridge: Bridge) -> int:
+    """Read what the bridge has written; how many answers there are now."""
+    while bridge.pump(0):
+        pass
+    return len(bridge.verdicts)
+
+
+def verdicts(bridge: Bridge, first: int, last: int) -> str:
+    """Wait for the answers up to the last one; all of these."""
+    bridge.wait_for_answers(last)
+    return "".join(bridge.verdicts[first:last])
+
+
+def check_well(bridge: Bridge) -> None:
+    """A right and a wrong question are answered rightly and at once."""
+    assert bridge.ask(b"auth:u:h:guess").verdict == "0"
+    answer = bridge.ask(b"isuser:u:h")
+    assert answer.verdict == "1"
+    assert answer.seconds < AT_ONCE

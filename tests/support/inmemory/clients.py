@@ -1,0 +1,289 @@
+"""Clients on real pipes, sockets and terminals, before a pool that only takes note: time stands still but for the test.
+
+Nothing is asked of any program here: `Desk` keeps the queries, and a test settles them as it likes.
+"""
+
+import contextlib
+import fcntl
+import os
+import select
+import socket
+import struct
+import termios
+import time
+import tty
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+from bridge.clients.budget import Budget
+from bridge.clients.lockstep import LockstepSession
+from bridge.clients.pipelined import PipelinedSession
+from bridge.loop.reactor import Reactor
+from bridge.loop.streams import Borrowed, borrow, connected, owned
+from bridge.pool.pool import Pool
+from bridge.pool.router import Router
+from bridge.protocol.query import Query, Verdict
+from bridge.terminal.gate import Gate
+from bridge.terminal.watcher import Look, Watcher
+from support.inmemory.pools import made
+
+PATIENCE = 20.0
+"""Seconds; reached only by a test that fails."""
+
+YES, NO, UNAVAILABLE = Verdict.GRANTED, Verdict.DENIED, Verdict.UNAVAILABLE
+
+
+class Clock:
+    """Seconds, as the test says."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Desk:
+    """A pool as a Router sees it: it keeps what is asked.
+
+    Attributes:
+      asked: every query, in order.
+      verdict: given at once, if it is set.
+      left: clients that were said to be gone.
+    """
+
+    def __init__(self) -> None:
+        program = made().program
+        assert program is not None
+        self.program = program
+        self.asked: list[Query] = []
+        self.verdict: Verdict | None = None
+        self.left: list[object] = []
+
+    def ask(self, queries: Sequence[Query]) -> None:
+        self.asked.extend(queries)
+        if self.verdict is not None:
+            for query in queries:
+                query.settle(self.verdict)
+
+    def withdraw(self, asker: object) -> None:
+        """Nothing waits here: every query is with a program."""
+        self.left.append(asker)
+
+    @property
+    def lines(self) -> list[bytes]:
+        return [query.body for query in self.asked]
+
+
+class Eyes:
+    """A Watcher that sees what the test says; the last look goes on for ever."""
+
+    def __init__(self, *looks: Look) -> None:
+        self.looks = list(looks) or [Look.WAITING]
+        self.times = 0
+        self.sees = True
+
+    def look(self) -> Look:
+        self.times += 1
+        return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+
+    def show(self, *looks: Look) -> None:
+        self.looks[:] = looks
+
+    def describe(self) -> str:
+        return "scripted"
+
+    @property
+    def watcher(self) -> Watcher:
+        return cast("Watcher", self)
+
+
+class Client:
+    """One session and the other ends of its streams.
+
+    Attributes:
+      to, of: descriptors the client writes to and reads from.
+      source, sink: the session's own.
+      over: how often the session said that it is over.
+    """
+
+    def __init__(self, to: int, of: int, **changes: object) -> None:
+        self.to, self.of = to, of
+        self.reactor = Reactor()
+        self.clock = Clock()
+        self.desk = Desk()
+        self.settings = made(**changes)
+        self.router = Router(self.settings, self.clock)
+        self.router.connect(self.settings, cast("Pool", self.desk), {})
+        self.over = 0
+        self.session: Any = None
+
+    def pipelined(
+        self, source: Borrowed, sink: Borrowed, negotiates: bool = False, budget: Budget | None = None
+    ) -> None:
+        self._take(source, sink, PipelinedSession(source, sink, self.router, self.reactor, negotiates, budget))
+
+    def lockstep(self, source: Borrowed, sink: Borrowed, gate: Gate | None) -> None:
+        self._take(source, sink, LockstepSession(source, sink, self.router, self.reactor, gate))
+
+    def borrowing(self, source: int, sink: int, lockstep: bool, negotiates: bool = False) -> None:
+        """Begin with a session on descriptors that stay the caller's."""
+        ends = borrow(source, os.O_RDONLY), borrow(sink, os.O_WRONLY)
+        if lockstep:
+            self.lockstep(*ends, gate=None)
+        else:
+            self.pipelined(*ends, negotiates)
+
+    def _take(self, source: Borrowed, sink: Borrowed, session: PipelinedSession | LockstepSession) -> None:
+        self.source, self.sink = source.descriptor, sink.descriptor
+        self.session = session
+        session.over = self._over
+
+    def _over(self) -> None:
+        self.over += 1
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the reactor has nothing to do, once it has done what there was."""
+        self.run_once()
+        return not self._is_due()
+
+    def _is_due(self) -> bool:
+        waiting = select.poll()
+        waiting.register(self.reactor.fileno(), select.POLLIN)
+        return bool(waiting.poll(0)) or self.reactor.busy
+
+    # --- what the client does ----------------------------------------------------------------------------
+
+    def send(self, data: bytes) -> None:
+        """Write, and wait until all of it has come to the session, which has not been told of it yet."""
+        there = unread(self.source) + len(data)
+        os.write(self.to, data)
+        until = time.monotonic() + PATIENCE
+        while unread(self.source) < there:  # a terminal passes it on in its own time
+            assert time.monotonic() < until, "the terminal lost bytes"
+            select.select([], [], [], 0.0005)
+
+    def send_some(self, data: bytes) -> int:
+        """Write what there is room for, and say how much; raises BlockingIOError if there is none."""
+        return os.write(self.to, data)
+
+    def run_once(self) -> None:
+        """Let the session handle what there is; more than a slice of it, should the machine be busy."""
+        for _ in range(50):
+            self.reactor.run_once()
+            if not self._is_due():
+                break
+
+    def says(self, data: bytes) -> None:
+        """Send, and let the session hear of it."""
+        self.send(data)
+        self.run_once()
+
+    def wait(self, seconds: float) -> None:
+        """Time passes, and the session's timer rings whenever it is due; bytes are heard of when it has passed."""
+        until = self.clock.now + seconds
+        timer = getattr(self.session, "timer", None)
+        while timer is not None and timer.when <= until:
+            self.clock.now = max(self.clock.now, timer.when)
+            timer.ring()
+        self.clock.now = until
+        self.run_once()
+
+    def end_input(self) -> None:
+        """Close the side that is written to, and no more."""
+        self._end(self.to, socket.SHUT_WR)
+
+    def end_output(self) -> None:
+        """Close the side that is read from, and no more."""
+        self._end(self.of, socket.SHUT_RD)
+
+    def _end(self, descriptor: int, half: int) -> None:
+        if self.to != self.of:
+            os.close(descriptor)
+            return
+        with socket.socket(fileno=os.dup(descriptor)) as stream:
+            stream.shutdown(half)
+
+    def got(self) -> bytes:
+        """All that the client can read now."""
+        data = b""
+        with contextlib.suppress(BlockingIOError, OSError):
+            while piece := os.read(self.of, 65536):
+                data += piece
+        return data
+
+    def settle(self, number: int, verdict: Verdict = YES) -> None:
+        """The pool has decided about its query of this number."""
+        self.desk.asked[number].settle(verdict)
+        self.run_once()
+
+
+def unread(descriptor: int) -> int:
+    """Bytes that can be read without waiting."""
+    return int(struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))[0])
+
+
+@contextlib.contextmanager
+def on_pipes(*, lockstep: bool = False, **changes: object) -> Iterator[Client]:
+    """A client on two pipes."""
+    (source, to), (of, sink) = os.pipe(), os.pipe()
+    os.set_blocking(of, False)
+    with _client(Client(to, of, **changes)) as client:
+        client.borrowing(source, sink, lockstep)
+        os.close(source)
+        os.close(sink)
+        yield client
+
+
+@contextlib.contextmanager
+def on_socket(
+    *,
+    lockstep: bool = False,
+    negotiates: bool = False,
+    pair: tuple[socket.socket, socket.socket] | None = None,
+    **changes: object,
+) -> Iterator[Client]:
+    """A client on one stream socket, the second of `pair`."""
+    ours, theirs = pair or socket.socketpair()
+    theirs.setblocking(False)
+    other = theirs.detach()
+    with ours, _client(Client(other, other, **changes)) as client:
+        client.borrowing(ours.fileno(), ours.fileno(), lockstep, negotiates)
+        ours.close()
+        yield client
+
+
+@contextlib.contextmanager
+def on_connection(budget: Budget | None = None, **changes: object) -> Iterator[Client]:
+    """A client of the daemon, which has a `budget` for all of them."""
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    other = theirs.detach()
+    with _client(Client(other, other, **changes)) as client:
+        client.pipelined(*connected(ours), budget=budget)
+        yield client
+
+
+@contextlib.contextmanager
+def on_terminal(eyes: Eyes, **changes: object) -> Iterator[Client]:
+    """A lockstep client on a program's terminal, in raw mode, watched by `eyes`."""
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    os.set_blocking(slave, False)
+    os.set_blocking(master, False)
+    with _client(Client(master, master, **changes)) as client:
+        client.lockstep(owned(slave), owned(os.dup(slave)), Gate(eyes.watcher))
+        yield client
+
+
+@contextlib.contextmanager
+def _client(client: Client) -> Iterator[Client]:
+    try:
+        yield client
+    finally:
+        client.session.close()
+        client.reactor.close()
+        for descriptor in {client.to, client.of}:
+            with contextlib.suppress(OSError):  # closed by the test
+                os.close(descriptor)

@@ -1,0 +1,370 @@
+"""Programs without processes: what a Pool and its Supervisor see of a Worker, played by a coroutine on trio's clock.
+
+    async def one_answer(program):          # a play: what one program does, from its start to its exit
+        await program.frame()
+        program.say(GRANTED)
+        return 1                            # exit status
+
+    async with bench(plays=one_answer, pool_size=2) as pool:
+        answer = pool.ask()
+        await answer.done()
+
+Time is the autojump clock's: these tests wait for hours in milliseconds.  That `InMemoryWorker` behaves as
+the real Worker does is not believed: tests/contract/test_worker_twin.py puts both through the same scenes.
+"""
+
+import contextlib
+import itertools
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, cast
+
+import trio
+import trio.testing
+
+from bridge.config.load import load
+from bridge.config.settings import Settings
+from bridge.daemon.service import keep
+from bridge.loop.timer import Timers
+from bridge.pool.pool import Pool, Slot
+from bridge.pool.starts import Starts
+from bridge.pool.supervisor import Supervisor
+from bridge.protocol.frames import DENIED, GRANTED
+from bridge.protocol.query import Query, Verdict
+from bridge.worker.worker import Owner, Worker
+
+Play = Callable[["InMemoryWorker"], Awaitable[int | None]]
+
+AUTH, SETPASS = b"auth:alice:example.com:secret", b"setpass:alice:example.com:secret"
+REPLIES = {GRANTED: Verdict.GRANTED, DENIED: Verdict.DENIED}
+PATIENCE = 24 * 3600.0
+"""Virtual seconds: reached only by a test that fails."""
+
+_pids = itertools.count(1001)
+
+
+class InMemoryWorker:
+    """A Worker's public side over a coroutine.
+
+    Attributes (besides those of a Worker):
+      ignores: signals that do nothing; SIGKILL only for a process the kernel itself cannot end.
+      signals: those that were sent, with their times.
+      input_closed: when the program's stdin was closed, or None.
+      ended_at: when the process was gone, or None.
+    """
+
+    def __init__(
+        self, owner: Owner, born: float, play: Play, nursery: trio.Nursery, changed: Callable[[], None]
+    ) -> None:
+        self.pid = next(_pids)
+        self.born = born
+        self.query: Query | None = None
+        self.served = 0
+        self.milestone: float = 1
+        self.tired = False
+        self.careful = True
+        self.timed_from: float | None = None
+        self.resumes_at = float("inf")  # it has no stderr
+        self.reason = ""
+        self.usable = True
+        self.gone = False
+        self.status = 0
+        self.proved: Callable[[], None] = _nothing
+        self.when_unusable: Callable[[], None] = _nothing
+        self.when_gone: Callable[[], None] = _nothing
+        self.ignores: set[int] = set()
+        self.signals: list[tuple[float, int]] = []
+        self.input_closed: float | None = None
+        self.ended_at: float | None = None
+        self._owner = owner
+        self._changed = changed
+        self._deaf = False
+        self._unread: Query | None = None
+        self._frames_in, self._frames = trio.open_memory_channel[Query](1)
+        self._scope = trio.CancelScope()
+        nursery.start_soon(self._run, play)
+
+    # --- the program's side ------------------------------------------------------------------------------
+
+    async def frame(self) -> bytes | None:
+        """Read one question; None at end of input."""
+        try:
+            query = await self._frames.receive()
+        except trio.EndOfChannel:
+            return None
+        self._unread = None
+        return query.body
+
+    def say(self, data: bytes) -> None:
+        """Write on stdout."""
+        query = self.query
+        verdict = REPLIES.get(data)
+        if query is None or not self.usable:
+            self.kill("it wrote bytes nobody asked for")
+        elif verdict is None:
+            self.kill("it wrote something that is no reply")
+        else:
+            self.query = None
+            self.served += 1
+            cast("Pool", self._owner).replied(cast("Worker", self), query, verdict)
+
+    def close_input(self) -> None:
+        """The program closes its stdin and lives on."""
+        self._deaf = True
+
+    async def _run(self, play: Play) -> None:
+        with self._scope:
+            self.status = await play(self) or 0
+        self._retire("it ended")
+        query, self.query, self.gone = self.query, None, True
+        self.ended_at = trio.current_time()
+        self._close()
+        self._changed()
+        self._owner.ended(cast("Worker", self), query, query is None or query is not self._unread)
+        self.when_gone()
+
+    # --- the bridge's side -------------------------------------------------------------------------------
+
+    def give(self, query: Query) -> bool:
+        return self.usable and self.hand_over(query)
+
+    def hand_over(self, query: Query) -> bool:
+        if self._deaf or self.gone:
+            self.kill("its stdin cannot be written")
+            return False
+        self._frames_in.send_nowait(query)
+        self.query = self._unread = query
+        return True
+
+    def close_stdin(self) -> None:
+        self._retire()
+        self._close()
+
+    def signal(self, number: int) -> None:
+        if self.gone:
+            return
+        self.signals.append((trio.current_time(), number))
+        if number not in self.ignores:
+            self.status = -number
+            self._scope.cancel()
+
+    def kill(self, reason: str) -> None:
+        self._retire(reason)
+        self.signal(signal.SIGKILL)
+
+    def failed(self, error: Exception) -> None:
+        self.kill("internal error")
+
+    def release(self) -> Query | None:
+        query, self.query = self.query, None
+        return query
+
+    def resume(self) -> None:
+        raise AssertionError("it is never paused")
+
+    def reap(self, seconds: float) -> None:
+        self._retire()
+        self.signal(signal.SIGKILL)
+
+    def _retire(self, reason: str = "") -> None:
+        was_usable, self.usable = self.usable, False
+        if was_usable:
+            self._changed()
+            self._owner.left(cast("Worker", self))
+            self.when_unusable()
+            if reason:
+                self._owner.failing(cast("Worker", self), reason)
+
+    def _close(self) -> None:
+        self._frames_in.close()
+        if self.input_closed is None:
+            self.input_closed = trio.current_time()
+
+
+# --- plays -----------------------------------------------------------------------------------------------
+
+
+def answers(seconds: float = 0.0, reply: bytes = GRANTED) -> Play:
+    """Answers every question after so many seconds; leaves at end of input."""
+
+    async def play(program: InMemoryWorker) -> int | None:
+        while await program.frame() is not None:
+            await trio.sleep(seconds)
+            program.say(reply)
+        return 0
+
+    return play
+
+
+def lives(seconds: float, status: int = 1) -> Play:
+    """Is there for so many seconds, reads nothing, and ends."""
+
+    async def play(program: InMemoryWorker) -> int | None:
+        await trio.sleep(seconds)
+        return status
+
+    return play
+
+
+async def hangs(program: InMemoryWorker) -> int | None:
+    """Reads, and never answers; leaves at end of input."""
+    while await program.frame() is not None:
+        pass
+    return 0
+
+
+async def dies_reading(program: InMemoryWorker) -> int | None:
+    """Its first question kills it."""
+    await program.frame()
+    return 1
+
+
+async def stays(program: InMemoryWorker) -> int | None:
+    """Answers, and does not care for the end of its input."""
+    await answers()(program)
+    await trio.sleep_forever()
+    return 0
+
+
+# --- the bench -------------------------------------------------------------------------------------------
+
+
+class Change(NamedTuple):
+    """At one moment: how many programs are alive, and how many of them may be asked."""
+
+    at: float
+    alive: int
+    usable: int
+
+
+class Answer:
+    """One question and what became of it; complains where it is answered twice."""
+
+    def __init__(self) -> None:
+        self.asked = trio.current_time()
+        self.at = -1.0
+        self.query: Query | None = None
+        self.then: Callable[[], None] = _nothing
+        self._event = trio.Event()
+
+    def settled(self, query: Query) -> None:
+        assert not self._event.is_set(), "settled twice"
+        self.at = trio.current_time()
+        self._event.set()
+        self.then()
+
+    @property
+    def is_there(self) -> bool:
+        return self._event.is_set()
+
+    @property
+    def verdict(self) -> Verdict:
+        assert self.is_there and self.query is not None
+        return self.query.verdict
+
+    @property
+    def seconds(self) -> float:
+        assert self.is_there
+        return self.at - self.asked
+
+    async def done(self) -> "Answer":
+        with trio.fail_after(PATIENCE):
+            await self._event.wait()
+        return self
+
+
+class Bench:
+    """A pool, its supervisor, its timer, and programs that follow `plays`.
+
+    Attributes:
+      plays: by the number of the start, from 0; the last goes on for ever.  An OSError is a start that fails.
+      programs: every one that was started, in order.
+      started: when each start was tried.
+      changes: how many programs there were, whenever that changed.
+    """
+
+    def __init__(
+        self, nursery: trio.Nursery, settings: Settings, plays: Sequence[Play | OSError | MemoryError]
+    ) -> None:
+        assert settings.program is not None
+        self.plays = list(plays)
+        self.programs: list[InMemoryWorker] = []
+        self.started: list[float] = []
+        self.changes: list[Change] = []
+        self.nursery = nursery
+        self.clock = trio.current_time
+        self.timer = Timers(self.clock)
+        self.starts = Starts(self.clock)
+        no_board, launch = cast("Any", None), cast("Any", self._launch)  # only the real launcher uses the reactor
+        self.pool = Pool("default", settings.program, settings, no_board, self.clock, self.timer, self.starts, launch)
+        self.supervisor = Supervisor(self.pool)
+
+    @property
+    def alive(self) -> list[InMemoryWorker]:
+        return [program for program in self.programs if not program.gone]
+
+    def ask(self, body: bytes = AUTH, *, timeout: float = 4.0) -> Answer:
+        """Ask as a session does."""
+        answer = Answer()
+        answer.query = Query(body, self.clock() + timeout, answer)
+        self.pool.ask([answer.query])
+        return answer
+
+    def keep(self) -> None:
+        """Start the programs and then the supervisor, as the service does."""
+        self.starts.plan(self.pool, self.clock())
+        self.starts.start_at_once()
+        self.nursery.start_soon(keep, self.starts.timer, self._late)
+        self.nursery.start_soon(self.supervisor.run)
+
+    def fill(self) -> None:
+        """Start a program in each slot, and leave it at that."""
+        for slot in self.pool.slots:
+            self.pool.start(slot)
+
+    def _late(self) -> float:
+        """A hair late, as real clocks are: virtual time that is early by a rounding error would stay so for ever."""
+        return self.clock() - 1e-7
+
+    def _launch(self, pool: Pool) -> InMemoryWorker:
+        play = self.plays[min(len(self.started), len(self.plays) - 1)]
+        self.started.append(self.clock())
+        if isinstance(play, OSError | MemoryError):
+            raise play
+        program = InMemoryWorker(pool, self.clock(), play, self.nursery, self._count)
+        self.programs.append(program)
+        self._count()
+        return program
+
+    def _count(self) -> None:
+        usable = sum(program.usable for program in self.alive)
+        self.changes.append(Change(self.clock(), len(self.alive), usable))
+
+
+def made(*argv: str, **changes: object) -> Settings:
+    """Settings as `load` makes them, with these keys and this program."""
+    return load(None, changes, argv or ["/program"])
+
+
+@contextlib.asynccontextmanager
+async def bench(
+    plays: Play | OSError | Sequence[Play | OSError | MemoryError], *, keeping: bool = True, **changes: object
+) -> AsyncIterator[Bench]:
+    """A pool at work, in virtual time; `keeping=False` leaves starting programs to the test."""
+    several = plays if isinstance(plays, Sequence) else [plays]
+    async with trio.open_nursery() as nursery:
+        there = Bench(nursery, made(**{"pool_size": 1, **changes}), several)
+        nursery.start_soon(keep, there.timer, there._late)
+        if keeping:
+            there.keep()
+            await trio.testing.wait_all_tasks_blocked()
+        yield there
+        nursery.cancel_scope.cancel()
+
+
+def slot_of(there: Bench, number: int = 0) -> Slot:
+    return there.pool.slots[number]
+
+
+def _nothing() -> None:
+    pass

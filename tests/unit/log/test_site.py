@@ -1,0 +1,145 @@
+"""What the tests of the log's targets share: the daemons around a process, and a log that is sent there."""
+
+import logging
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from bridge.log.events import log
+from bridge.log.setup import configure
+
+DEADLINE = 15.0
+"""Seconds; only a log that waits for somebody needs as long."""
+
+NOWHERE = "/nonexistent/socket"
+
+
+class Settings:
+    def __init__(self, target: str) -> None:
+        self.level = "debug"
+        self.target = target
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Daemon:
+    """A socket as journald and syslogd have one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self.start()
+
+    def start(self) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.path)
+        self._socket.setblocking(False)
+
+    def stop(self) -> None:
+        self._socket.close()
+        os.unlink(self.path)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def received(self) -> list[bytes]:
+        found: list[bytes] = []
+        while True:
+            try:
+                found.append(self._socket.recv(1 << 20))
+            except BlockingIOError:
+                return found
+
+    def messages(self) -> list[str]:
+        """Only what was said."""
+        return [
+            re.sub(rb"^<\d+>\S+: ", b"", datagram.split(b"\n")[0].removeprefix(b"MESSAGE=")).decode()
+            for datagram in self.received()
+        ]
+
+
+class Site:
+    """One process's surroundings, and the log in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.clock = Clock()
+        self.journal = Daemon(root / "journal")
+        self.syslog = Daemon(root / "syslog")
+
+    def configure(
+        self,
+        target: str = "auto",
+        client_terminal: bool = False,
+        *,
+        stderr: int = -1,
+        journal: str = NOWHERE,
+        syslog: str = NOWHERE,
+    ) -> None:
+        configure(Settings(target), client_terminal, stderr=stderr, journal=journal, syslog=syslog, clock=self.clock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.journal.close()
+        self.syslog.close()
+        for handler in handlers():
+            log.removeHandler(handler)
+            handler.close()
+
+
+def taken(fd: int) -> str:
+    """All that can be read without waiting."""
+    data = b""
+    try:
+        while more := os.read(fd, 1 << 20):
+            data += more
+    except BlockingIOError:
+        pass
+    return data.decode()
+
+
+def texts(data: str) -> list[str]:
+    """The lines without what is put in front of them."""
+    return [re.sub(r"^\S+ \w+ extauth-bridge\[\d+\]: ", "", line) for line in data.splitlines()]
+
+
+def in_time(what: Callable[[], object]) -> None:
+    """Do it, and fail if that takes for ever."""
+
+    def late(*_: object) -> None:
+        pytest.fail("the log waits")  # not an Exception, which the log would swallow
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, DEADLINE)
+    try:
+        what()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def flood(times: int = 2000, text: str = "flood " * 20) -> None:
+    for number in range(times):
+        log.info("%s %d", text, number)
+
+
+def handlers() -> list[logging.Handler]:
+    """Those that `configure` put in."""
+    return [handler for handler in log.handlers if type(handler).__module__ == "bridge.log.setup"]
+
+
+def descriptors() -> set[int]:
+    """All that are open, but the one with which that is found out."""
+    return {int(fd) for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")}

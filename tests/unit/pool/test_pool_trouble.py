@@ -1,0 +1,281 @@
+"""A pool whose programs fail: back-off, what is answered meanwhile, and what the log says of it."""
+
+import itertools
+import logging
+import re
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+import trio
+from support.inmemory.pools import Answer, InMemoryWorker, answers, bench, dies_reading, lives
+
+from bridge.protocol.query import Verdict
+from bridge.worker.stderrlines import StderrLines
+from bridge.worker.worker import Worker
+
+YES, UNAVAILABLE = Verdict.GRANTED, Verdict.UNAVAILABLE
+MISSING = FileNotFoundError(2, "No such file or directory")
+BUSY = BlockingIOError(11, "Resource temporarily unavailable")
+LONGEST = [0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0, 30.0]
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """The lines of the log, with their levels."""
+    lines: list[str] = []
+    handler, log = logging.Handler(), logging.getLogger("bridge")
+    handler.emit = lambda record: lines.append(f"{record.levelname} {record.getMessage()}")  # type: ignore[method-assign]
+    log.addHandler(handler)
+    yield lines
+    log.removeHandler(handler)
+
+
+def gaps(times: list[float]) -> list[float]:
+    return [later - earlier for earlier, later in itertools.pairwise(times)]
+
+
+def at_once(answer: Answer) -> None:
+    assert answer.is_there, "it waits"
+    assert answer.verdict is UNAVAILABLE
+
+
+# --- when it starts again --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("play", [MISSING, BUSY, lives(0.0)], ids=["missing", "no process", "dies at once"])
+async def test_the_schedule(autojump_clock, play) -> None:
+    """At once, then 0.1 s doubling to 30 s, each cut by up to half."""
+    async with bench(play) as there:
+        await trio.sleep(200.0)
+        waits = gaps(there.started)
+        assert len(waits) >= 11
+        for wait, longest in zip(waits, LONGEST, strict=False):
+            assert longest / 2 - 1e-6 <= wait <= longest + 1e-6
+
+
+async def test_the_schedule_begins_anew_after_a_good_reply(autojump_clock) -> None:
+    plays = [lives(0.0)] * 6 + [answers(), lives(0.0), lives(0.0)]
+    async with bench(plays) as there:
+        await trio.sleep(10.0)
+        assert (await there.ask().done()).verdict is YES
+        there.programs[6].signal(15)
+        died = there.clock()
+        await trio.sleep(1.0)
+        assert there.started[7] == pytest.approx(died)
+        assert 0.05 - 1e-6 <= there.started[8] - died <= 0.1 + 1e-6
+
+
+async def test_living_is_no_good_reply(autojump_clock) -> None:
+    """A program that waits ten seconds for its database and exits is not started at once again and again."""
+    async with bench(lives(10.0)) as there:
+        await trio.sleep(600.0)
+        waits = [gap - 10.0 for gap in gaps(there.started)]
+        assert waits[-1] >= 15.0
+
+
+async def test_each_place_has_its_own(autojump_clock) -> None:
+    """A pool of several loses one program, and starts that one again."""
+    async with bench(answers(), pool_size=3) as there:
+        await there.ask().done()
+        there.programs[1].signal(9)
+        await trio.sleep(5.0)
+        assert len(there.started) == 4
+        assert len(there.alive) == 3
+
+
+async def test_the_places_do_not_all_start_in_one_moment(autojump_clock) -> None:
+    async with bench(lives(0.0), pool_size=8) as there:
+        await trio.sleep(30.0)
+        late = [at for at in there.started if at > 1.0]
+        assert len({round(at, 3) for at in late}) > len(late) / 2
+
+
+# --- what is answered meanwhile --------------------------------------------------------------------------
+
+
+async def test_while_nothing_is_due_in_time_the_answer_comes_at_once(autojump_clock) -> None:
+    async with bench(BUSY) as there:
+        await trio.sleep(100.0)
+        there.pool.slots[0].due = there.clock() + 4.1
+        at_once(there.ask(timeout=4.0))
+        assert there.pool.figures.unavailable == 1
+
+
+async def test_a_query_waits_for_a_start_that_is_due_in_time(autojump_clock) -> None:
+    async with bench(lives(0.0)) as there:
+        await trio.sleep(0.5)
+        there.plays = [answers()]
+        assert there.alive == []
+        due = there.pool.slots[0].due
+        assert there.clock() < due < there.clock() + 4.0
+        answer = await there.ask().done()
+        assert answer.verdict is YES
+        assert answer.at == pytest.approx(due)
+
+
+async def test_what_waited_is_given_up_when_the_start_fails(autojump_clock) -> None:
+    async with bench([lives(0.0)] * 4 + [MISSING]) as there:
+        await trio.sleep(0.2)
+        answer = there.ask()
+        assert not answer.is_there
+        await answer.done()
+        assert answer.verdict is UNAVAILABLE
+        assert answer.seconds < 1.0
+
+
+async def test_a_missing_program_is_not_waited_for(autojump_clock) -> None:
+    """However soon the next try is due: it will not be there by itself."""
+    async with bench(MISSING) as there:
+        at_once(there.ask())
+
+
+async def test_a_program_that_was_put_back_is_found(autojump_clock) -> None:
+    async with bench([MISSING] * 5 + [answers()]) as there:
+        at_once(there.ask())
+        await trio.sleep(5.0)
+        assert (await there.ask().done()).verdict is YES
+        assert not there.pool.slots[0].hopeless
+
+
+async def test_one_place_that_may_recover_is_enough_to_wait(autojump_clock) -> None:
+    async with bench([MISSING, lives(0.0), MISSING, answers()], pool_size=2) as there:
+        await trio.sleep(0.2)
+        assert (await there.ask().done()).verdict is YES
+
+
+async def test_one_program_that_lives_is_enough_to_wait(autojump_clock) -> None:
+    """It is busy, and everything else is broken."""
+    async with bench([answers(1.0), MISSING], pool_size=2) as there:
+        await trio.sleep(50.0)
+        asked = [there.ask() for _ in range(3)]
+        assert [(await answer.done()).verdict for answer in asked] == [YES] * 3
+
+
+async def test_when_the_last_one_dies_all_that_wait_are_answered(autojump_clock) -> None:
+    async def dies(program: InMemoryWorker) -> int:
+        await program.frame()
+        await trio.sleep(1.0)
+        return 1
+
+    async with bench([dies, MISSING]) as there:
+        asked = [there.ask() for _ in range(5)]
+        for answer in asked:
+            assert (await answer.done()).verdict is UNAVAILABLE
+            assert answer.seconds == pytest.approx(1.0)
+
+
+# --- what the log says -----------------------------------------------------------------------------------
+
+
+async def test_down_once_and_back_once(autojump_clock, logged: list[str]) -> None:
+    async with bench([answers(), answers(), *[lives(0.0)] * 10, answers()], pool_size=2) as there:
+        await there.ask().done()
+        for program in there.programs:
+            program.signal(9)
+        await trio.sleep(1.0)
+        for slot in there.pool.slots:
+            slot.due = there.clock() + 50.0
+            there.starts.plan(there.pool, slot.due)
+        for _ in range(7):
+            at_once(there.ask())
+        await trio.sleep(120.0)
+        for _ in range(3):
+            assert (await there.ask().done()).verdict is YES
+    down = [line for line in logged if "pool is down" in line]
+    back = [line for line in logged if "pool is back" in line]
+    assert len(down) == len(back) == 1
+    assert down[0].startswith("ERROR")
+    assert "pool=default" in down[0]
+    assert "programs=2" in down[0]
+    assert int(re.search(r"unavailable=(\d+)", back[0])[1]) >= 7  # type: ignore[index]
+    assert 100.0 < float(re.search(r"down_seconds=([\d.]+)", back[0])[1]) < 122.0  # type: ignore[index]
+
+
+async def test_down_again_is_said_again(autojump_clock, logged: list[str]) -> None:
+    plays = [lives(0.0), lives(0.0), answers(), lives(0.0), lives(0.0), lives(0.0), answers()]
+    async with bench(plays) as there:
+        await trio.sleep(5.0)
+        await there.ask().done()
+        there.programs[2].signal(9)
+        await trio.sleep(5.0)
+        await there.ask().done()
+    kinds = [word for line in logged for word in ("is down", "is back") if word in line]
+    assert kinds == ["is down", "is back", "is down", "is back"]
+
+
+async def test_a_single_death_is_no_outage(autojump_clock, logged: list[str]) -> None:
+    async with bench(answers()) as there:
+        for _ in range(5):
+            await there.ask().done()
+            there.programs[-1].signal(9)
+            await trio.sleep(0.1)
+    assert not [line for line in logged if "pool is" in line]
+
+
+async def test_no_flood_and_no_secrets(autojump_clock, logged: list[str]) -> None:
+    """Hours of a program that dies of each question."""
+    async with bench(dies_reading, pool_size=4) as there:
+        for _ in range(2000):
+            there.ask(b"auth:alice:example.com:hunter2")
+            await trio.sleep(1.0)
+    assert len(logged) < 500, "5 of a kind a minute"
+    assert "hunter2" not in "".join(logged)
+    assert "alice" not in "".join(logged)
+    assert [line for line in logged if "suppressed=" in line]
+
+
+async def test_a_failure_says_which_program_and_why(autojump_clock, logged: list[str]) -> None:
+    async with bench([lives(0.0, 7), MISSING]) as there:
+        await trio.sleep(0.05)
+        failed, missing = (line for line in logged if line.startswith("WARNING"))
+        assert f"pid={there.programs[0].pid}" in failed
+        assert "status=7" in failed
+        assert "it ended" in failed
+        assert "No such file or directory" in missing
+        assert "/program" in missing
+
+
+# --- what programs say -----------------------------------------------------------------------------------
+
+
+class Said(list[bytes]):
+    """Secrets, and how often somebody looked for them."""
+
+    looked_at = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.looked_at += 1
+        return super().__iter__()
+
+
+async def test_of_a_flood_of_lines_only_those_that_are_logged_are_masked(autojump_clock, logged: list[str]) -> None:
+    async with bench(answers()) as there:
+        worker, secrets = cast("Worker", there.alive[0]), Said([b"hunter2"])
+        lines = StderrLines(secrets)
+        for _ in range(100):
+            there.pool.complained(worker, lines.feed(b"the password was hunter2\n" * 100, 1))
+        said = f'WARNING program says pool=default pid={worker.pid} stderr="the password was ***"'
+        assert logged == [said] * 40
+        assert secrets.looked_at == 1
+        await trio.sleep(1.0)
+        there.pool.complained(worker, lines.feed(b"the password was hunter2\n", 1))
+        assert logged[40:] == [f"{said} suppressed={10_000 - 40}"]
+
+
+async def test_a_program_whose_stderr_is_paused_is_read_again_in_time(autojump_clock) -> None:
+    async with bench(answers(), pool_size=2) as there:
+        resumed: list[float] = []
+        paused, other = there.alive
+        del other
+        began = trio.current_time()
+
+        def resume() -> None:
+            resumed.append(trio.current_time() - began)
+            paused.resumes_at = began + 0.5 if len(resumed) == 1 else float("inf")
+
+        paused.resume = resume  # type: ignore[method-assign]
+        paused.resumes_at = began + 0.25
+        there.pool.paused(cast("Worker", paused))
+        await trio.sleep(100.0)
+        assert resumed == pytest.approx([0.25, 0.5], abs=0.001)
