@@ -14,6 +14,7 @@ The life of a question, in the order in which it passes through the folders:
     server       many clients on `listeners`, taken in by the `acceptor`, within their `budget`; `status` tells of them
     pipelined    a client with many lines in flight
     lockstep     a client with one question at a time
+    lifecycle    what becomes of either: states, and what follows in each
   pool/        who answers
     router       a line finds its host's pool, or is refused
     poolset      the pools of one set of settings

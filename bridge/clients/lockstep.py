@@ -1,37 +1,43 @@
 """One lockstep client: one question at a time, by the rule of `lockstep`, behind the `gate` of its terminal.
 
 Everything that was there is read before a line is believed to be alone, and again right before its answer is
-written.  An answer to a question that is no longer the question is never written.
+written.  An answer to a question that is no longer the question is never written: whatever the rule has heard makes
+the answer void that was to come, or to be written.
+
+Its states are those of `lifecycle`.  Stopped, it reads on: a newer line makes an answer void all the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from bridge.clients.lifecycle import Event, Lifecycle, State
 from bridge.loop.reactor import BROKEN, Reactor
 from bridge.loop.streams import Borrowed, nobody_reads
 from bridge.loop.timer import FOREVER, Timer
 from bridge.protocol.lines import HELLO, NO, YES
-from bridge.protocol.lockstep import LockstepRule
+from bridge.protocol.lockstep import Heard, LockstepRule
 from bridge.protocol.query import Query, Refusal, Verdict, nothing
-from bridge.terminal.gate import Gate, Leave
+from bridge.terminal.gate import Decision, Gate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bridge.protocol.query import Answerer, Limits
 
 _READ = 65536
 _READS = 16
 """Reads in a row; a client that sends more than that without a pause is no client in lockstep."""
 
-_FULL = 0.050
+_RETRY_WHEN_FULL = 0.050
 """Seconds before a full pipe or terminal is tried again."""
 
-_LATE = 0.25
-"""Seconds after answer_timeout in which an answer may still leave: the client may be slow to begin to wait."""
+GRACE_AFTER_TIMEOUT = 0.25
+"""Seconds after answer_timeout in which an answer may still be written: the client may be slow to begin to wait."""
 
 
-class LockstepSession:
+class LockstepSession(Lifecycle):
     """A lockstep client on two streams, which are one on a terminal.
 
     Args:
@@ -62,14 +68,10 @@ class LockstepSession:
         self._gate = gate
         self._hand_over = hand_over  # until the first bytes are there
         self._rule = LockstepRule(router.settings.max_line, terminal=gate is not None)
-        self._serial = 0  # of the question we know of
-        self._gave_up = 0
-        self._query: Query | None = None
+        self._query: Query | None = None  # that of the open question, until its verdict is there
         self._asked: list[Query] = []  # with those that the client gave up on, as long as they are open
-        self._answer = b""
-        self._ended = False
-        self._stopping = False
-        reactor.watch(source.descriptor, self._hear)
+        self._answer = b""  # to the open question, until it is written
+        reactor.watch(source.descriptor, self._readable)
         if gate is None and sink.descriptor != source.descriptor:  # a terminal tells of its hang-up where it is read
             reactor.watch(sink.descriptor, self._hang_up, BROKEN)
 
@@ -84,12 +86,13 @@ class LockstepSession:
 
     def stop(self) -> None:
         """Read nothing new; answer the question that is open."""
-        self._stopping = True
-        self._finish_if_done()
+        if self._enter(Event.STOP):
+            self._finish_if_done()
 
     def abort(self) -> None:
         """Answer now, where an answer cannot be taken for another's; what no program has yet is not asked."""
-        self._stopping = True
+        if not self._enter(Event.STOP):
+            return
         self._query = None  # nobody waits for its verdict any more
         self._router.withdraw(self, self._asked)
         if self._rule.question is not None and self._gate is None:
@@ -98,26 +101,25 @@ class LockstepSession:
 
     def close(self) -> None:
         """Let go of the streams; nothing is written any more, whatever is still settled."""
-        self._ended = True
-        self._rule.close()
-        self._query, self._answer = None, b""
+        if not self._enter(Event.CLOSE):
+            return
+        self._void()
         for stream in {self._source, self._sink}:
             self._reactor.unwatch(stream.descriptor)
             stream.close()
 
     def failed(self, error: Exception) -> None:
         """Something went wrong in here: the client is let go without an answer."""
-        self._ended = self._stopping = True
-        self._query, self._answer = None, b""
-        self._rule.close()
-        over, self.over = self.over, nothing
-        for stream in (self._source, self._sink):
-            self._reactor.unwatch(stream.descriptor)
+        ends = self._enter(Event.FAIL)
+        self._void()
         try:
-            self._router.withdraw(self, self._asked)
+            if ends:
+                self._unwatch()
+                self._router.withdraw(self, self._asked)
             self._router.warn("client let go after an internal error, please report it", error=error)
         finally:
-            over()
+            if ends:
+                self.over()
 
     def settled(self, query: Query) -> None:
         """The verdict is there; if the client gave up on this query meanwhile, nobody wants to know."""
@@ -126,64 +128,58 @@ class LockstepSession:
 
     # --- questions ---------------------------------------------------------------------------------------
 
-    def _hear(self) -> None:
-        """Take in all that the client has sent: what is there now is one burst."""
-        burst, hung_up = b"", False
-        for _ in range(0 if self._ended else _READS):
+    def _readable(self) -> None:
+        self._hear()
+
+    def _hear(self) -> bool:
+        """Take in all that the client has sent: what is there now is one burst.
+
+        Returns:
+          Whether the question is not the same any more: an answer that was about to be written is void.
+        """
+        burst, ended = self._read()
+        if burst:
+            hand_over, self._hand_over = self._hand_over, None
+            if hand_over is not None and burst.startswith(HELLO + b"\n"):
+                hand_over(burst)
+                self._enter(Event.CLOSE)
+                return True
+        now = self._router.clock()
+        heard = self._rule.received(burst, now) if burst else ()
+        if Heard.GAVE_UP in heard:
+            reason = "its timeout is below answer_timeout, or it was interrupted"
+            self._router.warn("client gave up on a question", reason=reason)
+        if ended and (self._gate is not None or nobody_reads(self._sink.descriptor)):
+            self._hang_up()  # nobody is there to be answered, and a last line may be part of one
+            return True
+        if ended:
+            self._enter(Event.END)
+            self._reactor.unwatch(self._source.descriptor)
+            heard += self._rule.ended(now)
+        self._attend(heard)
+        return bool(heard)
+
+    def _read(self) -> tuple[bytes, bool]:
+        """All that is there, and whether that is the end."""
+        burst = b""
+        for _ in range(_READS if self._state in (State.OPEN, State.STOPPED) else 0):
             try:
                 data = self._source.read(_READ)
             except BlockingIOError:
                 break
             except OSError:  # EIO: the other end of the terminal is closed
                 data = b""
+            if not data:
+                return burst, True
             burst += data
-            if hung_up := not data:
-                break
-        if burst:
-            hand_over, self._hand_over = self._hand_over, None
-            if hand_over is not None and burst.startswith(HELLO + b"\n"):
-                hand_over(burst)
-                return
-        now = self._router.clock()
-        if burst:
-            self._rule.received(burst, now)
-        if hung_up:
-            self._end(now)
-        if burst or hung_up:
-            self._attend()
+        return burst, False
 
-    def _end(self, now: float) -> None:
-        self._ended = True
-        self._reactor.unwatch(self._source.descriptor)
-        if self._gate is None and not nobody_reads(self._sink.descriptor):
-            self._rule.ended(now)
-        else:  # hung up: nobody is there to be answered, and a last line may be part of one
-            self._query, self._answer = None, b""
-            self._router.withdraw(self, self._asked)
-            self._rule.close()
-
-    def _hang_up(self) -> None:
-        """Nobody reads answers any more: what no program has yet is not asked."""
-        self._ended = True
-        self._reactor.unwatch(self._source.descriptor)
-        self._reactor.unwatch(self._sink.descriptor)
-        self._query, self._answer = None, b""
-        self._router.withdraw(self, self._asked)
-        self._close_question()
-
-    def _attend(self) -> None:
-        """See what the rule has made of what was heard."""
-        rule = self._rule
-        if rule.gave_up != self._gave_up:
-            self._gave_up = rule.gave_up
-            reason = "its timeout is below answer_timeout, or it was interrupted"
-            self._router.warn("client gave up on a question", reason=reason)
-        if rule.question is None:
-            self._query, self._answer = None, b""
-        elif rule.serial != self._serial:
-            self._serial = rule.serial
-            self._query, self._answer = None, b""
-            self._put(rule.question)
+    def _attend(self, heard: Sequence[Heard]) -> None:
+        """See what the question is now, if anything was heard."""
+        if heard:
+            self._query, self._answer = None, b""  # of the question before
+            if self._rule.question is not None:
+                self._put(self._rule.question)
         self._finish_if_done()
 
     def _put(self, question: bytes | Refusal) -> None:
@@ -191,76 +187,101 @@ class LockstepSession:
             self._router.refuse(question)
             self._answer = NO
             self.timer.set(self._rule.quiet_at)
-        elif not self._stopping:
-            (query,) = self._router.ask([question], self)
-            self._query = query
-            self._asked = [*(other for other in self._asked if not other.settled), query]
-            if query.settled:
-                self._answered(query)
+            return
+        if self._state is State.STOPPED:
+            self._rule.close()
+            return
+        (query,) = self._router.ask([question], self)
+        self._query = query
+        self._asked = [*(other for other in self._asked if not other.settled), query]
+        if query.settled:
+            self._answered(query)
 
     # --- answers -----------------------------------------------------------------------------------------
 
     def _answered(self, query: Query) -> None:
         self._answer = YES if query.verdict is Verdict.GRANTED else NO
-        self._leave()
+        self._answer_now()
 
     def _ring(self) -> float:
         try:
             if self._answer:
-                self._leave()
+                self._answer_now()
         except Exception as error:  # a timer is shared with others
             self.failed(error)
         return FOREVER
 
-    def _leave(self) -> None:
-        """Write the answer, if it may leave now; else come back, or drop it."""
-        rule, now = self._rule, self._router.clock()
-        if rule.question is Refusal.INJECTION and now < rule.quiet_at:
-            self.timer.set(rule.quiet_at)
+    def _answer_now(self) -> None:
+        """Write the answer, if it may be written now; else come back, or drop it."""
+        if self._is_early() or not self._is_wanted():
             return
-        late = now > rule.since + self._router.settings.answer_timeout + _LATE
-        if self._gate is not None:
-            if late:
-                self._drop("it is too late for it")
-                return
-            leave = self._gate.leave()
-            if leave is Leave.WAIT:
-                self.timer.set(now + self._gate.pause)
-                return
-            if leave is Leave.DROP:
-                self._drop("the client is not waiting for it, or cannot be seen and it is the first")
-                return
-        elif late:
-            self._answer = NO
-        serial = rule.serial
-        self._hear()
-        newer = rule.serial != serial or rule.question is None or now < rule.quiet_at
-        if self._answer and not newer:
+        if self._hear():  # the last look: this answer is void, and another one may have been written or be to come
+            return
+        if not self._is_early():  # more of a violation, just now
             self._write(self._answer)
-        elif self._answer and now < rule.quiet_at:
-            self.timer.set(rule.quiet_at)
+
+    def _is_early(self) -> bool:
+        """Whether a violation has not been quiet yet for as long as it must; then it is answered later."""
+        if self._rule.question is not Refusal.INJECTION or self._router.clock() >= self._rule.quiet_at:
+            return False
+        self.timer.set(self._rule.quiet_at)
+        return True
+
+    def _is_wanted(self) -> bool:
+        """Whether the client seems to wait for the answer; if not, it is dropped, or another look is taken later."""
+        now = self._router.clock()
+        late = now > self._rule.since + self._router.settings.answer_timeout + GRACE_AFTER_TIMEOUT
+        if self._gate is None:
+            if late:
+                self._answer = NO
+            return True
+        if late:
+            self._drop("it is too late for it")
+            return False
+        decision = self._gate.decide()
+        if decision is Decision.WAIT:
+            self.timer.set(now + self._gate.pause)
+        elif decision is Decision.DROP:
+            self._drop("the client is not waiting for it, or cannot be seen and it is the first")
+        return decision is Decision.WRITE
 
     def _write(self, answer: bytes) -> None:
         try:
             self._sink.write(answer)
         except BlockingIOError:
-            self.timer.set(self._router.clock() + _FULL)
-            return
+            self.timer.set(self._router.clock() + _RETRY_WHEN_FULL)
         except OSError:
-            self._end(self._router.clock())
-        self._close_question()
+            self._hang_up()
+        else:
+            self._close_question()
 
     def _drop(self, reason: str) -> None:
         self._router.warn("answer not written", reason=reason)
         self._close_question()
 
-    def _close_question(self) -> None:
+    # --- the end -----------------------------------------------------------------------------------------
+
+    def _hang_up(self) -> None:
+        """Nobody reads answers any more: what no program has yet is not asked."""
+        if self._enter(Event.HANG_UP):
+            self._void()  # first: what is withdrawn may be settled at once
+            self._router.withdraw(self, self._asked)
+            self._finish_if_done()
+
+    def _void(self) -> None:
+        """No question is open, and no answer to one is written."""
         self._rule.close()
         self._query, self._answer = None, b""
+
+    def _close_question(self) -> None:
+        self._void()
         self._finish_if_done()
 
     def _finish_if_done(self) -> None:
-        nothing_owed = not (self._query or self._answer)
-        if nothing_owed and (self._stopping or (self._ended and self._rule.question is None)):
-            over, self.over = self.over, nothing
-            over()
+        if self._rule.question is None and self._enter(Event.DONE):
+            self._unwatch()
+            self.over()
+
+    def _unwatch(self) -> None:
+        self._reactor.unwatch(self._source.descriptor)
+        self._reactor.unwatch(self._sink.descriptor)

@@ -7,9 +7,9 @@
 - An answer counts as in flight until it is written: a client that does not read gets nothing more asked.
 - Nor is anything read of a client whose lines in flight hold more bytes than the `budget` of all clients has left.
 - Whatever goes wrong in here ends this client and nobody else.
-- Answers leave together, in one write at the end of a batch of events, unless there is no room for them.
+- Answers are written together, in one write at the end of a batch of events, unless there is no room for them.
 - End of input: what was read is answered, then the session is over.  Output that nobody reads any more ends
-  it the same way, without the answers.
+  it the same way, without the answers.  Its states are those of `lifecycle`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bridge.clients.budget import LINE, UNCOUNTED, Budget
+from bridge.clients.lifecycle import Event, Lifecycle, State
 from bridge.loop.reactor import BROKEN, WRITABLE, Reactor
 from bridge.loop.streams import Borrowed, nobody_reads
 from bridge.protocol.lines import HELLO, NO, UNKNOWN, LineReader
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
 _READ = 65536
 """Bytes at a time: a whole pipe's worth."""
 
+_OPEN = State.OPEN
+_WRITES = State.OPEN, State.ENDED, State.STOPPED
 
-class PipelinedSession:
+
+class PipelinedSession(Lifecycle):
     """A pipelined client on two streams.
 
     Args:
@@ -64,15 +68,15 @@ class PipelinedSession:
         self._ordering = Ordering()
         self._negotiates = negotiates  # until its first line is there
         self._unwritten = b""
+        # What is no state of its own, as it comes and goes in several: is a flush asked for, is the source watched,
+        # is more held than others have left?
         self._flush_due = False
         self._listening = False  # true only while nothing is held up: there is room, and no end in sight
-        self._ended = False  # nothing more is read
-        self._mute = False  # nothing more is written
+        self._heavy = False
         self._budget = budget or Budget()
         self._held = 0  # bytes in flight, as counted last
         self._uncounted = 0  # bytes read since then
         self._lines_to_count = 0  # fewer in flight than this: time to count again
-        self._heavy = False  # it held more than others have left
         reactor.watch(sink.descriptor, self._hang_up, BROKEN)
         self._listen()
 
@@ -88,7 +92,8 @@ class PipelinedSession:
 
     def stop(self) -> None:
         """Read no more; answer what is in flight; what was read but is not is unavailable."""
-        self._ended = True
+        if not self._enter(Event.STOP):
+            return
         self._ordering.extend([UNASKED] * len(self._backlog))
         self._backlog = ()
         self._listen()
@@ -96,34 +101,36 @@ class PipelinedSession:
 
     def abort(self) -> None:
         """Answer now, as far as nobody has to be waited for: what is known; the rest is unavailable, and not asked."""
-        self.stop()
-        self._router.withdraw(self, self._ordering)
-        self._write(self._ordering.abandon(self._router.clock()))
+        if self._enter(Event.STOP):
+            self.stop()
+            self._router.withdraw(self, self._ordering)
+            self._write(self._ordering.abandon(self._router.clock()))
 
     def close(self) -> None:
         """Let go of both streams; nothing is written any more, whatever is still settled."""
-        self._mute = self._ended = True
+        if not self._enter(Event.CLOSE):
+            return
+        self._unwatch()
         for stream in {self._source, self._sink}:
-            self._reactor.unwatch(stream.descriptor)
             stream.close()
+        self._unwritten, self._backlog = b"", ()
         self._budget.held -= self._held
         self._held, self._budget, self._lines_to_count = 0, Budget(), 0  # what is counted from now on is nobody's
 
     def failed(self, error: Exception) -> None:
         """Something went wrong in here: nothing more is written, as it might be the answer to another line."""
-        self._mute = self._ended = self._flush_due = True
+        ends = self._enter(Event.FAIL)
         self._unwritten, self._backlog = b"", ()  # first of all there is memory again
-        over, self.over = self.over, nothing
-        self._listening = False
-        for stream in (self._source, self._sink):
-            self._reactor.unwatch(stream.descriptor)
         try:
-            self._router.withdraw(self, self._ordering)
+            if ends:
+                self._unwatch()
+                self._router.withdraw(self, self._ordering)
             self._ordering.clear()
             self._router.warn("client let go after an internal error, please report it", error=error)
         finally:
             self._ordering.clear()
-            over()
+            if ends:
+                self.over()
 
     def settled(self, query: Query) -> None:
         """One of our queries has its verdict; it is written at the end of this batch."""
@@ -154,7 +161,7 @@ class PipelinedSession:
         elif nobody_reads(self._sink.descriptor):
             self._hang_up()  # a last line without its end may be the first part of one: a password nobody chose
         else:
-            self._ended = True
+            self._enter(Event.END)
             self._take(self._lines.finish())
             self._listen()
             self._flush_later()  # perhaps nothing is left to do
@@ -163,12 +170,12 @@ class PipelinedSession:
         """Take `lines` into the window, as many as there is room for; what is left waits, and nothing is read."""
         full = self._unwritten or len(lines) >= self._window - len(self._ordering)
         if full:  # so `_backlog` is empty here, whoever called: it was taken out, or nothing would have been read
-            room = self._room()
-            self._backlog = lines[room:]
-            lines = lines[:room]
+            left = self._window_left()
+            self._backlog = lines[left:]
+            lines = lines[:left]
         if self._negotiates and lines:
             lines = self._negotiate(lines)
-        queries = self._router.ask(lines, self)  # may settle some already: no answer leaves before the flush
+        queries = self._router.ask(lines, self)  # may settle some already: they are written at the flush
         self._ordering.extend(queries)
         if REFUSED in queries and not self._flush_due:  # of those nobody is told
             self._flush_later()
@@ -185,13 +192,13 @@ class PipelinedSession:
         self._flush_later()
         return lines[1:]
 
-    def _room(self) -> int:
-        """Lines that the window has room for; an answer that nobody has read yet takes its line's place."""
+    def _window_left(self) -> int:
+        """Lines that may still be taken into the window; an answer that nobody has read yet takes its line's place."""
         return max(0, self._window - len(self._ordering) - (len(self._unwritten) + 1) // len(NO))
 
     def _listen(self) -> None:
-        """Read only while all that was read is in the window and leaves room."""
-        listening = not self._ended and not self._backlog and self._room() > 0 and not self._heavy
+        """Read only while all that was read is in the window, and there is room in it."""
+        listening = self._state is _OPEN and not self._backlog and self._window_left() > 0 and not self._heavy
         if listening == self._listening:
             return
         self._listening = listening
@@ -223,7 +230,7 @@ class PipelinedSession:
             self._write(answers)
         if len(self._ordering) < self._lines_to_count:
             self._count()
-        if not self._listening:  # it seldom is so
+        if not self._listening:  # rarely
             self._go_on()
 
     def _go_on(self) -> None:
@@ -232,13 +239,13 @@ class PipelinedSession:
             lines, self._backlog = self._backlog, ()
             self._take(lines)
         self._listen()
-        if self._ended and not (self._backlog or self._ordering or self._unwritten or self._flush_due):
-            over, self.over = self.over, nothing
-            over()
+        if self._state is not _OPEN and self.idle and not self._flush_due and self._enter(Event.DONE):
+            self._unwatch()
+            self.over()
 
     def _write(self, answers: bytes) -> None:
         """Write `answers`, behind those that wait for room; what there is no room for waits, too."""
-        if self._mute:
+        if self._state is not _OPEN and self._state not in _WRITES:
             return
         if self._unwritten:
             self._unwritten += answers
@@ -277,10 +284,16 @@ class PipelinedSession:
 
     def _hang_up(self) -> None:
         """Nobody reads the answers any more: let the programs finish what they have, and write nothing."""
-        self._mute = self._ended = True
+        if not self._enter(Event.HANG_UP):
+            return
         self._router.withdraw(self, self._ordering)
         self._unwritten = b""
         self._reactor.unwatch(self._sink.descriptor)
         self._backlog = ()
         self._listen()
         self._flush_later()
+
+    def _unwatch(self) -> None:
+        self._listening = False
+        self._reactor.unwatch(self._source.descriptor)
+        self._reactor.unwatch(self._sink.descriptor)

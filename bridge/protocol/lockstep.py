@@ -33,22 +33,22 @@ _QUESTIONS = (b"auth:", b"isuser:", b"setpass:", b"tryregister:", b"removeuser:"
 
 
 class Heard(enum.Enum):
-    """What the bytes just received mean."""
+    """What became of the questions.  After any of these an answer to the question before is void."""
 
-    NOTHING = "no complete line yet, or more of a violation"
-    QUESTION = "a line that is the question now"
-    VIOLATION = "a burst: the question, if one was open, is void"
+    GAVE_UP = "the question that was open is not the client's any more, and nobody reads its answer"
+    QUESTION = "there is a question now"
+    VIOLATION = "a burst is the question now: the line before it, if one was open, is part of it"
 
 
 class LockstepRule:
     """What one lockstep client has asked and not yet been answered.
 
+    Only what `received` and `ended` return, and `close`, change the question.
+
     Attributes:
       question: the line that is open, `Refusal.INJECTION` for a violation, `None` if nothing is owed.
-      serial: number of that question; an answer to another number is void.
       since: when it was complete.
       quiet_at: not before this time may a violation be answered.
-      gave_up: questions the client abandoned so far.
     """
 
     def __init__(self, max_line: int, terminal: bool = False) -> None:
@@ -60,26 +60,44 @@ class LockstepRule:
         self._terminal = terminal
         self._reader = LineReader(max_line)
         self._begun = 0.0  # when the first piece of an unfinished line came
+        self._first = True  # nothing was asked so far
         self.question: bytes | Refusal | None = None
-        self.serial = 0
         self.since = 0.0
         self.quiet_at = float("-inf")
-        self.gave_up = 0
 
     def limit(self, max_line: int) -> None:
         """Another limit, in bytes, for lines that are still to come."""
         self._max_line = self._reader.max_line = max_line
 
-    def received(self, data: bytes, now: float) -> Heard:
-        """Bytes came from the client: all that were there."""
+    def received(self, data: bytes, now: float) -> tuple[Heard, ...]:
+        """Bytes came from the client: all that were there.
+
+        Returns:
+          What that means, in its order; nothing if no line is complete, or more came of a violation.
+        """
         if self.question is Refusal.INJECTION:
             self.quiet_at = now + BURST
-            return Heard.NOTHING
+            return ()
+        if self.question is None:
+            return self._read(data, now)
+        if now - self.since <= BURST:
+            return self._violation(now)
+        self.question = None
+        return (Heard.GAVE_UP, *self._read(data, now))
+
+    def ended(self, now: float) -> tuple[Heard, ...]:
+        """End of input: a last line without its line end counts."""
         if self.question is not None:
-            if now - self.since <= BURST:
-                return self._violation(now)
-            self.gave_up += 1
-            self.question = None
+            return ()
+        lines = self._reader.finish()
+        return self._open(lines[0], now) if lines else ()
+
+    def close(self) -> None:
+        """The question has been answered, or never will be."""
+        self.question = None
+
+    def _read(self, data: bytes, now: float) -> tuple[Heard, ...]:
+        """Bytes of a line, while none is open."""
         begun = self._reader.unfinished
         if not begun:
             self._begun = now
@@ -87,35 +105,23 @@ class LockstepRule:
             self._begun = float("-inf")
         lines = self._reader.feed(data)
         if not lines:
-            return Heard.NOTHING
+            return ()
         line = lines[0]
         if len(lines) > 1 or self._reader.unfinished or now - self._begun > BURST:
             return self._violation(now)
-        if self._terminal and self.serial == 0 and isinstance(line, bytes) and holds_another(line):
+        if self._terminal and self._first and isinstance(line, bytes) and holds_another(line):
             return self._violation(now)
         return self._open(line, now)
 
-    def ended(self, now: float) -> Heard:
-        """End of input: a last line without its line end counts."""
-        if self.question is not None:
-            return Heard.NOTHING
-        lines = self._reader.finish()
-        return self._open(lines[0], now) if lines else Heard.NOTHING
+    def _open(self, line: bytes | Refusal, now: float) -> tuple[Heard, ...]:
+        self.question, self.since, self._first = line, now, False
+        return (Heard.QUESTION,)
 
-    def close(self) -> None:
-        """The question has been answered, or never will be."""
-        self.question = None
-
-    def _open(self, line: bytes | Refusal, now: float) -> Heard:
-        self.question, self.since = line, now
-        self.serial += 1
-        return Heard.QUESTION
-
-    def _violation(self, now: float) -> Heard:
+    def _violation(self, now: float) -> tuple[Heard, ...]:
         self._reader = LineReader(self._max_line)
         self._open(Refusal.INJECTION, now)
         self.quiet_at = now + BURST
-        return Heard.VIOLATION
+        return (Heard.VIOLATION,)
 
 
 def holds_another(line: bytes) -> bool:

@@ -10,9 +10,9 @@ from bridge.protocol.query import Query, Verdict
 _GRANTED = Verdict.GRANTED
 _DENIED = Verdict.DENIED
 
-LATE = 0.1
-"""Seconds after its query's deadline in which an answer may still leave: it may have waited for its turn behind one
-that ended at the same deadline, and a busy machine takes its time to say so."""
+GRACE_AFTER_DEADLINE = 0.1
+"""Seconds after its query's deadline in which an answer may still be written: it may have waited for its turn behind
+one that ended at the same deadline, and a busy machine takes its time to say so."""
 
 
 class Ordering(deque[Query]):
@@ -30,12 +30,12 @@ class Ordering(deque[Query]):
         """Take out every answer whose turn has come: a digit and a line end for each.
 
         Args:
-          now: seconds, on the clock of the deadlines.  What should have left long ago is unavailable: we stood still
+          now: seconds, on the clock of the deadlines.  What is long overdue is unavailable: we stood still
             meanwhile.
           everything: the rest, too; what is not known yet is unavailable.
         """
         answers: list[bytes] = []
-        latest, unavailable = now - LATE, self.unavailable
+        latest, unavailable = now - GRACE_AFTER_DEADLINE, self.unavailable
         for query in self:
             verdict = query.verdict
             if verdict is None and not everything:

@@ -26,7 +26,7 @@ _FIRST_PAUSE = 0.0005
 _LONGEST_PAUSE = 0.010
 
 
-class Leave(enum.Enum):
+class Decision(enum.Enum):
     """What to do with an answer."""
 
     WRITE = "write it"
@@ -38,7 +38,7 @@ class Gate:
     """The decision for one terminal.
 
     Attributes:
-      pause: seconds to wait after `Leave.WAIT`.
+      pause: seconds to wait after `Decision.WAIT`.
     """
 
     def __init__(self, watcher: Watcher) -> None:
@@ -52,7 +52,7 @@ class Gate:
             return "answers are written only while the client is seen waiting"
         return "the client's waiting cannot be seen: the first answer is not written"
 
-    def leave(self) -> Leave:
+    def decide(self) -> Decision:
         """What to do with the answer that is ready now."""
         look = Look.BUSY
         for _ in range(_LOOKS):
@@ -61,9 +61,9 @@ class Gate:
                 break
         if look is Look.BUSY:
             self.pause = min(self.pause * 2, _LONGEST_PAUSE)
-            return Leave.WAIT
+            return Decision.WAIT
         self.pause = _FIRST_PAUSE
         was_blind, self._blind = self._blind, look is Look.UNSEEN
         if look is Look.ELSEWHERE or (look is Look.UNSEEN and not was_blind):
-            return Leave.DROP
-        return Leave.WRITE
+            return Decision.DROP
+        return Decision.WRITE

@@ -11,10 +11,10 @@ from support.inmemory.clients import UNAVAILABLE, YES, Eyes, on_pipes, on_socket
 from support.inmemory.pools import answers, bench, made, stays
 from support.programs.bad import habit
 
-from bridge.clients.lockstep import _LATE
+from bridge.clients.lockstep import GRACE_AFTER_TIMEOUT
 from bridge.pool.poolset import PoolSet
 from bridge.protocol.frames import GRANTED
-from bridge.protocol.ordering import LATE, Ordering
+from bridge.protocol.ordering import GRACE_AFTER_DEADLINE, Ordering
 from bridge.protocol.query import REFUSED, Query, Verdict
 
 LINE = b"isuser:alice:example.com\n"
@@ -79,7 +79,7 @@ def wait_for_output(worker: Any) -> None:
 
 def test_what_was_known_in_time_and_is_written_late() -> None:
     """Stopped between hearing of it and writing it."""
-    for lateness, answer in ((LATE - 0.01, b"1\n"), (LATE + 0.01, b"0\n")):
+    for lateness, answer in ((GRACE_AFTER_DEADLINE - 0.01, b"1\n"), (GRACE_AFTER_DEADLINE + 0.01, b"0\n")):
         with on_pipes(answer_timeout=4.0) as client:
             client.says(LINE)
             client.desk.asked[0].settle(YES)
@@ -120,8 +120,13 @@ class Nobody:
         """These queries are looked at."""
 
 
+JUST_IN_TIME, TOO_LATE = GRACE_AFTER_TIMEOUT - 0.01, GRACE_AFTER_TIMEOUT + 0.01
+
+
 @pytest.mark.parametrize("ways", [on_pipes, on_socket], ids=["pipes", "socket"])
-@pytest.mark.parametrize(("lateness", "answer"), [(_LATE - 0.01, b"1\n"), (_LATE + 0.01, b"0\n")])
+@pytest.mark.parametrize(
+    ("lateness", "answer"), [(JUST_IN_TIME, b"1\n"), (TOO_LATE, b"0\n")]
+)
 def test_in_lockstep(ways, lateness: float, answer: bytes) -> None:
     with ways(lockstep=True, answer_timeout=4.0) as client:
         client.says(LINE)
@@ -133,7 +138,9 @@ def test_in_lockstep(ways, lateness: float, answer: bytes) -> None:
         assert client.got() == b"1\n"
 
 
-@pytest.mark.parametrize(("lateness", "answer"), [(_LATE - 0.01, b"1\n"), (_LATE + 0.01, b"")])
+@pytest.mark.parametrize(
+    ("lateness", "answer"), [(JUST_IN_TIME, b"1\n"), (TOO_LATE, b"")]
+)
 def test_on_a_terminal(lateness: float, answer: bytes) -> None:
     with on_terminal(Eyes(), answer_timeout=4.0) as client:
         client.says(LINE)

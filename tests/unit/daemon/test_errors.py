@@ -251,7 +251,7 @@ def test_a_lockstep_client_s_error_ends_it(monkeypatch) -> None:
 def test_so_does_one_when_its_alarm_rings(monkeypatch) -> None:
     with on_pipes(lockstep=True) as client:
         client.says(b"isuser:a:h\nisuser:b:h\n")
-        with failing(monkeypatch, "_leave", client.session):
+        with failing(monkeypatch, "_answer_now", client.session):
             client.wait(1.0)
         assert client.over == 1
         assert client.got() == b""

@@ -17,13 +17,40 @@ QUERY = b"auth:alice:example.com:secret"
 OTHER = b"isuser:bob:example.com"
 
 
-def heard(rule: LockstepRule, *events: tuple[bytes, float]) -> list[Heard]:
+NOTHING = ()
+QUESTION, VIOLATION = (Heard.QUESTION,), (Heard.VIOLATION,)
+
+
+class Counting(LockstepRule):
+    """Counts what it says.
+
+    Attributes:
+      serial: number of the newest question.
+      gave_up: questions that the client gave up on.
+    """
+
+    serial = 0
+    gave_up = 0
+
+    def received(self, data: bytes, now: float) -> tuple[Heard, ...]:
+        return self._count(super().received(data, now))
+
+    def ended(self, now: float) -> tuple[Heard, ...]:
+        return self._count(super().ended(now))
+
+    def _count(self, heard: tuple[Heard, ...]) -> tuple[Heard, ...]:
+        self.serial += heard.count(Heard.QUESTION) + heard.count(Heard.VIOLATION)
+        self.gave_up += heard.count(Heard.GAVE_UP)
+        return heard
+
+
+def heard(rule: LockstepRule, *events: tuple[bytes, float]) -> list[tuple[Heard, ...]]:
     return [rule.received(data, at) for data, at in events]
 
 
 @pytest.fixture
-def rule() -> LockstepRule:
-    return LockstepRule(64)
+def rule() -> Counting:
+    return Counting(64)
 
 
 def test_a_burst_is_fifty_milliseconds() -> None:
@@ -34,27 +61,27 @@ def test_a_burst_is_fifty_milliseconds() -> None:
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-def test_one_line_is_a_question(rule: LockstepRule, end: bytes) -> None:
+def test_one_line_is_a_question(rule: Counting, end: bytes) -> None:
     assert rule.question is None
-    assert heard(rule, (QUERY + end, 7.0)) == [Heard.QUESTION]
+    assert heard(rule, (QUERY + end, 7.0)) == [QUESTION]
     assert (rule.question, rule.serial, rule.since) == (QUERY, 1, 7.0)
     rule.close()
     assert rule.question is None
 
 
-def test_a_line_in_pieces_within_a_burst_is_one_question(rule: LockstepRule) -> None:
+def test_a_line_in_pieces_within_a_burst_is_one_question(rule: Counting) -> None:
     """A long line may take more than one read."""
     pieces = [bytes([byte]) for byte in QUERY + b"\n"]
     results = [rule.received(piece, 0.001 * number) for number, piece in enumerate(pieces)]
-    assert set(results[:-1]) == {Heard.NOTHING}
-    assert results[-1] is Heard.QUESTION
+    assert set(results[:-1]) == {NOTHING}
+    assert results[-1] == QUESTION
     assert rule.question == QUERY
 
 
 @pytest.mark.parametrize(
     ("gap", "question"), [(0.0, QUERY), (BURST, QUERY), (JUST_AFTER, Refusal.INJECTION), (5.0, Refusal.INJECTION)]
 )
-def test_pieces_of_one_line_must_come_together(rule: LockstepRule, gap: float, question: bytes | Refusal) -> None:
+def test_pieces_of_one_line_must_come_together(rule: Counting, gap: float, question: bytes | Refusal) -> None:
     """A password is cut at a NUL, newline and all; what comes seconds later is another query, not its rest."""
     rule.received(QUERY[:9], 0.0)
     rule.received(QUERY[9:] + b"\n", gap)
@@ -75,12 +102,12 @@ def test_on_a_terminal_a_short_piece_was_a_line_of_its_own(size: int, question: 
 def test_on_a_terminal_a_line_of_one_piece_is_a_question() -> None:
     rule = LockstepRule(4096, terminal=True)
     for at in range(3):
-        assert heard(rule, (QUERY + b"\n", float(at))) == [Heard.QUESTION]
+        assert heard(rule, (QUERY + b"\n", float(at))) == [QUESTION]
         rule.close()
-    assert heard(rule, (QUERY + b"\nx", 9.0)) == [Heard.VIOLATION]
+    assert heard(rule, (QUERY + b"\nx", 9.0)) == [VIOLATION]
 
 
-def test_the_time_of_a_line_begins_with_its_first_piece(rule: LockstepRule) -> None:
+def test_the_time_of_a_line_begins_with_its_first_piece(rule: Counting) -> None:
     """Pieces that come one by one, each soon after the last, are no way around."""
     for number in range(4):
         rule.received(b"auth", 0.020 * number)
@@ -88,32 +115,32 @@ def test_the_time_of_a_line_begins_with_its_first_piece(rule: LockstepRule) -> N
     assert rule.question is Refusal.INJECTION
 
 
-def test_the_time_of_a_line_begins_anew_after_the_one_before(rule: LockstepRule) -> None:
+def test_the_time_of_a_line_begins_anew_after_the_one_before(rule: Counting) -> None:
     rule.received(b"aut", 0.0)
     rule.received(b"h\n", BURST)
     rule.close()
-    assert heard(rule, (OTHER[:5], 1.0), (OTHER[5:] + b"\n", 1.0 + 49 * MS)) == [Heard.NOTHING, Heard.QUESTION]
+    assert heard(rule, (OTHER[:5], 1.0), (OTHER[5:] + b"\n", 1.0 + 49 * MS)) == [NOTHING, QUESTION]
     assert rule.question == OTHER
 
 
-def test_a_line_cut_at_a_nul_never_joins_the_next_query(rule: LockstepRule) -> None:
+def test_a_line_cut_at_a_nul_never_joins_the_next_query(rule: Counting) -> None:
     rule.received(b"auth:mallory:example.com:x", 0.0)
-    assert heard(rule, (QUERY + b"\n", 5.0)) == [Heard.VIOLATION]
+    assert heard(rule, (QUERY + b"\n", 5.0)) == [VIOLATION]
     assert rule.question is Refusal.INJECTION
     rule.close()
-    assert heard(rule, (OTHER + b"\n", 6.0)) == [Heard.QUESTION]
+    assert heard(rule, (OTHER + b"\n", 6.0)) == [QUESTION]
     assert rule.question == OTHER
 
 
-def test_an_over_long_line_is_a_question_that_is_refused(rule: LockstepRule) -> None:
-    assert heard(rule, (b"x" * 65 + b"\n", 0.0)) == [Heard.QUESTION]
+def test_an_over_long_line_is_a_question_that_is_refused(rule: Counting) -> None:
+    assert heard(rule, (b"x" * 65 + b"\n", 0.0)) == [QUESTION]
     assert rule.question is Refusal.LENGTH
     rule.close()
-    assert heard(rule, (b"x" * 100_000, 1.0), (b"y\n", 1.001)) == [Heard.NOTHING, Heard.QUESTION]
+    assert heard(rule, (b"x" * 100_000, 1.0), (b"y\n", 1.001)) == [NOTHING, QUESTION]
     assert rule.question is Refusal.LENGTH
 
 
-def test_a_limit_can_change_between_lines(rule: LockstepRule) -> None:
+def test_a_limit_can_change_between_lines(rule: Counting) -> None:
     rule.limit(4)
     rule.received(QUERY + b"\n", 0.0)
     assert rule.question is Refusal.LENGTH
@@ -142,31 +169,31 @@ def test_a_limit_can_change_between_lines(rule: LockstepRule) -> None:
         QUERY + b"\n" + b"y" * 100_000,
     ],
 )
-def test_more_than_a_line_is_one_violation(rule: LockstepRule, burst: bytes) -> None:
-    assert heard(rule, (burst, 0.0)) == [Heard.VIOLATION]
+def test_more_than_a_line_is_one_violation(rule: Counting, burst: bytes) -> None:
+    assert heard(rule, (burst, 0.0)) == [VIOLATION]
     assert (rule.question, rule.serial) == (Refusal.INJECTION, 1)
     assert rule.quiet_at == BURST
 
 
 @pytest.mark.parametrize("gap", [0.0, MS, BURST])
 @pytest.mark.parametrize("more", [OTHER + b"\n", b"\n", b"x"])
-def test_bytes_soon_after_a_line_make_it_a_violation(rule: LockstepRule, gap: float, more: bytes) -> None:
-    assert heard(rule, (QUERY + b"\n", 0.0), (more, gap)) == [Heard.QUESTION, Heard.VIOLATION]
+def test_bytes_soon_after_a_line_make_it_a_violation(rule: Counting, gap: float, more: bytes) -> None:
+    assert heard(rule, (QUERY + b"\n", 0.0), (more, gap)) == [QUESTION, VIOLATION]
     assert (rule.question, rule.serial, rule.gave_up) == (Refusal.INJECTION, 2, 0)
 
 
-def test_a_violation_is_over_when_it_has_been_quiet(rule: LockstepRule) -> None:
+def test_a_violation_is_over_when_it_has_been_quiet(rule: Counting) -> None:
     """All that comes while it is open belongs to it, and puts off its answer."""
     rule.received(b"a\nb\n", 0.0)
-    assert heard(rule, (OTHER + b"\n", 0.030), (b"isus", 0.070), (b"er:x\n", 9.0)) == [Heard.NOTHING] * 3
+    assert heard(rule, (OTHER + b"\n", 0.030), (b"isus", 0.070), (b"er:x\n", 9.0)) == [NOTHING] * 3
     assert (rule.question, rule.serial) == (Refusal.INJECTION, 1)
     assert rule.quiet_at == 9.0 + BURST
     rule.close()
     assert rule.question is None
-    assert heard(rule, (QUERY + b"\n", 10.0)) == [Heard.QUESTION]
+    assert heard(rule, (QUERY + b"\n", 10.0)) == [QUESTION]
 
 
-def test_nothing_of_a_violation_is_left_for_the_next_line(rule: LockstepRule) -> None:
+def test_nothing_of_a_violation_is_left_for_the_next_line(rule: Counting) -> None:
     rule.received(QUERY + b"\nisuser:ali", 0.0)
     rule.received(b"ce:example", 0.040)
     rule.close()
@@ -177,25 +204,25 @@ def test_nothing_of_a_violation_is_left_for_the_next_line(rule: LockstepRule) ->
 # --- giving up -------------------------------------------------------------------------------------------
 
 
-def test_a_later_line_is_the_question_now(rule: LockstepRule) -> None:
-    assert heard(rule, (QUERY + b"\n", 0.0), (OTHER + b"\n", JUST_AFTER)) == [Heard.QUESTION, Heard.QUESTION]
+def test_a_later_line_is_the_question_now(rule: Counting) -> None:
+    assert heard(rule, (QUERY + b"\n", 0.0), (OTHER + b"\n", JUST_AFTER)) == [QUESTION, (Heard.GAVE_UP, *QUESTION)]
     assert (rule.question, rule.serial, rule.gave_up) == (OTHER, 2, 1)
 
 
-def test_the_beginning_of_a_later_line_voids_the_old_question(rule: LockstepRule) -> None:
+def test_the_beginning_of_a_later_line_voids_the_old_question(rule: Counting) -> None:
     """Nobody waits for the old answer any more, though the new question is not yet whole."""
-    assert heard(rule, (QUERY + b"\n", 0.0), (OTHER[:4], 1.0)) == [Heard.QUESTION, Heard.NOTHING]
+    assert heard(rule, (QUERY + b"\n", 0.0), (OTHER[:4], 1.0)) == [QUESTION, (Heard.GAVE_UP,)]
     assert (rule.question, rule.gave_up) == (None, 1)
-    assert heard(rule, (OTHER[4:] + b"\n", 1.0 + 49 * MS)) == [Heard.QUESTION]
+    assert heard(rule, (OTHER[4:] + b"\n", 1.0 + 49 * MS)) == [QUESTION]
     assert (rule.question, rule.serial, rule.gave_up) == (OTHER, 2, 1)
 
 
-def test_a_burst_after_giving_up_is_a_violation(rule: LockstepRule) -> None:
-    assert heard(rule, (QUERY + b"\n", 0.0), (OTHER + b"\nx\n", 1.0)) == [Heard.QUESTION, Heard.VIOLATION]
+def test_a_burst_after_giving_up_is_a_violation(rule: Counting) -> None:
+    assert heard(rule, (QUERY + b"\n", 0.0), (OTHER + b"\nx\n", 1.0)) == [QUESTION, (Heard.GAVE_UP, *VIOLATION)]
     assert (rule.question, rule.serial, rule.gave_up) == (Refusal.INJECTION, 2, 1)
 
 
-def test_it_is_the_newest_line_that_counts(rule: LockstepRule) -> None:
+def test_it_is_the_newest_line_that_counts(rule: Counting) -> None:
     for number in range(5):
         rule.received(b"isuser:u%d:h\n" % number, float(number))
     assert (rule.question, rule.serial, rule.gave_up) == (b"isuser:u4:h", 5, 4)
@@ -204,43 +231,46 @@ def test_it_is_the_newest_line_that_counts(rule: LockstepRule) -> None:
 # --- the end ---------------------------------------------------------------------------------------------
 
 
-def test_the_last_line_counts_without_a_line_end(rule: LockstepRule) -> None:
+def test_the_last_line_counts_without_a_line_end(rule: Counting) -> None:
     rule.received(QUERY, 0.0)
-    assert rule.ended(9.0) is Heard.QUESTION
+    assert rule.ended(9.0) == QUESTION
     assert (rule.question, rule.serial, rule.since) == (QUERY, 1, 9.0)
 
 
-def test_the_end_changes_nothing_about_an_open_question(rule: LockstepRule) -> None:
+def test_the_end_changes_nothing_about_an_open_question(rule: Counting) -> None:
     rule.received(QUERY + b"\n", 0.0)
-    assert rule.ended(0.001) is Heard.NOTHING
+    assert rule.ended(0.001) == NOTHING
     assert (rule.question, rule.serial) == (QUERY, 1)
 
 
-def test_the_end_after_a_violation_brings_nothing_of_it(rule: LockstepRule) -> None:
+def test_the_end_after_a_violation_brings_nothing_of_it(rule: Counting) -> None:
     rule.received(QUERY + b"\nisuser:alice:h", 0.0)
-    assert rule.ended(0.0) is Heard.NOTHING
+    assert rule.ended(0.0) == NOTHING
     assert rule.question is Refusal.INJECTION
     rule.close()
-    assert rule.ended(1.0) is Heard.NOTHING
+    assert rule.ended(1.0) == NOTHING
     assert rule.question is None
 
 
-def test_the_end_without_a_line(rule: LockstepRule) -> None:
-    assert rule.ended(0.0) is Heard.NOTHING
+def test_the_end_without_a_line(rule: Counting) -> None:
+    assert rule.ended(0.0) == NOTHING
     assert rule.question is None
 
 
 @unhurried
 @given(st.lists(st.tuples(st.binary(max_size=200), st.floats(0, 0.2)), max_size=20))
 def test_any_bytes_at_any_time(events: list[tuple[bytes, float]]) -> None:
-    """Serial numbers only grow, by one at most; a question is a whole line or a refusal."""
-    rule, now = LockstepRule(64), 0.0
+    """Each new question is told of; it is a whole line or a refusal, and the same until something is told."""
+    rule, now = Counting(64), 0.0
     for data, step in filter(lambda event: event[0], events):
         now += step
-        before = rule.serial
+        before, question = rule.serial, rule.question
         result = rule.received(data, now)
-        assert rule.serial - before == (result is not Heard.NOTHING)
-        assert isinstance(rule.question, bytes) == (result is Heard.QUESTION and rule.question is not Refusal.LENGTH)
+        assert rule.question is question or result
+        new = tuple(event for event in result if event is not Heard.GAVE_UP)
+        assert result in (new, (Heard.GAVE_UP, *new))
+        assert rule.serial - before == len(new) == (new != NOTHING)
+        assert isinstance(rule.question, bytes) == (new == QUESTION and rule.question is not Refusal.LENGTH)
         if isinstance(rule.question, bytes):
             assert len(rule.question) <= 64
             assert b"\n" not in rule.question
