@@ -124,9 +124,7 @@ JUST_IN_TIME, TOO_LATE = GRACE_AFTER_TIMEOUT - 0.01, GRACE_AFTER_TIMEOUT + 0.01
 
 
 @pytest.mark.parametrize("ways", [on_pipes, on_socket], ids=["pipes", "socket"])
-@pytest.mark.parametrize(
-    ("lateness", "answer"), [(JUST_IN_TIME, b"1\n"), (TOO_LATE, b"0\n")]
-)
+@pytest.mark.parametrize(("lateness", "answer"), [(JUST_IN_TIME, b"1\n"), (TOO_LATE, b"0\n")])
 def test_in_lockstep(ways, lateness: float, answer: bytes) -> None:
     with ways(lockstep=True, answer_timeout=4.0) as client:
         client.says(LINE)
@@ -138,9 +136,7 @@ def test_in_lockstep(ways, lateness: float, answer: bytes) -> None:
         assert client.got() == b"1\n"
 
 
-@pytest.mark.parametrize(
-    ("lateness", "answer"), [(JUST_IN_TIME, b"1\n"), (TOO_LATE, b"")]
-)
+@pytest.mark.parametrize(("lateness", "answer"), [(JUST_IN_TIME, b"1\n"), (TOO_LATE, b"")])
 def test_on_a_terminal(lateness: float, answer: bytes) -> None:
     with on_terminal(Eyes(), answer_timeout=4.0) as client:
         client.says(LINE)

@@ -1,0 +1,238 @@
+"""Both kinds of session, in every state, whatever comes: what follows is what the table says, and does what it says.
+
+Each session has a question open when something comes, so that nothing is over by itself.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import pytest
+from support.inmemory.clients import YES, Client, on_pipes
+
+from bridge.clients import lifecycle
+from bridge.clients.lifecycle import NEXT, Event, State
+from bridge.protocol.lines import HELLO
+
+QUESTION = b"isuser:alice:h\n"
+ANOTHER = b"isuser:bob:h\n"
+ANSWERS = {State.OPEN, State.ENDED, State.STOPPED}
+
+kinds = pytest.mark.parametrize("kind", ["pipelined", "lockstep"])
+states = pytest.mark.parametrize("state", State, ids=lambda state: state.name)
+events = pytest.mark.parametrize("event", Event, ids=lambda event: event.name)
+
+
+class Fault(Exception):
+    """No part of ours raises this."""
+
+
+class Scene:
+    """A session, and what it writes, or tries to where nobody reads it.
+
+    Attributes:
+      written: in pieces.
+    """
+
+    def __init__(self, client: Client, kind: str) -> None:
+        self.client = client
+        self.lasts = State if kind == "pipelined" else {*State} - {State.MUTE}  # which is over at once in lockstep
+        self.written: list[bytes] = []
+        self._write = client.session._sink.write
+        client.session._sink.write = self._record
+
+    def _record(self, data: bytes) -> int:
+        self.written.append(data)
+        return int(self._write(data))
+
+    @property
+    def state(self) -> State:
+        state: State = self.client.session._state
+        return state
+
+    def reach(self, state: State) -> None:
+        """Ask a question, and let happen what leads there."""
+        self.client.says(QUESTION)
+        events = {
+            State.OPEN: [],
+            State.ENDED: [Event.END],
+            State.STOPPED: [Event.STOP],
+            State.MUTE: [Event.HANG_UP],
+            State.OVER: [Event.FAIL],
+            State.CLOSED: [Event.CLOSE],
+        }
+        for event in events[state]:
+            self.happens(event)
+        assert self.state is (state if state in self.lasts else State.OVER)
+
+    def happens(self, event: Event) -> None:
+        """It comes as it does in life."""
+        match event:
+            case Event.END:
+                self.client.to = self._close(self.client.to)
+            case Event.STOP:
+                self.client.session.stop()
+            case Event.HANG_UP:
+                self.client.of = self._close(self.client.of)
+            case Event.DONE:
+                self.settle()
+            case Event.FAIL:
+                self.client.session.failed(Fault())
+            case Event.CLOSE:
+                self.client.session.close()
+        self.client.run_once()
+
+    def settle(self) -> None:
+        for query in self.client.desk.asked:
+            query.settle(YES)
+        self.client.run_once()
+
+    def ask_another(self) -> None:
+        """Much later: this is no burst."""
+        self.client.clock.now += 1.0
+        with contextlib.suppress(OSError):  # nobody reads it
+            os.write(self.client.to, ANOTHER)
+        self.client.run_once()
+
+    def _close(self, descriptor: int) -> int:
+        os.close(descriptor)
+        return os.open(os.devnull, os.O_RDWR)
+
+
+@pytest.fixture
+def scene(kind: str) -> Iterator[Scene]:
+    with on_pipes(lockstep=kind == "lockstep") as client:
+        yield Scene(client, kind)
+
+
+def test_the_table_that_is_read_is_the_one_that_counts() -> None:
+    head, *rows = [line.split() for line in (lifecycle.__doc__ or "").splitlines() if line.startswith("  ")]
+    assert head == [event.name for event in Event]
+    assert [row[0] for row in rows] == [state.name for state in State]
+    for state, (_, *cells) in zip(State, rows, strict=True):
+        following = [NEXT[state].get(event) for event in Event]
+        assert cells == [found.name if found else "-" for found in following]
+
+
+def follows(scene: Scene, event: Event) -> State:
+    """Let it happen, and see that it made of the session what the table says."""
+    before = scene.state
+    expected = NEXT[before].get(event, before)
+    if expected not in scene.lasts:
+        expected = NEXT[expected][Event.DONE]
+    scene.happens(event)
+    assert scene.state is expected
+    return expected
+
+
+@kinds
+@states
+@events
+def test_what_follows(scene: Scene, state: State, event: Event) -> None:
+    scene.reach(state)
+    was_over = scene.client.over
+    following = follows(scene, event)
+    assert scene.client.over == (was_over or following is State.OVER), "told once, and only then"
+    assert scene.client.is_quiet
+
+
+@kinds
+@states
+@events
+def test_what_is_still_asked(scene: Scene, state: State, event: Event) -> None:
+    scene.reach(state)
+    following = follows(scene, event)
+    scene.ask_another()
+    assert scene.client.desk.lines == [QUESTION[:-1], ANOTHER[:-1]][: 1 + (following is State.OPEN)]
+    assert scene.client.is_quiet
+
+
+@kinds
+@states
+@events
+def test_what_is_still_answered(scene: Scene, state: State, event: Event) -> None:
+    scene.reach(state)
+    was_over = scene.client.over
+    following = follows(scene, event)
+    if event is not Event.DONE:
+        assert scene.written == []
+        scene.settle()
+        assert scene.written == [b"1\n"] * (following in ANSWERS)
+    over = {State.OPEN: State.OPEN, State.CLOSED: State.CLOSED}
+    assert scene.state is over.get(following, State.OVER)
+    assert scene.client.over == (was_over or scene.state is State.OVER)
+
+
+@kinds
+@states
+def test_aborted(scene: Scene, state: State) -> None:
+    """What is owed is answered, where there are answers, and all is over."""
+    scene.reach(state)
+    scene.client.session.abort()
+    scene.client.run_once()
+    assert scene.written == [b"0\n"] * (state in ANSWERS)
+    assert scene.state is (State.CLOSED if state is State.CLOSED else State.OVER)
+    scene.settle()
+    assert len(scene.written) == (state in ANSWERS)
+    assert scene.client.over == (state is not State.CLOSED)
+
+
+@kinds
+def test_what_is_withdrawn_is_settled_at_once_and_nobody_is_answered(scene: Scene) -> None:
+    """As a pool does with a query that waits for a program."""
+    scene.client.desk.withdraw = lambda asker: scene.client.desk.asked[0].settle(YES)  # type: ignore[method-assign]
+    scene.client.says(QUESTION)
+    scene.happens(Event.HANG_UP)
+    assert scene.written == []
+    assert scene.state is State.OVER
+    assert scene.client.over == 1
+
+
+@kinds
+def test_descriptors_that_were_closed_are_somebody_else_s(scene: Scene) -> None:
+    """The numbers are soon given to another client, who must not be forgotten or closed for what comes late."""
+    client = scene.client
+    client.says(QUESTION)
+    numbers = [client.source, client.sink]
+    client.session.close()
+    reader, writer = os.pipe()
+    heard: list[int] = []
+    for number in numbers:
+        os.dup2(reader, number)
+        client.reactor.watch(number, lambda number=number: heard.append(number))
+    for late in (client.session.stop, client.session.abort, scene.settle, client.session.close):
+        late()
+    client.session.failed(Fault())
+    client.session.close()
+    os.write(writer, b"x")
+    client.reactor.run_once()
+    assert {*heard} == {*numbers}
+    for number in numbers:
+        client.reactor.unwatch(number)
+        os.close(number)
+    os.close(reader)
+    os.close(writer)
+
+
+def test_one_that_was_closed_asks_nothing_more_of_what_it_had_read() -> None:
+    with on_pipes(window=2) as client:
+        client.says(QUESTION * 5)
+        client.session.close()
+        for number in range(2):
+            client.settle(number)
+        assert len(client.desk.asked) == 2
+
+
+def test_streams_that_were_handed_over_are_not_the_session_s_any_more() -> None:
+    with on_pipes(lockstep=True) as client:
+        taken: list[bytes] = []
+        client.session._hand_over = taken.append
+        client.says(HELLO + b"\n" + QUESTION)
+        assert taken == [HELLO + b"\n" + QUESTION]
+        client.session.abort()
+        client.session.failed(Fault())
+        client.session.close()
+        assert (client.over, client.desk.asked) == (0, [])
+        for descriptor in (client.source, client.sink):
+            client.reactor.unwatch(descriptor)
+            os.close(descriptor)  # still open
