@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from bridge.loop.reactor import BROKEN, Reactor
 from bridge.loop.streams import Borrowed, nobody_reads
-from bridge.loop.timer import FOREVER, Timer
+from bridge.loop.timer import FOREVER
 from bridge.protocol.lines import HELLO, NO, YES
 from bridge.protocol.lockstep import LockstepRule
 from bridge.protocol.query import Query, Refusal, Verdict, nothing
@@ -35,13 +35,10 @@ class LockstepSession:
     """A lockstep client on two streams, which are one on a terminal.
 
     Args:
+      over: called once, when nothing more will be answered.
       gate: decides about each answer on a program's terminal; `None` elsewhere.
       hand_over: takes over a client whose very first line is HELLO, and what it has sent.  Such a client keeps many
         lines in flight: answered in lockstep, an answer could be taken for that to another of its lines.
-
-    Attributes:
-      timer: to be kept by the caller, on the router's clock.
-      over: called once, when nothing more will be answered.
     """
 
     def __init__(
@@ -50,15 +47,16 @@ class LockstepSession:
         sink: Borrowed,
         router: Answerer,
         reactor: Reactor,
+        over: Callable[[], None],
         gate: Gate | None,
         hand_over: Callable[[bytes], None] | None = None,
     ) -> None:
-        self.over: Callable[[], None] = nothing
-        self.timer = Timer(self._ring)
+        self._over = over
         self._source = source
         self._sink = sink
         self._router = router
         self._reactor = reactor
+        self._timer = reactor.call_at(FOREVER, self._come_back)
         self._gate = gate
         self._hand_over = hand_over  # until the first bytes are there
         self._rule = LockstepRule(router.settings.max_line, terminal=gate is not None)
@@ -110,7 +108,7 @@ class LockstepSession:
         self._ended = self._stopping = True
         self._query, self._answer = None, b""
         self._rule.close()
-        over, self.over = self.over, nothing
+        over, self._over = self._over, nothing
         for stream in (self._source, self._sink):
             self._reactor.unwatch(stream.descriptor)
         try:
@@ -190,7 +188,7 @@ class LockstepSession:
         if question is Refusal.INJECTION:
             self._router.refuse(question)
             self._answer = NO
-            self.timer.set(self._rule.quiet_at)
+            self._timer.set(self._rule.quiet_at)
         elif not self._stopping:
             (query,) = self._router.ask([question], self)
             self._query = query
@@ -204,19 +202,15 @@ class LockstepSession:
         self._answer = YES if query.verdict is Verdict.GRANTED else NO
         self._leave()
 
-    def _ring(self) -> float:
-        try:
-            if self._answer:
-                self._leave()
-        except Exception as error:  # a timer is shared with others
-            self.failed(error)
-        return FOREVER
+    def _come_back(self) -> None:
+        if self._answer:
+            self._leave()
 
     def _leave(self) -> None:
         """Write the answer, if it may leave now; else come back, or drop it."""
         rule, now = self._rule, self._router.clock()
         if rule.question is Refusal.INJECTION and now < rule.quiet_at:
-            self.timer.set(rule.quiet_at)
+            self._timer.set(rule.quiet_at)
             return
         late = now > rule.since + self._router.settings.answer_timeout + _LATE
         if self._gate is not None:
@@ -225,7 +219,7 @@ class LockstepSession:
                 return
             leave = self._gate.leave()
             if leave is Leave.WAIT:
-                self.timer.set(now + self._gate.pause)
+                self._timer.set(now + self._gate.pause)
                 return
             if leave is Leave.DROP:
                 self._drop("the client is not waiting for it, or cannot be seen and it is the first")
@@ -238,13 +232,13 @@ class LockstepSession:
         if self._answer and not newer:
             self._write(self._answer)
         elif self._answer and now < rule.quiet_at:
-            self.timer.set(rule.quiet_at)
+            self._timer.set(rule.quiet_at)
 
     def _write(self, answer: bytes) -> None:
         try:
             self._sink.write(answer)
         except BlockingIOError:
-            self.timer.set(self._router.clock() + _FULL)
+            self._timer.set(self._router.clock() + _FULL)
             return
         except OSError:
             self._end(self._router.clock())
@@ -262,5 +256,5 @@ class LockstepSession:
     def _finish_if_done(self) -> None:
         nothing_owed = not (self._query or self._answer)
         if nothing_owed and (self._stopping or (self._ended and self._rule.question is None)):
-            over, self.over = self.over, nothing
+            over, self._over = self._over, nothing
             over()

@@ -37,11 +37,9 @@ class PipelinedSession:
     """A pipelined client on two streams.
 
     Args:
+      over: called once, when everything has been answered, or cannot be.
       negotiates: it may ask for a third answer.
       budget: shared with others.
-
-    Attributes:
-      over: called once, when everything has been answered, or cannot be.
     """
 
     def __init__(
@@ -50,10 +48,11 @@ class PipelinedSession:
         sink: Borrowed,
         router: Answerer,
         reactor: Reactor,
+        over: Callable[[], None],
         negotiates: bool = False,
         budget: Budget | None = None,
     ) -> None:
-        self.over: Callable[[], None] = nothing
+        self._over = over
         self._source = source
         self._sink = sink
         self._router = router
@@ -113,7 +112,7 @@ class PipelinedSession:
         """Something went wrong in here: nothing more is written, as it might be the answer to another line."""
         self._mute = self._ended = self._flush_due = True
         self._unwritten, self._backlog = b"", ()  # first of all there is memory again
-        over, self.over = self.over, nothing
+        over, self._over = self._over, nothing
         self._listening = False
         for stream in (self._source, self._sink):
             self._reactor.unwatch(stream.descriptor)
@@ -233,7 +232,7 @@ class PipelinedSession:
             self._take(lines)
         self._listen()
         if self._ended and not (self._backlog or self._ordering or self._unwritten or self._flush_due):
-            over, self.over = self.over, nothing
+            over, self._over = self._over, nothing
             over()
 
     def _write(self, answers: bytes) -> None:

@@ -31,7 +31,7 @@ from bridge.log.events import event, log
 from bridge.log.ratelimit import RateLimited
 from bridge.loop.reactor import Reactor
 from bridge.loop.streams import Borrowed, connected
-from bridge.loop.timer import FOREVER, Timer
+from bridge.loop.timer import FOREVER
 from bridge.pool.router import Router
 from bridge.protocol.query import nothing
 
@@ -43,9 +43,6 @@ _FOR_CLIENT = 2
 _FOR_ALL_ELSE = 64
 """Descriptors: standard ones, sockets, log, epoll, and what starting a program keeps in reserve."""
 
-_AGAIN = 0.1
-"""Seconds until what is due is tried again, where that went wrong."""
-
 _AT_START = ("listen", "status_listen", "socket_mode")
 """What a reload does not change: the sockets are there."""
 
@@ -55,18 +52,16 @@ class Server:
 
     Args:
       listeners: closed with the server.
+      over: called once, when everything has been answered after `stop`.
 
     Attributes:
-      timer: to be kept by the caller, on the router's clock.
-      over: called once, when everything has been answered after `stop`.
       acceptor: where clients are taken in; others may be let in there too.
       sessions: the clients that are connected, and who they are.
       refused: connections that were not let in so far.
     """
 
-    def __init__(self, listeners: list[Listener], router: Router, reactor: Reactor) -> None:
-        self.over: Callable[[], None] = nothing
-        self.timer = Timer(self._ring)
+    def __init__(self, listeners: list[Listener], router: Router, reactor: Reactor, over: Callable[[], None]) -> None:
+        self._over = over
         self.sessions: dict[PipelinedSession | LockstepSession, Peer] = {}
         self.accepted = 0
         self.refused = 0
@@ -76,10 +71,10 @@ class Server:
         self._reactor = reactor
         self._budget = Budget()
         self._stopping = False
-        self._abort_at = FOREVER
+        self._grace = reactor.call_at(FOREVER, self.abort)
         self._log = RateLimited(5, 60.0, router.clock)
         self._limit(router.settings)
-        self.acceptor = Acceptor(reactor, self.timer, router.clock, self._warn)
+        self.acceptor = Acceptor(reactor, self._warn)
         for listener in listeners:
             self.acceptor.open(listener, self._admit)
 
@@ -111,8 +106,7 @@ class Server:
                 session.stop()
             except Exception as error:
                 session.failed(error)
-        self._abort_at = self._router.clock() + self._router.settings.shutdown_grace
-        self.timer.set(self._abort_at)
+        self._grace.set(self._router.clock() + self._router.settings.shutdown_grace)
         self._finish_if_done()
 
     def abort(self) -> None:
@@ -182,6 +176,10 @@ class Server:
 
     def _serve(self, connection: socket.socket, who: Peer) -> None:
         source, sink = connected(connection)
+
+        def over() -> None:
+            self._leave(session)
+
         with contextlib.ExitStack() as undo:
             for stream in (source, sink):
                 undo.callback(stream.close)
@@ -192,16 +190,13 @@ class Server:
                 def negotiated(burst: bytes) -> None:
                     self._hand_over(session, source, sink, burst)
 
-                session = LockstepSession(source, sink, self._router, self._reactor, None, negotiated)
-                timer = session.timer
-                timer.wake = lambda: self.timer.set(timer.when)
+                session = LockstepSession(source, sink, self._router, self._reactor, over, None, negotiated)
             else:
-                session = PipelinedSession(source, sink, self._router, self._reactor, True, self._budget)
+                session = PipelinedSession(source, sink, self._router, self._reactor, over, True, self._budget)
             undo.pop_all()
         self.accepted += 1
         self._places[who.uid] += 1
         self.sessions[session] = who
-        session.over = lambda: self._leave(session)
 
     def _hand_over(
         self, lockstep: PipelinedSession | LockstepSession, source: Borrowed, sink: Borrowed, burst: bytes
@@ -209,9 +204,10 @@ class Server:
         """Serve somebody pipelined, who turns out to be no client in lockstep; `burst` is what he has sent so far."""
         for stream in (source, sink):
             self._reactor.unwatch(stream.descriptor)
-        session = PipelinedSession(source, sink, self._router, self._reactor, True, self._budget)
+        session = PipelinedSession(
+            source, sink, self._router, self._reactor, lambda: self._leave(session), True, self._budget
+        )
         self.sessions[session] = self.sessions.pop(lockstep)
-        session.over = lambda: self._leave(session)
         session.take(burst)
 
     def _leave(self, session: PipelinedSession | LockstepSession) -> None:
@@ -223,27 +219,9 @@ class Server:
             session.close()
             self._finish_if_done()
 
-    def _ring(self) -> float:
-        now = self._router.clock()
-        try:
-            return self._do_what_is_due(now)
-        except Exception as error:
-            self._reactor.report(error)
-            return now + _AGAIN
-
-    def _do_what_is_due(self, now: float) -> float:
-        if self._abort_at <= now:
-            self._abort_at = FOREVER
-            self.abort()
-        timers = [session.timer for session in self.sessions if isinstance(session, LockstepSession)]
-        for timer in timers:
-            if timer.when <= now:
-                timer.ring()
-        return min([self.acceptor.ring(now), self._abort_at, *(timer.when for timer in timers)])
-
     def _finish_if_done(self) -> None:
         if self._stopping and not self.sessions:
-            over, self.over = self.over, nothing
+            over, self._over = self._over, nothing
             over()
 
     def _warn(self, message: str, **fields: object) -> None:

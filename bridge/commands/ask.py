@@ -8,7 +8,7 @@ import os
 import resource
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -21,7 +21,7 @@ from bridge.log.events import event, log
 from bridge.log.setup import configure
 from bridge.pool.poolset import PoolSet
 from bridge.protocol.checks import Checks
-from bridge.protocol.query import Query, Refusal, Verdict, nothing
+from bridge.protocol.query import Query, Refusal, Verdict
 from bridge.relay.oneshot import inquire
 from bridge.relay.settings import RelayConfigError, RelaySettings, read
 from bridge.terminal.takeover import ProgramTerminal
@@ -72,16 +72,20 @@ def _line(command: str, name: str) -> bytes:
 def _ask(settings: Settings, line: bytes) -> int:
     configure(settings.log, client_terminal=False)
     with running(settings, hang_up_ends=True) as poolset:
-        question = _Question(poolset)
+        from bridge.daemon.service import Service  # brings trio: after the program's start
 
-        from bridge.daemon.service import Service
+        verdicts: list[Verdict] = []
 
-        Service(poolset, lambda: settings, on_terminal=True).run(question.put(line))
+        def connect(over: Callable[[], None]) -> _Question:
+            return _Question(line, poolset, verdicts.append, over)
+
+        Service(poolset, lambda: settings, on_terminal=True).run(connect)
     refused = [refusal for refusal, count in poolset.router.refused.items() if count]
     if refused:
         return _refused(refused[0])
     return _told(
-        question.verdict or Verdict.UNAVAILABLE, f"no answer within {settings.answer_timeout:g} seconds, or no program"
+        verdicts[0] if verdicts else Verdict.UNAVAILABLE,
+        f"no answer within {settings.answer_timeout:g} seconds, or no program",
     )
 
 
@@ -141,34 +145,34 @@ def _on_socket(path: str) -> RelaySettings | None:
 class _Question:
     """The client of a service that asks just once.
 
-    Attributes:
-      verdict: `None` if it was interrupted before there was one.
+    Args:
+      told: called with the verdict, unless it is interrupted before there is one.
+      over: called when the service may stop.
     """
 
-    def __init__(self, poolset: PoolSet) -> None:
-        self._poolset = poolset
-        self.verdict: Verdict | None = None
-        self.over = nothing
-
-    def put(self, line: bytes) -> _Question:
-        """Ask as soon as the reactor turns."""
+    def __init__(
+        self, line: bytes, poolset: PoolSet, told: Callable[[Verdict], None], over: Callable[[], None]
+    ) -> None:
         self._line = line
-        self._poolset.reactor.call_soon(self._put)
-        return self
+        self._router = poolset.router
+        self._told = told
+        self._over = over
+        poolset.reactor.call_soon(self._put)
 
     def settled(self, query: Query) -> None:
         """The verdict; the service may stop now."""
-        self.verdict = query.verdict
-        self.over()
+        if query.verdict is not None:
+            self._told(query.verdict)
+        self._over()
 
     def failed(self, error: Exception) -> None:
         """Then there is no verdict."""
         log.error(event("internal error, please report it", error=error))
-        self.over()
+        self._over()
 
     def _put(self) -> None:
         line = self._line if b"\n" not in self._line else Refusal.CONTROL
-        (query,) = self._poolset.router.ask([line], self)
+        (query,) = self._router.ask([line], self)
         if query.settled:
             self.settled(query)
 
@@ -177,7 +181,7 @@ class _Question:
 
     def stop(self) -> None:
         """Interrupted: there will be no verdict."""
-        self.over()
+        self._over()
 
     abort = stop
 

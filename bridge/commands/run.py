@@ -21,9 +21,8 @@ from bridge.daemon.lastresort import INTERNAL_ERROR
 from bridge.daemon.process import running
 from bridge.log.events import event, log
 from bridge.log.setup import configure
-from bridge.loop.reactor import Reactor
 from bridge.loop.streams import borrow, is_one_stream, owned
-from bridge.pool.router import Router
+from bridge.pool.poolset import PoolSet
 from bridge.terminal.gate import Gate
 from bridge.terminal.takeover import ProgramTerminal
 from bridge.terminal.watcher import Watcher
@@ -61,35 +60,35 @@ def _serve(
         log.error(event("every question is answered 0 until this is repaired", error=str(broken)))
     on_terminal = taken is not None or os.isatty(0)
     with running(settings, on_terminal, status=INTERNAL_ERROR if taken is None else 0) as poolset:
-        session = _session(settings, poolset.router, poolset.reactor, taken)
-
         # Imported only now, as it brings trio: the programs start in the meantime.
         from bridge.daemon.service import Service
 
-        service = Service(poolset, read, on_terminal, log_on_client)
-        timer = session.timer if isinstance(session, LockstepSession) else None
-        service.run(session, timer, isinstance(broken, ConfigError))
+        def connect(over: Callable[[], None]) -> PipelinedSession | LockstepSession:
+            return _session(settings, poolset, taken, over)
+
+        Service(poolset, read, on_terminal, log_on_client).run(connect, isinstance(broken, ConfigError))
 
 
 def _session(
-    settings: Settings, router: Router, reactor: Reactor, taken: ProgramTerminal | None
+    settings: Settings, poolset: PoolSet, taken: ProgramTerminal | None, over: Callable[[], None]
 ) -> PipelinedSession | LockstepSession:
     """The session for this kind of client; on a program's terminal with all that belongs to it."""
+    router, reactor = poolset.router, poolset.reactor
     lockstep = settings.client == "lockstep" or (settings.client == "auto" and taken is not None)
     if taken is None:
         source, sink = borrow(0, os.O_RDONLY), borrow(1, os.O_WRONLY)
         if lockstep:
-            return LockstepSession(source, sink, router, reactor, gate=None)
-        return PipelinedSession(source, sink, router, reactor)
+            return LockstepSession(source, sink, router, reactor, over, gate=None)
+        return PipelinedSession(source, sink, router, reactor, over)
     source = owned(taken.descriptor, taken.may_block)
     sink = owned(os.dup(taken.descriptor), taken.may_block) if 1 in taken.was else borrow(1, os.O_WRONLY)
     if not lockstep:
         log.warning(event("a pipelined client on a program's terminal is not protected from injected lines"))
-        return PipelinedSession(source, sink, router, reactor)
+        return PipelinedSession(source, sink, router, reactor, over)
     watcher = Watcher(taken.descriptor)
     gate = Gate(watcher)
     log.info(event("client on a terminal", rule=gate.describe(), client=watcher.describe()))
-    return LockstepSession(source, sink, router, reactor, gate)
+    return LockstepSession(source, sink, router, reactor, over, gate)
 
 
 def _reader(argv: Sequence[str], undo: contextlib.ExitStack) -> Callable[[], Settings]:

@@ -51,15 +51,18 @@ def _serve(settings: Settings, read: Callable[[], Settings], undo: contextlib.Ex
     notifier = Notifier.from_environment(os.environ)
     forget(os.environ)
     poolset = undo.enter_context(running(settings, False, [listener.withdraw for listener in (*clients, *status)]))
-    server = Server(clients, poolset.router, poolset.reactor)
-    undo.callback(server.close)
-    undo.callback(StatusPage(status, poolset, server).close)
     paths = " ".join(listener.path for listener in clients)
-    log.info(event("serving", sockets=paths, pools=len(poolset.pools)))
 
-    from bridge.daemon.service import Service
+    def connect(over: Callable[[], None]) -> Server:
+        server = Server(clients, poolset.router, poolset.reactor, over)
+        undo.callback(server.close)
+        undo.callback(StatusPage(status, poolset, server).close)
+        log.info(event("serving", sockets=paths, pools=len(poolset.pools)))
+        return server
 
-    Service(poolset, read, notifier=notifier).run(server, server.timer)
+    from bridge.daemon.service import Service  # brings trio: the programs start in the meantime
+
+    Service(poolset, read, notifier=notifier).run(connect)
 
 
 def _listeners(settings: Settings, undo: contextlib.ExitStack) -> tuple[list[Listener], list[Listener]]:

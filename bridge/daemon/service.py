@@ -24,7 +24,6 @@ from bridge.daemon.systemd import Notifier
 from bridge.log.events import event, log
 from bridge.log.setup import configure
 from bridge.loop.reactor import Reactor
-from bridge.loop.timer import Timer
 from bridge.pool.pool import Pool
 from bridge.pool.poolset import PoolSet
 from bridge.pool.supervisor import Supervisor
@@ -56,9 +55,7 @@ _DRAIN_PAUSE = 0.05
 
 
 class Client(Protocol):
-    """A session, of either kind."""
-
-    over: Callable[[], None]
+    """A session of either kind, or a server with many."""
 
     def reconfigure(self, settings: Settings) -> None: ...
 
@@ -99,34 +96,31 @@ class Service:
         self._told_to_stop = False
         self._over = trio.Event()
 
-    def run(self, client: Client, timer: Timer | None = None, broken: bool = False) -> None:
-        """`serve`, from outside trio.  Signals wait until it can obey them: raised inside trio they would be errors."""
+    def run(self, connect: Callable[[Callable[[], None]], Client], broken: bool = False) -> None:
+        """Serve one client to its end, and stop everything.
+
+        Signals wait until they can be obeyed: raised inside trio they would be errors.
+
+        Args:
+          connect: makes the client, which calls what it is given once it is done.
+          broken: there is no configuration yet; look for one.
+        """
         signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
         if self._poolset.told_to_leave:
             sys.exit(0)
         gc.freeze()  # what is there now stays: never look through it again
         gc.set_threshold(_COLLECT_AFTER)
+        client = connect(self._over.set)
         try:
-            trio.run(self.serve, client, timer, broken)
+            trio.run(self._serve, client, broken)
         except BaseException:
             self._poolset.leave_within(_FORCED, True)
             raise
 
-    async def serve(self, client: Client, timer: Timer | None = None, broken: bool = False) -> None:
-        """Serve one client to its end, and stop everything.
-
-        Args:
-          timer: the client's own, if it has one.
-          broken: there is no configuration yet; look for one.
-        """
-        client.over = self._over.set
+    async def _serve(self, client: Client, broken: bool) -> None:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(drive, self._poolset.reactor)
-                for each in (self._poolset.timer, self._poolset.starts.timer):
-                    nursery.start_soon(keep, each, self._poolset.clock)
-                if timer is not None:
-                    nursery.start_soon(keep, timer, self._poolset.clock)
                 self._keep_pools(nursery, [*self._poolset.pools.values()])
                 nursery.start_soon(self._obey_signals, nursery, client)
                 if broken:
@@ -209,13 +203,13 @@ class Service:
             self._poolset.leave_within(_FORCED, False)
             client.abort()
             self._stopping.cancel()
-            client.over()
+            self._over.set()
 
     async def _leave_unheard(self, client: Client, seconds: float) -> None:
         """Do not wait for ever for a client that does not read its answers: by then all of them are known."""
         await trio.sleep(seconds)
         client.abort()
-        client.over()
+        self._over.set()
 
     def _reload(self, nursery: trio.Nursery, client: Client) -> bool:
         self._notifier.reloading()
@@ -272,24 +266,15 @@ class Service:
 
 
 async def drive(reactor: Reactor) -> None:
-    """Where trio and the life of queries meet: handle events whenever there are some."""
+    """Where trio and the life of queries meet: handle events and ring timers whenever there are some."""
     while True:
-        if reactor.busy:
-            await trio.lowlevel.checkpoint()
+        pause = reactor.pause()
+        if pause > 0:
+            with trio.move_on_after(pause):
+                await trio.lowlevel.wait_readable(reactor.fileno())
         else:
-            await trio.lowlevel.wait_readable(reactor.fileno())
+            await trio.lowlevel.checkpoint()
         try:
             reactor.run_once(_LINGER)
         except Exception as error:
             reactor.recover(error)
-
-
-async def keep(timer: Timer, clock: Callable[[], float]) -> None:
-    """Ring `timer` whenever its time has come."""
-    while True:
-        earlier = trio.Event()
-        timer.wake = earlier.set
-        with trio.move_on_after(max(0.0, timer.when - clock())) as too_late:
-            await earlier.wait()
-        if too_late.cancelled_caught:
-            timer.ring()

@@ -124,16 +124,17 @@ BLOCKING = """
 DYING = """
     import bridge.daemon.service, trio
     from bridge.clients.pipelined import PipelinedSession
-    async def keep(*_):
+    async def stays():
         with trio.CancelScope(shield=True):
             await trio.sleep_forever()
     real = bridge.daemon.service.drive
     async def drive(reactor):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(real, reactor)
+            nursery.start_soon(stays)
             await poisoned.wait()
             raise MemoryError
-    bridge.daemon.service.keep, bridge.daemon.service.drive = keep, drive
+    bridge.daemon.service.drive = drive
     poisoned = trio.Event()
     take = PipelinedSession._take
     def poison(self, lines):
