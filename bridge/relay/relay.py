@@ -18,8 +18,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from bridge.clients import stdio
 from bridge.loop.reactor import Reactor
-from bridge.loop.streams import borrow, is_one_stream, owned
 from bridge.loop.timer import FOREVER, Timer
 from bridge.relay.deferredlog import DeferredLog
 from bridge.relay.settings import RelayConfigError, RelaySettings
@@ -29,7 +29,6 @@ from bridge.terminal.takeover import ProgramTerminal
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bridge.clients.lockstep import LockstepSession
-    from bridge.clients.pipelined import PipelinedSession
 
 _QUIET = 0.2
 """Seconds without any question after which the log is written: the first one usually comes with the start."""
@@ -62,8 +61,7 @@ class Relay:
         self._read = read
         self._over = False
         self._signals = 0
-        log_on_client = is_one_stream(1, 2) if taken is None else 2 in taken.was
-        self._notes = DeferredLog(settings.log, log_on_client, time.monotonic)
+        self._notes = DeferredLog(settings.log, stdio.stderr_is_the_clients(taken), time.monotonic)
         self._reactor = Reactor()
         self._upstream = Upstream(
             settings, self._read_again, taken is not None, self._reactor, self._notes.warn, time.monotonic
@@ -72,7 +70,7 @@ class Relay:
         self._hurry: Timer | None = None  # of a lockstep client: while it is set, there is something to be written
         if settings.broken:
             self._notes.error("every question is answered 0 until this is repaired", error=settings.broken)
-        self._session = self._pipelined() if taken is None else self._lockstep(taken)
+        self._session = stdio.pipelined(None, self._upstream, self._reactor) if taken is None else self._lockstep(taken)
         self._session.over = self._end
         self._obey_signals(taken is not None)
 
@@ -109,22 +107,8 @@ class Relay:
             return False
         return self._hurry is None or (self._upstream.idle and self._hurry.when == FOREVER)
 
-    def _pipelined(self) -> PipelinedSession:
-        from bridge.clients.pipelined import PipelinedSession
-
-        return PipelinedSession(borrow(0, os.O_RDONLY), borrow(1, os.O_WRONLY), self._upstream, self._reactor)
-
     def _lockstep(self, taken: ProgramTerminal) -> LockstepSession:
-        from bridge.clients.lockstep import LockstepSession
-        from bridge.terminal.gate import Gate
-        from bridge.terminal.watcher import Watcher
-
-        source = owned(taken.descriptor, taken.may_block)
-        sink = owned(os.dup(taken.descriptor), taken.may_block) if 1 in taken.was else borrow(1, os.O_WRONLY)
-        watcher = Watcher(taken.descriptor)
-        gate = Gate(watcher)
-        session = LockstepSession(source, sink, self._upstream, self._reactor, gate)
-        self._notes.info("client on a terminal", rule=gate.describe, client=watcher.describe)
+        session = stdio.lockstep(taken, self._upstream, self._reactor, self._notes.info)
         self._hurry = session.timer
         self._timers.append(session.timer)
         return session
