@@ -14,6 +14,7 @@ The life of a question, in the order in which it passes through the folders:
     server       many clients on `listeners`, taken in by the `acceptor`, within their `budget`; `status` tells of them
     pipelined    a client with many lines in flight
     lockstep     a client with one question at a time
+    stdio        either of them on standard input and output, a program's terminal too
   pool/        who answers
     router       a line finds its host's pool, or is refused
     poolset      the pools of one set of settings

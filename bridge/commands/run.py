@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
+from bridge.clients import stdio
 from bridge.clients.lockstep import LockstepSession
 from bridge.clients.pipelined import PipelinedSession
 from bridge.commands.cli import Parser, UsageError, split_program
@@ -21,11 +22,8 @@ from bridge.daemon.lastresort import INTERNAL_ERROR
 from bridge.daemon.process import running
 from bridge.log.events import event, log
 from bridge.log.setup import configure
-from bridge.loop.streams import borrow, is_one_stream, owned
 from bridge.pool.poolset import PoolSet
-from bridge.terminal.gate import Gate
 from bridge.terminal.takeover import ProgramTerminal
-from bridge.terminal.watcher import Watcher
 from bridge.worker.spawn import be_a_good_parent
 
 
@@ -54,7 +52,7 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
 def _serve(
     settings: Settings, read: Callable[[], Settings], taken: ProgramTerminal | None, broken: Exception | None
 ) -> None:
-    log_on_client = is_one_stream(1, 2) if taken is None else 2 in taken.was
+    log_on_client = stdio.stderr_is_the_clients(taken)
     configure(settings.log, log_on_client)
     if broken is not None:
         log.error(event("every question is answered 0 until this is repaired", error=str(broken)))
@@ -72,23 +70,15 @@ def _serve(
 def _session(
     settings: Settings, poolset: PoolSet, taken: ProgramTerminal | None, over: Callable[[], None]
 ) -> PipelinedSession | LockstepSession:
-    """The session for this kind of client; on a program's terminal with all that belongs to it."""
-    router, reactor = poolset.router, poolset.reactor
-    lockstep = settings.client == "lockstep" or (settings.client == "auto" and taken is not None)
-    if taken is None:
-        source, sink = borrow(0, os.O_RDONLY), borrow(1, os.O_WRONLY)
-        if lockstep:
-            return LockstepSession(source, sink, router, reactor, over, gate=None)
-        return PipelinedSession(source, sink, router, reactor, over)
-    source = owned(taken.descriptor, taken.may_block)
-    sink = owned(os.dup(taken.descriptor), taken.may_block) if 1 in taken.was else borrow(1, os.O_WRONLY)
-    if not lockstep:
+    if settings.client == "lockstep" or (settings.client == "auto" and taken is not None):
+        return stdio.lockstep(taken, poolset.router, poolset.reactor, over, _inform)
+    if taken is not None:
         log.warning(event("a pipelined client on a program's terminal is not protected from injected lines"))
-        return PipelinedSession(source, sink, router, reactor, over)
-    watcher = Watcher(taken.descriptor)
-    gate = Gate(watcher)
-    log.info(event("client on a terminal", rule=gate.describe(), client=watcher.describe()))
-    return LockstepSession(source, sink, router, reactor, over, gate)
+    return stdio.pipelined(taken, poolset.router, poolset.reactor, over)
+
+
+def _inform(message: str, **fields: Callable[[], str]) -> None:
+    log.info(event(message, **{name: field() for name, field in fields.items()}))
 
 
 def _reader(argv: Sequence[str], undo: contextlib.ExitStack) -> Callable[[], Settings]:

@@ -16,8 +16,8 @@ import signal
 import sys
 from collections.abc import Callable
 
+from bridge.clients import stdio
 from bridge.loop.reactor import Reactor
-from bridge.loop.streams import borrow, is_one_stream, owned
 from bridge.loop.timer import FOREVER
 from bridge.relay.deferredlog import DeferredLog
 from bridge.relay.settings import RelayConfigError, RelaySettings
@@ -66,14 +66,13 @@ class Relay:
         self._on_terminal = taken is not None
         self._reactor = Reactor()
         self._log_timer = self._reactor.call_at(FOREVER, self._write_log)
-        log_on_client = is_one_stream(1, 2) if taken is None else 2 in taken.was
-        self._log = DeferredLog(settings.log, log_on_client, self._reactor.clock, self._log_soon)
+        self._log = DeferredLog(settings.log, stdio.stderr_is_the_clients(taken), self._reactor.clock, self._log_soon)
         self._upstream = Upstream(
             settings, self._read_again, self._on_terminal, self._reactor, self._log.warn, self._reconfigure
         )
         if settings.broken:
             self._log.error("every question is answered 0 until this is repaired", error=settings.broken)
-        self._session = self._pipelined() if taken is None else self._lockstep(taken)
+        self._session = self._connect(taken)
         self._obey_signals()
 
     def run(self) -> None:
@@ -94,25 +93,10 @@ class Relay:
         elif self._log:
             self._log.write()
 
-    def _pipelined(self) -> PipelinedSession:
-        from bridge.clients.pipelined import PipelinedSession
-
-        return PipelinedSession(
-            borrow(0, os.O_RDONLY), borrow(1, os.O_WRONLY), self._upstream, self._reactor, self._end
-        )
-
-    def _lockstep(self, taken: ProgramTerminal) -> LockstepSession:
-        from bridge.clients.lockstep import LockstepSession
-        from bridge.terminal.gate import Gate
-        from bridge.terminal.watcher import Watcher
-
-        source = owned(taken.descriptor, taken.may_block)
-        sink = owned(os.dup(taken.descriptor), taken.may_block) if 1 in taken.was else borrow(1, os.O_WRONLY)
-        watcher = Watcher(taken.descriptor)
-        gate = Gate(watcher)
-        session = LockstepSession(source, sink, self._upstream, self._reactor, self._end, gate)
-        self._log.info("client on a terminal", rule=gate.describe, client=watcher.describe)
-        return session
+    def _connect(self, taken: ProgramTerminal | None) -> PipelinedSession | LockstepSession:
+        if taken is None:
+            return stdio.pipelined(None, self._upstream, self._reactor, self._end)
+        return stdio.lockstep(taken, self._upstream, self._reactor, self._end, self._log.info)
 
     # --- from outside ------------------------------------------------------------------------------------
 
