@@ -124,17 +124,17 @@ BLOCKING = """
 DYING = """
     import bridge.daemon.service, trio
     from bridge.clients.pipelined import PipelinedSession
-    async def stays():
+    from bridge.pool.supervisor import Supervisor
+    async def stays(*_):
         with trio.CancelScope(shield=True):
             await trio.sleep_forever()
     real = bridge.daemon.service.drive
     async def drive(reactor):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(real, reactor)
-            nursery.start_soon(stays)
             await poisoned.wait()
             raise MemoryError
-    bridge.daemon.service.drive = drive
+    bridge.daemon.service.drive, Supervisor.run = drive, stays
     poisoned = trio.Event()
     take = PipelinedSession._take
     def poison(self, lines):
