@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import resource
 import stat
 import sys
 from collections.abc import Sequence
@@ -25,7 +24,6 @@ from bridge.protocol.query import Query, Refusal, Verdict, nothing
 from bridge.relay.oneshot import inquire
 from bridge.relay.settings import RelayConfigError, RelaySettings, read
 from bridge.terminal.takeover import ProgramTerminal
-from bridge.worker.spawn import be_a_good_parent
 
 _WITH_PASSWORD = ("auth", "setpass")
 _COMMANDS = (*_WITH_PASSWORD, "isuser")
@@ -41,8 +39,6 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
       UsageError, ConfigError: nothing was asked.
     """
     del taken  # its owner does not type questions
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    be_a_good_parent()
     before, program = split_program(argv)
     parsed = _parser().parse_args(before)
     daemon = _daemon(parsed, program)

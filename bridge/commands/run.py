@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import resource
 import sys
 from collections.abc import Callable, Sequence
 
@@ -25,7 +24,6 @@ from bridge.log.setup import configure
 from bridge.loop.reactor import Reactor
 from bridge.pool.router import Router
 from bridge.terminal.takeover import ProgramTerminal
-from bridge.worker.spawn import be_a_good_parent
 
 
 def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
@@ -34,8 +32,6 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     Raises:
       UsageError, ConfigError: unless on a program's terminal, where nobody would start us again.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    be_a_good_parent()
     with contextlib.ExitStack() as undo:
         broken: Exception | None = None
         read = _nothing_to_ask

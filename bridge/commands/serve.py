@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import resource
-import signal
 from collections.abc import Callable, Sequence
 
 from bridge.clients.listeners import Listener, ListenError, listen
@@ -16,12 +14,12 @@ from bridge.commands.cli import Parser, UsageError, split_program
 from bridge.config.load import load
 from bridge.config.options import add_options, options_from
 from bridge.config.settings import Settings
+from bridge.daemon import signals
 from bridge.daemon.process import running
 from bridge.daemon.systemd import Notifier, forget, handed_over
 from bridge.log.events import event, log
 from bridge.log.setup import configure
 from bridge.terminal.takeover import ProgramTerminal
-from bridge.worker.spawn import OBEYED, be_a_good_parent
 
 
 def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
@@ -30,11 +28,8 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     Raises:
       UsageError, ConfigError: nothing was started.
     """
+    signals.hold()
     del taken  # nobody starts a daemon on a terminal to talk to it there
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    be_a_good_parent()
-    # Signals wait: what ends us now would leave the files of our sockets, and a reload asked for would be lost.
-    signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
     read = _reader(argv)
     settings = read()
     configure(settings.log, client_terminal=False)
