@@ -3,9 +3,10 @@
 The life of a question, in the order in which it passes through the folders:
 
   entry        the command starts: a program's terminal is made safe before anything else
-  commands/    what an operator types: `cli` finds it, then one module for each
+  commands/    what an operator types: `cli` finds it, then one module for each; `arguments` are FILE and options
   daemon/      a process that runs for long
-    process      its pools with their programs, and how it ends, by force if need be (`lastresort`)
+    process      its pools with their programs, and how it ends, by force if need be (`lastresort`);
+                 `signals`: when they wait
     service      its tasks: events, signals, reload, drain (trio)
     systemd      sockets handed over, readiness, watchdog
   relay/       `connect`: the same clients, asking the shared daemon (`upstream`) as its `settings` say; `oneshot` asks

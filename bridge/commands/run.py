@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
-import resource
-import sys
 from collections.abc import Callable, Sequence
-
-import attrs
 
 from bridge.clients import stdio
 from bridge.clients.lockstep import LockstepSession
 from bridge.clients.pipelined import PipelinedSession
-from bridge.commands.cli import Parser, UsageError, split_program
-from bridge.config.load import load
-from bridge.config.options import add_options, options_from
+from bridge.commands.arguments import Arguments
+from bridge.commands.cli import Parser, UsageError
+from bridge.config.load import defaults, load
 from bridge.config.settings import ConfigError, Settings
 from bridge.daemon.lastresort import INTERNAL_ERROR
 from bridge.daemon.process import running
@@ -24,7 +19,6 @@ from bridge.log.events import event, log
 from bridge.log.setup import configure
 from bridge.pool.poolset import PoolSet
 from bridge.terminal.takeover import ProgramTerminal
-from bridge.worker.spawn import be_a_good_parent
 
 
 def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
@@ -33,18 +27,16 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     Raises:
       UsageError, ConfigError: unless on a program's terminal, where nobody would start us again.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    be_a_good_parent()
     with contextlib.ExitStack() as undo:
         broken: Exception | None = None
-        read = _nothing_to_ask
+        read: Callable[[], Settings] = defaults  # every line is answered 0
         try:
             read = _reader(argv, undo)
             settings = read()
         except (UsageError, ConfigError) as error:
             if taken is None:
                 raise
-            broken, settings = error, _nothing_to_ask()
+            broken, settings = error, defaults()
         _serve(settings, read, taken, broken)
     return 0
 
@@ -87,34 +79,20 @@ def _reader(argv: Sequence[str], undo: contextlib.ExitStack) -> Callable[[], Set
     Raises:
       UsageError: the command line is wrong.
     """
-    before, program = split_program(argv)
-    parsed = _parser().parse_args(before)
-    if parsed.demo:
-        if parsed.file or program:
-            raise UsageError("--demo brings its own program: give no other")
-        from bridge.commands.demo import demo_program
-
-        program, environment = undo.enter_context(demo_program())
-        return lambda: load(None, {**options_from(parsed), "env": environment}, program)
-    file = os.path.abspath(parsed.file) if parsed.file else None
-    return lambda: load(file, options_from(parsed), program)
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog="extauth-bridge run",
-        usage="extauth-bridge run [FILE] [options] [-- PROGRAM ARG...]",
-        description="Read Prosody's lines on standard input, ask a pool of ejabberd programs, answer in order.",
-        allow_abbrev=False,
+        "run",
+        "[FILE] [options] [-- PROGRAM ARG...]",
+        "Read Prosody's lines on standard input, ask a pool of ejabberd programs, answer in order.",
     )
-    parser.add_argument("file", nargs="?", metavar="FILE", help="configuration file (TOML)")
     parser.add_argument(
         "--demo", action="store_true", help="use the bundled program with alice / wonder:land at example.com"
     )
-    add_options(parser)
-    return parser
+    arguments = Arguments(parser, argv)
+    if not arguments.parsed.demo:
+        return arguments.reader()
+    if arguments.file or arguments.program:
+        raise UsageError("--demo brings its own program: give no other")
+    from bridge.commands.demo import demo_program
 
-
-def _nothing_to_ask() -> Settings:
-    """Settings under which every line is answered 0."""
-    return attrs.evolve(load(None, {}, [sys.executable]), program=None)
+    program, environment = undo.enter_context(demo_program())
+    return lambda: load(None, {**arguments.options, "env": environment}, program)

@@ -16,11 +16,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, cast
 
-from bridge.config.options import KEYS, Key, add_options, as_in_toml, option, options_from
+from bridge.config.options import KEYS, Key, as_in_toml, option
 from bridge.config.regularfile import SIZE_MAX, contents
 from bridge.config.settings import ConfigError, InvalidValue, LogSettings, ProgramSettings, Settings, escaped, shown
-
-__all__ = ["ConfigError", "LogSettings", "ProgramSettings", "Settings", "add_options", "load", "options_from"]
 
 NO_PROGRAM = 'no program: set program or [hosts."domain"] in a file, or give --program COMMAND or -- PROGRAM'
 
@@ -41,7 +39,7 @@ def load(path: str | None, options: Mapping[str, object], argv: Sequence[str] = 
     Raises:
         ConfigError: something cannot be read, is unknown or is not allowed, or there is no program at all.
     """
-    values: dict[str, Any] = {key.name: _default(key) for key in KEYS}
+    values = _defaults()
     command_line = _Place()
     place = command_line
     if path is not None:
@@ -60,12 +58,29 @@ def load(path: str | None, options: Mapping[str, object], argv: Sequence[str] = 
             below = ("hosts", domain)
             raise place.error(below, f"{place.name(below)} has no program, and there is none to inherit")
         hosts[domain] = program
+    return _settings(values, hosts)
+
+
+def defaults(options: Mapping[str, object] = MappingProxyType({})) -> Settings:
+    """What `load` gives for these options where there is no program to ask, which answers every line with 0.
+
+    Raises:
+        ConfigError: an option is unknown or not allowed.
+    """
+    return _settings(_merged(_defaults(), _checked_options(options, _Place())), {})
+
+
+def _settings(values: Mapping[str, Any], hosts: Mapping[str, ProgramSettings]) -> Settings:
     return Settings(
         program=_program(values),
         hosts=MappingProxyType(hosts),
         log=LogSettings(**{name: values[key.name] for name, key in SECTIONS["log"].items()}),
         **{name: values[name] for name in TOP if name not in HOST and name != "hosts"},
     )
+
+
+def _defaults() -> dict[str, Any]:
+    return {key.name: _default(key) for key in KEYS}
 
 
 def _default(key: Key) -> Any:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 from collections.abc import Callable, Generator, Sequence
 
 from bridge.config.settings import Settings
+from bridge.daemon import signals
 from bridge.daemon.lastresort import INTERNAL_ERROR, LastResort
 from bridge.log.events import event, log
 from bridge.pool.poolset import PoolSet
-from bridge.worker.spawn import OBEYED
 from bridge.worker.stdinpipe import order_is_told
 
 _CLEARED = 4.0
@@ -35,7 +34,7 @@ def running(
       clear_away: what remains to be done besides killing the programs where the process has to be ended by force.
       status: its exit status then.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
+    signals.hold()
     if not order_is_told():
         reason = "the kernel does not tell when a program takes its question: programs that reply twice may pass"
         log.warning(event("replies are looked at less closely", reason=reason))
@@ -51,11 +50,7 @@ def running(
     try:
         poolset.apply(settings)
         poolset.starts.start_at_once()
-        ends = [number for number in OBEYED if number != signal.SIGHUP or hang_up_ends]
-        for number in ends:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, leave)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)
+        signals.let_end(leave, hang_up_ends)
         yield poolset
     finally:
         last_resort.leave_within(_CLEARED)

@@ -20,6 +20,7 @@ import trio
 
 from bridge.clients.listeners import ListenError
 from bridge.config.settings import ConfigError, Settings
+from bridge.daemon import signals
 from bridge.daemon.systemd import Notifier
 from bridge.log.events import event, log
 from bridge.log.setup import configure
@@ -27,7 +28,6 @@ from bridge.loop.reactor import Reactor
 from bridge.pool.pool import Pool
 from bridge.pool.poolset import PoolSet
 from bridge.pool.supervisor import Supervisor
-from bridge.worker.spawn import OBEYED
 
 _COLLECT_AFTER = 20_000
 """Objects in excess before the garbage collector looks for cycles.  A query makes none; at the usual 700 the collector
@@ -105,7 +105,7 @@ class Service:
           connect: makes the client, which calls what it is given once it is done.
           broken: there is no configuration yet; look for one.
         """
-        signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
+        signals.hold()
         if self._poolset.told_to_leave:
             sys.exit(0)
         gc.freeze()  # what is there now stays: never look through it again
@@ -171,17 +171,13 @@ class Service:
         self._poolset.draining.discard(pool)
 
     async def _obey_signals(self, nursery: trio.Nursery, client: Client) -> None:
-        numbers = [*OBEYED]
+        numbers = [*signals.OBEYED]
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job
             numbers.remove(signal.SIGINT)
         try:
-            with trio.open_signal_receiver(*numbers) as received:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, OBEYED)
-                try:
-                    async for number in received:
-                        self._obey(number, nursery, client)
-                finally:  # nothing that comes from now on may end us before everything is cleared away
-                    signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
+            with trio.open_signal_receiver(*numbers) as received, signals.delivered():
+                async for number in received:
+                    self._obey(number, nursery, client)
         finally:
             if not self._over.is_set():  # some task has failed, and perhaps not all can be cancelled
                 self._poolset.leave_within(_FORCED, True)

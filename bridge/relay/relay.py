@@ -11,7 +11,6 @@ On a program's terminal the relay stays whatever is wrong, answers `0` and says 
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -42,7 +41,6 @@ def relay(read: Callable[[], RelaySettings], taken: ProgramTerminal | None) -> i
     Args:
       read: the settings, as they are now; raises RelayConfigError.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         settings = read()
     except RelayConfigError as error:
