@@ -67,16 +67,16 @@ def _line(command: str, name: str) -> bytes:
 
 def _ask(settings: Settings, line: bytes) -> int:
     configure(settings.log, client_terminal=False)
-    with running(settings, hang_up_ends=True) as poolset:
+    with running(settings, hang_up_ends=True) as process:
         from bridge.daemon.service import Service  # brings trio: after the program's start
 
         verdicts: list[Verdict] = []
 
         def connect(over: Callable[[], None]) -> _Question:
-            return _Question(line, poolset, verdicts.append, over)
+            return _Question(line, process.poolset, verdicts.append, over)
 
-        Service(poolset, lambda: settings, on_terminal=True).run(connect)
-    refused = [refusal for refusal, count in poolset.router.refused.items() if count]
+        Service(process, lambda: settings, on_terminal=True).run(connect)
+    refused = [refusal for refusal, count in process.poolset.router.refused.items() if count]
     if refused:
         return _refused(refused[0])
     return _told(

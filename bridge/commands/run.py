@@ -49,14 +49,14 @@ def _serve(
     if broken is not None:
         log.error(event("every question is answered 0 until this is repaired", error=str(broken)))
     on_terminal = taken is not None or os.isatty(0)
-    with running(settings, on_terminal, status=INTERNAL_ERROR if taken is None else 0) as poolset:
+    with running(settings, on_terminal, status=INTERNAL_ERROR if taken is None else 0) as process:
         # Imported only now, as it brings trio: the programs start in the meantime.
         from bridge.daemon.service import Service
 
         def connect(over: Callable[[], None]) -> PipelinedSession | LockstepSession:
-            return _session(settings, poolset, taken, over)
+            return _session(settings, process.poolset, taken, over)
 
-        Service(poolset, read, on_terminal, log_on_client).run(connect, isinstance(broken, ConfigError))
+        Service(process, read, on_terminal, log_on_client).run(connect, isinstance(broken, ConfigError))
 
 
 def _session(

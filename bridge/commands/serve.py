@@ -48,7 +48,8 @@ def _serve(settings: Settings, read: Callable[[], Settings], undo: contextlib.Ex
     clients, status = _listeners(settings, undo)
     notifier = Notifier.from_environment(os.environ)
     forget(os.environ)
-    poolset = undo.enter_context(running(settings, False, [listener.withdraw for listener in (*clients, *status)]))
+    process = undo.enter_context(running(settings, False, [listener.withdraw for listener in (*clients, *status)]))
+    poolset = process.poolset
     paths = " ".join(listener.path for listener in clients)
 
     def connect(over: Callable[[], None]) -> Server:
@@ -60,7 +61,7 @@ def _serve(settings: Settings, read: Callable[[], Settings], undo: contextlib.Ex
 
     from bridge.daemon.service import Service  # brings trio: the programs start in the meantime
 
-    Service(poolset, read, notifier=notifier).run(connect)
+    Service(process, read, notifier=notifier).run(connect)
 
 
 def _listeners(settings: Settings, undo: contextlib.ExitStack) -> tuple[list[Listener], list[Listener]]:

@@ -38,7 +38,7 @@ _STACK = 65536
 
 
 class LastResort:
-    """Ends the process once `leave_within` seconds are over, unless it is closed before.
+    """Ends the process once `exit_within` seconds are over, unless it is closed before.
 
     It takes SIGALRM.  To be made, used and closed by the main thread.
 
@@ -56,7 +56,7 @@ class LastResort:
         self._nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         self._before = signal.signal(signal.SIGALRM, self._end)
 
-    def leave_within(self, seconds: float, failed: bool = False) -> None:
+    def exit_within(self, seconds: float, failed: bool = False) -> None:
         """The process is to be gone by then; an earlier time that was set stays.
 
         Args:

@@ -17,14 +17,30 @@ _CLEARED = 4.0
 """Seconds in which everything is cleared away at last, or else by force."""
 
 
+class Process:
+    """One bridge's process.
+
+    Attributes:
+      poolset: its pools, whose programs have been started.
+      exit_within: see `LastResort`.
+      told_to_exit: a signal said so before the service obeyed any.  What it raised may have been ignored, as all is
+        that is raised in a destructor.
+    """
+
+    def __init__(self, poolset: PoolSet, exit_within: Callable[..., None]) -> None:
+        self.poolset = poolset
+        self.exit_within = exit_within
+        self.told_to_exit = False
+
+
 @contextlib.contextmanager
 def running(
     settings: Settings,
     hang_up_ends: bool,
     clear_away: Sequence[Callable[[], object]] = (),
     status: int = INTERNAL_ERROR,
-) -> Generator[PoolSet, None, None]:
-    """A poolset with its programs started; whatever ends the context, a signal too, leaves none behind.
+) -> Generator[Process, None, None]:
+    """A process with its programs started; whatever ends the context, a signal too, leaves none behind.
 
     Until the service obeys signals they end the process with status 0.  While programs are being started they
     wait: one that is started and not yet known could not be stopped.
@@ -39,21 +55,21 @@ def running(
         reason = "the kernel does not tell when a program takes its question: programs that reply twice may pass"
         log.warning(event("replies are looked at less closely", reason=reason))
     poolset = PoolSet(settings)
+    last_resort = LastResort([poolset.kill, *clear_away], status)
+    process = Process(poolset, last_resort.exit_within)
 
-    def leave(_number: int, _frame: object) -> None:
-        poolset.told_to_leave = True
+    def exit_now(_number: int, _frame: object) -> None:
+        process.told_to_exit = True
         sys.exit(0)
 
     unraisable, sys.unraisablehook = sys.unraisablehook, _log_unraisable
-    last_resort = LastResort([poolset.kill, *clear_away], status)
-    poolset.leave_within = last_resort.leave_within
     try:
         poolset.apply(settings)
         poolset.starts.start_at_once()
-        signals.let_end(leave, hang_up_ends)
-        yield poolset
+        signals.let_end(exit_now, hang_up_ends)
+        yield process
     finally:
-        last_resort.leave_within(_CLEARED)
+        last_resort.exit_within(_CLEARED)
         poolset.close()
         last_resort.close()
         sys.unraisablehook = unraisable

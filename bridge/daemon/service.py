@@ -21,12 +21,12 @@ import trio
 from bridge.clients.listeners import ListenError
 from bridge.config.settings import ConfigError, Settings
 from bridge.daemon import signals
+from bridge.daemon.process import Process
 from bridge.daemon.systemd import Notifier
 from bridge.log.events import event, log
 from bridge.log.setup import configure
 from bridge.loop.reactor import Reactor
 from bridge.pool.pool import Pool
-from bridge.pool.poolset import PoolSet
 from bridge.pool.supervisor import Supervisor
 
 _COLLECT_AFTER = 20_000
@@ -70,7 +70,7 @@ class Service:
     """One bridge at work.
 
     Args:
-      poolset: its pools may be running already.
+      process: its programs are running already.
       load: reads the configuration again; raises ConfigError.
       on_terminal: the client is on a terminal, a program's or a person's.
       log_on_client: stderr is the client's terminal.
@@ -79,13 +79,14 @@ class Service:
 
     def __init__(
         self,
-        poolset: PoolSet,
+        process: Process,
         load: Callable[[], Settings],
         on_terminal: bool = False,
         log_on_client: bool = False,
         notifier: Notifier | None = None,
     ) -> None:
-        self._poolset = poolset
+        self._process = process
+        self._poolset = process.poolset
         self._load = load
         self._on_terminal = on_terminal
         self._log_on_client = log_on_client
@@ -106,7 +107,7 @@ class Service:
           broken: there is no configuration yet; look for one.
         """
         signals.hold()
-        if self._poolset.told_to_leave:
+        if self._process.told_to_exit:
             sys.exit(0)
         gc.freeze()  # what is there now stays: never look through it again
         gc.set_threshold(_COLLECT_AFTER)
@@ -114,7 +115,7 @@ class Service:
         try:
             trio.run(self._serve, client, broken)
         except BaseException:
-            self._poolset.leave_within(_FORCED, True)
+            self._process.exit_within(_FORCED, failed=True)
             raise
 
     async def _serve(self, client: Client, broken: bool) -> None:
@@ -129,12 +130,12 @@ class Service:
                     nursery.start_soon(self._report)
                     nursery.start_soon(self._show_life)
                 await self._over.wait()
-                self._poolset.leave_within(2 * self._poolset.router.settings.shutdown_grace + _FORCED, False)
+                self._process.exit_within(2 * self._poolset.router.settings.shutdown_grace + _FORCED)
                 with self._stopping:
                     await self._stop_pools()
                 nursery.cancel_scope.cancel()
         except Exception as error:
-            self._poolset.leave_within(_FORCED, True)
+            self._process.exit_within(_FORCED, failed=True)
             log.error(event("leaving after an internal error", error=error))
             raise
         finally:
@@ -180,7 +181,7 @@ class Service:
                     self._obey(number, nursery, client)
         finally:
             if not self._over.is_set():  # some task has failed, and perhaps not all can be cancelled
-                self._poolset.leave_within(_FORCED, True)
+                self._process.exit_within(_FORCED, failed=True)
 
     def _obey(self, number: int, nursery: trio.Nursery, client: Client) -> None:
         if number == signal.SIGHUP and not self._on_terminal:
@@ -190,13 +191,13 @@ class Service:
             self._told_to_stop = True
             settings = self._poolset.router.settings
             longest = settings.answer_timeout + 2 * settings.shutdown_grace
-            self._poolset.leave_within(longest + _FORCED, False)
+            self._process.exit_within(longest + _FORCED)
             self._notifier.stopping("answering what is in flight")
             self._notifier.extend_timeout(longest + _MARGIN)
             client.stop()
             nursery.start_soon(self._leave_unheard, client, settings.answer_timeout + settings.shutdown_grace)
         else:
-            self._poolset.leave_within(_FORCED, False)
+            self._process.exit_within(_FORCED)
             client.abort()
             self._stopping.cancel()
             self._over.set()

@@ -35,9 +35,6 @@ class PoolSet:
       starts: of the programs of all pools.
       pools: in service, by host.
       draining: out of service, with queries or programs left.
-      told_to_leave: a signal said so before the service obeyed any.  What it raised may have been ignored, as all is
-        that is raised in a destructor.
-      leave_within: see `LastResort`; does nothing where there is none.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
@@ -47,8 +44,6 @@ class PoolSet:
         self.pools: dict[str, Pool] = {}
         self.draining: set[Pool] = set()
         self.router = Router(settings, clock, self.draining)
-        self.told_to_leave = False
-        self.leave_within: Callable[[float, bool], None] = _whenever
         self._log = RateLimited(5, 60.0, clock)
 
     def apply(self, settings: Settings) -> tuple[list[Pool], list[Pool]]:
@@ -115,7 +110,3 @@ class PoolSet:
                 except Exception as error:  # the others are to be reaped all the same
                     self.report(error)
         self.reactor.close()
-
-
-def _whenever(_seconds: float, _failed: bool) -> None:
-    pass

@@ -20,10 +20,11 @@ from support.inmemory.pools import made
 from support.process import COMMAND, ROOT
 from support.programs.bad import CHAMELEON
 
+from bridge.daemon.process import Process
 from bridge.daemon.service import Service, drive
 from bridge.daemon.systemd import Notifier
 from bridge.pool.poolset import PoolSet
-from bridge.protocol.query import Query
+from bridge.protocol.query import Query, nothing
 
 YES, NO = b"1\n", b"0\n"
 TRUE = b"isuser:u:h"
@@ -198,7 +199,7 @@ async def test_the_watchdog_starves_when_a_deadline_is_missed(tmp_path: Path, mo
         undo.callback(poolset.close)
         poolset.apply(settings)
         poolset.starts.start_at_once()
-        service = Service(poolset, lambda: settings, notifier=notifier)
+        service = Service(Process(poolset, nothing), lambda: settings, notifier=notifier)
         poolset.router.ask([b"isuser:hang-u:h"], _Asker())
         poolset.pools[""]._timer.cancel()
         with trio.fail_after(PATIENCE):
