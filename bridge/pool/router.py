@@ -127,4 +127,4 @@ class Router:
 
 def _none_refused(lines: Sequence[bytes | Refusal]) -> TypeGuard[Sequence[bytes]]:
     """Whether the line codec had no reason to refuse any of `lines`."""
-    return all([isinstance(line, bytes) for line in lines])
+    return Refusal not in map(type, lines)
