@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 
 from bridge.config.regularfile import SIZE_MAX, contents
+from bridge.log.text import shortened, shown
 
 TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def read(path: str) -> RelaySettings | None:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise RelayConfigError(f"{shown(path)}, line {data.count(10, 0, error.start) + 1}: not UTF-8") from None
+        raise RelayConfigError(f"{_brief(path)}, line {data.count(10, 0, error.start) + 1}: not UTF-8") from None
     table = plain_table(text)
     if table is None:
         table = _toml_table(text, path)
@@ -87,7 +88,7 @@ def read_again(path: str) -> RelaySettings:
     """`read` for a file that has said `connect` before."""
     settings = read(path)
     if settings is None:
-        raise RelayConfigError(f"{shown(path)}: cannot be read, or does not say connect any more")
+        raise RelayConfigError(f"{_brief(path)}: cannot be read, or does not say connect any more")
     return settings
 
 
@@ -146,8 +147,8 @@ def _toml_table(text: str, path: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        reason = shown(str(error)) if isinstance(error, tomllib.TOMLDecodeError) else "not understood"
-        raise RelayConfigError(f"{shown(path)}: no valid TOML: {reason}") from None
+        reason = _brief(str(error)) if isinstance(error, tomllib.TOMLDecodeError) else "not understood"
+        raise RelayConfigError(f"{_brief(path)}: no valid TOML: {reason}") from None
 
 
 def _checked(table: dict[str, Any], path: str) -> RelaySettings:
@@ -156,10 +157,12 @@ def _checked(table: dict[str, Any], path: str) -> RelaySettings:
         key = f"{section}{name}"
         if key not in _ALLOWED:
             known = ", ".join(_ALLOWED)
-            raise RelayConfigError(f"{shown(path)}: unknown key {shown(key)}; in a file with connect there are {known}")
+            raise RelayConfigError(
+                f"{_brief(path)}: unknown key {_brief(key)}; in a file with connect there are {known}"
+            )
         allowed, fits = _ALLOWED[key]
         if not fits(value):
-            raise RelayConfigError(f"{shown(path)}: {key} is {_sort(value)}, but must be {allowed}")
+            raise RelayConfigError(f"{_brief(path)}: {key} is {_sort(value)}, but must be {allowed}")
         if section:
             setattr(settings.log, name, value)
         else:
@@ -178,16 +181,16 @@ def _flat(table: dict[str, Any]) -> list[tuple[str, str, Any]]:
     return flat
 
 
+def _brief(text: str) -> str:
+    return shortened(text, 200)  # any path of a socket is shown whole
+
+
 def _sort(value: object) -> str:
     if isinstance(value, str):
-        return shown(value)
-    return str(value) if isinstance(value, bool | int | float) else "something else"
-
-
-def shown(text: str) -> str:
-    """`text` in one line, whatever is in it."""
-    text = text if len(text) <= 200 else text[:200] + "..."
-    return text if text.isprintable() else ascii(text)
+        return _brief(value)
+    if isinstance(value, bool):
+        return str(value)
+    return shown(value) if isinstance(value, int | float) else "something else"
 
 
 def _is_table(value: Any) -> bool:

@@ -94,6 +94,9 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         ('connect = "/s"\nanswer_timeout = "4"', "answer_timeout is 4"),
         ('connect = "/s"\nanswer_timeout = nan', "answer_timeout is nan"),
         ('connect = "/s"\nmax_line = true', "max_line is True"),
+        (f'connect = "/s"\nmax_line = 0x{"f" * 9000}', "max_line is a huge number, but must be"),
+        ('connect = "\\u001b[2J"', "connect is \\x1b[2J, but must be the absolute"),
+        (f'connect = "{"x" * 300}"', f"connect is {'x' * 197}..., but must be the absolute"),
         ('connect = "/s"\nmax_line = 15', "max_line is 15, but must be a whole number of bytes from 16 to 32767"),
         (
             'connect = "/s"\nprogram = "x"',
