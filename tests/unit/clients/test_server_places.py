@@ -77,7 +77,7 @@ def test_another_user_comes_in_and_one_goes(house: House, caplog: pytest.LogCapt
     clients = [house.connect(PROSODY) for _ in range(4)]
     admin = house.connect(ADMIN)
     assert [*map(is_here, [*clients, admin])] == [False, True, True, True, True]
-    assert "client shown out" in caplog.text
+    assert "client disconnected" in caplog.text
     assert "uid=105 pid=4711 for_uid=0 for_pid=4711" in caplog.text
     assert house.server.refused == 0
 
