@@ -3,9 +3,10 @@
 The life of a question, in the order in which it passes through the folders:
 
   entry        the command starts: a program's terminal is made safe before anything else
-  commands/    what an operator types: `cli` finds it, then one module for each
+  commands/    what an operator types: `cli` finds it, then one module for each; `arguments` are FILE and options
   daemon/      a process that runs for long
-    process      its pools with their programs, and how it ends, by force if need be (`lastresort`)
+    process      its pools with their programs, and how it ends, by force if need be (`lastresort`);
+                 `signals`: when they wait
     service      its tasks: events, signals, reload, drain (trio)
     systemd      sockets handed over, readiness, watchdog
   relay/       `connect`: the same clients, asking the shared daemon (`upstream`) as its `settings` say; `oneshot` asks
@@ -15,6 +16,7 @@ The life of a question, in the order in which it passes through the folders:
     pipelined    a client with many lines in flight
     lockstep     a client with one question at a time
     lifecycle    what becomes of either: states, and what follows in each
+    stdio        either of them on standard input and output, a program's terminal too
   pool/        who answers
     router       a line finds its host's pool, or is refused
     poolset      the pools of one set of settings

@@ -11,6 +11,7 @@ def main() -> int:
     """Run the command line; returns the exit status, which is always 0 on a program's terminal."""
     taken = takeover.take()
     try:
+        _leave_no_core_file()
         status = _relayed(sys.argv[1:], taken)
         if status is None:
             from bridge.commands.cli import dispatch
@@ -44,6 +45,13 @@ def _relayed(argv: list[str], taken: takeover.ProgramTerminal | None) -> int | N
     from bridge.relay.relay import relay
 
     return relay(lambda: read_again(files[0]), taken)
+
+
+def _leave_no_core_file() -> None:
+    """It would hold passwords; those of programs, which inherit this, too."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _status_of(error: BaseException) -> int:

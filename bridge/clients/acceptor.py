@@ -14,7 +14,7 @@ from collections.abc import Callable
 from bridge.clients.listeners import Listener
 from bridge.log.events import describe
 from bridge.loop.reactor import Reactor
-from bridge.loop.timer import FOREVER, Timer
+from bridge.loop.timer import FOREVER
 
 _AT_ONCE = 16
 """Connections taken in a row before everybody else has a turn."""
@@ -27,22 +27,19 @@ class Acceptor:
     """The listeners of one daemon; closing them is for who opened them here.
 
     Args:
-      timer: rings at the times that `ring` returned, on the reactor's own clock.
       warn: logs an event, not too often.
     """
 
-    def __init__(self, reactor: Reactor, timer: Timer, clock: Callable[[], float], warn: Callable[..., None]) -> None:
+    def __init__(self, reactor: Reactor, warn: Callable[..., None]) -> None:
         self._reactor = reactor
-        self._timer = timer
-        self._clock = clock
         self._warn = warn
         self._accepters: dict[Listener, Callable[[], None]] = {}
-        self._again_at = FOREVER
+        self._pause = reactor.call_at(FOREVER, self._look_again)
 
     def open(self, listener: Listener, welcome: Callable[[socket.socket], None], at_once: int = _AT_ONCE) -> None:
         """From now on give every connection to `welcome`, which takes it over unless it raises OSError."""
         self._accepters[listener] = functools.partial(self._accept, listener, welcome, at_once)
-        if self._again_at == FOREVER:
+        if self._pause.when == FOREVER:
             self._reactor.watch(listener.fileno(), self._accepters[listener])
 
     def shut(self, listener: Listener) -> None:
@@ -50,16 +47,12 @@ class Acceptor:
         if self._accepters.pop(listener, None) is not None:
             self._reactor.unwatch(listener.fileno())
 
-    def ring(self, now: float) -> float:
-        """Look again, if it is time to; returns when to be called next, or infinity."""
-        if self._again_at <= now:
-            self._again_at = FOREVER
-            try:
-                for listener, accept in self._accepters.items():
-                    self._reactor.watch(listener.fileno(), accept)
-            except (OSError, MemoryError) as error:
-                self._pause(error)
-        return self._again_at
+    def _look_again(self) -> None:
+        try:
+            for listener, accept in self._accepters.items():
+                self._reactor.watch(listener.fileno(), accept)
+        except (OSError, MemoryError) as error:
+            self._look_away(error)
 
     def _accept(self, listener: Listener, welcome: Callable[[socket.socket], None], at_once: int) -> None:
         for _ in range(at_once):
@@ -68,18 +61,17 @@ class Acceptor:
             except BlockingIOError:
                 return
             except OSError as error:  # no descriptor left
-                self._pause(error)
+                self._look_away(error)
                 return
             try:
                 welcome(connection)
             except (OSError, MemoryError) as error:  # it takes more than the one of the connection
                 connection.close()
-                self._pause(error)
+                self._look_away(error)
                 return
 
-    def _pause(self, error: OSError | MemoryError) -> None:
+    def _look_away(self, error: OSError | MemoryError) -> None:
         for listener in self._accepters:
             self._reactor.unwatch(listener.fileno())
-        self._again_at = self._clock() + _PAUSE
-        self._timer.set(self._again_at)
+        self._pause.set(self._reactor.clock() + _PAUSE)
         self._warn("client cannot be accepted", reason=describe(error))

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from bridge.clients.lifecycle import Event, Lifecycle, State
 from bridge.loop.reactor import BROKEN, Reactor
 from bridge.loop.streams import Borrowed, nobody_reads
-from bridge.loop.timer import FOREVER, Timer
+from bridge.loop.timer import FOREVER
 from bridge.protocol.lines import HELLO, NO, YES
 from bridge.protocol.lockstep import Heard, LockstepRule
-from bridge.protocol.query import Query, Refusal, Verdict, nothing
+from bridge.protocol.query import Query, Refusal, Verdict
 from bridge.terminal.gate import Decision, Gate
 
 TYPE_CHECKING = False
@@ -41,13 +41,10 @@ class LockstepSession(Lifecycle):
     """A lockstep client on two streams, which are one on a terminal.
 
     Args:
+      over: called once, when nothing more will be answered.
       gate: decides about each answer on a program's terminal; `None` elsewhere.
       hand_over: takes over a client whose very first line is HELLO, and what it has sent.  Such a client keeps many
         lines in flight: answered in lockstep, an answer could be taken for that to another of its lines.
-
-    Attributes:
-      timer: to be kept by the caller, on the router's clock.
-      over: called once, when nothing more will be answered.
     """
 
     def __init__(
@@ -56,15 +53,16 @@ class LockstepSession(Lifecycle):
         sink: Borrowed,
         router: Answerer,
         reactor: Reactor,
+        over: Callable[[], None],
         gate: Gate | None,
         hand_over: Callable[[bytes], None] | None = None,
     ) -> None:
-        self.over: Callable[[], None] = nothing
-        self.timer = Timer(self._ring)
+        self._over = over
         self._source = source
         self._sink = sink
         self._router = router
         self._reactor = reactor
+        self._timer = reactor.call_at(FOREVER, self._come_back)
         self._gate = gate
         self._hand_over = hand_over  # until the first bytes are there
         self._rule = LockstepRule(router.settings.max_line, terminal=gate is not None)
@@ -119,7 +117,7 @@ class LockstepSession(Lifecycle):
             self._router.warn("client let go after an internal error, please report it", error=error)
         finally:
             if ends:
-                self.over()
+                self._over()
 
     def settled(self, query: Query) -> None:
         """The verdict is there; if the client gave up on this query meanwhile, nobody wants to know."""
@@ -186,7 +184,7 @@ class LockstepSession(Lifecycle):
         if question is Refusal.INJECTION:
             self._router.refuse(question)
             self._answer = NO
-            self.timer.set(self._rule.quiet_at)
+            self._timer.set(self._rule.quiet_at)
             return
         if self._state is State.STOPPED:
             self._rule.close()
@@ -203,13 +201,9 @@ class LockstepSession(Lifecycle):
         self._answer = YES if query.verdict is Verdict.GRANTED else NO
         self._answer_now()
 
-    def _ring(self) -> float:
-        try:
-            if self._answer:
-                self._answer_now()
-        except Exception as error:  # a timer is shared with others
-            self.failed(error)
-        return FOREVER
+    def _come_back(self) -> None:
+        if self._answer:
+            self._answer_now()
 
     def _answer_now(self) -> None:
         """Write the answer, if it may be written now; else come back, or drop it."""
@@ -224,7 +218,7 @@ class LockstepSession(Lifecycle):
         """Whether a violation has not been quiet yet for as long as it must; then it is answered later."""
         if self._rule.question is not Refusal.INJECTION or self._router.clock() >= self._rule.quiet_at:
             return False
-        self.timer.set(self._rule.quiet_at)
+        self._timer.set(self._rule.quiet_at)
         return True
 
     def _is_wanted(self) -> bool:
@@ -240,7 +234,7 @@ class LockstepSession(Lifecycle):
             return False
         decision = self._gate.decide()
         if decision is Decision.WAIT:
-            self.timer.set(now + self._gate.pause)
+            self._timer.set(now + self._gate.pause)
         elif decision is Decision.DROP:
             self._drop("the client is not waiting for it, or cannot be seen and it is the first")
         return decision is Decision.WRITE
@@ -249,7 +243,7 @@ class LockstepSession(Lifecycle):
         try:
             self._sink.write(answer)
         except BlockingIOError:
-            self.timer.set(self._router.clock() + _RETRY_WHEN_FULL)
+            self._timer.set(self._router.clock() + _RETRY_WHEN_FULL)
         except OSError:
             self._hang_up()
         else:
@@ -280,7 +274,7 @@ class LockstepSession(Lifecycle):
     def _finish_if_done(self) -> None:
         if self._rule.question is None and self._enter(Event.DONE):
             self._unwatch()
-            self.over()
+            self._over()
 
     def _unwatch(self) -> None:
         self._reactor.unwatch(self._source.descriptor)

@@ -22,7 +22,7 @@ from bridge.loop.reactor import BROKEN, WRITABLE, Reactor
 from bridge.loop.streams import Borrowed, nobody_reads
 from bridge.protocol.lines import HELLO, NO, UNKNOWN, LineReader
 from bridge.protocol.ordering import Ordering
-from bridge.protocol.query import AGREED, REFUSED, UNASKED, Query, nothing
+from bridge.protocol.query import AGREED, REFUSED, UNASKED, Query
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,11 +41,9 @@ class PipelinedSession(Lifecycle):
     """A pipelined client on two streams.
 
     Args:
+      over: called once, when everything has been answered, or cannot be.
       negotiates: it may ask for a third answer.
       budget: shared with others.
-
-    Attributes:
-      over: called once, when everything has been answered, or cannot be.
     """
 
     def __init__(
@@ -54,10 +52,11 @@ class PipelinedSession(Lifecycle):
         sink: Borrowed,
         router: Answerer,
         reactor: Reactor,
+        over: Callable[[], None],
         negotiates: bool = False,
         budget: Budget | None = None,
     ) -> None:
-        self.over: Callable[[], None] = nothing
+        self._over = over
         self._source = source
         self._sink = sink
         self._router = router
@@ -130,7 +129,7 @@ class PipelinedSession(Lifecycle):
         finally:
             self._ordering.clear()
             if ends:
-                self.over()
+                self._over()
 
     def settled(self, query: Query) -> None:
         """One of our queries has its verdict; it is written at the end of this batch."""
@@ -241,7 +240,7 @@ class PipelinedSession(Lifecycle):
         self._listen()
         if self._state is not _OPEN and self.idle and not self._flush_due and self._enter(Event.DONE):
             self._unwatch()
-            self.over()
+            self._over()
 
     def _write(self, answers: bytes) -> None:
         """Write `answers`, behind those that wait for room; what there is no room for waits, too."""

@@ -1,15 +1,15 @@
 """Many clients on Unix sockets, each a session of its own on the same pools.
 
-  - Whoever may not connect, or comes when there are enough, is shown out at once; the log says why.
+  - Whoever may not connect, or comes when there are enough, is disconnected at once; the log says why.
   - No user keeps others out: when there are enough, a newcomer gets the place of a client of the user who holds most,
-    if that user still holds as many as the newcomer's then; of one that has no question open, if there is one.
+    if that user still holds as many as the newcomer's then; an idle one, if there is one.
   - Where clients are in lockstep, one that asks for the third answer is not: it says so with its first line.
   - Clients never take the descriptors that programs need: there may be fewer of them than `max_clients`.
   - A client that is gone takes its waiting queries with it; what a program has is finished unheard.
   - Stopping: no new clients (systemd keeps them waiting for the next daemon), answer what is in flight for at
     most `shutdown_grace`, then `0` for the rest.
 
-To the service it is one client, of which there are many.
+To the service all of them together are one client.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from bridge.log.events import event, log
 from bridge.log.ratelimit import RateLimited
 from bridge.loop.reactor import Reactor
 from bridge.loop.streams import Borrowed, connected
-from bridge.loop.timer import FOREVER, Timer
+from bridge.loop.timer import FOREVER
 from bridge.pool.router import Router
 from bridge.protocol.query import nothing
 
@@ -43,9 +43,6 @@ _FOR_CLIENT = 2
 _FOR_ALL_ELSE = 64
 """Descriptors: standard ones, sockets, log, epoll, and what starting a program keeps in reserve."""
 
-_AGAIN = 0.1
-"""Seconds until what is due is tried again, where that went wrong."""
-
 _AT_START = ("listen", "status_listen", "socket_mode")
 """What a reload does not change: the sockets are there."""
 
@@ -55,18 +52,16 @@ class Server:
 
     Args:
       listeners: closed with the server.
+      over: called once, when everything has been answered after `stop`.
 
     Attributes:
-      timer: to be kept by the caller, on the router's clock.
-      over: called once, when everything has been answered after `stop`.
       acceptor: where clients are taken in; others may be let in there too.
       sessions: the clients that are connected, and who they are.
       refused: connections that were not let in so far.
     """
 
-    def __init__(self, listeners: list[Listener], router: Router, reactor: Reactor) -> None:
-        self.over: Callable[[], None] = nothing
-        self.timer = Timer(self._ring)
+    def __init__(self, listeners: list[Listener], router: Router, reactor: Reactor, over: Callable[[], None]) -> None:
+        self._over = over
         self.sessions: dict[PipelinedSession | LockstepSession, Peer] = {}
         self.accepted = 0
         self.refused = 0
@@ -76,15 +71,15 @@ class Server:
         self._reactor = reactor
         self._budget = Budget()
         self._stopping = False
-        self._abort_at = FOREVER
+        self._grace = reactor.call_at(FOREVER, self.abort)
         self._log = RateLimited(5, 60.0, router.clock)
         self._limit(router.settings)
-        self.acceptor = Acceptor(reactor, self.timer, router.clock, self._warn)
+        self.acceptor = Acceptor(reactor, self._warn)
         for listener in listeners:
             self.acceptor.open(listener, self._admit)
 
     def reconfigure(self, settings: Settings) -> None:
-        """New limits, also for those who are here already: who may not be any more is answered, and shown out.
+        """New limits, also for those who are connected: who may not be any more is answered and disconnected.
 
         Raises:
           ListenError: a user or group is unknown; all stays as it was.
@@ -94,8 +89,8 @@ class Server:
             if allowed(who, self._users, self._groups):
                 session.reconfigure(settings)
             else:
-                self._warn("client shown out", reason="not allowed any more", uid=who.uid, pid=who.pid)
-                self._show_out(session)
+                self._warn("client disconnected", reason="not allowed any more", uid=who.uid, pid=who.pid)
+                self._disconnect(session)
         changed = [name for name in _AT_START if getattr(settings, name) != getattr(self._router.settings, name)]
         if changed:
             log.warning(event("a restart is needed for these to be in force", keys=" ".join(changed)))
@@ -111,14 +106,13 @@ class Server:
                 session.stop()
             except Exception as error:
                 session.failed(error)
-        self._abort_at = self._router.clock() + self._router.settings.shutdown_grace
-        self.timer.set(self._abort_at)
+        self._grace.set(self._router.clock() + self._router.settings.shutdown_grace)
         self._finish_if_done()
 
     def abort(self) -> None:
         """Answer everybody now."""
         for session in [*self.sessions]:
-            self._show_out(session)
+            self._disconnect(session)
 
     def close(self) -> None:
         """Let go of every client and every listener."""
@@ -134,7 +128,7 @@ class Server:
         users = resolve_users(settings.allow_users) if restricted else None
         groups = resolve_groups(settings.allow_groups) if restricted else None
         self._users, self._groups = users, groups
-        self._most = min(settings.max_clients, _room(settings))
+        self._most = min(settings.max_clients, _client_limit(settings))
         if self._most < settings.max_clients:
             what = "fewer clients than max_clients: the limit of descriptors (LimitNOFILE=, ulimit -n) is too low"
             log.warning(event(what, clients=self._most, max_clients=settings.max_clients))
@@ -144,16 +138,16 @@ class Server:
         who = peer(connection)
         if not allowed(who, self._users, self._groups):
             self._refuse(connection, "not allowed", uid=who.uid, pid=who.pid)
-        elif len(self.sessions) >= self._most and not self._make_room(who):
+        elif len(self.sessions) >= self._most and not self._free_place(who):
             self._refuse(connection, "max_clients are connected", uid=who.uid, pid=who.pid)
         else:
             self._serve(connection, who)
 
-    def _make_room(self, newcomer: Peer) -> bool:
-        """Show out a client of the user who holds most places, unless the newcomer's would then hold more.
+    def _free_place(self, newcomer: Peer) -> bool:
+        """Disconnect a client of the user who holds most places, unless the newcomer's user would then hold more.
 
-        Of those that are idle it is the one that came first: which has been idle for longest nobody knows, as no line
-        is to cost the time to note it.
+        Of those that are idle it is the one that came first.  Which has been idle for longest is not known: noting it
+        would cost time for every line.
         """
         most = max(self._places, key=self._places.__getitem__)
         if self._places[most] <= self._places[newcomer.uid] + 1:
@@ -163,17 +157,17 @@ class Server:
         who = self.sessions[leaving]
         reason = "max_clients are connected, most of them this user's, and another one comes"
         others = {"for_uid": newcomer.uid, "for_pid": newcomer.pid}
-        self._warn("client shown out", reason=reason, uid=who.uid, pid=who.pid, **others)
-        self._show_out(leaving)
+        self._warn("client disconnected", reason=reason, uid=who.uid, pid=who.pid, **others)
+        self._disconnect(leaving)
         return True
 
-    def _show_out(self, session: PipelinedSession | LockstepSession) -> None:
-        """Answer all it has asked, and close its connection."""
+    def _disconnect(self, session: PipelinedSession | LockstepSession) -> None:
+        """Answer everything it has asked, and close its connection."""
         try:
             session.abort()
         except Exception as error:
             session.failed(error)
-        self._leave(session)
+        self._remove(session)
 
     def _refuse(self, connection: socket.socket, reason: str, **who: object) -> None:
         self.refused += 1
@@ -182,6 +176,10 @@ class Server:
 
     def _serve(self, connection: socket.socket, who: Peer) -> None:
         source, sink = connected(connection)
+
+        def over() -> None:
+            self._remove(session)
+
         with contextlib.ExitStack() as undo:
             for stream in (source, sink):
                 undo.callback(stream.close)
@@ -192,29 +190,27 @@ class Server:
                 def negotiated(burst: bytes) -> None:
                     self._hand_over(session, source, sink, burst)
 
-                session = LockstepSession(source, sink, self._router, self._reactor, None, negotiated)
-                timer = session.timer
-                timer.wake = lambda: self.timer.set(timer.when)
+                session = LockstepSession(source, sink, self._router, self._reactor, over, None, negotiated)
             else:
-                session = PipelinedSession(source, sink, self._router, self._reactor, True, self._budget)
+                session = PipelinedSession(source, sink, self._router, self._reactor, over, True, self._budget)
             undo.pop_all()
         self.accepted += 1
         self._places[who.uid] += 1
         self.sessions[session] = who
-        session.over = lambda: self._leave(session)
 
     def _hand_over(
         self, lockstep: PipelinedSession | LockstepSession, source: Borrowed, sink: Borrowed, burst: bytes
     ) -> None:
-        """Serve somebody pipelined, who turns out to be no client in lockstep; `burst` is what he has sent so far."""
+        """Serve as pipelined a client that turns out not to be in lockstep; `burst` is what it has sent so far."""
         for stream in (source, sink):
             self._reactor.unwatch(stream.descriptor)
-        session = PipelinedSession(source, sink, self._router, self._reactor, True, self._budget)
+        session = PipelinedSession(
+            source, sink, self._router, self._reactor, lambda: self._remove(session), True, self._budget
+        )
         self.sessions[session] = self.sessions.pop(lockstep)
-        session.over = lambda: self._leave(session)
         session.take(burst)
 
-    def _leave(self, session: PipelinedSession | LockstepSession) -> None:
+    def _remove(self, session: PipelinedSession | LockstepSession) -> None:
         if session in self.sessions:
             uid = self.sessions.pop(session).uid
             self._places[uid] -= 1
@@ -223,34 +219,16 @@ class Server:
             session.close()
             self._finish_if_done()
 
-    def _ring(self) -> float:
-        now = self._router.clock()
-        try:
-            return self._do_what_is_due(now)
-        except Exception as error:
-            self._reactor.report(error)
-            return now + _AGAIN
-
-    def _do_what_is_due(self, now: float) -> float:
-        if self._abort_at <= now:
-            self._abort_at = FOREVER
-            self.abort()
-        timers = [session.timer for session in self.sessions if isinstance(session, LockstepSession)]
-        for timer in timers:
-            if timer.when <= now:
-                timer.ring()
-        return min([self.acceptor.ring(now), self._abort_at, *(timer.when for timer in timers)])
-
     def _finish_if_done(self) -> None:
         if self._stopping and not self.sessions:
-            over, self.over = self.over, nothing
+            over, self._over = self._over, nothing
             over()
 
     def _warn(self, message: str, **fields: object) -> None:
         self._log.log(logging.WARNING, message, message, **fields)
 
 
-def _room(settings: Settings) -> int:
+def _client_limit(settings: Settings) -> int:
     """Clients for whom there are descriptors, besides the programs; at least one."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:

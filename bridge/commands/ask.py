@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
-import resource
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 
-from bridge.commands.cli import Parser, UsageError, split_program
-from bridge.config.load import load
-from bridge.config.options import add_options, option, options_from
+from bridge.commands.arguments import Arguments
+from bridge.commands.cli import Parser, UsageError
+from bridge.config.load import defaults, load
+from bridge.config.options import option
 from bridge.config.settings import ProgramSettings, Settings
 from bridge.daemon.process import running
 from bridge.log.events import event, log
 from bridge.log.setup import configure
 from bridge.pool.poolset import PoolSet
 from bridge.protocol.checks import Checks
-from bridge.protocol.query import Query, Refusal, Verdict, nothing
+from bridge.protocol.query import Query, Refusal, Verdict
 from bridge.relay.oneshot import inquire
 from bridge.relay.settings import RelayConfigError, RelaySettings, read
 from bridge.terminal.takeover import ProgramTerminal
-from bridge.worker.spawn import be_a_good_parent
 
 _WITH_PASSWORD = ("auth", "setpass")
 _COMMANDS = (*_WITH_PASSWORD, "isuser")
@@ -41,15 +39,13 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
       UsageError, ConfigError: nothing was asked.
     """
     del taken  # its owner does not type questions
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    be_a_good_parent()
-    before, program = split_program(argv)
-    parsed = _parser().parse_args(before)
-    daemon = _daemon(parsed, program)
+    arguments = _arguments(argv)
+    command, name = arguments.parsed.command, arguments.parsed.name
+    daemon = _daemon(arguments)
     if daemon is not None:
-        return _ask_daemon(daemon, _line(parsed.command, parsed.name))
-    settings = _one_of_each(load(parsed.file, options_from(parsed), program))
-    return _ask(settings, _line(parsed.command, parsed.name))
+        return _ask_daemon(daemon, _line(command, name))
+    settings = _one_of_each(load(arguments.file, arguments.options, arguments.program))
+    return _ask(settings, _line(command, name))
 
 
 def _line(command: str, name: str) -> bytes:
@@ -71,17 +67,21 @@ def _line(command: str, name: str) -> bytes:
 
 def _ask(settings: Settings, line: bytes) -> int:
     configure(settings.log, client_terminal=False)
-    with running(settings, hang_up_ends=True) as poolset:
-        question = _Question(poolset)
+    with running(settings, hang_up_ends=True) as process:
+        from bridge.daemon.service import Service  # brings trio: after the program's start
 
-        from bridge.daemon.service import Service
+        verdicts: list[Verdict] = []
 
-        Service(poolset, lambda: settings, on_terminal=True).run(question.put(line))
-    refused = [refusal for refusal, count in poolset.router.refused.items() if count]
+        def connect(over: Callable[[], None]) -> _Question:
+            return _Question(line, process.poolset, verdicts.append, over)
+
+        Service(process, lambda: settings, on_terminal=True).run(connect)
+    refused = [refusal for refusal, count in process.poolset.router.refused.items() if count]
     if refused:
         return _refused(refused[0])
     return _told(
-        question.verdict or Verdict.UNAVAILABLE, f"no answer within {settings.answer_timeout:g} seconds, or no program"
+        verdicts[0] if verdicts else Verdict.UNAVAILABLE,
+        f"no answer within {settings.answer_timeout:g} seconds, or no program",
     )
 
 
@@ -105,27 +105,26 @@ def _refused(refusal: Refusal) -> int:
     return _told(Verdict.UNAVAILABLE, f"not asked: {refusal.value}")
 
 
-def _daemon(parsed: argparse.Namespace, program: Sequence[str]) -> RelaySettings | None:
+def _daemon(arguments: Arguments) -> RelaySettings | None:
     """The daemon that is to be asked, if FILE is its socket, or a relay's configuration; else `None`.
 
     Raises:
       UsageError: such a file cannot be used, or what is given with it says something about programs.
     """
-    if parsed.file is None:
+    if arguments.file is None:
         return None
     try:
-        daemon = _on_socket(parsed.file) or read(parsed.file)
+        daemon = _on_socket(arguments.file) or read(arguments.file)
     except RelayConfigError as error:
         raise UsageError(str(error)) from None
     if daemon is None:
         return None
-    given = options_from(parsed)
-    strange = [option(name) for name in given if name != "answer_timeout"]
-    if program or strange:
+    strange = [option(name) for name in arguments.options if name != "answer_timeout"]
+    if arguments.program or strange:
         what = strange[0] if strange else "-- PROGRAM"
         raise UsageError(f"{what} says nothing to the daemon, which has its own: only --answer-timeout may be given")
-    if given:
-        daemon.answer_timeout = load(None, given, [sys.executable]).answer_timeout
+    if arguments.options:
+        daemon.answer_timeout = defaults(arguments.options).answer_timeout
     return daemon
 
 
@@ -141,34 +140,34 @@ def _on_socket(path: str) -> RelaySettings | None:
 class _Question:
     """The client of a service that asks just once.
 
-    Attributes:
-      verdict: `None` if it was interrupted before there was one.
+    Args:
+      told: called with the verdict, unless it is interrupted before there is one.
+      over: called when the service may stop.
     """
 
-    def __init__(self, poolset: PoolSet) -> None:
-        self._poolset = poolset
-        self.verdict: Verdict | None = None
-        self.over = nothing
-
-    def put(self, line: bytes) -> _Question:
-        """Ask as soon as the reactor turns."""
+    def __init__(
+        self, line: bytes, poolset: PoolSet, told: Callable[[Verdict], None], over: Callable[[], None]
+    ) -> None:
         self._line = line
-        self._poolset.reactor.call_soon(self._put)
-        return self
+        self._router = poolset.router
+        self._told = told
+        self._over = over
+        poolset.reactor.call_soon(self._put)
 
     def settled(self, query: Query) -> None:
         """The verdict; the service may stop now."""
-        self.verdict = query.verdict
-        self.over()
+        if query.verdict is not None:
+            self._told(query.verdict)
+        self._over()
 
     def failed(self, error: Exception) -> None:
         """Then there is no verdict."""
         log.error(event("internal error, please report it", error=error))
-        self.over()
+        self._over()
 
     def _put(self) -> None:
         line = self._line if b"\n" not in self._line else Refusal.CONTROL
-        (query,) = self._poolset.router.ask([line], self)
+        (query,) = self._router.ask([line], self)
         if query.settled:
             self.settled(query)
 
@@ -177,7 +176,7 @@ class _Question:
 
     def stop(self) -> None:
         """Interrupted: there will be no verdict."""
-        self.over()
+        self._over()
 
     abort = stop
 
@@ -207,16 +206,13 @@ def _password(name: str) -> str:
     return line.removesuffix(b"\n").removesuffix(b"\r").decode(errors="surrogateescape")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _arguments(argv: Sequence[str]) -> Arguments:
     parser = Parser(
-        prog="extauth-bridge ask",
-        usage="extauth-bridge ask auth|isuser|setpass USER@HOST [FILE | SOCKET] [options] [-- PROGRAM ARG...]",
-        description="Ask one question. The password is prompted for, or read as one line from standard input.",
-        epilog="Prints granted, denied or unavailable. Exit status: 0 granted, 1 not, 2 usage or configuration.",
-        allow_abbrev=False,
+        "ask",
+        "auth|isuser|setpass USER@HOST [FILE | SOCKET] [options] [-- PROGRAM ARG...]",
+        "Ask one question. The password is prompted for, or read as one line from standard input.",
+        "Prints granted, denied or unavailable. Exit status: 0 granted, 1 not, 2 usage or configuration.",
     )
     parser.add_argument("command", choices=_COMMANDS, help="what to ask")
     parser.add_argument("name", metavar="USER@HOST", help="about whom")
-    parser.add_argument("file", nargs="?", metavar="FILE", help="configuration file (TOML), or the daemon's socket")
-    add_options(parser)
-    return parser
+    return Arguments(parser, argv, "configuration file (TOML), or the daemon's socket")

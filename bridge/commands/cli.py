@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from bridge.config.settings import ConfigError
 from bridge.terminal.takeover import ProgramTerminal
+from bridge.worker.spawn import be_a_good_parent
 
 COMMANDS = {
     "run": "bridge a client on standard input and output; what `extauth-bridge FILE` does",
@@ -27,7 +28,15 @@ class UsageError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises instead of writing a page and leaving."""
+    """Raises instead of writing a page and leaving.
+
+    Args:
+      usage: what follows the name of the command.
+    """
+
+    def __init__(self, command: str, usage: str, description: str, epilog: str = "") -> None:
+        name = f"extauth-bridge {command}"
+        super().__init__(name, f"{name} {usage}", description, epilog, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
@@ -48,7 +57,8 @@ def dispatch(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
         return 0 if argv else USAGE
     if name not in COMMANDS:
         name, rest = "run", list(argv)
-    module = importlib.import_module(f"bridge.commands.{name.replace('-', '')}")
+    module = importlib.import_module(module_of(name))
+    be_a_good_parent()
     try:
         return int(module.main(rest, taken))
     except (UsageError, ConfigError) as error:
@@ -56,13 +66,9 @@ def dispatch(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
         return USAGE
 
 
-def split_program(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """What stands before `--`, and the program behind it."""
-    before = list(argv)
-    if "--" not in before:
-        return before, []
-    at = before.index("--")
-    return before[:at], before[at + 1 :]
+def module_of(command: str) -> str:
+    """Where the `main` of a command is."""
+    return f"bridge.commands.{command.replace('-', '')}"
 
 
 def _version() -> str:

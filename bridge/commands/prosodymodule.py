@@ -6,7 +6,6 @@ points to stays.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib.resources
 import os
@@ -101,14 +100,13 @@ def _lua_string(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
-        prog="extauth-bridge prosody-module",
-        usage="extauth-bridge prosody-module [--check] DIR",
-        description="Install mod_auth_extauth_bridge, the module that lets Prosody ask the shared daemon directly, "
+        "prosody-module",
+        "[--check] DIR",
+        "Install mod_auth_extauth_bridge, the module that lets Prosody ask the shared daemon directly, "
         "into DIR, which must be one of Prosody's plugin_paths.",
-        epilog="Exit status: 0 it is current now, 1 --check found another one or none, 2 usage.",
-        allow_abbrev=False,
+        "Exit status: 0 it is current now, 1 --check found another one or none, 2 usage.",
     )
     parser.add_argument("directory", metavar="DIR", help="an existing directory")
     parser.add_argument("--check", action="store_true", help="change nothing; say whether the installed one is current")

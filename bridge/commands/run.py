@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
-import resource
-import sys
 from collections.abc import Callable, Sequence
 
-import attrs
-
+from bridge.clients import stdio
 from bridge.clients.lockstep import LockstepSession
 from bridge.clients.pipelined import PipelinedSession
-from bridge.commands.cli import Parser, UsageError, split_program
-from bridge.config.load import load
-from bridge.config.options import add_options, options_from
+from bridge.commands.arguments import Arguments
+from bridge.commands.cli import Parser, UsageError
+from bridge.config.load import defaults, load
 from bridge.config.settings import ConfigError, Settings
 from bridge.daemon.lastresort import INTERNAL_ERROR
 from bridge.daemon.process import running
 from bridge.log.events import event, log
 from bridge.log.setup import configure
-from bridge.loop.reactor import Reactor
-from bridge.loop.streams import borrow, is_one_stream, owned
-from bridge.pool.router import Router
-from bridge.terminal.gate import Gate
+from bridge.pool.poolset import PoolSet
 from bridge.terminal.takeover import ProgramTerminal
-from bridge.terminal.watcher import Watcher
-from bridge.worker.spawn import be_a_good_parent
 
 
 def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
@@ -36,18 +27,16 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     Raises:
       UsageError, ConfigError: unless on a program's terminal, where nobody would start us again.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    be_a_good_parent()
     with contextlib.ExitStack() as undo:
         broken: Exception | None = None
-        read = _nothing_to_ask
+        read: Callable[[], Settings] = defaults  # every line is answered 0
         try:
             read = _reader(argv, undo)
             settings = read()
         except (UsageError, ConfigError) as error:
             if taken is None:
                 raise
-            broken, settings = error, _nothing_to_ask()
+            broken, settings = error, defaults()
         _serve(settings, read, taken, broken)
     return 0
 
@@ -55,41 +44,33 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
 def _serve(
     settings: Settings, read: Callable[[], Settings], taken: ProgramTerminal | None, broken: Exception | None
 ) -> None:
-    log_on_client = is_one_stream(1, 2) if taken is None else 2 in taken.was
+    log_on_client = stdio.stderr_is_the_clients(taken)
     configure(settings.log, log_on_client)
     if broken is not None:
         log.error(event("every question is answered 0 until this is repaired", error=str(broken)))
     on_terminal = taken is not None or os.isatty(0)
-    with running(settings, on_terminal, status=INTERNAL_ERROR if taken is None else 0) as poolset:
-        session = _session(settings, poolset.router, poolset.reactor, taken)
-
+    with running(settings, on_terminal, status=INTERNAL_ERROR if taken is None else 0) as process:
         # Imported only now, as it brings trio: the programs start in the meantime.
         from bridge.daemon.service import Service
 
-        service = Service(poolset, read, on_terminal, log_on_client)
-        timer = session.timer if isinstance(session, LockstepSession) else None
-        service.run(session, timer, isinstance(broken, ConfigError))
+        def connect(over: Callable[[], None]) -> PipelinedSession | LockstepSession:
+            return _session(settings, process.poolset, taken, over)
+
+        Service(process, read, on_terminal, log_on_client).run(connect, isinstance(broken, ConfigError))
 
 
 def _session(
-    settings: Settings, router: Router, reactor: Reactor, taken: ProgramTerminal | None
+    settings: Settings, poolset: PoolSet, taken: ProgramTerminal | None, over: Callable[[], None]
 ) -> PipelinedSession | LockstepSession:
-    """The session for this kind of client; on a program's terminal with all that belongs to it."""
-    lockstep = settings.client == "lockstep" or (settings.client == "auto" and taken is not None)
-    if taken is None:
-        source, sink = borrow(0, os.O_RDONLY), borrow(1, os.O_WRONLY)
-        if lockstep:
-            return LockstepSession(source, sink, router, reactor, gate=None)
-        return PipelinedSession(source, sink, router, reactor)
-    source = owned(taken.descriptor, taken.may_block)
-    sink = owned(os.dup(taken.descriptor), taken.may_block) if 1 in taken.was else borrow(1, os.O_WRONLY)
-    if not lockstep:
+    if settings.client == "lockstep" or (settings.client == "auto" and taken is not None):
+        return stdio.lockstep(taken, poolset.router, poolset.reactor, over, _inform)
+    if taken is not None:
         log.warning(event("a pipelined client on a program's terminal is not protected from injected lines"))
-        return PipelinedSession(source, sink, router, reactor)
-    watcher = Watcher(taken.descriptor)
-    gate = Gate(watcher)
-    log.info(event("client on a terminal", rule=gate.describe(), client=watcher.describe()))
-    return LockstepSession(source, sink, router, reactor, gate)
+    return stdio.pipelined(taken, poolset.router, poolset.reactor, over)
+
+
+def _inform(message: str, **fields: Callable[[], str]) -> None:
+    log.info(event(message, **{name: field() for name, field in fields.items()}))
 
 
 def _reader(argv: Sequence[str], undo: contextlib.ExitStack) -> Callable[[], Settings]:
@@ -98,34 +79,20 @@ def _reader(argv: Sequence[str], undo: contextlib.ExitStack) -> Callable[[], Set
     Raises:
       UsageError: the command line is wrong.
     """
-    before, program = split_program(argv)
-    parsed = _parser().parse_args(before)
-    if parsed.demo:
-        if parsed.file or program:
-            raise UsageError("--demo brings its own program: give no other")
-        from bridge.commands.demo import demo_program
-
-        program, environment = undo.enter_context(demo_program())
-        return lambda: load(None, {**options_from(parsed), "env": environment}, program)
-    file = os.path.abspath(parsed.file) if parsed.file else None
-    return lambda: load(file, options_from(parsed), program)
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog="extauth-bridge run",
-        usage="extauth-bridge run [FILE] [options] [-- PROGRAM ARG...]",
-        description="Read Prosody's lines on standard input, ask a pool of ejabberd programs, answer in order.",
-        allow_abbrev=False,
+        "run",
+        "[FILE] [options] [-- PROGRAM ARG...]",
+        "Read Prosody's lines on standard input, ask a pool of ejabberd programs, answer in order.",
     )
-    parser.add_argument("file", nargs="?", metavar="FILE", help="configuration file (TOML)")
     parser.add_argument(
         "--demo", action="store_true", help="use the bundled program with alice / wonder:land at example.com"
     )
-    add_options(parser)
-    return parser
+    arguments = Arguments(parser, argv)
+    if not arguments.parsed.demo:
+        return arguments.reader()
+    if arguments.file or arguments.program:
+        raise UsageError("--demo brings its own program: give no other")
+    from bridge.commands.demo import demo_program
 
-
-def _nothing_to_ask() -> Settings:
-    """Settings under which every line is answered 0."""
-    return attrs.evolve(load(None, {}, [sys.executable]), program=None)
+    program, environment = undo.enter_context(demo_program())
+    return lambda: load(None, {**arguments.options, "env": environment}, program)

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
-import resource
-import signal
 from collections.abc import Callable, Sequence
 
 from bridge.clients.listeners import Listener, ListenError, listen
 from bridge.clients.server import Server
 from bridge.clients.status import StatusPage
-from bridge.commands.cli import Parser, UsageError, split_program
-from bridge.config.load import load
-from bridge.config.options import add_options, options_from
+from bridge.commands.arguments import Arguments
+from bridge.commands.cli import Parser, UsageError
 from bridge.config.settings import Settings
+from bridge.daemon import signals
 from bridge.daemon.process import running
 from bridge.daemon.systemd import Notifier, forget, handed_over
 from bridge.log.events import event, log
 from bridge.log.setup import configure
 from bridge.terminal.takeover import ProgramTerminal
-from bridge.worker.spawn import OBEYED, be_a_good_parent
 
 
 def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
@@ -30,12 +26,14 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     Raises:
       UsageError, ConfigError: nothing was started.
     """
+    signals.hold()
     del taken  # nobody starts a daemon on a terminal to talk to it there
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    be_a_good_parent()
-    # Signals wait: what ends us now would leave the files of our sockets, and a reload asked for would be lost.
-    signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
-    read = _reader(argv)
+    parser = Parser(
+        "serve",
+        "[FILE] [options] [-- PROGRAM ARG...]",
+        "Serve clients on Unix sockets: those systemd hands over, or `listen`.",
+    )
+    read = Arguments(parser, argv).reader()
     settings = read()
     configure(settings.log, client_terminal=False)
     try:
@@ -50,16 +48,20 @@ def _serve(settings: Settings, read: Callable[[], Settings], undo: contextlib.Ex
     clients, status = _listeners(settings, undo)
     notifier = Notifier.from_environment(os.environ)
     forget(os.environ)
-    poolset = undo.enter_context(running(settings, False, [listener.withdraw for listener in (*clients, *status)]))
-    server = Server(clients, poolset.router, poolset.reactor)
-    undo.callback(server.close)
-    undo.callback(StatusPage(status, poolset, server).close)
+    process = undo.enter_context(running(settings, False, [listener.withdraw for listener in (*clients, *status)]))
+    poolset = process.poolset
     paths = " ".join(listener.path for listener in clients)
-    log.info(event("serving", sockets=paths, pools=len(poolset.pools)))
 
-    from bridge.daemon.service import Service
+    def connect(over: Callable[[], None]) -> Server:
+        server = Server(clients, poolset.router, poolset.reactor, over)
+        undo.callback(server.close)
+        undo.callback(StatusPage(status, poolset, server).close)
+        log.info(event("serving", sockets=paths, pools=len(poolset.pools)))
+        return server
 
-    Service(poolset, read, notifier=notifier).run(server, server.timer)
+    from bridge.daemon.service import Service  # brings trio: the programs start in the meantime
+
+    Service(process, read, notifier=notifier).run(connect)
 
 
 def _listeners(settings: Settings, undo: contextlib.ExitStack) -> tuple[list[Listener], list[Listener]]:
@@ -85,22 +87,3 @@ def _listeners(settings: Settings, undo: contextlib.ExitStack) -> tuple[list[Lis
         status = [listen(settings.status_listen, settings.socket_mode)]
         undo.callback(status[0].close)
     return clients, status
-
-
-def _reader(argv: Sequence[str]) -> Callable[[], Settings]:
-    before, program = split_program(argv)
-    parsed = _parser().parse_args(before)
-    file = os.path.abspath(parsed.file) if parsed.file else None
-    return lambda: load(file, options_from(parsed), program)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="extauth-bridge serve",
-        usage="extauth-bridge serve [FILE] [options] [-- PROGRAM ARG...]",
-        description="Serve clients on Unix sockets: those systemd hands over, or `listen`.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("file", nargs="?", metavar="FILE", help="configuration file (TOML)")
-    add_options(parser)
-    return parser

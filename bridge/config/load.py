@@ -16,11 +16,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, cast
 
-from bridge.config.options import KEYS, Key, add_options, as_in_toml, option, options_from
+from bridge.config.options import KEYS, Key, as_in_toml, option
 from bridge.config.regularfile import SIZE_MAX, contents
-from bridge.config.settings import ConfigError, InvalidValue, LogSettings, ProgramSettings, Settings, escaped, shown
-
-__all__ = ["ConfigError", "LogSettings", "ProgramSettings", "Settings", "add_options", "load", "options_from"]
+from bridge.config.settings import ConfigError, InvalidValue, LogSettings, ProgramSettings, Settings
+from bridge.log.text import shortened, shown
 
 NO_PROGRAM = 'no program: set program or [hosts."domain"] in a file, or give --program COMMAND or -- PROGRAM'
 
@@ -41,7 +40,7 @@ def load(path: str | None, options: Mapping[str, object], argv: Sequence[str] = 
     Raises:
         ConfigError: something cannot be read, is unknown or is not allowed, or there is no program at all.
     """
-    values: dict[str, Any] = {key.name: _default(key) for key in KEYS}
+    values = _defaults()
     command_line = _Place()
     place = command_line
     if path is not None:
@@ -60,12 +59,29 @@ def load(path: str | None, options: Mapping[str, object], argv: Sequence[str] = 
             below = ("hosts", domain)
             raise place.error(below, f"{place.name(below)} has no program, and there is none to inherit")
         hosts[domain] = program
+    return _settings(values, hosts)
+
+
+def defaults(options: Mapping[str, object] = MappingProxyType({})) -> Settings:
+    """What `load` gives for these options where there is no program to ask, which answers every line with 0.
+
+    Raises:
+        ConfigError: an option is unknown or not allowed.
+    """
+    return _settings(_merged(_defaults(), _checked_options(options, _Place())), {})
+
+
+def _settings(values: Mapping[str, Any], hosts: Mapping[str, ProgramSettings]) -> Settings:
     return Settings(
         program=_program(values),
         hosts=MappingProxyType(hosts),
         log=LogSettings(**{name: values[key.name] for name, key in SECTIONS["log"].items()}),
         **{name: values[name] for name in TOP if name not in HOST and name != "hosts"},
     )
+
+
+def _defaults() -> dict[str, Any]:
+    return {key.name: _default(key) for key in KEYS}
 
 
 def _default(key: Key) -> Any:
@@ -101,7 +117,7 @@ class _Place:
         if self.file:
             return ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else shown(part) for part in path)
         end = 2 if path[0] in SECTIONS else 1
-        return " ".join([option(".".join(path[:end])), *map(escaped, path[end:])])
+        return " ".join([option(".".join(path[:end])), *map(shortened, path[end:])])
 
     def error(self, path: Path, sentence: str) -> ConfigError:
         """`sentence`, with the file and, if `path` is found in it, the line in front."""
@@ -121,7 +137,7 @@ class _Place:
 
 
 def _where(file: str, line: int | None = None) -> str:
-    return escaped(file, 4096) + (f", line {line}: " if line else ": ")
+    return shortened(file, 4096) + (f", line {line}: " if line else ": ")
 
 
 def _checked(
@@ -190,13 +206,13 @@ def _unknown(path: Path, value: object, place: _Place, known: Mapping[str, Key])
 
     if known is TOP:
         known = BY_NAME  # with those of the sections: level is meant to be log.level
-    near = get_close_matches(escaped(".".join(path) if known is BY_NAME else name), known, 1)
+    near = get_close_matches(shortened(".".join(path) if known is BY_NAME else name), known, 1)
     if near:
         meant = known[near[0]].name
         return place.error(path, f"{sentence}; did you mean {meant if place.file else option(meant)}?")
     if known is HOST and isinstance(value, dict) and name not in SECTIONS:
         path = _domain_in_parts(path, cast("dict[str, object]", value))
-        return place.error(path, f'a domain needs quotes: [hosts."{escaped(".".join(path[1:]))}"]')
+        return place.error(path, f'a domain needs quotes: [hosts."{shortened(".".join(path[1:]))}"]')
     return place.error(path, f"{sentence}; there are {', '.join(key.name for key in known.values())}")
 
 
@@ -235,9 +251,9 @@ def _parse(place: _Place) -> dict[str, Any]:
         reason = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "a number with too many digits"
         match = re.fullmatch(r"(.*) \(at line (\d+), (column \d+)\)", reason, re.DOTALL)
         if match is None:
-            raise place.error((), f"no valid TOML: {escaped(reason, 200)}") from None
+            raise place.error((), f"no valid TOML: {shortened(reason, 200)}") from None
         where = _where(place.file, int(match[2]))
-        raise ConfigError(f"{where}no valid TOML: {escaped(match[1], 200)} ({match[3]})") from None
+        raise ConfigError(f"{where}no valid TOML: {shortened(match[1], 200)} ({match[3]})") from None
 
 
 _PART = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""

@@ -13,15 +13,7 @@ from typing import Literal, cast
 
 import attrs
 
-SHOWN_MAX = 60  # characters of a wrong value in an error text: enough to recognise it
-SORTS = {
-    "str": "a string",
-    "bool": "true or false",
-    "int": "a whole number",
-    "float": "a number",
-    "list": "an array",
-    "dict": "a table",
-}
+from bridge.log.text import shown, sort_of
 
 
 def _frozen(table: Mapping[str, str]) -> Mapping[str, str]:
@@ -293,32 +285,3 @@ def _fits_the_system(text: object) -> bool:
         return isinstance(text, str) and b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:
         return False
-
-
-def escaped(text: str, limit: int = SHOWN_MAX) -> str:
-    """`text` on one line, harmless to a terminal, at most `limit` characters."""
-    harmless = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text[: limit + 1]
-    )
-    return harmless if len(harmless) <= limit else harmless[: limit - 3] + "..."
-
-
-def sort_of(value: object) -> str:
-    """What sort of value this is, for those that must not be shown."""
-    name = type(value).__name__  # of the others, date, time and datetime say it themselves
-    return SORTS.get(name, f"a {name}")
-
-
-def shown(value: object) -> str:
-    """A wrong value as an error text shows it: nearly as in TOML, cut, escaped, without what tables hold."""
-    if isinstance(value, str):
-        return f'"{escaped(value)}"'
-    if isinstance(value, list):
-        items = cast("list[object]", value)[:SHOWN_MAX]
-        return escaped(f"[{', '.join('[...]' if isinstance(item, list) else shown(item) for item in items)}]")
-    if isinstance(value, bool):
-        return str(value).lower()
-    # str() of an int with thousands of digits raises ValueError, and 0xfff... can be one.
-    if isinstance(value, float) or (isinstance(value, int) and value.bit_length() <= 128):
-        return str(value)
-    return "a huge number" if isinstance(value, int) else sort_of(value)

@@ -19,6 +19,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
+from bridge.daemon import signals
 from bridge.log.events import event, log
 from bridge.loop.timer import FOREVER
 
@@ -32,14 +33,12 @@ No memory is taken by it: nothing is ever written there."""
 _AGAIN = 1.0
 """Seconds that the last things may take before it is over without them."""
 
-_ALL_SIGNALS = signal.valid_signals()
-
 _STACK = 65536
 """Bytes that the watchdog's thread has, instead of 8 MB."""
 
 
 class LastResort:
-    """Ends the process once `leave_within` seconds are over, unless it is closed before.
+    """Ends the process once `exit_within` seconds are over, unless it is closed before.
 
     It takes SIGALRM.  To be made, used and closed by the main thread.
 
@@ -57,7 +56,7 @@ class LastResort:
         self._nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         self._before = signal.signal(signal.SIGALRM, self._end)
 
-    def leave_within(self, seconds: float, failed: bool = False) -> None:
+    def exit_within(self, seconds: float, failed: bool = False) -> None:
         """The process is to be gone by then; an earlier time that was set stays.
 
         Args:
@@ -65,20 +64,17 @@ class LastResort:
         """
         self._to_begin.close()
         if failed:
-            signal.signal(signal.SIGTERM, self._end)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+            signals.end_with(self._end)
         until = time.monotonic() + seconds
         if until >= self._until:
             return
         self._until = until
         signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
-        # The thread is born with every signal blocked: one that it got would not wake whom it is meant for.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
-        stack = _thread.stack_size(_STACK)
-        with contextlib.suppress(RuntimeError, MemoryError):  # no thread is to be had: there is still the signal
-            faulthandler.dump_traceback_later(seconds + 3 * _AGAIN, exit=True, file=self._nowhere)
-        _thread.stack_size(stack)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        with signals.all_held():  # for the thread: one that it got would not wake whom it is meant for
+            stack = _thread.stack_size(_STACK)
+            with contextlib.suppress(RuntimeError, MemoryError):  # no thread is to be had: there is still the signal
+                faulthandler.dump_traceback_later(seconds + 3 * _AGAIN, exit=True, file=self._nowhere)
+            _thread.stack_size(stack)
 
     def close(self) -> None:
         """Everything is cleared away: there is no need any more."""

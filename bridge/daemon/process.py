@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 from collections.abc import Callable, Generator, Sequence
 
 from bridge.config.settings import Settings
+from bridge.daemon import signals
 from bridge.daemon.lastresort import INTERNAL_ERROR, LastResort
 from bridge.log.events import event, log
 from bridge.pool.poolset import PoolSet
-from bridge.worker.spawn import OBEYED
 from bridge.worker.stdinpipe import order_is_told
 
 _CLEARED = 4.0
 """Seconds in which everything is cleared away at last, or else by force."""
+
+
+class Process:
+    """One bridge's process.
+
+    Attributes:
+      poolset: its pools, whose programs have been started.
+      exit_within: see `LastResort`.
+      told_to_exit: a signal said so before the service obeyed any.  What it raised may have been ignored, as all is
+        that is raised in a destructor.
+    """
+
+    def __init__(self, poolset: PoolSet, exit_within: Callable[..., None]) -> None:
+        self.poolset = poolset
+        self.exit_within = exit_within
+        self.told_to_exit = False
 
 
 @contextlib.contextmanager
@@ -24,8 +39,8 @@ def running(
     hang_up_ends: bool,
     clear_away: Sequence[Callable[[], object]] = (),
     status: int = INTERNAL_ERROR,
-) -> Generator[PoolSet, None, None]:
-    """A poolset with its programs started; whatever ends the context, a signal too, leaves none behind.
+) -> Generator[Process, None, None]:
+    """A process with its programs started; whatever ends the context, a signal too, leaves none behind.
 
     Until the service obeys signals they end the process with status 0.  While programs are being started they
     wait: one that is started and not yet known could not be stopped.
@@ -35,30 +50,26 @@ def running(
       clear_away: what remains to be done besides killing the programs where the process has to be ended by force.
       status: its exit status then.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
+    signals.hold()
     if not order_is_told():
         reason = "the kernel does not tell when a program takes its question: programs that reply twice may pass"
         log.warning(event("replies are looked at less closely", reason=reason))
     poolset = PoolSet(settings)
+    last_resort = LastResort([poolset.kill, *clear_away], status)
+    process = Process(poolset, last_resort.exit_within)
 
-    def leave(_number: int, _frame: object) -> None:
-        poolset.told_to_leave = True
+    def exit_now(_number: int, _frame: object) -> None:
+        process.told_to_exit = True
         sys.exit(0)
 
     unraisable, sys.unraisablehook = sys.unraisablehook, _log_unraisable
-    last_resort = LastResort([poolset.kill, *clear_away], status)
-    poolset.leave_within = last_resort.leave_within
     try:
         poolset.apply(settings)
         poolset.starts.start_at_once()
-        ends = [number for number in OBEYED if number != signal.SIGHUP or hang_up_ends]
-        for number in ends:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, leave)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)
-        yield poolset
+        signals.let_end(exit_now, hang_up_ends)
+        yield process
     finally:
-        last_resort.leave_within(_CLEARED)
+        last_resort.exit_within(_CLEARED)
         poolset.close()
         last_resort.close()
         sys.unraisablehook = unraisable

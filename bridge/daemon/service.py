@@ -20,15 +20,14 @@ import trio
 
 from bridge.clients.listeners import ListenError
 from bridge.config.settings import ConfigError, Settings
+from bridge.daemon import signals
+from bridge.daemon.process import Process
 from bridge.daemon.systemd import Notifier
 from bridge.log.events import event, log
 from bridge.log.setup import configure
 from bridge.loop.reactor import Reactor
-from bridge.loop.timer import Timer
 from bridge.pool.pool import Pool
-from bridge.pool.poolset import PoolSet
 from bridge.pool.supervisor import Supervisor
-from bridge.worker.spawn import OBEYED
 
 _COLLECT_AFTER = 20_000
 """Objects in excess before the garbage collector looks for cycles.  A query makes none; at the usual 700 the collector
@@ -56,9 +55,7 @@ _DRAIN_PAUSE = 0.05
 
 
 class Client(Protocol):
-    """A session, of either kind."""
-
-    over: Callable[[], None]
+    """A session of either kind, or a server with many."""
 
     def reconfigure(self, settings: Settings) -> None: ...
 
@@ -73,7 +70,7 @@ class Service:
     """One bridge at work.
 
     Args:
-      poolset: its pools may be running already.
+      process: its programs are running already.
       load: reads the configuration again; raises ConfigError.
       on_terminal: the client is on a terminal, a program's or a person's.
       log_on_client: stderr is the client's terminal.
@@ -82,13 +79,14 @@ class Service:
 
     def __init__(
         self,
-        poolset: PoolSet,
+        process: Process,
         load: Callable[[], Settings],
         on_terminal: bool = False,
         log_on_client: bool = False,
         notifier: Notifier | None = None,
     ) -> None:
-        self._poolset = poolset
+        self._process = process
+        self._poolset = process.poolset
         self._load = load
         self._on_terminal = on_terminal
         self._log_on_client = log_on_client
@@ -99,34 +97,31 @@ class Service:
         self._told_to_stop = False
         self._over = trio.Event()
 
-    def run(self, client: Client, timer: Timer | None = None, broken: bool = False) -> None:
-        """`serve`, from outside trio.  Signals wait until it can obey them: raised inside trio they would be errors."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
-        if self._poolset.told_to_leave:
+    def run(self, connect: Callable[[Callable[[], None]], Client], broken: bool = False) -> None:
+        """Serve one client to its end, and stop everything.
+
+        Signals wait until they can be obeyed: raised inside trio they would be errors.
+
+        Args:
+          connect: makes the client, which calls what it is given once it is done.
+          broken: there is no configuration yet; look for one.
+        """
+        signals.hold()
+        if self._process.told_to_exit:
             sys.exit(0)
         gc.freeze()  # what is there now stays: never look through it again
         gc.set_threshold(_COLLECT_AFTER)
+        client = connect(self._over.set)
         try:
-            trio.run(self.serve, client, timer, broken)
+            trio.run(self._serve, client, broken)
         except BaseException:
-            self._poolset.leave_within(_FORCED, True)
+            self._process.exit_within(_FORCED, failed=True)
             raise
 
-    async def serve(self, client: Client, timer: Timer | None = None, broken: bool = False) -> None:
-        """Serve one client to its end, and stop everything.
-
-        Args:
-          timer: the client's own, if it has one.
-          broken: there is no configuration yet; look for one.
-        """
-        client.over = self._over.set
+    async def _serve(self, client: Client, broken: bool) -> None:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(drive, self._poolset.reactor)
-                for each in (self._poolset.timer, self._poolset.starts.timer):
-                    nursery.start_soon(keep, each, self._poolset.clock)
-                if timer is not None:
-                    nursery.start_soon(keep, timer, self._poolset.clock)
                 self._keep_pools(nursery, [*self._poolset.pools.values()])
                 nursery.start_soon(self._obey_signals, nursery, client)
                 if broken:
@@ -135,12 +130,12 @@ class Service:
                     nursery.start_soon(self._report)
                     nursery.start_soon(self._show_life)
                 await self._over.wait()
-                self._poolset.leave_within(2 * self._poolset.router.settings.shutdown_grace + _FORCED, False)
+                self._process.exit_within(2 * self._poolset.router.settings.shutdown_grace + _FORCED)
                 with self._stopping:
                     await self._stop_pools()
                 nursery.cancel_scope.cancel()
         except Exception as error:
-            self._poolset.leave_within(_FORCED, True)
+            self._process.exit_within(_FORCED, failed=True)
             log.error(event("leaving after an internal error", error=error))
             raise
         finally:
@@ -177,20 +172,16 @@ class Service:
         self._poolset.draining.discard(pool)
 
     async def _obey_signals(self, nursery: trio.Nursery, client: Client) -> None:
-        numbers = [*OBEYED]
+        numbers = [*signals.OBEYED]
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job
             numbers.remove(signal.SIGINT)
         try:
-            with trio.open_signal_receiver(*numbers) as received:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, OBEYED)
-                try:
-                    async for number in received:
-                        self._obey(number, nursery, client)
-                finally:  # nothing that comes from now on may end us before everything is cleared away
-                    signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
+            with trio.open_signal_receiver(*numbers) as received, signals.delivered():
+                async for number in received:
+                    self._obey(number, nursery, client)
         finally:
             if not self._over.is_set():  # some task has failed, and perhaps not all can be cancelled
-                self._poolset.leave_within(_FORCED, True)
+                self._process.exit_within(_FORCED, failed=True)
 
     def _obey(self, number: int, nursery: trio.Nursery, client: Client) -> None:
         if number == signal.SIGHUP and not self._on_terminal:
@@ -200,22 +191,22 @@ class Service:
             self._told_to_stop = True
             settings = self._poolset.router.settings
             longest = settings.answer_timeout + 2 * settings.shutdown_grace
-            self._poolset.leave_within(longest + _FORCED, False)
+            self._process.exit_within(longest + _FORCED)
             self._notifier.stopping("answering what is in flight")
             self._notifier.extend_timeout(longest + _MARGIN)
             client.stop()
             nursery.start_soon(self._leave_unheard, client, settings.answer_timeout + settings.shutdown_grace)
         else:
-            self._poolset.leave_within(_FORCED, False)
+            self._process.exit_within(_FORCED)
             client.abort()
             self._stopping.cancel()
-            client.over()
+            self._over.set()
 
     async def _leave_unheard(self, client: Client, seconds: float) -> None:
         """Do not wait for ever for a client that does not read its answers: by then all of them are known."""
         await trio.sleep(seconds)
         client.abort()
-        client.over()
+        self._over.set()
 
     def _reload(self, nursery: trio.Nursery, client: Client) -> bool:
         self._notifier.reloading()
@@ -272,24 +263,15 @@ class Service:
 
 
 async def drive(reactor: Reactor) -> None:
-    """Where trio and the life of queries meet: handle events whenever there are some."""
+    """Where trio and the life of queries meet: handle events and ring timers whenever there are some."""
     while True:
-        if reactor.busy:
-            await trio.lowlevel.checkpoint()
+        pause = reactor.pause()
+        if pause > 0:
+            with trio.move_on_after(pause):
+                await trio.lowlevel.wait_readable(reactor.fileno())
         else:
-            await trio.lowlevel.wait_readable(reactor.fileno())
+            await trio.lowlevel.checkpoint()
         try:
             reactor.run_once(_LINGER)
         except Exception as error:
             reactor.recover(error)
-
-
-async def keep(timer: Timer, clock: Callable[[], float]) -> None:
-    """Ring `timer` whenever its time has come."""
-    while True:
-        earlier = trio.Event()
-        timer.wake = earlier.set
-        with trio.move_on_after(max(0.0, timer.when - clock())) as too_late:
-            await earlier.wait()
-        if too_late.cancelled_caught:
-            timer.ring()

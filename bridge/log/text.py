@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False  # typing is slow to import, and a relay imports this
+if TYPE_CHECKING:
+    from typing import TypeGuard
+
+_SHOWN = 60
+"""Characters of a wrong value in an error text: enough to recognise it."""
+
+_SORTS = {
+    "str": "a string",
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "list": "an array",
+    "dict": "a table",
+}
+
 
 def escaped(text: str) -> str:
     """`text` on one line: every character that is not printable in it as a backslash escape.
@@ -19,3 +35,34 @@ def cut(text: str, size: int) -> bytes:
     if len(data) <= size:
         return data
     return data[: size - 3].decode("utf-8", "ignore").encode() + "…".encode()
+
+
+def shortened(text: str, size: int = _SHOWN) -> str:
+    """`escaped`, at most `size` characters of it; `...` at its end says that something was cut off."""
+    harmless = escaped(text[: size + 1])
+    return harmless if len(harmless) <= size else harmless[: size - 3] + "..."
+
+
+def sort_of(value: object) -> str:
+    """What sort of value of TOML this is, for those that must not be shown."""
+    name = type(value).__name__  # of the others, date, time and datetime say it themselves
+    return _SORTS.get(name, f"a {name}")
+
+
+def shown(value: object) -> str:
+    """A wrong value as an error text shows it: nearly as in TOML, shortened, without what tables hold."""
+    if isinstance(value, str):
+        return f'"{shortened(value)}"'
+    if _is_array(value):
+        items = ", ".join("[...]" if _is_array(item) else shown(item) for item in value[:_SHOWN])
+        return shortened(f"[{items}]")
+    if isinstance(value, bool):
+        return str(value).lower()
+    # str() of an int with thousands of digits raises ValueError, and 0xfff... can be one.
+    if isinstance(value, float) or (isinstance(value, int) and value.bit_length() <= 128):
+        return str(value)
+    return "a huge number" if isinstance(value, int) else sort_of(value)
+
+
+def _is_array(value: object) -> TypeGuard[list[object]]:
+    return isinstance(value, list)

@@ -1,16 +1,17 @@
-"""Where every event of a query's life arrives: one epoll set, one table of what to do.
+"""Where every event of a query's life arrives, and every time: one epoll set, one table of what to do.
 
-Every client and every program is registered once; whoever waits for `fileno()` to become
-readable and then calls `run_once()` has driven them all.  So trio is entered once for a batch of events and no
-trio object exists per query.  Measured against one `wait_readable` a descriptor, that more than doubles the
-rate, and a cancel scope a query would halve it again.
+Every client and every program is registered once; whoever waits for `fileno()` to become readable, for `pause()` at
+most, and then calls `run_once()` has driven them all.  So trio is entered once for a batch of events and no trio object
+exists per query.  Measured against one `wait_readable` a descriptor, that more than doubles the rate, and a cancel
+scope a query would halve it again.  Where there is no trio, `run_until` does it.
 
-Events are handled in the order in which they happened; `pipes` depends on it.  They come in batches: first all
-handlers, then what they asked to be done afterwards, like writing the answers that have come together.  Handlers may be
-called twice for the same event: each must take "would block" for an answer.
+Events are handled in the order in which they happened; `stdinpipe` depends on it.  They come in batches: first all
+handlers, then what they asked to be done soon, like writing the answers that have come together.  Handlers may be
+called twice for the same event: each must take "would block" for an answer.  Timers have their turn after the events:
+we may have stood still, and what has been said by then is no program's silence.
 
-A handler that raises ends its owner and nobody else: the object whose method it is, if that has a method `failed`.
-What has no such owner is reported to whoever made the reactor.
+A handler or a timer's action that raises ends its owner and nobody else: the object whose method it is, if that has a
+method `failed`.  What has no such owner is reported to whoever made the reactor; a timer is tried again a second later.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections.abc import Callable
 from operator import itemgetter
 from time import monotonic
 
+from bridge.loop.timer import FOREVER, Timer, Timers
 from bridge.protocol.query import raised
 
 SLICE = 0.004
@@ -38,15 +40,16 @@ a batch leave in one write, and the client wakes up once for them.  A query make
 answered.  Measured with 64 lines in flight on 4 programs against an end after each poll, which finds 2 or 3: a quarter
 more queries a second, for at most 0.2 ms of delay."""
 
-_EACH, _LONGEST = 8, 1024
+_EACH, _MOST = 8, 1024
 """So many events for each that has something to do afterwards, up to so many: with 32 clients an answer of each would
 be all there is after 64 events.  A fifth more queries a second with 32 clients, a third with 128, and less time for
 each query, though the first answers of a batch wait longer, for a slice at most."""
 
-_BRISK = 0.00004
+_LOOK_AGAIN = 0.00004
 """Seconds to look for more events again and again before sleeping, while they keep coming that soon and there is
-another CPU for who is to cause them.  Waking up takes longer than most trivial programs: one query at a time is
-answered half as fast again, 8 programs at a time a third.  It costs no CPU time: looking is cheaper than waking up."""
+another CPU for whoever is to cause them.  Waking up takes longer than most trivial programs.  Measured with and
+without: 8 lines in flight on 8 programs, a quarter more queries a second; 64 on 4 programs, 6 % more; one line at a
+time, no difference.  It costs no CPU time: looking is cheaper than waking up."""
 
 READABLE = select.EPOLLIN
 WRITABLE = select.EPOLLOUT
@@ -55,14 +58,17 @@ BROKEN = 0
 
 
 ARRIVING = select.EPOLLIN | select.EPOLLET
-"""Readable, told once for whatever arrives: for who reads all there is.  Spares epoll a second look at each reply: a
-twentieth more queries a second with 4 programs."""
+"""Readable, told once for whatever arrives: for whoever reads all there is.  Otherwise epoll, having told of a
+descriptor, keeps it a place in its queue to look at it once more, and `stdinpipe` would find that place too early."""
 
 EMPTIED = select.EPOLLWRNORM | select.EPOLLET
 """For `watch_taken`: told once when a full pipe has room."""
 
 _ROOM = select.EPOLLWRNORM
 """The same as EPOLLOUT, which nobody who waits for room asks for: so it tells by itself what it is about."""
+
+_AGAIN = 1.0
+"""Seconds until what a timer was to do is tried again where that failed for an error of ours."""
 
 _NO_EVENT = -1, 0
 _descriptor_of = itemgetter(0)
@@ -81,10 +87,12 @@ class Reactor:
       taken: descriptors of `watch_taken` whose pipe was emptied; whoever fills one takes it out.
       report: told of an error for which nobody can be ended alone, as the owner of a handler can.  By default it ends
         whoever drives the reactor.
+      clock: seconds; timers are on it.
     """
 
-    def __init__(self, report: Callable[[Exception], None] = raised) -> None:
+    def __init__(self, report: Callable[[Exception], None] = raised, clock: Callable[[], float] = monotonic) -> None:
         self.report = report
+        self.clock = clock
         self._epoll = select.epoll()
         self.taken: set[int] = set()
         self._handlers: dict[int, Callable[[], None]] = {}
@@ -92,9 +100,10 @@ class Reactor:
         self._kept: list[tuple[int, int]] = []  # that are to be handled next
         self._always: dict[int, Callable[[], None]] = {}  # what epoll refuses because it is always ready
         self._soon: list[Callable[[], None]] = []
-        self._turning = False
-        self._brisk = False  # events came within `_BRISK` of each other lately
-        self._may_be_brisk = len(os.sched_getaffinity(0)) > 1
+        self._timers = Timers(self._wake)
+        self._running = False
+        self._looks_again = False  # events came within `_LOOK_AGAIN` of each other lately
+        self._has_other_cpu = len(os.sched_getaffinity(0)) > 1
         self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.watch(self._nudge, self._nudged)
 
@@ -102,10 +111,15 @@ class Reactor:
         """Readable as long as `run_once` has something to do; for regular files see `busy`."""
         return self._epoll.fileno()
 
-    @property
-    def busy(self) -> bool:
-        """There is something to do that `fileno()` does not tell: a regular file to read or write."""
-        return bool(self._always)
+    def pause(self) -> float:
+        """Seconds until there is something to do that `fileno()` does not tell: a timer's time, or a regular file."""
+        return 0.0 if self._always else max(0.0, self._timers.first - self.clock())
+
+    def call_at(self, when: float, action: Callable[[], None]) -> Timer:
+        """Have `action` called at `when`; a timer that is to be set later begins with `FOREVER`."""
+        timer = Timer(action, self._timers)
+        timer.set(when)
+        return timer
 
     def call_soon(self, handler: Callable[[], None]) -> None:
         """Have `handler` called once: at the end of the batch in hand, or of the next one, which comes at once.
@@ -113,8 +127,7 @@ class Reactor:
         Asked for by such a handler, it is the same batch still if time is left of the slice.
         """
         self._soon.append(handler)
-        if not self._turning:
-            os.eventfd_write(self._nudge, 1)
+        self._wake()
 
     def watch(self, descriptor: int, handler: Callable[[], None], events: int = READABLE) -> None:
         """Call `handler` whenever `descriptor` is ready for `events`, or broken."""
@@ -148,8 +161,8 @@ class Reactor:
                 break
         self._drop_events(descriptor)
         self.taken.discard(descriptor)
-        if self._kept and not self._turning:
-            os.eventfd_write(self._nudge, 1)
+        if self._kept:
+            self._wake()
 
     def _drop_events(self, descriptor: int) -> None:
         """Of what epoll has told and was not handled yet, drop what is about `descriptor` or who had its number."""
@@ -165,12 +178,14 @@ class Reactor:
         self._always.pop(descriptor, None)
 
     def run_once(self, linger: float = 0.0) -> None:
-        """Handle what there is, batch after batch, for at most about `SLICE`.  What is left then is due at once.
+        """Handle what there is, batch after batch, for at most about `SLICE`; then ring the timers that are due.
+
+        What is left then is due at once.
 
         Args:
           linger: seconds, whole milliseconds, to wait for more once there is nothing left.
         """
-        self._turning = True
+        self._running = True
         poll, handlers, taken, always = self._epoll.poll, self._handlers, self.taken, self._always
         now = monotonic()
         until = now + SLICE
@@ -188,7 +203,7 @@ class Reactor:
                     except Exception as error:
                         self._failed(handler, error)
             handled += len(events)  # one poll finds few events of a busy pool: a batch is several polls
-            few = handled < _BATCH or handled < min(_EACH * len(self._soon), _LONGEST)
+            few = handled < _BATCH or handled < min(_EACH * len(self._soon), _MOST)
             if few and handled != 1:  # one: they come one by one
                 if not handled & _BETWEEN:
                     now = monotonic()
@@ -206,16 +221,25 @@ class Reactor:
                 except Exception as error:
                     self._failed(handler, error)
             self._finish_batch(until)
-        self._turning = False
         self._events = []
+        self._ring()
+        self._finish_batch(until)
+        self._running = False
         if self._soon or self._kept:
-            os.eventfd_write(self._nudge, 1)
+            self._wake()
+
+    def run_until(self, done: Callable[[], bool]) -> None:
+        """Wait for events and times, and handle them, until `done()`."""
+        while not done():
+            pause = self.pause()
+            self._kept += self._epoll.poll(None if pause == FOREVER else pause, _EVENTS)
+            self.run_once()
 
     def recover(self, error: Exception) -> None:
         """Be ready for the next `run_once` after one that was cut short by an error, which was no handler's."""
-        self._turning = False
+        self._running = False
         self._events = []  # nobody knows which of them were handled: who misses one has its time limit
-        os.eventfd_write(self._nudge, 1)
+        self._wake()
         self.report(error)
 
     def close(self) -> None:
@@ -228,14 +252,14 @@ class Reactor:
         """Events that are there, or come within `linger` seconds."""
         poll = self._epoll.poll
         events = poll(0, _EVENTS)
-        if events or not linger or self._always:
+        if events or not linger or self.pause() < linger:
             return events
-        soon = now + _BRISK
-        while self._brisk and not events and monotonic() < soon:
+        soon = now + _LOOK_AGAIN
+        while self._looks_again and not events and monotonic() < soon:
             events = poll(0, _EVENTS)
         if not events:
             events = poll(linger, _EVENTS)
-            self._brisk = self._may_be_brisk and bool(events) and monotonic() < soon
+            self._looks_again = self._has_other_cpu and bool(events) and monotonic() < soon
         return events
 
     def _finish_batch(self, until: float) -> None:
@@ -253,13 +277,29 @@ class Reactor:
             if self._soon and monotonic() >= until:
                 break
 
-    def _failed(self, handler: Callable[[], None], error: Exception) -> None:
-        """End the one whose handler has raised."""
-        end: Callable[[Exception], None] = getattr(getattr(handler, "__self__", None), "failed", self.report)
+    def _ring(self) -> None:
+        """Call the actions of the timers that are due.  Each is called once, however soon it is set again."""
+        now = self.clock()
+        for timer in self._timers.due(now):
+            try:
+                timer.action()
+            except Exception as error:
+                if self._failed(timer.action, error):
+                    timer.set(now + _AGAIN)
+
+    def _failed(self, handler: Callable[[], None], error: Exception) -> bool:
+        """End the one whose handler has raised; returns whether there is none, and all goes on."""
+        end: Callable[[Exception], None] | None = getattr(getattr(handler, "__self__", None), "failed", None)
         try:
-            end(error)
+            (end or self.report)(error)
         except Exception as another:  # there is no memory for this either, say
             self.report(another)
+        return end is None
+
+    def _wake(self) -> None:
+        """Have `fileno()` readable: there is something to do, or to wait less long for."""
+        if not self._running:
+            os.eventfd_write(self._nudge, 1)
 
     def _nudged(self) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -1,104 +1,84 @@
-"""One time at which something is to be looked at.
+"""Times at which something is to be done; the reactor keeps them.
 
-All queries have the same time limit, so nothing needs a timer of its own: setting the timer for a later time
-than it has is one comparison.  No trio here; `keep` in the service waits for it.
+All queries of a pool have the same time limit, so no query needs a timer of its own: setting the pool's for a later
+time than it has is one comparison.  Of ten thousand timers only those are looked at whose time has come.
+
+No I/O; the clock comes from outside.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import heapq
 import itertools
-from collections.abc import Callable
-
-from bridge.protocol.query import nothing, raised
+from collections.abc import Callable, Iterator
 
 FOREVER = float("inf")
 
-AGAIN = 1.0
-"""Seconds until what could not be done for an error of ours is tried again."""
-
 
 class Timer:
-    """Rings at the earliest of the times it was set to.
+    """Has its action called at the earliest of the times it was set to, which unsets it.
 
     Attributes:
-      when: that time, in seconds on the caller's clock; infinity while nothing is set.
-      wake: called when it was set to an earlier time than before.
+      when: that time, in seconds on the reactor's clock; infinity while none is set.
+      action: what is called.
     """
 
-    def __init__(self, ring: Callable[[], float]) -> None:
-        """Args:
-        ring: does what is due, and returns when it is to ring again, or infinity.
-        """
+    __slots__ = ("_timers", "action", "entry", "when")
+
+    def __init__(self, action: Callable[[], None], timers: Timers) -> None:
         self.when = FOREVER
-        self.wake: Callable[[], None] = nothing
-        self._ring = ring
+        self.action = action
+        self.entry = 0  # which of its entries counts
+        self._timers = timers
 
     def set(self, when: float) -> None:
-        """Ring at `when`, unless an earlier time is set already."""
+        """Have the action called at `when`, unless an earlier time is set already."""
         if when < self.when:
-            before, self.when = self.when, when
-            try:
-                self.wake()
-            except BaseException:  # nobody would ring it
-                self.when = before
-                raise
+            self._timers.enter(self, when)
 
-    def ring(self) -> None:
-        """The time has come."""
-        self.when = FOREVER
-        self.set(self._ring())
+    def cancel(self) -> None:
+        """No time is set any more."""
+        self.when, self.entry = FOREVER, 0
 
 
-class Timers(Timer):
-    """Many timers, kept as one: of ten thousand only those are looked at whose time has come.
+class Timers:
+    """All timers of one reactor.
 
     Args:
-      report: told of an error; who made it is rung again in a second, and the others are rung all the same.
-      before: called before any of them rings.
+      earlier: called when the first of all times is earlier than it was.
     """
 
-    def __init__(
-        self,
-        clock: Callable[[], float],
-        report: Callable[[Exception], None] = raised,
-        before: Callable[[], None] = nothing,
-    ) -> None:
-        super().__init__(self._ring_due)
-        self._report = report
-        self._before = before
-        self._clock = clock
-        self._order = itertools.count()
-        self._set: list[tuple[float, int, Timer]] = []  # a heap; of one that was set again, the earlier times, too
+    def __init__(self, earlier: Callable[[], None]) -> None:
+        self._earlier = earlier
+        self._numbers = itertools.count(1)
+        self._entries: list[tuple[float, int, Timer]] = []  # a heap; of a timer that was set again all times
 
-    def add(self, ring: Callable[[], float]) -> Timer:
-        """One more, which is not set yet."""
-        timer = Timer(ring)
-        timer.wake = functools.partial(self._was_set, timer)
-        return timer
+    @property
+    def first(self) -> float:
+        """The earliest of all times; infinity if no timer is set."""
+        entries = self._entries
+        while entries and entries[0][2].entry != entries[0][1]:  # it was cancelled, or set to an earlier time
+            heapq.heappop(entries)
+        return entries[0][0] if entries else FOREVER
 
-    def _was_set(self, timer: Timer) -> None:
-        heapq.heappush(self._set, (timer.when, next(self._order), timer))
-        self.set(timer.when)
+    def enter(self, timer: Timer, when: float) -> None:
+        """Set `timer` to `when`."""
+        first, number = self.first, next(self._numbers)
+        heapq.heappush(self._entries, (when, number, timer))
+        timer.when, timer.entry = when, number
+        if when < first:
+            self._earlier()
 
-    def _ring_due(self) -> float:
-        self._safely(self._before)
-        now, due = self._clock(), list[Timer]()
+    def due(self, now: float) -> Iterator[Timer]:
+        """Unset those whose time has come, one after another; one that is set again meanwhile is not among them."""
+        entries = self._entries
+        come: list[tuple[float, int, Timer]] = []
         with contextlib.suppress(MemoryError):  # the rest has its turn a little later
-            while self._set and self._set[0][0] <= now:
-                due.append(self._set[0][2])
-                heapq.heappop(self._set)
-        for timer in due:
-            if timer.when <= now and not self._safely(timer.ring):
-                timer.set(now + AGAIN)
-        return self._set[0][0] if self._set else FOREVER
-
-    def _safely(self, act: Callable[[], None]) -> bool:
-        try:
-            act()
-        except Exception as error:
-            self._report(error)
-            return False
-        return True
+            while entries and entries[0][0] <= now:
+                come.append(entries[0])
+                heapq.heappop(entries)
+        for _, number, timer in come:
+            if timer.entry == number:
+                timer.cancel()
+                yield timer

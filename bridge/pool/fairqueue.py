@@ -14,13 +14,12 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
+from bridge.loop.timer import FOREVER
 from bridge.protocol.query import Query
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bridge.protocol.query import Asker
-
-FOREVER = float("inf")
 
 
 class FairQueue:

@@ -11,8 +11,8 @@
   - While no program can be asked and none is due before a query's deadline, or the last start failed for a
     reason that lasts, a query ends at once: the client stands still while it waits.
 
-No trio here: programs can be started before trio is even imported.  One timer has `start_due` called whenever a slot
-is vacant, another one `expire`; the supervisor renews and stops programs.
+No trio here: programs can be started before trio is even imported.  `starts` has `start_due` called whenever a slot is
+vacant, a timer of its own `expire`; the supervisor renews and stops programs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bridge.config.settings import ProgramSettings, Settings
 from bridge.log.events import describe, event, log
 from bridge.log.ratelimit import RateLimited
 from bridge.loop.reactor import Reactor
-from bridge.loop.timer import FOREVER, Timers
+from bridge.loop.timer import FOREVER
 from bridge.pool.backoff import LONGEST_DELAY
 from bridge.pool.fairqueue import FairQueue
 from bridge.pool.servicetime import ServiceTime
@@ -74,8 +74,6 @@ class Pool:
         program: ProgramSettings,
         settings: Settings,
         reactor: Reactor,
-        clock: Callable[[], float],
-        timers: Timers,
         starts: Starts,
         launch: Callable[[Pool], Worker] | None = None,
     ) -> None:
@@ -83,8 +81,8 @@ class Pool:
         self.program = program
         self.settings = settings
         self.reactor = reactor
-        self.clock = clock
-        self.timer = timers.add(self.expire)
+        self.clock = reactor.clock
+        self._timer = reactor.call_at(FOREVER, self.expire)
         self._starts = starts
         self.slots = [Slot() for _ in range(program.pool_size)]
         self.workers: dict[Worker, Slot] = {}
@@ -101,8 +99,8 @@ class Pool:
         self._missed_at = -FOREVER  # when there was none for a query
         self._down_since = FOREVER
         self._unavailable_before = 0
-        self._failures = RateLimited(5, 60.0, clock)
-        self._stderr = RateLimited(40, 20.0, clock)
+        self._failures = RateLimited(5, 60.0, self.clock)
+        self._stderr = RateLimited(40, 20.0, self.clock)
 
     # --- queries -----------------------------------------------------------------------------------------
 
@@ -112,8 +110,8 @@ class Pool:
         Their asker hears of each, perhaps before this returns.
         """
         due = queries[0].deadline - self._service_time.reserve
-        if due < self.timer.when:
-            self.timer.set(due)
+        if due < self._timer.when:
+            self._timer.set(due)
         while self._lend(queries[0]):  # an idle program means that nobody waits
             if not (queries := queries[1:]):
                 return
@@ -123,12 +121,8 @@ class Pool:
             self._starts.hasten(self)
             self._give_up_hopeless()
 
-    def expire(self) -> float:
-        """End what has had its time, and read every stderr again whose pause is over.
-
-        Returns:
-          when to be called next, or infinity.
-        """
+    def expire(self) -> None:
+        """End what has had its time, and read every stderr again whose pause is over."""
         now = self.clock()
         for worker in [*self.workers]:
             if worker.resumes_at <= now:
@@ -141,7 +135,7 @@ class Pool:
         in_vain = now + self._service_time.reserve
         for query in self._waiting.take_out(lambda query: query.deadline <= in_vain):
             self._time_out(query)
-        return self.earliest_deadline()
+        self._timer.set(self.earliest_deadline())
 
     def earliest_deadline(self) -> float:
         """When `expire` has something to do next, or infinity."""
@@ -185,7 +179,7 @@ class Pool:
         try:
             if not self._lend(query):
                 self._waiting.add_again(query)
-                self.timer.set(query.deadline - self._service_time.reserve)
+                self._timer.set(query.deadline - self._service_time.reserve)
                 self._give_up_hopeless()
         except Exception:
             self._give_up(query)
@@ -232,7 +226,7 @@ class Pool:
         self._service_time.limit(answer_timeout)
         for query in [*self._waiting, *(worker.query for worker in self.workers if worker.query is not None)]:
             query.deadline = min(query.deadline, deadline)
-        self.timer.set(deadline)
+        self._timer.set(deadline)
 
     # --- what workers report -----------------------------------------------------------------------------
 
@@ -322,7 +316,7 @@ class Pool:
 
     def paused(self, worker: Worker) -> None:
         """Have a program's stderr read again in time; `expire` does it."""
-        self.timer.set(worker.resumes_at)
+        self._timer.set(worker.resumes_at)
 
     # --- what the supervisor does ----------------------------------------------------------------------------
 

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from bridge.config.settings import Settings
 from bridge.log.ratelimit import RateLimited
 from bridge.loop.reactor import Reactor
-from bridge.loop.timer import Timers
 from bridge.pool.pool import Pool
 from bridge.pool.router import Router
 from bridge.pool.starts import Starts
@@ -33,26 +32,18 @@ class PoolSet:
     """The pools of one set of settings.
 
     Attributes:
-      timer: ends what has had its time; to be kept by the caller, on `clock`.
-      starts: of the programs of all pools; its timer, too.
+      starts: of the programs of all pools.
       pools: in service, by host.
       draining: out of service, with queries or programs left.
-      told_to_leave: a signal said so before the service obeyed any.  What it raised may have been ignored, as all is
-        that is raised in a destructor.
-      leave_within: see `LastResort`; does nothing where there is none.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self.reactor = Reactor(self.report)
-        # Before: we may have stood still, and what has been said by now is no program's silence.
-        self.timer = Timers(clock, self.report, before=self.reactor.run_once)
-        self.starts = Starts(clock, self.report)
+        self.reactor = Reactor(self.report, clock)
+        self.starts = Starts(self.reactor.call_at, clock, self.report)
         self.pools: dict[str, Pool] = {}
         self.draining: set[Pool] = set()
         self.router = Router(settings, clock, self.draining)
-        self.told_to_leave = False
-        self.leave_within: Callable[[float, bool], None] = _whenever
         self._log = RateLimited(5, 60.0, clock)
 
     def apply(self, settings: Settings) -> tuple[list[Pool], list[Pool]]:
@@ -66,7 +57,7 @@ class PoolSet:
         kept = {name: pool for name, pool in self.pools.items() if pool.program == programs.get(name)}
         replaced = [pool for name, pool in self.pools.items() if name not in kept]
         new = {
-            name: Pool(name or "default", program, settings, self.reactor, self.clock, self.timer, self.starts)
+            name: Pool(name or "default", program, settings, self.reactor, self.starts)
             for name, program in programs.items()
             if name not in kept
         }
@@ -119,7 +110,3 @@ class PoolSet:
                 except Exception as error:  # the others are to be reaped all the same
                     self.report(error)
         self.reactor.close()
-
-
-def _whenever(_seconds: float, _failed: bool) -> None:
-    pass

@@ -19,21 +19,6 @@ DENIED = b"\x00\x02\x00\x00"
 MAX_BODY = 32767
 """Bytes.  The field could say 65535, but several programs read it as a signed short."""
 
-
-def frame(body: bytes) -> bytes:
-    """`body` as one frame.
-
-    Raises:
-      ValueError: more than `MAX_BODY` bytes, or none.
-    """
-    try:
-        if body:
-            return header(len(body)) + body
-    except struct.error:  # too long
-        pass
-    raise ValueError(f"a frame's body has 1 to {MAX_BODY} bytes, not {len(body)}")
-
-
 verdict_of = {GRANTED: Verdict.GRANTED, DENIED: Verdict.DENIED}.get
 """The verdict of a complete reply; `None` for anything else, which is not a reply."""
 

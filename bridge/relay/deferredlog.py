@@ -15,12 +15,16 @@ class DeferredLog:
 
     Args:
       client_terminal: stderr is where the answers go, and gets nothing.
+      wanted: called when there is something to be written.
     """
 
-    def __init__(self, settings: LogChoice, client_terminal: bool, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, settings: LogChoice, client_terminal: bool, clock: Callable[[], float], wanted: Callable[[], None]
+    ) -> None:
         self._settings = settings
         self._client_terminal = client_terminal
         self._clock = clock
+        self._wanted = wanted
         self._notes: list[tuple[str, str, dict[str, object]]] = []
         self._lost = 0
         self._writer: Callable[[str, str, dict[str, object]], None] | None = None
@@ -60,6 +64,7 @@ class DeferredLog:
             self._notes.append((level, message, fields))
         else:
             self._lost += 1
+        self._wanted()
 
     def _open(self) -> Callable[[str, str, dict[str, object]], None]:
         import logging

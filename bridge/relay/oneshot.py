@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import select
-import time
-
 from bridge.log.events import event
 from bridge.loop.reactor import Reactor
-from bridge.protocol.query import Query, Verdict
+from bridge.protocol.query import Query, Verdict, nothing
 from bridge.relay.settings import RelaySettings
 from bridge.relay.upstream import Upstream
 
@@ -30,20 +27,14 @@ def inquire(settings: RelaySettings, line: bytes) -> tuple[Verdict, str]:
         happened.append(event(message, **fields))
 
     reactor = Reactor()
-    upstream = Upstream(settings, lambda: settings, True, reactor, warn, time.monotonic, negotiates=True)
+    upstream = Upstream(settings, lambda: settings, True, reactor, warn, nothing, negotiates=True)
     try:
         (query,) = upstream.ask([line], _Asker())
-        ready = select.poll()
-        ready.register(reactor.fileno(), select.POLLIN)
-        while (verdict := query.verdict) is None:
-            ready.poll(max(0.0, upstream.timer.when - time.monotonic()) * 1000)
-            reactor.run_once()
-            if upstream.timer.when <= time.monotonic():
-                upstream.timer.ring()
+        reactor.run_until(lambda: query.settled)
     finally:
         upstream.close()
         reactor.close()
-    return verdict, "; ".join(happened) or _NO_PROGRAM
+    return query.verdict or Verdict.UNAVAILABLE, "; ".join(happened) or _NO_PROGRAM
 
 
 class _Asker:

@@ -11,16 +11,13 @@ On a program's terminal the relay stays whatever is wrong, answers `0` and says 
 from __future__ import annotations
 
 import os
-import resource
-import select
 import signal
 import sys
-import time
 from collections.abc import Callable
 
+from bridge.clients import stdio
 from bridge.loop.reactor import Reactor
-from bridge.loop.streams import borrow, is_one_stream, owned
-from bridge.loop.timer import FOREVER, Timer
+from bridge.loop.timer import FOREVER
 from bridge.relay.deferredlog import DeferredLog
 from bridge.relay.settings import RelayConfigError, RelaySettings
 from bridge.relay.upstream import Upstream
@@ -32,7 +29,10 @@ if TYPE_CHECKING:
     from bridge.clients.pipelined import PipelinedSession
 
 _QUIET = 0.2
-"""Seconds without any question after which the log is written: the first one usually comes with the start."""
+"""Seconds that the log waits for the first question, which usually comes with the start."""
+
+_AGAIN = 0.05
+"""Seconds until it is seen again whether no question is open, so that there is time for the log."""
 
 
 def relay(read: Callable[[], RelaySettings], taken: ProgramTerminal | None) -> int:
@@ -41,7 +41,6 @@ def relay(read: Callable[[], RelaySettings], taken: ProgramTerminal | None) -> i
     Args:
       read: the settings, as they are now; raises RelayConfigError.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         settings = read()
     except RelayConfigError as error:
@@ -62,79 +61,47 @@ class Relay:
         self._read = read
         self._over = False
         self._signals = 0
-        log_on_client = is_one_stream(1, 2) if taken is None else 2 in taken.was
-        self._notes = DeferredLog(settings.log, log_on_client, time.monotonic)
+        self._on_terminal = taken is not None
         self._reactor = Reactor()
+        self._log_timer = self._reactor.call_at(FOREVER, self._write_log)
+        self._log = DeferredLog(settings.log, stdio.stderr_is_the_clients(taken), self._reactor.clock, self._log_soon)
         self._upstream = Upstream(
-            settings, self._read_again, taken is not None, self._reactor, self._notes.warn, time.monotonic
+            settings, self._read_again, self._on_terminal, self._reactor, self._log.warn, self._reconfigure
         )
-        self._timers = [self._upstream.timer]
-        self._hurry: Timer | None = None  # of a lockstep client: while it is set, there is something to be written
         if settings.broken:
-            self._notes.error("every question is answered 0 until this is repaired", error=settings.broken)
-        self._session = self._pipelined() if taken is None else self._lockstep(taken)
-        self._session.over = self._end
-        self._obey_signals(taken is not None)
+            self._log.error("every question is answered 0 until this is repaired", error=settings.broken)
+        self._session = self._connect(taken)
+        self._obey_signals()
 
     def run(self) -> None:
         """Relay until the client is gone or a signal says so, and write what is left to be logged."""
-        poll = select.poll()
-        poll.register(self._reactor.fileno(), select.POLLIN)
-        while not self._over:
-            if not poll.poll(self._pause()) and self._may_log():
-                self._notes.write()
-            self._reactor.run_once()
-            now = time.monotonic()
-            for timer in self._timers:
-                if timer.when <= now:
-                    timer.ring()
+        self._reactor.run_until(lambda: self._over)
         self._upstream.close()
         self._session.close()
         self._reactor.close()
-        if self._notes:
-            self._notes.write()
+        if self._log:
+            self._log.write()
 
-    def _pause(self) -> float | None:
-        """Milliseconds until something is to be done by itself; `None` if nothing is."""
-        if self._reactor.busy:
-            return 0.0
-        due = min(timer.when for timer in self._timers)
-        pause = max(0.0, due - time.monotonic())
-        if self._may_log():
-            pause = min(pause, 0.0 if self._upstream.asked else _QUIET)
-        return None if pause == FOREVER else pause * 1000.0
+    def _log_soon(self) -> None:
+        self._log_timer.set(self._reactor.clock() + (0.0 if self._upstream.asked else _QUIET))
 
-    def _may_log(self) -> bool:
-        if not self._notes:
-            return False
-        return self._hurry is None or (self._upstream.idle and self._hurry.when == FOREVER)
+    def _write_log(self) -> None:
+        if self._on_terminal and not self._session.idle:
+            self._log_timer.set(self._reactor.clock() + _AGAIN)
+        elif self._log:
+            self._log.write()
 
-    def _pipelined(self) -> PipelinedSession:
-        from bridge.clients.pipelined import PipelinedSession
-
-        return PipelinedSession(borrow(0, os.O_RDONLY), borrow(1, os.O_WRONLY), self._upstream, self._reactor)
-
-    def _lockstep(self, taken: ProgramTerminal) -> LockstepSession:
-        from bridge.clients.lockstep import LockstepSession
-        from bridge.terminal.gate import Gate
-        from bridge.terminal.watcher import Watcher
-
-        source = owned(taken.descriptor, taken.may_block)
-        sink = owned(os.dup(taken.descriptor), taken.may_block) if 1 in taken.was else borrow(1, os.O_WRONLY)
-        watcher = Watcher(taken.descriptor)
-        gate = Gate(watcher)
-        session = LockstepSession(source, sink, self._upstream, self._reactor, gate)
-        self._notes.info("client on a terminal", rule=gate.describe, client=watcher.describe)
-        self._hurry = session.timer
-        self._timers.append(session.timer)
-        return session
+    def _connect(self, taken: ProgramTerminal | None) -> PipelinedSession | LockstepSession:
+        if taken is None:
+            return stdio.pipelined(None, self._upstream, self._reactor, self._end)
+        return stdio.lockstep(taken, self._upstream, self._reactor, self._end, self._log.info)
 
     # --- from outside ------------------------------------------------------------------------------------
 
     def _end(self) -> None:
         self._over = True
 
-    def _obey_signals(self, on_terminal: bool) -> None:
+    def _obey_signals(self) -> None:
         """A first signal ends it after the answers that are owed, a second one at once."""
         bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
@@ -148,7 +115,7 @@ class Relay:
         self._reactor.watch(bell, obey)
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             # A shell's background job and what nohup starts ignore one of them, and so it stays.
-            if on_terminal or signal.getsignal(number) is not signal.SIG_IGN:
+            if self._on_terminal or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, lambda _number, _frame: os.eventfd_write(bell, 1))
 
     def _read_again(self) -> RelaySettings:
@@ -163,5 +130,5 @@ class Relay:
         if settings.broken:
             return
         self._session.reconfigure(settings)
-        self._notes.reconfigure(settings.log)
-        self._notes.info("configuration loaded")
+        self._log.reconfigure(settings.log)
+        self._log.info("configuration loaded")

@@ -1,4 +1,4 @@
-"""A configuration file that says `connect = "SOCKET"`: recognised and read with next to nothing imported.
+"""A configuration file that says `connect = "SOCKET"`: recognised with next to nothing imported.
 
     #!/opt/extauth-bridge/bin/extauth-bridge
     connect = "/run/extauth-bridge/auth.sock"
@@ -8,8 +8,10 @@
     level = "info"
     target = "auto"
 
-Nothing else may stand in it: programs are the daemon's.  Importing tomllib takes as long as the interpreter
-itself, so a file that has nothing but such lines is read without it.  The ranges are those of `bridge.config.options`.
+Nothing else may stand in it: programs are the daemon's.  The ranges are those of `bridge.config.options`.
+
+tomllib takes 7 to 9 ms to import, about as long as the interpreter itself: it is imported only for a file that may
+say `connect`, when the terminal is raw already.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import os
 
 from bridge.config.regularfile import SIZE_MAX, contents
+from bridge.log.text import shortened, shown
 
 TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
@@ -74,20 +77,16 @@ def read(path: str) -> RelaySettings | None:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise RelayConfigError(f"{shown(path)}, line {data.count(10, 0, error.start) + 1}: not UTF-8") from None
-    table = plain_table(text)
-    if table is None:
-        table = _toml_table(text, path)
-    if "connect" not in table:
-        return None
-    return _checked(table, path)
+        raise RelayConfigError(f"{_brief(path)}, line {data.count(10, 0, error.start) + 1}: not UTF-8") from None
+    table = _table(text, path)
+    return _checked(table, path) if "connect" in table else None
 
 
 def read_again(path: str) -> RelaySettings:
     """`read` for a file that has said `connect` before."""
     settings = read(path)
     if settings is None:
-        raise RelayConfigError(f"{shown(path)}: cannot be read, or does not say connect any more")
+        raise RelayConfigError(f"{_brief(path)}: cannot be read, or does not say connect any more")
     return settings
 
 
@@ -105,49 +104,14 @@ def _may_say_connect(data: bytes) -> bool:
     return any(line.lstrip(b" \t\"'\xef\xbb\xbf").startswith(b"connect") for line in data.split(b"\n"))
 
 
-def plain_table(text: str) -> dict[str, Any] | None:
-    """What tomllib makes of comments, plain strings and plain numbers; `None` where there is anything else."""
-    top: dict[str, Any] = {}
-    table = top
-    for whole in text.replace("\r\n", "\n").split("\n"):
-        line = whole.strip(" \t")
-        if not line.isprintable() or not line.isascii():
-            return None
-        if not line or line.startswith("#"):
-            continue
-        if line == "[log]" and "log" not in top:
-            table = top["log"] = {}
-            continue
-        name, _, value = line.partition("=")
-        name, found = name.rstrip(" \t"), _plain_value(value.strip(" \t"))
-        if found is None or not name.isidentifier() or name in table:
-            return None
-        table[name] = found
-    return top
-
-
-def _plain_value(text: str) -> str | int | float | None:
-    if text.startswith('"'):
-        value, quote, rest = text[1:].partition('"')
-        rest = rest.lstrip(" \t")
-        return value if quote and "\\" not in value and rest[:1] in ("", "#") else None
-    text = text.partition("#")[0].rstrip(" \t")
-    whole, point, fraction = text.partition(".")
-    if not whole.isdigit() or (len(whole) > 1 and whole[0] == "0") or len(text) > 15:
-        return None
-    if not point:
-        return int(whole)
-    return float(text) if fraction.isdigit() else None
-
-
-def _toml_table(text: str, path: str) -> dict[str, Any]:
-    import tomllib
+def _table(text: str, path: str) -> dict[str, Any]:
+    import tomllib  # late: most of a start's time goes here, and `connect SOCKET` has no file
 
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        reason = shown(str(error)) if isinstance(error, tomllib.TOMLDecodeError) else "not understood"
-        raise RelayConfigError(f"{shown(path)}: no valid TOML: {reason}") from None
+        reason = _brief(str(error)) if isinstance(error, tomllib.TOMLDecodeError) else "not understood"
+        raise RelayConfigError(f"{_brief(path)}: no valid TOML: {reason}") from None
 
 
 def _checked(table: dict[str, Any], path: str) -> RelaySettings:
@@ -156,10 +120,12 @@ def _checked(table: dict[str, Any], path: str) -> RelaySettings:
         key = f"{section}{name}"
         if key not in _ALLOWED:
             known = ", ".join(_ALLOWED)
-            raise RelayConfigError(f"{shown(path)}: unknown key {shown(key)}; in a file with connect there are {known}")
+            raise RelayConfigError(
+                f"{_brief(path)}: unknown key {_brief(key)}; in a file with connect there are {known}"
+            )
         allowed, fits = _ALLOWED[key]
         if not fits(value):
-            raise RelayConfigError(f"{shown(path)}: {key} is {_sort(value)}, but must be {allowed}")
+            raise RelayConfigError(f"{_brief(path)}: {key} is {_sort(value)}, but must be {allowed}")
         if section:
             setattr(settings.log, name, value)
         else:
@@ -178,16 +144,16 @@ def _flat(table: dict[str, Any]) -> list[tuple[str, str, Any]]:
     return flat
 
 
+def _brief(text: str) -> str:
+    return shortened(text, 200)  # any path of a socket is shown whole
+
+
 def _sort(value: object) -> str:
     if isinstance(value, str):
-        return shown(value)
-    return str(value) if isinstance(value, bool | int | float) else "something else"
-
-
-def shown(text: str) -> str:
-    """`text` in one line, whatever is in it."""
-    text = text if len(text) <= 200 else text[:200] + "..."
-    return text if text.isprintable() else ascii(text)
+        return _brief(value)
+    if isinstance(value, bool):
+        return str(value)
+    return shown(value) if isinstance(value, int | float) else "something else"
 
 
 def _is_table(value: Any) -> bool:

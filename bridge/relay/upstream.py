@@ -21,9 +21,9 @@ from collections import deque
 from collections.abc import Callable
 
 from bridge.loop.reactor import READABLE, WRITABLE, Reactor
-from bridge.loop.timer import FOREVER, Timer
+from bridge.loop.timer import FOREVER
 from bridge.protocol.lines import HELLO, NO, UNKNOWN, YES
-from bridge.protocol.query import REFUSED, Query, Refusal, Verdict, nothing
+from bridge.protocol.query import REFUSED, Query, Refusal, Verdict
 
 TYPE_CHECKING = False  # socket takes as long to import as all of this; its C half has all there is to it
 if TYPE_CHECKING:
@@ -62,14 +62,12 @@ class Upstream:
       read: the settings, read again as long as their `broken` says why nothing can be asked.
       lockstep: the client asks again only when it has given up on its question, which is void then.
       warn: logs an event; called only with constant texts, numbers and errors, never with a line.
-      clock: seconds.
+      reconfigured: called when the settings have been read again.
       negotiates: ask every connection for the third answer.
 
     Attributes:
-      timer: to be kept by the caller, on that clock.
       settings: those in force.
       asked: lines passed on, or that would have been.
-      reconfigured: called when the settings have been read again.
     """
 
     def __init__(
@@ -79,15 +77,15 @@ class Upstream:
         lockstep: bool,
         reactor: Reactor,
         warn: Callable[..., None],
-        clock: Callable[[], float],
+        reconfigured: Callable[[], None],
         negotiates: bool = False,
     ) -> None:
         self.settings = settings
-        self.clock = clock
+        self.clock = reactor.clock
         self.warn = warn
-        self.timer = Timer(self._ring)
         self.asked = 0
-        self.reconfigured: Callable[[], None] = nothing
+        self._timer = reactor.call_at(FOREVER, self._do_what_is_due)
+        self._reconfigured = reconfigured
         self._read = read
         self._read_at = float("-inf")
         self._lockstep = lockstep
@@ -141,6 +139,8 @@ class Upstream:
             self._abandon()
         if self.settings.broken:
             self._repair()
+            if len(line) > self.settings.max_line:  # which its client did not know when it let the line through
+                return self.refuse(Refusal.LENGTH)
         if not self._queries:
             self._receive()  # what is there now answers nothing that we ask; or the daemon is gone
         query = Query(b"", self.clock() + self.settings.answer_timeout, asker)
@@ -148,7 +148,7 @@ class Upstream:
         self._queries.append(query)
         # The daemon drops one CR before the line end, as was done here.
         self._unsent.append(line + (b"\r\n" if line.endswith(b"\r") else b"\n"))
-        self.timer.set(query.deadline)
+        self._timer.set(query.deadline)
         if not self._send_due:
             self._send_due = True
             self._reactor.call_soon(self._send)
@@ -191,7 +191,7 @@ class Upstream:
             self._hang_up()
             return False
         if now < self._connect_at:
-            self.timer.set(self._connect_at)
+            self._timer.set(self._connect_at)
             return False
         kind = _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
         try:
@@ -206,7 +206,7 @@ class Upstream:
         except BlockingIOError:
             connection.close()
             self._connect_at = now + _CROWDED
-            self.timer.set(self._connect_at)
+            self._timer.set(self._connect_at)
             return False
         except OSError as error:
             connection.close()
@@ -273,14 +273,14 @@ class Upstream:
 
     # --- the end of a connection -------------------------------------------------------------------------
 
-    def _ring(self) -> float:
-        now = self.clock()
-        if self._queries and self._queries[0].deadline <= now:
+    def _do_what_is_due(self) -> None:
+        if self._queries and self._queries[0].deadline <= self.clock():
             connected = self._socket is not None
             self._lose("daemon did not answer in time" if connected else "daemon takes no connection")
         elif self._unsent and self._socket is None:
             self._send()
-        return self._queries[0].deadline if self._queries else FOREVER
+        if self._queries:
+            self._timer.set(self._queries[0].deadline)
 
     def _abandon(self) -> None:
         """The client gave up on what is open: an answer to it must not find a question."""
@@ -313,7 +313,7 @@ class Upstream:
         if now >= self._read_at:
             self._read_at = now + _AGAIN
             self.settings = self._read()
-            self.reconfigured()
+            self._reconfigured()
 
 
 class _Nobody:

@@ -15,8 +15,6 @@ from collections.abc import Mapping, Sequence
 
 _OURS = frozenset({"NOTIFY_SOCKET", "JOURNAL_STREAM", "INVOCATION_ID"})
 _OURS_BEGIN = ("LISTEN_", "WATCHDOG_")
-OBEYED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""Signals that the service obeys."""
 
 _SPARE = 32
 """Descriptors: what a start takes for a moment, a configuration, a log file and some clients."""

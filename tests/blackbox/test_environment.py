@@ -170,16 +170,23 @@ def test_nothing_is_inherited_but_stdin_stdout_stderr(start: Start, tmp_path: Pa
         os.close(descriptor)
 
 
+def unlimited_core() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+
+
 def test_no_core_file(start: Start) -> None:
     """A core file would hold passwords: the bridge's, and those of the programs."""
-
-    def unlimited() -> None:
-        hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
-        resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
-
-    bridge = run_sleep(start, prepare=unlimited)
+    bridge = run_sleep(start, prepare=unlimited_core)
     for pid in (one_program(bridge), bridge.pid):
         assert procfs.limit(pid, "Max core file size")[0] == "0"
+    bridge.finish()
+
+
+def test_no_core_file_of_a_relay(start: Start, tmp_path: Path) -> None:
+    bridge = start("connect", tmp_path / "nobody", prepare=unlimited_core)
+    assert bridge.ask(b"isuser:alice:example.com").verdict == "0"
+    assert procfs.limit(bridge.pid, "Max core file size")[0] == "0"
     bridge.finish()
 
 

@@ -124,7 +124,8 @@ BLOCKING = """
 DYING = """
     import bridge.daemon.service, trio
     from bridge.clients.pipelined import PipelinedSession
-    async def keep(*_):
+    from bridge.pool.supervisor import Supervisor
+    async def stays(*_):
         with trio.CancelScope(shield=True):
             await trio.sleep_forever()
     real = bridge.daemon.service.drive
@@ -133,7 +134,7 @@ DYING = """
             nursery.start_soon(real, reactor)
             await poisoned.wait()
             raise MemoryError
-    bridge.daemon.service.keep, bridge.daemon.service.drive = keep, drive
+    bridge.daemon.service.drive, Supervisor.run = drive, stays
     poisoned = trio.Event()
     take = PipelinedSession._take
     def poison(self, lines):

@@ -20,10 +20,11 @@ from support.inmemory.pools import made
 from support.process import COMMAND, ROOT
 from support.programs.bad import CHAMELEON
 
+from bridge.daemon.process import Process
 from bridge.daemon.service import Service, drive
 from bridge.daemon.systemd import Notifier
 from bridge.pool.poolset import PoolSet
-from bridge.protocol.query import Query
+from bridge.protocol.query import Query, nothing
 
 YES, NO = b"1\n", b"0\n"
 TRUE = b"isuser:u:h"
@@ -198,8 +199,9 @@ async def test_the_watchdog_starves_when_a_deadline_is_missed(tmp_path: Path, mo
         undo.callback(poolset.close)
         poolset.apply(settings)
         poolset.starts.start_at_once()
-        service = Service(poolset, lambda: settings, notifier=notifier)
+        service = Service(Process(poolset, nothing), lambda: settings, notifier=notifier)
         poolset.router.ask([b"isuser:hang-u:h"], _Asker())
+        poolset.pools[""]._timer.cancel()
         with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(drive, poolset.reactor)
@@ -213,7 +215,7 @@ async def test_the_watchdog_starves_when_a_deadline_is_missed(tmp_path: Path, mo
                     systemd.next()
                 await trio.sleep(0.3)
                 assert not systemd.waiting(0)
-                poolset.timer.ring()  # somebody keeps time again
+                poolset.pools[""].expire()  # somebody keeps time again
                 await _fed_again(systemd)
                 nursery.cancel_scope.cancel()
 

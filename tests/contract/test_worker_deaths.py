@@ -233,14 +233,12 @@ signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 from bridge.worker.spawn import be_a_good_parent
 be_a_good_parent()
 from support.inmemory.pools import made
-from bridge.loop.timer import Timers
 from bridge.pool.pool import Pool
 from bridge.pool.starts import Starts
 from bridge.loop.reactor import Reactor
 settings = made("/bin/true", pool_size=1)
 reactor = Reactor()
-starts = Starts(time.monotonic)
-pool = Pool("default", settings.program, settings, reactor, time.monotonic, Timers(time.monotonic), starts)
+pool = Pool("default", settings.program, settings, reactor, Starts(Reactor().call_at, time.monotonic))
 pool.start(pool.slots[0])
 until = time.monotonic() + 20
 while pool.workers and time.monotonic() < until:

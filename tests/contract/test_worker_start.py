@@ -14,7 +14,6 @@ from support.inmemory.pools import made
 from support.programs.bad import habit
 
 from bridge.loop.reactor import Reactor
-from bridge.loop.timer import Timers
 from bridge.pool.pool import Pool
 from bridge.pool.starts import Starts
 from bridge.protocol.query import Query, Verdict
@@ -38,12 +37,9 @@ class Scene:
     def __init__(self, reactor: Reactor, launch: Callable[[Pool], Worker] | None, *argv: str) -> None:
         settings = made(*argv, pool_size=1)
         assert settings.program is not None
-        self.timer = Timers(time.monotonic)
         self.reactor = reactor
-        self.starts = Starts(time.monotonic)
-        self.pool = Pool(
-            "default", settings.program, settings, reactor, time.monotonic, self.timer, self.starts, launch
-        )
+        self.starts = Starts(reactor.call_at, time.monotonic)
+        self.pool = Pool("default", settings.program, settings, reactor, self.starts, launch)
 
     def ask(self, body: bytes = AUTH) -> Query:
         query = Query(body, time.monotonic() + PATIENCE, Asker())

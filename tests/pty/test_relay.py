@@ -267,6 +267,20 @@ def test_broken_configuration_is_answered_no_until_it_is_repaired(site: RelaySit
         assert ask(client, NO) == "0"
 
 
+def test_repaired_configuration_is_in_force_from_the_line_that_finds_it_repaired(site: RelaySite) -> None:
+    long = [question(name).ljust(size, b"x") for name, size in (("alice", 65), ("bob", 65), ("bob", 64))]
+    site.file.write_text('connect = "nowhere"\n[log]\ntarget = "stderr"\n')
+    client = site.client()
+    assert ask(client, YES) == "0"
+    site.configure(max_line=64)
+    until(lambda: ask(client, long[0]) == "0" and "configuration loaded" in site.logged(), "the repair, in the new log")
+    assert ask(client, long[1]) == "0"
+    assert ask(client, long[2]) == "0"
+    all_right(client)
+    assert [line for line in long if line in site.daemon.asked] == [long[2]]
+    until(lambda: "longer than max_line" in site.logged(), "what is refused to be in the new log")
+
+
 @pytest.mark.parametrize("name", ["TERM", "INT", "HUP"])
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "asked"])
 def test_signal_ends_it_with_0(site: RelaySite, name: str, busy: bool) -> None:

@@ -109,8 +109,8 @@ class Client:
 
     def __init__(self, to: int, of: int, **changes: object) -> None:
         self.to, self.of = to, of
-        self.reactor = Reactor()
         self.clock = Clock()
+        self.reactor = Reactor(clock=self.clock)
         self.desk = Desk()
         self.settings = made(**changes)
         self.router = Router(self.settings, self.clock)
@@ -121,10 +121,12 @@ class Client:
     def pipelined(
         self, source: Borrowed, sink: Borrowed, negotiates: bool = False, budget: Budget | None = None
     ) -> None:
-        self._take(source, sink, PipelinedSession(source, sink, self.router, self.reactor, negotiates, budget))
+        self._take(
+            source, sink, PipelinedSession(source, sink, self.router, self.reactor, self._over, negotiates, budget)
+        )
 
     def lockstep(self, source: Borrowed, sink: Borrowed, gate: Gate | None) -> None:
-        self._take(source, sink, LockstepSession(source, sink, self.router, self.reactor, gate))
+        self._take(source, sink, LockstepSession(source, sink, self.router, self.reactor, self._over, gate))
 
     def borrowing(self, source: int, sink: int, lockstep: bool, negotiates: bool = False) -> None:
         """Begin with a session on descriptors that stay the caller's."""
@@ -137,7 +139,6 @@ class Client:
     def _take(self, source: Borrowed, sink: Borrowed, session: PipelinedSession | LockstepSession) -> None:
         self.source, self.sink = source.descriptor, sink.descriptor
         self.session = session
-        session.over = self._over
 
     def _over(self) -> None:
         self.over += 1
@@ -151,7 +152,7 @@ class Client:
     def _is_due(self) -> bool:
         waiting = select.poll()
         waiting.register(self.reactor.fileno(), select.POLLIN)
-        return bool(waiting.poll(0)) or self.reactor.busy
+        return bool(waiting.poll(0)) or self.reactor.pause() == 0.0
 
     # --- what the client does ----------------------------------------------------------------------------
 
@@ -183,10 +184,9 @@ class Client:
     def wait(self, seconds: float) -> None:
         """Time passes, and the session's timer rings whenever it is due; bytes are heard of when it has passed."""
         until = self.clock.now + seconds
-        timer = getattr(self.session, "timer", None)
-        while timer is not None and timer.when <= until:
-            self.clock.now = max(self.clock.now, timer.when)
-            timer.ring()
+        while (first := self.reactor._timers.first) <= until:
+            self.clock.now = max(self.clock.now, first)
+            self.reactor._ring()
         self.clock.now = until
         self.run_once()
 

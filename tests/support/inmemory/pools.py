@@ -24,8 +24,7 @@ import trio.testing
 
 from bridge.config.load import load
 from bridge.config.settings import Settings
-from bridge.daemon.service import keep
-from bridge.loop.timer import Timers
+from bridge.loop.reactor import Reactor
 from bridge.pool.pool import Pool, Slot
 from bridge.pool.starts import Starts
 from bridge.pool.supervisor import Supervisor
@@ -293,10 +292,11 @@ class Bench:
         self.changes: list[Change] = []
         self.nursery = nursery
         self.clock = trio.current_time
-        self.timer = Timers(self.clock)
-        self.starts = Starts(self.clock)
-        no_board, launch = cast("Any", None), cast("Any", self._launch)  # only the real launcher uses the reactor
-        self.pool = Pool("default", settings.program, settings, no_board, self.clock, self.timer, self.starts, launch)
+        self.reactor = Reactor(clock=self.clock)
+        self.starter = Reactor(clock=self.clock)  # which nobody drives where a test is to start programs
+        self.starts = Starts(self.starter.call_at, self.clock)
+        launch = cast("Any", self._launch)
+        self.pool = Pool("default", settings.program, settings, self.reactor, self.starts, launch)
         self.supervisor = Supervisor(self.pool)
 
     @property
@@ -314,17 +314,13 @@ class Bench:
         """Start the programs and then the supervisor, as the service does."""
         self.starts.plan(self.pool, self.clock())
         self.starts.start_at_once()
-        self.nursery.start_soon(keep, self.starts.timer, self._late)
+        self.nursery.start_soon(drive, self.starter)
         self.nursery.start_soon(self.supervisor.run)
 
     def fill(self) -> None:
         """Start a program in each slot, and leave it at that."""
         for slot in self.pool.slots:
             self.pool.start(slot)
-
-    def _late(self) -> float:
-        """A hair late, as real clocks are: virtual time that is early by a rounding error would stay so for ever."""
-        return self.clock() - 1e-7
 
     def _launch(self, pool: Pool) -> InMemoryWorker:
         play = self.plays[min(len(self.started), len(self.plays) - 1)]
@@ -354,12 +350,24 @@ async def bench(
     several = plays if isinstance(plays, Sequence) else [plays]
     async with trio.open_nursery() as nursery:
         there = Bench(nursery, made(**{"pool_size": 1, **changes}), several)
-        nursery.start_soon(keep, there.timer, there._late)
+        nursery.start_soon(drive, there.reactor)
         if keeping:
             there.keep()
             await trio.testing.wait_all_tasks_blocked()
         yield there
         nursery.cancel_scope.cancel()
+    there.reactor.close()
+    there.starter.close()
+
+
+async def drive(reactor: Reactor) -> None:
+    """As the service does it, in virtual time, and a hair late as with real clocks: what is early by a rounding error
+    would stay so for ever.
+    """
+    while True:
+        with trio.move_on_after(reactor.pause() + 1e-7):
+            await trio.lowlevel.wait_readable(reactor.fileno())
+        reactor.run_once()
 
 
 def slot_of(there: Bench, number: int = 0) -> Slot:

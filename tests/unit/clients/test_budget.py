@@ -153,7 +153,7 @@ def test_nothing_is_counted_of_who_was_closed_in_the_middle(monkeypatch) -> None
             raise MemoryError
 
         monkeypatch.setattr(client.session, "settled", fail)
-        client.session.over = lambda: close_now(client)  # as the server does
+        client.session._over = lambda: close_now(client)  # as the server does
         client.session._uncounted = UNCOUNTED
         client.desk.verdict = YES
         client.says(SHORT * 100)

@@ -60,7 +60,7 @@ def test_what_was_said_in_time_is_heard_before_time_is_called() -> None:
         for worker in pool.workers:
             wait_for_output(worker)
         now = 105.5
-        poolset.timer.ring()
+        poolset.reactor.run_once()
         assert told == [UNAVAILABLE] * 2
         assert all(worker.usable for worker in pool.workers)
         assert pool.figures.failures == 0

@@ -13,7 +13,7 @@ from bridge.clients.lockstep import LockstepSession
 from bridge.loop.reactor import Reactor
 from bridge.loop.streams import Borrowed
 from bridge.pool.router import Router
-from bridge.protocol.query import Refusal
+from bridge.protocol.query import Refusal, nothing
 from bridge.terminal.watcher import Look
 
 WAITING, ELSEWHERE, BUSY, UNSEEN = Look.WAITING, Look.ELSEWHERE, Look.BUSY, Look.UNSEEN
@@ -240,12 +240,12 @@ def test_a_pause_between_two_reads_of_one_burst_is_no_giving_up() -> None:
         return len(data)
 
     stream = Borrowed(reader, read, write, lambda: os.close(reader))
-    session = LockstepSession(stream, stream, router, reactor, None)
+    session = LockstepSession(stream, stream, router, reactor, nothing, None)
     os.write(writer, b"!")
     reactor.run_once()
     lines = desk.lines
     clock.now += 1.0
-    session.timer.ring()
+    session._come_back()
     session.close()
     reactor.close()
     os.close(writer)

@@ -15,6 +15,7 @@ from bridge.clients.listeners import Peer, listen
 from bridge.clients.server import Server
 from bridge.loop.reactor import Reactor
 from bridge.pool.router import Router
+from bridge.protocol.query import nothing
 
 PROSODY, ADMIN, OTHER = 105, 0, 1000
 LINE = b"isuser:alice:example.com\n"
@@ -32,7 +33,7 @@ class House:
         router = Router(settings, Clock())
         router.connect(settings, cast("Any", self.desk), {})
         self.listener = listen(str(folder / "auth.sock"), 0o600)
-        self.server = Server([self.listener], router, self.reactor)
+        self.server = Server([self.listener], router, self.reactor, nothing)
         undo.callback(self.reactor.close)
         undo.callback(self.server.close)
 
@@ -76,7 +77,7 @@ def test_another_user_comes_in_and_one_goes(house: House, caplog: pytest.LogCapt
     clients = [house.connect(PROSODY) for _ in range(4)]
     admin = house.connect(ADMIN)
     assert [*map(is_here, [*clients, admin])] == [False, True, True, True, True]
-    assert "client shown out" in caplog.text
+    assert "client disconnected" in caplog.text
     assert "uid=105 pid=4711 for_uid=0 for_pid=4711" in caplog.text
     assert house.server.refused == 0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from bridge.config.load import load
+from bridge.config.load import defaults, load
 from bridge.config.settings import ConfigError, Settings
 
 Write = Callable[..., str]
@@ -204,3 +204,16 @@ def test_what_is_rarely_needed_is_imported_late() -> None:
     code = "import sys, bridge.config.load; print({'argparse', 'difflib', 'shlex'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+# --- without a program
+
+
+def test_defaults_are_what_is_loaded_where_there_is_a_program_but_for_that() -> None:
+    for options in ({}, {"answer_timeout": "2.5"}, {"log.level": "debug"}):
+        assert defaults(options) == attrs.evolve(load(None, options, ["/bin/true"]), program=None)
+
+
+def test_a_wrong_option_is_refused_without_a_program_too() -> None:
+    with pytest.raises(ConfigError, match=r"--answer-timeout is .*0"):
+        defaults({"answer_timeout": "0"})

@@ -1,7 +1,6 @@
 """An error of ours ends the client or the program it belongs to, and nobody else; all else goes on."""
 
 import contextlib
-import itertools
 import logging
 import os
 import signal
@@ -21,11 +20,11 @@ from bridge.clients.pipelined import PipelinedSession
 from bridge.clients.server import Server
 from bridge.daemon.service import drive
 from bridge.loop.reactor import Reactor
-from bridge.loop.timer import FOREVER, Timer, Timers
+from bridge.loop.timer import FOREVER
 from bridge.pool.fairqueue import FairQueue
 from bridge.pool.poolset import PoolSet
 from bridge.pool.router import Router
-from bridge.protocol.query import Query, Verdict
+from bridge.protocol.query import Query, Verdict, nothing
 from bridge.worker.worker import Worker
 
 
@@ -343,19 +342,15 @@ async def test_no_memory_to_start_a_program_is_a_start_that_failed(autojump_cloc
 def test_the_clock_of_one_pool_does_not_stop_the_others(logged) -> None:
     poolset = PoolSet(made())
 
-    def broken() -> float:
+    def broken() -> None:
         raise Fault
 
-    def working() -> float:
-        rung.append(1)
-        return FOREVER
-
     rung: list[int] = []
-    for ring in (broken, working):
-        poolset.timer.add(ring).set(poolset.clock())
-    poolset.timer.ring()
+    for action in (broken, lambda: rung.append(1)):
+        poolset.reactor.call_at(poolset.clock(), action)
+    poolset.reactor.run_once()
     assert rung == [1]
-    assert poolset.clock() < poolset.timer.when < poolset.clock() + 5, "it is tried again"
+    assert 0 < poolset.reactor.pause() < 5, "it is tried again"
     assert len(logged) == 1
     poolset.close()
 
@@ -380,7 +375,7 @@ def test_what_breaks_while_a_program_is_started_does_not_stop_the_other_starts(l
         poolset.starts.plan(pool, poolset.clock())
     poolset.starts.start_at_once()
     assert started == ["broken", "working"]
-    assert poolset.clock() < poolset.starts.timer.when < poolset.clock() + 5, "it is tried again"
+    assert 0 < poolset.reactor.pause() < 5, "it is tried again"
     assert len(logged) == 1
     poolset.close()
 
@@ -451,7 +446,7 @@ def test_a_client_that_cannot_be_stopped_is_let_go_and_the_others_are_stopped(
     monkeypatch, reactor: Reactor, method: str
 ) -> None:
     router = Router(made(), lambda: 1.0)
-    server = Server([], router, reactor)
+    server = Server([], router, reactor, nothing)
     clients = [socket.socketpair() for _ in range(3)]
     for ours, _ in clients:
         server._admit(ours)
@@ -466,16 +461,13 @@ def test_a_client_that_cannot_be_stopped_is_let_go_and_the_others_are_stopped(
 
 
 def test_what_a_server_could_not_do_in_time_it_does_later(monkeypatch, reactor: Reactor, reported) -> None:
-    server = Server([], Router(made(), lambda: 1.0), reactor)
-
-    def fail(_now: float) -> float:
-        raise Fault
-
+    server = Server([], Router(made(), reactor.clock), reactor, nothing)
+    server._grace.set(reactor.clock())
     with monkeypatch.context() as patch:
-        patch.setattr(server.acceptor, "ring", fail)
-        server.timer.ring()
-    assert [type(error) for error in reported] == [Fault]
-    assert 1.0 < server.timer.when < 2.0
+        patch.setattr(server._grace, "action", lambda: 1 / 0)
+        reactor.run_once()
+    assert [type(error) for error in reported] == [ZeroDivisionError]
+    assert 0.5 < reactor.pause() < 2.0
     server.close()
 
 
@@ -530,21 +522,22 @@ def test_lines_that_could_not_be_dropped_are_dropped_later(monkeypatch) -> None:
 
 def test_without_memory_to_look_a_door_is_tried_again(monkeypatch, tmp_path, reactor: Reactor) -> None:
     warned: list[str] = []
-    now = itertools.count(1.0)
     listener = listen(str(tmp_path / "sock"), 0o600)
-    acceptor = Acceptor(
-        reactor, Timer(lambda: FOREVER), lambda: next(now), lambda *said, **_more: warned.append(said[0])
-    )
+    acceptor = Acceptor(reactor, lambda *said, **_more: warned.append(said[0]))
     acceptor.open(listener, lambda connection: connection.close())
-    acceptor._pause(MemoryError())
+    acceptor._look_away(MemoryError())
 
     def fail(*_arguments: object) -> None:
         raise MemoryError
 
     with monkeypatch.context() as patch:
         patch.setattr(reactor, "watch", fail)
-        assert acceptor.ring(50.0) < FOREVER
-    assert acceptor.ring(99.0) == FOREVER
+        acceptor._pause.cancel()
+        acceptor._look_again()
+        assert acceptor._pause.when < FOREVER
+    acceptor._pause.cancel()
+    acceptor._look_again()
+    assert acceptor._pause.when == FOREVER
     assert listener.fileno() in reactor._handlers
     acceptor.shut(listener)
     listener.close()
@@ -579,16 +572,15 @@ async def test_an_error_while_a_program_is_killed_for_time_loses_neither_its_que
         assert again.verdict is Verdict.GRANTED
 
 
-def test_an_alarm_that_could_not_be_kept_is_not_set(monkeypatch) -> None:
+def test_a_timer_that_could_not_be_kept_is_not_set(monkeypatch, reactor: Reactor) -> None:
     def no_memory(*_: object) -> None:
         raise MemoryError
 
-    timers = Timers(lambda: 0.0)
-    timer = timers.add(lambda: FOREVER)
+    timer = reactor.call_at(FOREVER, nothing)
     with monkeypatch.context() as patched:
         patched.setattr("bridge.loop.timer.heapq.heappush", no_memory)
         with pytest.raises(MemoryError):
             timer.set(1.0)
     assert timer.when == FOREVER
     timer.set(2.0)
-    assert timers.when == 2.0
+    assert reactor._timers.first == 2.0

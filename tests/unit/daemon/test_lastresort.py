@@ -63,22 +63,22 @@ while True:
 @pytest.mark.parametrize("hangs", HANGS.values(), ids=HANGS)
 @pytest.mark.parametrize("status", [70, 0])
 def test_what_hangs_is_ended(hangs: str, status: int) -> None:
-    code = f"LastResort([act, act], {status}).leave_within(0.3)\n" + hangs
+    code = f"LastResort([act, act], {status}).exit_within(0.3)\n" + hangs
     assert Process(code).end() == (status, "act act ")
 
 
 def test_an_act_that_raises_stops_no_other() -> None:
-    assert Process("LastResort([lambda: 1 / 0, act], 70).leave_within(0.1); time.sleep(1000)").end() == (70, "act ")
+    assert Process("LastResort([lambda: 1 / 0, act], 70).exit_within(0.1); time.sleep(1000)").end() == (70, "act ")
 
 
 def test_an_act_that_hangs_is_ended_too() -> None:
-    code = "LastResort([act, lambda: time.sleep(1000), act], 70).leave_within(0.1); time.sleep(1000)"
+    code = "LastResort([act, lambda: time.sleep(1000), act], 70).exit_within(0.1); time.sleep(1000)"
     assert Process(code).end() == (70, "act ")
 
 
 def test_where_no_signal_is_obeyed_it_is_over_all_the_same() -> None:
     """As if the interpreter did not run any more."""
-    code = "LastResort([act], 70).leave_within(0.1); signal.pthread_sigmask(signal.SIG_BLOCK, [14]); time.sleep(1000)"
+    code = "LastResort([act], 70).exit_within(0.1); signal.pthread_sigmask(signal.SIG_BLOCK, [14]); time.sleep(1000)"
     status, _ = Process(code).end()
     assert status == 1
 
@@ -87,7 +87,7 @@ def test_who_leaves_in_time_never_hears_of_it() -> None:
     code = """
         before = signal.getsignal(signal.SIGALRM)
         last = LastResort([act], 70)
-        last.leave_within(0.2)
+        last.exit_within(0.2)
         last.close()
         assert signal.getsignal(signal.SIGALRM) == before
         time.sleep(0.5)
@@ -99,7 +99,7 @@ def test_who_leaves_in_time_never_hears_of_it() -> None:
 
 @pytest.mark.parametrize("first, second", [(0.3, 1000.0), (1000.0, 0.3)])
 def test_the_earlier_time_counts(first: float, second: float) -> None:
-    code = f"last = LastResort([act], 70); last.leave_within({first}); last.leave_within({second}); time.sleep(1000)"
+    code = f"last = LastResort([act], 70); last.exit_within({first}); last.exit_within({second}); time.sleep(1000)"
     assert Process(code).end() == (70, "act ")
 
 
@@ -107,7 +107,7 @@ def test_after_a_failure_sigterm_is_at_once() -> None:
     """Blocked signals, as trio's task leaves them, included."""
     code = """
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-        LastResort([act], 70).leave_within(1000.0, failed=True)
+        LastResort([act], 70).exit_within(1000.0, failed=True)
         print("ready", flush=True)
         time.sleep(1000)
     """
@@ -138,7 +138,7 @@ def test_without_memory_it_still_ends() -> None:
                 except MemoryError:
                     pass
         take((1 << 20, 1 << 16, 4096, 512, 64))
-        last.leave_within(0.5)
+        last.exit_within(0.5)
         take((1 << 20, 1 << 16))
         while True:
             try:
@@ -155,7 +155,7 @@ def test_where_there_can_be_no_thread_the_signal_is_enough() -> None:
         def none(*_, **__):
             raise RuntimeError("unable to start watchdog thread")
         faulthandler.dump_traceback_later = none
-        LastResort([act], 70).leave_within(0.1)
+        LastResort([act], 70).exit_within(0.1)
         time.sleep(1000)
     """
     assert Process(code).end() == (70, "act ")
@@ -165,7 +165,7 @@ def test_it_leaves_no_descriptor() -> None:
     code = """
         before = os.listdir("/proc/self/fd")
         last = LastResort([act], 70)
-        last.leave_within(100.0)
+        last.exit_within(100.0)
         last.close()
         assert os.listdir("/proc/self/fd") == before
     """

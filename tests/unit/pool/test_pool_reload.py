@@ -55,8 +55,6 @@ class Works:
             assert time.monotonic() < until
             waiting.poll(20)
             self.poolset.reactor.run_once()
-            if self.poolset.timer.when <= time.monotonic():
-                self.poolset.timer.ring()
 
     def answer(self, line: bytes = AUTH) -> Verdict:
         query = self.ask(line)

@@ -41,6 +41,12 @@ class Scene:
         return query
 
 
+def test_no_pool_is_asked_nothing() -> None:
+    scene = Scene()
+    scene.everybody.ask = scene.other.ask = lambda _queries: 1 / 0  # type: ignore[assignment]
+    assert scene.router.ask([], scene.asker) == []
+
+
 @pytest.mark.parametrize(
     ("host", "other"),
     [

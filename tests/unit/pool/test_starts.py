@@ -1,12 +1,13 @@
 """Who starts a program next: one at a time, those that somebody waits for first, and the rest not too often."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 import trio
-from support.inmemory.pools import Bench, answers, bench, hangs, lives
+from support.inmemory.pools import Bench, answers, bench, drive, hangs, lives
 
-from bridge.daemon.service import drive, keep
+from bridge.daemon.service import drive as drive_in_trio
 from bridge.loop.reactor import Reactor
 from bridge.loop.timer import FOREVER
 from bridge.pool.starts import AT_ONCE, Starts
@@ -20,7 +21,8 @@ class Pools:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.starts = Starts(lambda: self.now)
+        self.reactor = Reactor(clock=lambda: self.now)
+        self.starts = Starts(self.reactor.call_at, lambda: self.now)
         self.started: list[str] = []
 
     def pool(self, name: str, due: int = 1, pressing: bool = False) -> "FakePool":
@@ -29,10 +31,10 @@ class Pools:
         return pool
 
     def run(self, until: float) -> None:
-        """Ring until then, and at each time that the timer asks for."""
-        while self.starts.timer.when <= until:
-            self.now = max(self.now, self.starts.timer.when)
-            self.starts.timer.ring()
+        """Drive them until then, at each time that they ask for."""
+        while (when := self.now + self.reactor.pause()) <= until:
+            self.now = when
+            self.reactor.run_once()
         self.now = until
 
 
@@ -49,17 +51,19 @@ class FakePool:
 
 
 @pytest.fixture
-def pools() -> Pools:
-    return Pools()
+def pools() -> Iterator[Pools]:
+    there = Pools()
+    yield there
+    there.reactor.close()
 
 
 def test_one_at_a_time(pools: Pools) -> None:
     pools.pool("a", due=3)
     for count in (1, 2, 3):
-        pools.starts.timer.ring()
+        pools.reactor.run_once()
         assert len(pools.started) == count
-    pools.starts.timer.ring()
-    assert pools.starts.timer.when == FOREVER
+    pools.reactor.run_once()
+    assert pools.reactor.pause() == FOREVER
 
 
 def test_pools_take_turns(pools: Pools) -> None:
@@ -132,19 +136,19 @@ def test_before_the_first_look_at_events_only_so_many(pools: Pools) -> None:
 async def test_everybody_has_a_turn_between_starts() -> None:
     """A reactor that is never without events, and a pool that has lost all its programs.
 
-    In each pass of trio one program is started and the reactor turns once, in either order: two starts may meet.
+    In each pass of trio one program is started and the events are handled.
     """
-    reactor, starts = Reactor(), Starts(trio.current_time)
+    reactor = Reactor()
+    starts = Starts(reactor.call_at, reactor.clock)
     said: list[str] = []
     pool = FakePool("start", 64, True, said)
     event = os.eventfd(1)
     reactor.watch(event, lambda: said.append("event"))
-    starts.plan(pool, trio.current_time())
+    starts.plan(pool, reactor.clock())
     try:
         with trio.fail_after(60.0):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(drive, reactor)
-                nursery.start_soon(keep, starts.timer, trio.current_time)
+                nursery.start_soon(drive_in_trio, reactor)
                 while pool.due:
                     await trio.sleep(0.001)
                 nursery.cancel_scope.cancel()
@@ -171,7 +175,7 @@ async def test_a_question_has_its_pool_tried_again_before_all_others(autojump_cl
     async with bench([MISSING, MISSING, answers()], pool_size=1, keeping=False) as there:
         crowd_out(there)
         there.starts.plan(there.pool, there.clock())
-        there.nursery.start_soon(keep, there.starts.timer, there._late)
+        there.nursery.start_soon(drive, there.starter)
         await trio.sleep(1.0)
         assert there.started == []
         first = there.ask()
@@ -188,7 +192,7 @@ async def test_a_question_waits_for_a_start_that_is_overdue(autojump_clock) -> N
         crowd_out(there)
         there.fill()
         await trio.sleep(60.0)
-        there.nursery.start_soon(keep, there.starts.timer, there._late)
+        there.nursery.start_soon(drive, there.starter)
         answer = there.ask()
         assert (await answer.done()).verdict is Verdict.GRANTED
         assert answer.seconds < 0.1

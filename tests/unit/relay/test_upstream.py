@@ -8,7 +8,7 @@ import pytest
 from support.relay.daemon import question
 
 from bridge.loop.reactor import Reactor
-from bridge.protocol.query import Query, Refusal, Verdict
+from bridge.protocol.query import Query, Refusal, Verdict, nothing
 from bridge.relay.settings import RelaySettings
 from bridge.relay.upstream import Upstream
 
@@ -26,9 +26,9 @@ class Scene:
         self.listener.bind(str(path))
         self.listener.listen(5)
         self.listener.settimeout(10)
-        self.reactor = Reactor()
+        self.reactor = Reactor(clock=self.clock)
         settings = RelaySettings(str(path))
-        self.upstream = Upstream(settings, self.read, lockstep, self.reactor, self.warn, self.clock, negotiates)
+        self.upstream = Upstream(settings, self.read, lockstep, self.reactor, self.warn, nothing, negotiates)
         self.connections: list[socket.socket] = []
 
     def warn(self, message: str, **fields: object) -> None:
@@ -189,7 +189,7 @@ def test_answer_to_a_question_given_up_dies_with_its_connection(lockstep: Scene,
         lockstep.upstream.refuse(Refusal.INJECTION)
     elif how == "time":
         lockstep.now += 4.5
-        lockstep.upstream.timer.ring()
+        lockstep.reactor._ring()
     query = lockstep.ask(b"new")
     old.setblocking(False)
     assert old.recv(100) == b"old\n"
@@ -208,11 +208,11 @@ def test_time_runs_from_the_question(lockstep: Scene) -> None:
     query = lockstep.ask()
     lockstep.run_once()
     lockstep.now += 4.4
-    lockstep.upstream.timer.ring()
+    lockstep.reactor._ring()
     assert not query.settled
-    assert lockstep.upstream.timer.when == 104.5
+    assert lockstep.now + lockstep.reactor.pause() == 104.5
     lockstep.now += 0.1
-    lockstep.upstream.timer.ring()
+    lockstep.reactor._ring()
     assert query.verdict is LOST
     assert lockstep.warned == ["daemon did not answer in time"]
 
@@ -253,7 +253,7 @@ def test_daemon_that_closes_while_lines_wait_for_room_has_read_whole_lines(
     pipelined.run_once()
     daemon = pipelined.accept()
     pipelined.now += 4.5
-    pipelined.upstream.timer.ring()
+    pipelined.reactor._ring()
     assert {query.verdict for query in queries} == {LOST}
     data = b""
     while more := daemon.recv(1 << 20):
@@ -387,8 +387,8 @@ def test_the_wish_has_no_more_time_than_the_question(inquirer: Scene) -> None:
     inquirer.run_once()
     inquirer.accept().sendall(b"1\n")
     inquirer.run_once()
-    inquirer.now = inquirer.upstream.timer.when
-    inquirer.upstream.timer.ring()
+    inquirer.now = inquirer.upstream._timer.when
+    inquirer.reactor._ring()
     assert (query.settled, query.verdict) == (True, LOST)
     assert inquirer.warned == ["daemon did not answer in time"]
 

@@ -1,0 +1,77 @@
+"""Signals that wait are not lost, and end nothing before they may; in processes of their own."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from support.process import environment
+
+from bridge.daemon.signals import OBEYED
+
+BEGIN = """
+import os, signal, sys
+from bridge.daemon import signals
+def leave(number, frame):
+    sys.exit(f"left by {number}")
+def waiting():
+    return sorted(signal.sigpending())
+def send(*numbers):
+    for number in numbers:
+        os.kill(os.getpid(), number)
+"""
+
+
+def said(code: str) -> str:
+    """What it prints on either stream."""
+    argv = [sys.executable, "-c", BEGIN + code]
+    done = subprocess.run(argv, check=False, env=environment(), capture_output=True, timeout=60, text=True)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("number", OBEYED)
+def test_one_that_waits_ends_the_process_as_soon_as_it_may(number: signal.Signals) -> None:
+    code = f"signals.hold(); send({number:d}); print('begun', flush=True); signals.let_end(leave, True); print('late')"
+    assert said(code) == f"begun\nleft by {number:d}\n"
+
+
+def test_a_reload_waits_on_while_others_end_the_process() -> None:
+    code = "signals.hold(); send(1); signals.let_end(leave, False); print(waiting(), flush=True); send(15)"
+    assert said(code) == f"{[signal.SIGHUP]}\nleft by 15\n"
+
+
+def test_what_we_were_started_to_ignore_stays_ignored() -> None:
+    code = "signal.signal(2, signal.SIG_IGN); signals.hold(); signals.let_end(leave, True); send(2); print('here')"
+    assert said(code) == "here\n"
+
+
+def test_they_are_delivered_for_a_while_and_wait_again_whatever_happens() -> None:
+    code = """
+signals.hold()
+for number in signals.OBEYED:
+    signal.signal(number, lambda number, _frame: print(number))
+send(1)
+try:
+    with signals.delivered():
+        send(15)
+        raise OSError
+except OSError:
+    send(2)
+print(waiting())
+"""
+    assert said(code) == f"1\n15\n{[signal.SIGINT]}\n"
+
+
+def test_the_end_by_sigterm_does_not_wait() -> None:
+    assert said("signals.hold(); send(15); signals.end_with(leave)") == "left by 15\n"
+
+
+def test_every_signal_waits_and_the_mask_is_as_before() -> None:
+    code = """
+signals.hold()
+signal.signal(10, leave)
+with signals.all_held():
+    send(10)
+    print(waiting(), flush=True)
+"""
+    assert said(code) == f"{[signal.SIGUSR1]}\nleft by 10\n"
