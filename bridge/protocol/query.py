@@ -98,15 +98,15 @@ class Query:
       attempts: those of them that may have read it.
     """
 
-    # What most queries never change stays in the class: one is made for every line.
-    verdict: Verdict | None = None
-    deaths = 0
-    attempts = 0
+    __slots__ = ("asker", "attempts", "body", "deadline", "deaths", "verdict")
 
     def __init__(self, body: bytes, deadline: float, asker: Asker) -> None:
         self.body = body
         self.deadline = deadline
         self.asker = asker
+        self.verdict: Verdict | None = None
+        self.deaths = 0
+        self.attempts = 0
 
     @property
     def settled(self) -> bool:
