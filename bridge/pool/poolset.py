@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from bridge.config.settings import Settings
+from bridge.config.settings import ProgramSettings, Settings
 from bridge.log.ratelimit import RateLimited
 from bridge.loop.reactor import Reactor
 from bridge.loop.timer import Timers
@@ -53,6 +53,8 @@ class PoolSet:
         self.router = Router(settings, clock, self.draining)
         self.told_to_leave = False
         self.leave_within: Callable[[float, bool], None] = _whenever
+        self._supervise: Callable[[Pool], None] | None = None
+        self._unsupervised: dict[Pool, None] = {}
         self._log = RateLimited(5, 60.0, clock)
 
     def apply(self, settings: Settings) -> tuple[list[Pool], list[Pool]]:
@@ -66,7 +68,7 @@ class PoolSet:
         kept = {name: pool for name, pool in self.pools.items() if pool.program == programs.get(name)}
         replaced = [pool for name, pool in self.pools.items() if name not in kept]
         new = {
-            name: Pool(name or "default", program, settings, self.reactor, self.clock, self.timer, self.starts)
+            name: self._pool(name or "default", program, settings)
             for name, program in programs.items()
             if name not in kept
         }
@@ -81,6 +83,22 @@ class PoolSet:
         for pool in new.values():
             self.starts.plan(pool, self.clock())
         return [*new.values()], replaced
+
+    def _pool(self, name: str, program: ProgramSettings, settings: Settings) -> Pool:
+        return Pool(name, program, settings, self.reactor, self.clock, self.timer, self.starts, self._attend)
+
+    def supervise(self, by: Callable[[Pool], None]) -> None:
+        """Have `by` called with each pool whose supervisor is needed, and now with those that were so far."""
+        self._supervise = by
+        for pool in [*self._unsupervised]:
+            del self._unsupervised[pool]
+            by(pool)
+
+    def _attend(self, pool: Pool) -> None:
+        if self._supervise is None:
+            self._unsupervised[pool] = None
+        else:
+            self._supervise(pool)
 
     def summary(self) -> str:
         """One line about all pools, for people."""

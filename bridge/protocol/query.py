@@ -85,6 +85,13 @@ class Refusal(enum.Enum):
     INJECTION = "more than one line in a burst: possible injection"
 
 
+_MAX_ATTEMPTS = 2
+"""Programs that may have read one query: the first and, for one that changes nothing, one more."""
+
+_MAX_DEATHS = 4
+"""Programs that end with one query, read or not: enough where programs exit after each reply."""
+
+
 class Query:
     """One question on its way: through the queue, to a program, back to its asker.
 
@@ -117,6 +124,13 @@ class Query:
     def repeatable(self) -> bool:
         """It changes nothing, so it may be asked once more when a program dies with it."""
         return self.body.startswith((b"auth:", b"isuser:"))
+
+    def survives(self, was_read: bool) -> bool:
+        """A program ended with it, and may have read it: whether it may be given to another one."""
+        self.deaths += 1
+        self.attempts += was_read
+        may_repeat = not was_read or (self.repeatable and self.attempts < _MAX_ATTEMPTS)
+        return may_repeat and self.deaths < _MAX_DEATHS
 
     def settle(self, verdict: Verdict) -> None:
         """Tell the asker, whose errors are no concern of who tells it; only the first verdict counts."""

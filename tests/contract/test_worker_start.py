@@ -42,7 +42,9 @@ class Scene:
         self.reactor = reactor
         self.starts = Starts(time.monotonic)
         self.pool = Pool(
-            "default", settings.program, settings, reactor, time.monotonic, self.timer, self.starts, launch
+            *("default", settings.program, settings, reactor, time.monotonic, self.timer, self.starts),
+            attention=lambda pool: None,
+            launch=launch,
         )
 
     def ask(self, body: bytes = AUTH) -> Query:
@@ -125,7 +127,7 @@ def test_a_yes_that_was_there_before_the_waiting_question(scene) -> None:
         said = select.poll()
         said.register(process.stdout, select.POLLIN)
         assert said.poll(20_000)  # a machine as slow as that
-        return Worker(process, pool.reactor, pool, time.monotonic(), 4096)
+        return Worker(process, pool.reactor, pool, 4096)
 
     there = scene("/program", launch=launch)
     slot = there.pool.slots[0]
