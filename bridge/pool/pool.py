@@ -27,20 +27,16 @@ from bridge.pool.backoff import LONGEST_DELAY
 from bridge.pool.complaints import Complaints
 from bridge.pool.fairqueue import FairQueue
 from bridge.pool.idle import Idle
+from bridge.pool.launch import launch
+from bridge.pool.milestones import Milestones
 from bridge.pool.outage import Outage
 from bridge.pool.record import Record, Standing
-from bridge.pool.servicetime import ServiceTime
 from bridge.pool.slot import Figures, Slot
 from bridge.pool.starts import Starts
 from bridge.protocol.query import Query, Verdict
-from bridge.worker.spawn import start
 from bridge.worker.state import State
 from bridge.worker.stderrlines import Lines
 from bridge.worker.worker import Worker
-
-_WHOLE = 10_000
-"""Replies of a pool's programs, none of which came in pieces, after which they are believed to write them whole.  To be
-careful costs some of the rate under full load, and nothing otherwise."""
 
 _GRANTED, _UNAVAILABLE = Verdict.GRANTED, Verdict.UNAVAILABLE
 _READY, _WORN = State.READY, Standing.WORN
@@ -69,7 +65,7 @@ class Pool:
         timers: Timers,
         starts: Starts,
         attention: Callable[[Pool], None],
-        launch: Callable[[Pool], Worker] | None = None,
+        launch: Callable[[Pool], Worker] = launch,
     ) -> None:
         """Args:
         attention: told when the supervisor is needed: a program was started and there was none before, or one has
@@ -87,14 +83,14 @@ class Pool:
         self.usable = 0
         self.figures = Figures()
         self._attention = attention
-        self._launch = launch or _launch
+        self._launch = launch
         self._idle = Idle()
         self._waiting = FairQueue()
-        self._service_time = ServiceTime()
         self._closed = False
-        self._in_pieces = False  # a part of a reply came alone
         self._missed_at = -FOREVER  # when there was none for a query
         self._outage = Outage(name, self.figures, clock)
+        self._milestones = Milestones(self.figures, self._outage, clock)
+        self._service_time = self._milestones.service_time
         self._complaints = Complaints(name, program.argv[0], clock)
 
     # --- queries -----------------------------------------------------------------------------------------
@@ -252,7 +248,7 @@ class Pool:
 
     def replies_in_pieces(self) -> None:
         """The first part of a reply came alone, or may have done so."""
-        self._in_pieces = True
+        self._milestones.in_pieces = True
         for worker in self.workers:
             worker.careful = True
 
@@ -262,10 +258,6 @@ class Pool:
         record.reason = reason
         self.figures.failures += 1
         self._free_place(worker, record.slot)
-
-    def _free_place(self, worker: Worker, slot: Slot) -> None:
-        if slot.vacate(worker):
-            self._plan_start(slot)
 
     def ended(self, worker: Worker, query: Query | None, was_read: bool) -> None:
         """A program is gone; decide what becomes of the query it had."""
@@ -284,6 +276,10 @@ class Pool:
             self._ask_again(query)
         else:
             self._give_up(query)
+
+    def _free_place(self, worker: Worker, slot: Slot) -> None:
+        if slot.vacate(worker):
+            self._plan_start(slot)
 
     def complained(self, worker: Worker, lines: Lines) -> None:
         """Log what a program wrote on stderr, as long as it is not too much."""
@@ -373,27 +369,12 @@ class Pool:
         self._idle.put(worker, self.workers[worker].standing is _WORN)
 
     def _passed_milestone(self, worker: Worker, record: Record) -> bool:
-        """A program's first reply, its last one, the one after which it has served enough, or one that is timed.
-
-        Returns:
-          whether it may go on.
-        """
+        """Look at a program whose good replies have reached its milestone; returns whether it may go on."""
         if record.standing is Standing.DISMISSED:
             worker.close_stdin()
             return False
-        if worker.served == 1:
-            record.slot.backoff.reset()
-            record.proof.set()
-            self._outage.end()
-        worker.careful = self._in_pieces or self.figures.granted + self.figures.denied < _WHOLE
-        limit = self.settings.max_requests or FOREVER
-        if worker.served >= limit and record.standing is not _WORN:
-            record.standing = _WORN
+        if self._milestones.passed(worker, record, self.settings, busy=bool(self._waiting)):
             self._attention(self)
-        busy, timeout = bool(self._waiting), self.settings.answer_timeout
-        record.milestone = worker.served + self._service_time.measure(record, self.clock(), busy, timeout)
-        if worker.served < limit:
-            record.milestone = min(record.milestone, limit)
         return True
 
     def _plan_start(self, slot: Slot) -> None:
@@ -405,12 +386,3 @@ class Pool:
         if 0 < delay < FOREVER and not any(other.worker for other in self.slots):
             self._outage.begin(len(self.slots))
         self._give_up_hopeless()
-
-
-def _launch(pool: Pool) -> Worker:
-    process = start(pool.program.argv, pool.program.cwd, pool.program.env)
-    try:
-        return Worker(process, pool.reactor, pool, pool.settings.max_line, pool.clock)
-    except BaseException:
-        process.discard()
-        raise

@@ -15,6 +15,7 @@ from support.programs.bad import habit
 
 from bridge.loop.reactor import Reactor
 from bridge.loop.timer import Timers
+from bridge.pool.launch import launch
 from bridge.pool.pool import Pool
 from bridge.pool.starts import Starts
 from bridge.protocol.query import Query, Verdict
@@ -35,7 +36,7 @@ class Asker:
 class Scene:
     """A pool of real programs without its supervisor."""
 
-    def __init__(self, reactor: Reactor, launch: Callable[[Pool], Worker] | None, *argv: str) -> None:
+    def __init__(self, reactor: Reactor, launch: Callable[[Pool], Worker], *argv: str) -> None:
         settings = made(*argv, pool_size=1)
         assert settings.program is not None
         self.timer = Timers(time.monotonic)
@@ -68,7 +69,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Scene]]:
     before = set(os.listdir("/proc/self/fd"))
     scenes: list[Scene] = []
 
-    def make(*argv: str, launch: Callable[[Pool], Worker] | None = None, reactor: Reactor | None = None) -> Scene:
+    def make(*argv: str, launch: Callable[[Pool], Worker] = launch, reactor: Reactor | None = None) -> Scene:
         scenes.append(Scene(reactor or Reactor(), launch, *argv))
         return scenes[-1]
 
