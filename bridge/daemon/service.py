@@ -122,7 +122,7 @@ class Service:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(drive, self._poolset.reactor)
-                self._keep_pools(nursery, [*self._poolset.pools.values()])
+                self._poolset.supervise(functools.partial(self._supervise, nursery))
                 nursery.start_soon(self._obey_signals, nursery, client)
                 if broken:
                     nursery.start_soon(self._repair, nursery, client)
@@ -141,18 +141,12 @@ class Service:
         finally:
             client.close()
 
-    def _keep_pools(self, nursery: trio.Nursery, pools: list[Pool]) -> None:
+    def _supervise(self, nursery: trio.Nursery, pool: Pool) -> None:
         """Have a supervisor for each pool from its first program on: thousands that never have one need none."""
-
-        def keep_pool(pool: Pool) -> None:
-            if pool not in self._supervisors:
-                self._supervisors[pool] = supervisor = Supervisor(pool)
-                nursery.start_soon(supervisor.run)
-
-        for pool in pools:
-            pool.peopled = functools.partial(keep_pool, pool)
-            if pool.workers:
-                keep_pool(pool)
+        if pool not in self._supervisors:
+            self._supervisors[pool] = supervisor = Supervisor(pool)
+            nursery.start_soon(supervisor.run)
+        self._supervisors[pool].look()
 
     async def _stop_pools(self) -> None:
         for pool in (*self._poolset.pools.values(), *self._poolset.draining):
@@ -221,7 +215,6 @@ class Service:
         self._refused_configuration = ""
         configure(settings.log, self._log_on_client)
         new, replaced = self._poolset.apply(settings)
-        self._keep_pools(nursery, new)
         for pool in replaced:
             nursery.start_soon(self._drain, pool)
         log.info(event("configuration loaded", new_pools=len(new), replaced_pools=len(replaced)))

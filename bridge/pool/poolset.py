@@ -44,6 +44,8 @@ class PoolSet:
         self.pools: dict[str, Pool] = {}
         self.draining: set[Pool] = set()
         self.router = Router(settings, clock, self.draining)
+        self._supervise: Callable[[Pool], None] | None = None
+        self._unsupervised: dict[Pool, None] = {}
         self._log = RateLimited(5, 60.0, clock)
 
     def apply(self, settings: Settings) -> tuple[list[Pool], list[Pool]]:
@@ -57,7 +59,7 @@ class PoolSet:
         kept = {name: pool for name, pool in self.pools.items() if pool.program == programs.get(name)}
         replaced = [pool for name, pool in self.pools.items() if name not in kept]
         new = {
-            name: Pool(name or "default", program, settings, self.reactor, self.starts)
+            name: Pool(name or "default", program, settings, self.reactor, self.starts, self._attend)
             for name, program in programs.items()
             if name not in kept
         }
@@ -72,6 +74,19 @@ class PoolSet:
         for pool in new.values():
             self.starts.plan(pool, self.clock())
         return [*new.values()], replaced
+
+    def supervise(self, by: Callable[[Pool], None]) -> None:
+        """Have `by` called with each pool whose supervisor is needed, and now with those that were so far."""
+        self._supervise = by
+        for pool in [*self._unsupervised]:
+            del self._unsupervised[pool]
+            by(pool)
+
+    def _attend(self, pool: Pool) -> None:
+        if self._supervise is None:
+            self._unsupervised[pool] = None
+        else:
+            self._supervise(pool)
 
     def summary(self) -> str:
         """One line about all pools, for people."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from bridge.worker.worker import Worker
+    from bridge.pool.record import Record
 
 _EVERY = 16
 """Replies of one program from one measurement to the next."""
@@ -34,24 +34,27 @@ class ServiceTime:
         self.reserve = 0.0
         self._usual = 0.0
 
-    def measure(self, worker: Worker, now: float, busy: bool, answer_timeout: float) -> int:
-        """A reply of `worker` that was to be looked at; `busy` if it gets its next query at once.
+    def measure(self, record: Record, now: float, busy: bool, answer_timeout: float) -> int:
+        """A reply that was to be looked at, of the program that `record` is of.
+
+        Args:
+          busy: the program gets its next query at once.
 
         Returns:
-          the number of its reply to look at next.
+          how many replies later to look again.
         """
-        if worker.timed_from is not None:
+        if record.timed_from is not None:
             # What stood still (a stopped process, a stalled machine) is no measure for others.
-            took = min(now - worker.timed_from, answer_timeout)
+            took = min(now - record.timed_from, answer_timeout)
             weight = 1.0 if not self._usual else _SLOWER if took > self._usual else _FASTER
             self._usual += (took - self._usual) * weight
             self.reserve = self._usual * _MARGIN
             self.limit(answer_timeout)
-            worker.timed_from = None
-            return worker.served + _EVERY
+            record.timed_from = None
+            return _EVERY
         if busy:
-            worker.timed_from = now
-        return worker.served + 1 if busy else worker.served + _EVERY
+            record.timed_from = now
+        return 1 if busy else _EVERY
 
     def limit(self, answer_timeout: float) -> None:
         """Leave at least half of so many seconds for waiting: with less, no query that waits would ever be asked."""

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+
+from bridge.loop.timer import FOREVER
 from bridge.pool.backoff import Backoff
 from bridge.worker.worker import Worker
+
+_PASSING = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
+"""Why a start may fail now and succeed in a moment."""
 
 
 class Slot:
@@ -22,6 +28,30 @@ class Slot:
         self.due = 0.0
         self.hopeless = False
         self.backoff = Backoff()
+
+    def cannot_start(self, error: Exception) -> None:
+        """The start of a program failed."""
+        self.hopeless = not isinstance(error, MemoryError) and getattr(error, "errno", None) not in _PASSING
+
+    def due_by(self, now: float) -> float:
+        """When a program may be there, as far as can be told; infinity if there is no hope of it."""
+        return FOREVER if self.hopeless and self.due > now else self.due
+
+    def promote(self) -> bool:
+        """Put the successor in its predecessor's place; false if there is none any more."""
+        if self.successor is None:
+            return False
+        self.worker, self.successor = self.successor, None
+        return True
+
+    def vacate(self, worker: Worker) -> bool:
+        """`worker` is not to be asked any more; true if that leaves nobody in a place that it held."""
+        if self.successor is worker:
+            self.successor = None
+        elif self.worker is worker:
+            self.worker, self.successor = self.successor, None
+            return self.worker is None
+        return False
 
 
 class Figures:

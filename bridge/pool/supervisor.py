@@ -11,13 +11,16 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 
 import trio
 
 from bridge.log.tokenbucket import TokenBucket
+from bridge.loop.timer import FOREVER
 from bridge.pool.pool import Pool
+from bridge.pool.record import Standing
 from bridge.pool.slot import Slot
+from bridge.worker.latch import Latch
+from bridge.worker.state import State
 from bridge.worker.worker import Worker
 
 _PROOF = 1.0
@@ -54,7 +57,12 @@ class Supervisor:
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self._scope = trio.CancelScope()
+        self._called = trio.Event()
         self._renewals = TokenBucket(_RENEWALS_A_SECOND, _RENEWALS_AT_ONCE, pool.clock)
+
+    def look(self) -> None:
+        """A program may have served enough."""
+        self._called.set()
 
     async def run(self) -> None:
         """Renew the pool's programs until stopped or cancelled; what still runs then is killed."""
@@ -84,48 +92,53 @@ class Supervisor:
             successor = self.pool.start(slot)
             if successor is not None:
                 await self._prove(successor)
-            if successor is slot.worker or self.pool.promote(slot):
+            if successor is slot.worker or slot.promote():
                 await self._dismiss(worker)
             else:
                 await trio.sleep(_RENEWAL_RETRY)
 
     async def _next_worn_slot(self) -> Slot:
         while True:
-            worn = trio.Event()
-            self.pool.worn = worn.set
-            slot = self.pool.worn_slot()
+            self._called = trio.Event()
+            slot = self._worn_slot()
             if slot is not None:
                 return slot
             # While no program is up, one may come up any moment: no look later than it would be worn.
             longest = self.pool.settings.max_age or 3600.0
-            with trio.move_on_after(max(_ROUNDING, min(self.pool.next_worn() - self.pool.clock(), longest))):
-                await worn.wait()
+            with trio.move_on_after(max(_ROUNDING, min(self._next_worn() - self.pool.clock(), longest))):
+                await self._called.wait()
+
+    def _worn_slot(self) -> Slot | None:
+        """The slot of the oldest program that has served enough and has no successor yet."""
+        workers, latest = self.pool.workers, self.pool.clock() - (self.pool.settings.max_age or FOREVER)
+        serving = (workers[slot.worker] for slot in self.pool.slots if slot.worker and slot.successor is None)
+        worn = [record for record in serving if record.standing is Standing.WORN or record.born <= latest]
+        return min(worn, key=lambda record: record.born).slot if worn else None
+
+    def _next_worn(self) -> float:
+        """When the next program will have reached `max_age`, on the pool's clock."""
+        born = (self.pool.workers[slot.worker].born for slot in self.pool.slots if slot.worker)
+        return min(born, default=FOREVER) + (self.pool.settings.max_age or FOREVER)
 
     async def _prove(self, worker: Worker) -> None:
         """Let a new program start; then wait until it has given a good reply, has failed, or has just stayed alive."""
         await trio.sleep(_REST)
-        if not worker.usable:
+        if worker.state is not State.READY:
             return
-        decided = trio.Event()
-        worker.proved = decided.set
-        _call_when_gone(worker, decided.set)
+        decided = _event(self.pool.workers[worker].proof, worker.end)
         self.pool.employ(worker)
         with trio.move_on_after(_PROOF):
             await decided.wait()
 
     async def _dismiss(self, worker: Worker) -> None:
         """Stop a program that is not needed any more, after the query it has."""
-        left = trio.Event()
-        worker.when_unusable = left.set
         self.pool.dismiss(worker)
-        if worker.usable:  # it has a query, which its deadline ends at the latest
-            await left.wait()
+        await _event(worker.retirement).wait()  # it may have a query, which its deadline ends at the latest
         await self._end(worker)
 
     async def _end(self, worker: Worker) -> None:
-        gone = trio.Event()
-        _call_when_gone(worker, gone.set)
-        if worker.gone:
+        gone = _event(worker.end)
+        if gone.is_set():
             return
         worker.close_stdin()
         for grace, number in ((self.pool.settings.shutdown_grace, signal.SIGTERM), (_TERM_GRACE, signal.SIGKILL)):
@@ -137,12 +150,9 @@ class Supervisor:
             await gone.wait()
 
 
-def _call_when_gone(worker: Worker, also: Callable[[], None]) -> None:
-    """Several may wait for the same end: a renewal, a reload and the end of all."""
-    before = worker.when_gone
-
-    def call() -> None:
-        before()
-        also()
-
-    worker.when_gone = call
+def _event(*latches: Latch) -> trio.Event:
+    """One that is set with the first of `latches`."""
+    event = trio.Event()
+    for latch in latches:
+        latch.then(event.set)
+    return event

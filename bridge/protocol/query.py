@@ -85,6 +85,13 @@ class Refusal(enum.Enum):
     INJECTION = "more than one line in a burst: possible injection"
 
 
+_MAX_ATTEMPTS = 2
+"""Programs that may have read one query: the first and, for one that changes nothing, one more."""
+
+_MAX_DEATHS = 4
+"""Programs that end with one query, read or not: enough where programs exit after each reply."""
+
+
 class Query:
     """One question on its way: through the queue, to a program, back to its asker.
 
@@ -98,15 +105,15 @@ class Query:
       attempts: those of them that may have read it.
     """
 
-    # What most queries never change stays in the class: one is made for every line.
-    verdict: Verdict | None = None
-    deaths = 0
-    attempts = 0
+    __slots__ = ("asker", "attempts", "body", "deadline", "deaths", "verdict")
 
     def __init__(self, body: bytes, deadline: float, asker: Asker) -> None:
         self.body = body
         self.deadline = deadline
         self.asker = asker
+        self.verdict: Verdict | None = None
+        self.deaths = 0
+        self.attempts = 0
 
     @property
     def settled(self) -> bool:
@@ -117,6 +124,13 @@ class Query:
     def repeatable(self) -> bool:
         """It changes nothing, so it may be asked once more when a program dies with it."""
         return self.body.startswith((b"auth:", b"isuser:"))
+
+    def survives(self, was_read: bool) -> bool:
+        """A program ended with it, and may have read it: whether it may be given to another one."""
+        self.deaths += 1
+        self.attempts += was_read
+        may_repeat = not was_read or (self.repeatable and self.attempts < _MAX_ATTEMPTS)
+        return may_repeat and self.deaths < _MAX_DEATHS
 
     def settle(self, verdict: Verdict) -> None:
         """Tell the asker, whose errors are no concern of who tells it; only the first verdict counts."""

@@ -32,8 +32,10 @@ from bridge.loop.reactor import ARRIVING, Reactor
 from bridge.loop.timer import FOREVER
 from bridge.protocol.checks import command_of
 from bridge.protocol.frames import header, may_become_replies, may_become_reply, verdict_of
-from bridge.protocol.query import Query, Verdict, nothing
+from bridge.protocol.query import Query, Verdict
+from bridge.worker.latch import Latch
 from bridge.worker.spawn import Process
+from bridge.worker.state import State, after
 from bridge.worker.stderr import Asked, Stderr
 from bridge.worker.stderrlines import Lines, StderrLines
 from bridge.worker.stdinpipe import StdinPipe
@@ -43,7 +45,7 @@ _REPLY_READ = 256
 Asking for more than 400 takes a tenth more time for each reply, since Python gets so large a buffer elsewhere."""
 
 
-_read, _write = os.read, os.write  # looked up once
+_read, _write, _READY = os.read, os.write, State.READY  # looked up once
 
 _SHOWN = 120
 """Characters of a protocol error that the log shows: enough to recognise a PHP warning by."""
@@ -79,19 +81,13 @@ class Worker:
 
     Attributes:
       pid: of the process, for the log.
-      born: seconds on the pool's clock.
+      state: whether it may be given a query, and is there at all.
       query: the one the program has, or `None`.
       served: good replies so far.
-      milestone: number of good replies at which the pool wants to have a look; 0 once it is to leave.
-      tired: it has served enough, and is only asked where no other is idle.
       careful: it may write its replies in pieces.
-      timed_from: when its query was handed over, if its reply is to be timed.
-      reason: why it failed, if it did.
       status: its exit status, or minus the signal that ended it, once it is gone.
-      usable: it may be given a query; false from the moment it fails or is told to leave.
-      gone: the process has been reaped.
-      proved, when_unusable, when_gone: called at its first good reply; when it may not be asked any more;
-        when it is gone.
+      retirement: it is READY no more; its owner has heard of that.
+      end: it is GONE; its owner has heard of that.
     """
 
     def __init__(
@@ -99,25 +95,17 @@ class Worker:
         process: Process,
         reactor: Reactor,
         owner: Owner,
-        born: float,
         max_line: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.pid = process.pid
-        self.born = born
+        self.state = State.READY
         self.query: Query | None = None
         self.served = 0
-        self.milestone: float = 1
-        self.tired = False
         self.careful = True
-        self.timed_from: float | None = None
-        self.reason = ""
-        self.usable = True
-        self.gone = False
         self.status = 0
-        self.proved: Callable[[], None] = nothing
-        self.when_unusable: Callable[[], None] = nothing
-        self.when_gone: Callable[[], None] = nothing
+        self.retirement = Latch()
+        self.end = Latch()
         self._process = process
         self._reactor = reactor
         self._owner = owner
@@ -131,7 +119,6 @@ class Worker:
         self._asked = Asked(max_line)
         self._remember = self._asked.add
         self._stderr = Stderr(process.stderr, reactor, self._read_stderr, self._asked, clock)
-        self._heard_out = False  # it is not listened to any more
         try:
             self._stdin = StdinPipe(process.stdin, reactor)
             reactor.watch(process.stdout, self._readable, ARRIVING)
@@ -146,11 +133,11 @@ class Worker:
         """Hand `query` to the idle program.
 
         Returns:
-          False if the program turned out to be unusable, or no pipe can be had that takes so long a query: it is usable
-          then.  It has not seen the query.
+          False if the program may not be asked any more, or no pipe can be had that takes so long a query: it is still
+          READY then.  It has not seen the query.
         """
         try:
-            if not self.usable or (self._look(0) and not self._is_silent()):
+            if self.state is not _READY or (self._look(0) and not self._is_silent()):
                 return False
         except Exception as error:
             self.failed(error)
@@ -188,7 +175,7 @@ class Worker:
 
     def signal(self, number: int) -> None:
         """Send a signal to the program's whole process group."""
-        if not self.gone:
+        if self.state is not State.GONE:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
 
@@ -202,12 +189,14 @@ class Worker:
 
     def failed(self, error: Exception) -> None:
         """Something went wrong in here: what this program says next could be taken for anything."""
-        self._heard_out = True  # or the same might go wrong again
         reason = "internal error"
         try:
             reason = f"{reason}: {describe(error)}"
         finally:
-            self.kill(reason)
+            try:
+                self.kill(reason)
+            finally:  # or the same might go wrong again
+                self.state = after(self.state, State.MUTED)
 
     def release(self) -> Query | None:
         """Take the query away from a program that will not be asked again: its time is over."""
@@ -218,7 +207,7 @@ class Worker:
         """Kill and wait for at most `seconds`: when nobody drives the reactor any more."""
         self._retire()
         self.signal(signal.SIGKILL)
-        if self.gone:
+        if self.state is State.GONE:
             return
         exited = select.poll()
         exited.register(self._process.exited, select.POLLIN)
@@ -228,11 +217,12 @@ class Worker:
 
     def _retire(self) -> bool:
         """No more queries from here on; false if that was so before."""
-        was_usable, self.usable = self.usable, False
-        if was_usable:
-            self._owner.left(self)
-            self.when_unusable()
-        return was_usable
+        before, self.state = self.state, after(self.state, State.RETIRED)
+        if self.state is before:
+            return False
+        self._owner.left(self)
+        self.retirement.set()
+        return True
 
     def _is_silent(self) -> bool:
         """Whether an idle program did not say something unasked, and has not ended."""
@@ -251,7 +241,7 @@ class Worker:
         if self._partial and data:
             data, self._partial = self._partial + data, b""
         query, verdict = self.query, verdict_of(data)
-        if query is not None and self.usable and (self._input in self._taken or self._stdin.looks_taken()):
+        if query is not None and self.state is _READY and (self._input in self._taken or self._stdin.looks_taken()):
             if verdict is not None:
                 if self.careful:  # nothing that was told of what has just been read may be left
                     self._reactor.unwatch(self._stdout)
@@ -270,7 +260,7 @@ class Worker:
     def _misbehaved(self, data: bytes) -> None:
         if not data:
             self._reactor.unwatch(self._stdout)
-        if not self.usable:
+        if self.state is not _READY:
             return  # it is leaving, and may do so in its own way
         if not data:
             self.kill("it ended" if not self._partial else "it ended in the middle of a reply")
@@ -327,7 +317,7 @@ class Worker:
         return self.served + (self.query is not None)
 
     def _exited(self) -> None:
-        if not self._heard_out:
+        if self.state not in (State.MUTED, State.GONE):
             self._hear_out()
         self.kill("it ended")  # whatever it left behind in its process group
         with contextlib.suppress(ChildProcessError):  # an error cut us short the last time
@@ -338,11 +328,11 @@ class Worker:
         try:
             self._owner.ended(self, query, was_read)
         finally:
-            self.when_gone()
+            self.end.set()
 
     def _hear_out(self) -> None:
         """A reply that was written before the end is still in the pipe, and so are the last words."""
-        if self.query is not None and self.usable:
+        if self.query is not None and self.state is _READY:
             self._readable()
         for lines in self._stderr.last_words(self._number_asked()):
             self._owner.complained(self, lines)
@@ -354,7 +344,7 @@ class Worker:
         return self._stdin.unread() < len(self.query.body) + 2
 
     def _close(self) -> None:
-        self.gone = True
+        self.state = after(self.state, State.GONE)
         self.close_stdin()
         for descriptor in (self._process.stdout, self._process.stderr, self._process.exited):
             self._reactor.unwatch(descriptor)

@@ -16,6 +16,7 @@ from support.programs.bad import Journal
 from bridge.loop.reactor import Reactor
 from bridge.protocol.query import Query, Verdict
 from bridge.worker.spawn import start
+from bridge.worker.state import State
 from bridge.worker.stderrlines import Lines
 from bridge.worker.worker import Worker
 
@@ -65,9 +66,8 @@ class Stage:
 
     def start(self, argv: Sequence[str], max_line: int = 4096) -> Worker:
         process = start(argv, "/", {**self.journal.environment, MARK: self.mark})
-        worker = Worker(process, self.reactor, self, self.clock(), max_line, self.clock)
-        worker.proved = worker.when_unusable = lambda: None
-        worker.when_gone = lambda: self.events.append("gone")
+        worker = Worker(process, self.reactor, self, max_line, self.clock)
+        worker.end.then(lambda: self.events.append("gone"))
         self.workers.append(worker)
         return worker
 
@@ -80,7 +80,7 @@ class Stage:
         query.settle(verdict)
 
     def left(self, worker: Worker) -> None:
-        assert not worker.usable
+        assert worker.state is not State.READY
         self.events.append("left")
 
     def replies_in_pieces(self) -> None:
@@ -91,7 +91,7 @@ class Stage:
         self.reasons.append(reason)
 
     def ended(self, worker: Worker, query: Query | None, was_read: bool) -> None:
-        assert worker.gone
+        assert worker.state is State.GONE
         self.events.append("ended")
         self.ended_with = Ended(query, was_read)
 
@@ -129,7 +129,7 @@ class Stage:
                     worker.resume()
 
     def until_gone(self) -> Ended:
-        self.until(lambda: self.worker.gone)
+        self.until(lambda: self.worker.state is State.GONE)
         assert self.ended_with is not None
         return self.ended_with
 
@@ -147,7 +147,7 @@ class Stage:
 
     def close(self) -> None:
         for worker in self.workers:
-            if not worker.gone:
+            if worker.state is not State.GONE:
                 worker.reap(PATIENCE)
         self.reactor.close()
 

@@ -13,6 +13,7 @@ from support.process import environment
 from support.programs.bad import CHAMELEON, habit
 
 from bridge.protocol.query import Verdict
+from bridge.worker.state import State
 
 YES = Verdict.GRANTED
 NEVER_READS = ("/bin/sleep", "1000")
@@ -127,12 +128,12 @@ def test_one_that_never_reads_what_it_answers(stage) -> None:
     worker = stage.start((*PYTHON, "import os\nwhile True: os.write(1, b'\\0\\2\\0\\0'); os.read(0, 1)"))
     long = b"auth:alice:example.com:" + b"x" * 32000
     for _ in range(3):
-        if not worker.usable:
+        if worker.state is not State.READY:
             break
         count = len(stage.events)
         worker.give(stage.query(long))
         stage.until(lambda count=count: len(stage.events) > count)
-    assert not worker.usable
+    assert worker.state is not State.READY
     stage.until_gone()
     assert Verdict.GRANTED not in stage.verdicts
 
@@ -143,7 +144,7 @@ def test_stopped_it_dies_of_sigkill_only(stage) -> None:
     stage.until(lambda: procfs.process(worker.pid).state == "T")
     worker.signal(signal.SIGTERM)
     stage.reactor.run_once()
-    assert not worker.gone
+    assert worker.state is not State.GONE
     worker.kill("it gave no reply in time")
     assert stage.until_gone().query is query
 
@@ -222,7 +223,7 @@ def test_nothing_is_left_after_many(stage) -> None:
         with contextlib.suppress(AssertionError):
             stage.give()
         worker.kill("enough")
-    stage.until(lambda: all(worker.gone for worker in stage.workers))
+    stage.until(lambda: all(worker.state is State.GONE for worker in stage.workers))
 
 
 def test_where_children_are_reaped_behind_our_back() -> None:
@@ -238,7 +239,8 @@ from bridge.pool.starts import Starts
 from bridge.loop.reactor import Reactor
 settings = made("/bin/true", pool_size=1)
 reactor = Reactor()
-pool = Pool("default", settings.program, settings, reactor, Starts(Reactor().call_at, time.monotonic))
+starts, attention = Starts(Reactor().call_at, time.monotonic), lambda pool: None
+pool = Pool("default", settings.program, settings, reactor, starts, attention)
 pool.start(pool.slots[0])
 until = time.monotonic() + 20
 while pool.workers and time.monotonic() < until:

@@ -10,6 +10,7 @@ from support import procfs
 from support.programs.bad import CHAMELEON, habit
 
 from bridge.protocol.query import Verdict
+from bridge.worker.state import State
 
 PYTHON = (sys.executable, "-I", "-S", "-B", "-c")
 
@@ -21,7 +22,7 @@ def test_end_of_input(stage) -> None:
     end = stage.until_gone()
     assert end.query is None
     assert worker.status == 0
-    assert worker.reason == ""
+    assert stage.reasons == []
     assert stage.events == ["replied", "left", "ended", "gone"], "it did not fail"
 
 
@@ -62,12 +63,12 @@ def test_what_each_of_them_needs(stage, how: str, ends_by: str) -> None:
     worker.close_stdin()
     stage.until_noted("end")
     if ends_by != "input":
-        assert not worker.gone
+        assert worker.state is not State.GONE
         assert procfs.alive(worker.pid)
         worker.signal(signal.SIGTERM)
     if ends_by == "kill":
         stage.until_noted("ignored")
-        assert not worker.gone
+        assert worker.state is not State.GONE
         worker.signal(signal.SIGKILL)
     stage.until_gone()
     assert worker.status == {"input": 0, "term": -15, "kill": -9}[ends_by]
@@ -116,7 +117,7 @@ def test_reaping_one_that_nobody_drives_any_more(stage) -> None:
     worker = stage.start(habit("ignores_both"))
     stage.until_noted("start")
     worker.reap(20.0)
-    assert worker.gone
+    assert worker.state is State.GONE
     assert procfs.process(worker.pid) is None
     worker.reap(20.0)
 
@@ -126,6 +127,6 @@ def test_reaping_does_not_wait_longer_than_it_is_told(stage) -> None:
     worker = stage.start(habit("ignores_both"))
     stage.until_noted("start")
     worker.reap(0.0)
-    assert worker.gone
+    assert worker.state is State.GONE
     with contextlib.suppress(ChildProcessError):  # its zombie is ours to collect
         os.waitpid(worker.pid, 0)

@@ -1,14 +1,18 @@
 """An error of ours in a Worker ends its real program, and only that; the owner hears of it as of any other death."""
 
 import os
+import sys
 
 import pytest
 from support.programs.bad import habit
 
 from bridge.protocol.query import Verdict
+from bridge.worker.state import State
+from bridge.worker.stderrlines import Lines
 from bridge.worker.worker import Worker
 
 YES = Verdict.GRANTED
+PYTHON = (sys.executable, "-I", "-S", "-B", "-c")
 
 
 class Fault(Exception):
@@ -77,6 +81,23 @@ def test_while_its_end_is_looked_after(stage, monkeypatch, name: str, times: int
     assert [one for one in stage.events if one != "replied"] == ["left", "failing", "ended", "gone"]
 
 
+def test_what_an_error_came_of_is_not_heard_to_its_end(stage, monkeypatch) -> None:
+    """Half a line that goes wrong may be half a secret, which nobody would know again."""
+    told: list[str] = []
+
+    def fail_to_tell(_worker: Worker, lines: Lines) -> None:
+        told.extend(map(str, lines))
+        raise Fault("secret")
+
+    monkeypatch.setattr(stage, "complained", fail_to_tell)
+    worker = stage.start((*PYTHON, r"import os, signal; os.write(2, b'one\ntwo'); signal.pause()"))
+    stage.until(lambda: stage.reasons)
+    assert worker.state is State.MUTED
+    stage.until_gone()
+    assert told == ["one"]
+    assert stage.events == ["left", "failing", "ended", "gone"]
+
+
 def test_an_owner_s_error_does_not_keep_others_from_hearing_of_the_end(stage, monkeypatch) -> None:
     reported: list[Exception] = []
     stage.reactor.report = reported.append
@@ -84,4 +105,4 @@ def test_an_owner_s_error_does_not_keep_others_from_hearing_of_the_end(stage, mo
     monkeypatch.setattr(stage, "ended", fail)
     worker.close_stdin()
     stage.until(lambda: "gone" in stage.events)
-    assert worker.gone
+    assert worker.state is State.GONE

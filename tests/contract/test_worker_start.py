@@ -14,6 +14,7 @@ from support.inmemory.pools import made
 from support.programs.bad import habit
 
 from bridge.loop.reactor import Reactor
+from bridge.pool.launch import launch
 from bridge.pool.pool import Pool
 from bridge.pool.starts import Starts
 from bridge.protocol.query import Query, Verdict
@@ -34,12 +35,13 @@ class Asker:
 class Scene:
     """A pool of real programs without its supervisor."""
 
-    def __init__(self, reactor: Reactor, launch: Callable[[Pool], Worker] | None, *argv: str) -> None:
+    def __init__(self, reactor: Reactor, launch: Callable[[Pool], Worker], *argv: str) -> None:
         settings = made(*argv, pool_size=1)
         assert settings.program is not None
         self.reactor = reactor
         self.starts = Starts(reactor.call_at, time.monotonic)
-        self.pool = Pool("default", settings.program, settings, reactor, self.starts, launch)
+        attention: Callable[[Pool], None] = lambda pool: None  # noqa: E731
+        self.pool = Pool("default", settings.program, settings, reactor, self.starts, attention, launch)
 
     def ask(self, body: bytes = AUTH) -> Query:
         query = Query(body, time.monotonic() + PATIENCE, Asker())
@@ -62,7 +64,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Scene]]:
     before = set(os.listdir("/proc/self/fd"))
     scenes: list[Scene] = []
 
-    def make(*argv: str, launch: Callable[[Pool], Worker] | None = None, reactor: Reactor | None = None) -> Scene:
+    def make(*argv: str, launch: Callable[[Pool], Worker] = launch, reactor: Reactor | None = None) -> Scene:
         scenes.append(Scene(reactor or Reactor(), launch, *argv))
         return scenes[-1]
 
@@ -121,7 +123,7 @@ def test_a_yes_that_was_there_before_the_waiting_question(scene) -> None:
         said = select.poll()
         said.register(process.stdout, select.POLLIN)
         assert said.poll(20_000)  # a machine as slow as that
-        return Worker(process, pool.reactor, pool, time.monotonic(), 4096)
+        return Worker(process, pool.reactor, pool, 4096)
 
     there = scene("/program", launch=launch)
     slot = there.pool.slots[0]

@@ -23,6 +23,7 @@ from bridge.loop.reactor import Reactor
 from bridge.protocol.frames import DENIED, GRANTED
 from bridge.protocol.query import Query, Verdict
 from bridge.worker.spawn import start
+from bridge.worker.state import State
 from bridge.worker.stderrlines import Lines
 from bridge.worker.worker import Worker
 
@@ -50,7 +51,7 @@ class Owner:
         self.events.append(("replied", query.body, verdict, worker.query, worker.served))
 
     def left(self, worker: Worker) -> None:
-        self.events.append(("left", worker.usable))
+        self.events.append(("left", worker.state))
 
     def replies_in_pieces(self) -> None:
         """No program here writes in pieces."""
@@ -60,7 +61,7 @@ class Owner:
 
     def ended(self, worker: Worker, query: Query | None, was_read: bool) -> None:
         body = query.body if query else None
-        self.events.append(("ended", body, was_read if query else None, worker.status, worker.gone, worker.query))
+        self.events.append(("ended", body, was_read if query else None, worker.status, worker.state, worker.query))
 
     def complained(self, worker: Worker, lines: Lines) -> None:
         """Only a real program has a stderr."""
@@ -79,7 +80,7 @@ class Real:
         self.owner = Owner()
         self.reactor = Reactor()
         process = start((sys.executable, "-I", "-S", "-B", "-c", PROGRAM + code), "/", {})
-        self.worker = Worker(process, self.reactor, self.owner, time.monotonic(), 4096)
+        self.worker = Worker(process, self.reactor, self.owner, 4096)
 
     async def until(self, done: Callable[[], object]) -> None:
         waiting = select.poll()
@@ -96,9 +97,7 @@ class InMemory:
 
     def __init__(self, play: Callable[[InMemoryWorker], Awaitable[int | None]], nursery: trio.Nursery) -> None:
         self.owner = Owner()
-        self.worker = cast(
-            "Worker", InMemoryWorker(cast("Any", self.owner), time.monotonic(), play, nursery, lambda: None)
-        )
+        self.worker = cast("Worker", InMemoryWorker(cast("Any", self.owner), play, nursery, lambda: None))
 
     async def until(self, done: Callable[[], object]) -> None:
         with trio.fail_after(PATIENCE):
@@ -123,7 +122,7 @@ async def actors(request, nursery, monkeypatch) -> Any:
 
     yield make
     for real in made:
-        if not real.worker.gone:
+        if real.worker.state is not State.GONE:
             real.worker.reap(PATIENCE)
         real.reactor.close()
 
@@ -136,19 +135,19 @@ def give(actor: Kind, body: bytes = AUTH) -> Query:
 
 
 def watched(actor: Kind) -> None:
-    """Write down the calls that its supervisor gets, too."""
+    """Write down what its supervisor waits for, too."""
     worker, events = actor.worker, actor.owner.events
-    worker.when_unusable = lambda: events.append("when unusable")
-    worker.when_gone = lambda: events.append("when gone")
+    worker.retirement.then(lambda: events.append("retirement"))
+    worker.end.then(lambda: events.append("end"))
 
 
 GOOD = "while frame(): say(GRANTED)"
-LEFT = [("left", False), "when unusable"]
+LEFT = [("left", State.RETIRED), "retirement"]
 FAILED = [*LEFT, "failing"]
 
 
 def end(body: bytes | None = None, was_read: bool | None = None, status: int = 0) -> list[object]:
-    return [("ended", body, was_read, status, True, None), "when gone"]
+    return [("ended", body, was_read, status, State.GONE, None), "end"]
 
 
 async def test_good_replies(actors) -> None:
@@ -157,7 +156,7 @@ async def test_good_replies(actors) -> None:
         give(actor)
         await actor.until(lambda number=number: len(actor.owner.events) == number)
     assert actor.owner.events == [("replied", AUTH, Verdict.GRANTED, None, n) for n in (1, 2, 3)]
-    assert actor.worker.usable
+    assert actor.worker.state is State.READY
 
 
 async def test_a_denial(actors) -> None:
@@ -171,9 +170,8 @@ async def test_end_of_input(actors) -> None:
     actor = actors(GOOD, answers())
     watched(actor)
     actor.worker.close_stdin()
-    await actor.until(lambda: actor.worker.gone)
+    await actor.until(lambda: actor.worker.state is State.GONE)
     assert actor.owner.events == [*LEFT, *end()]
-    assert actor.worker.reason == ""
 
 
 async def test_a_reply_and_gone(actors) -> None:
@@ -185,7 +183,7 @@ async def test_a_reply_and_gone(actors) -> None:
     actor = actors("frame(); say(GRANTED); os._exit(7)", play)
     watched(actor)
     give(actor)
-    await actor.until(lambda: actor.worker.gone)
+    await actor.until(lambda: actor.worker.state is State.GONE)
     assert actor.owner.events == [("replied", AUTH, Verdict.GRANTED, None, 1), *FAILED, *end(status=7)]
 
 
@@ -198,7 +196,7 @@ async def test_dead_with_a_question_it_has_read(actors, body: bytes) -> None:
     actor = actors("frame(); os._exit(3)", play)
     watched(actor)
     give(actor, body)
-    await actor.until(lambda: actor.worker.gone)
+    await actor.until(lambda: actor.worker.state is State.GONE)
     assert actor.owner.events == [*FAILED, *end(body, True, 3)]
 
 
@@ -211,7 +209,7 @@ async def test_dead_with_a_question_it_has_not_read(actors) -> None:
     watched(actor)
     give(actor)
     actor.worker.signal(signal.SIGTERM)
-    await actor.until(lambda: actor.worker.gone)
+    await actor.until(lambda: actor.worker.state is State.GONE)
     assert actor.owner.events == [*FAILED, *end(AUTH, False, -15)]
 
 
@@ -228,7 +226,7 @@ async def test_dead_between_questions(actors) -> None:
     give(actor)
     await actor.until(lambda: actor.owner.events)
     actor.worker.signal(signal.SIGKILL)
-    await actor.until(lambda: actor.worker.gone)
+    await actor.until(lambda: actor.worker.state is State.GONE)
     assert actor.owner.events[1:] == [*FAILED, *end(status=-9)]
 
 
@@ -243,7 +241,7 @@ async def test_no_reply(actors, data: bytes) -> None:
     actor = actors(f"frame(); say({data!r}); signal.pause()", play)
     watched(actor)
     give(actor)
-    await actor.until(lambda: actor.worker.gone)
+    await actor.until(lambda: actor.worker.state is State.GONE)
     assert actor.owner.events == [*FAILED, *end(AUTH, True, -9)]
 
 
@@ -255,7 +253,7 @@ async def test_bytes_without_a_question(actors) -> None:
 
     actor = actors("say(GRANTED); signal.pause()", play)
     watched(actor)
-    await actor.until(lambda: actor.worker.gone)
+    await actor.until(lambda: actor.worker.state is State.GONE)
     assert actor.owner.events == [*FAILED, *end(status=-9)]
 
 
@@ -272,7 +270,7 @@ async def test_its_time_is_over(actors) -> None:
     assert actor.worker.query is None
     actor.worker.kill("it gave no reply in time")
     assert actor.owner.events == FAILED
-    await actor.until(lambda: actor.worker.gone)
+    await actor.until(lambda: actor.worker.state is State.GONE)
     assert actor.owner.events == [*FAILED, *end(status=-9)]
 
 
@@ -289,7 +287,7 @@ async def test_killed_with_its_question(actors) -> None:
     actor.worker.kill("because")
     actor.worker.kill("again")
     assert actor.worker.query is query
-    await actor.until(lambda: actor.worker.gone)
+    await actor.until(lambda: actor.worker.state is State.GONE)
     assert actor.owner.events == [*FAILED, *end(AUTH, False, -9)]
 
 
@@ -310,7 +308,7 @@ async def test_a_closed_stdin(actors) -> None:
     query = Query(AUTH, math.inf, actor.owner)
     assert not actor.worker.give(query)
     assert actor.worker.query is None
-    await actor.until(lambda: actor.worker.gone)
+    await actor.until(lambda: actor.worker.state is State.GONE)
     assert actor.owner.events == [*FAILED, *end(status=-9)]
 
 
@@ -318,7 +316,7 @@ async def test_nothing_is_given_to_one_that_left(actors) -> None:
     actor = actors(GOOD, answers())
     actor.worker.close_stdin()
     assert not actor.worker.give(Query(AUTH, math.inf, actor.owner))
-    await actor.until(lambda: actor.worker.gone)
+    await actor.until(lambda: actor.worker.state is State.GONE)
     assert not actor.worker.give(Query(AUTH, math.inf, actor.owner))
 
 
@@ -344,7 +342,7 @@ def test_they_have_the_same_public_side() -> None:
 def _no_process() -> Iterator[Worker]:
     reactor = Reactor()
     process = start(("/bin/true",), "/", {})
-    worker = Worker(process, reactor, Owner(), 0.0, 100)
+    worker = Worker(process, reactor, Owner(), 100)
     yield worker
     worker.reap(PATIENCE)
     reactor.close()

@@ -95,8 +95,7 @@ class Run:
 
     def _start_one(self) -> None:
         process = start(self._argv, "/", {})
-        worker = Worker(process, self._reactor, self, time.monotonic(), 4096)
-        worker.proved = worker.when_unusable = worker.when_gone = lambda: None
+        worker = Worker(process, self._reactor, self, 4096)
         self._workers[worker] = process
         self._idle.add(worker)
 

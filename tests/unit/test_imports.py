@@ -33,8 +33,9 @@ FLOOR = {folder: floor for floor, line in enumerate(FLOORS.split("\n")) for fold
 
 NO_IO = [
     *(f"protocol.{name}" for name in ("query", "lines", "checks", "frames", "ordering", "lockstep")),
-    *("worker.masks", "worker.stderrlines", "log.text", "log.tokenbucket", "loop.timer", "clients.budget"),
-    *(f"pool.{name}" for name in ("backoff", "fairqueue", "servicetime", "starts")),
+    *("log.text", "log.tokenbucket", "loop.timer", "clients.budget"),
+    *(f"worker.{name}" for name in ("latch", "masks", "state", "stderrlines")),
+    *(f"pool.{name}" for name in ("backoff", "fairqueue", "idle", "milestones", "record", "servicetime", "starts")),
 ]
 FORBIDDEN_IO = {"trio", "os", "socket", "time", "logging", "select", "signal", "subprocess", "threading", "asyncio"}
 

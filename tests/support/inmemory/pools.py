@@ -30,6 +30,8 @@ from bridge.pool.starts import Starts
 from bridge.pool.supervisor import Supervisor
 from bridge.protocol.frames import DENIED, GRANTED
 from bridge.protocol.query import Query, Verdict
+from bridge.worker.latch import Latch
+from bridge.worker.state import State, after
 from bridge.worker.worker import Owner, Worker
 
 Play = Callable[["InMemoryWorker"], Awaitable[int | None]]
@@ -46,31 +48,24 @@ class InMemoryWorker:
     """A Worker's public side over a coroutine.
 
     Attributes (besides those of a Worker):
+      born: when it was started.
       ignores: signals that do nothing; SIGKILL only for a process the kernel itself cannot end.
       signals: those that were sent, with their times.
       input_closed: when the program's stdin was closed, or None.
       ended_at: when the process was gone, or None.
     """
 
-    def __init__(
-        self, owner: Owner, born: float, play: Play, nursery: trio.Nursery, changed: Callable[[], None]
-    ) -> None:
+    def __init__(self, owner: Owner, play: Play, nursery: trio.Nursery, changed: Callable[[], None]) -> None:
         self.pid = next(_pids)
-        self.born = born
+        self.state = State.READY
         self.query: Query | None = None
         self.served = 0
-        self.milestone: float = 1
-        self.tired = False
         self.careful = True
-        self.timed_from: float | None = None
         self.resumes_at = float("inf")  # it has no stderr
-        self.reason = ""
-        self.usable = True
-        self.gone = False
         self.status = 0
-        self.proved: Callable[[], None] = _nothing
-        self.when_unusable: Callable[[], None] = _nothing
-        self.when_gone: Callable[[], None] = _nothing
+        self.retirement = Latch()
+        self.end = Latch()
+        self.born = trio.current_time()
         self.ignores: set[int] = set()
         self.signals: list[tuple[float, int]] = []
         self.input_closed: float | None = None
@@ -98,7 +93,7 @@ class InMemoryWorker:
         """Write on stdout."""
         query = self.query
         verdict = REPLIES.get(data)
-        if query is None or not self.usable:
+        if query is None or self.state is not State.READY:
             self.kill("it wrote bytes nobody asked for")
         elif verdict is None:
             self.kill("it wrote something that is no reply")
@@ -115,20 +110,21 @@ class InMemoryWorker:
         with self._scope:
             self.status = await play(self) or 0
         self._retire("it ended")
-        query, self.query, self.gone = self.query, None, True
+        query, self.query = self.query, None
+        self.state = after(self.state, State.GONE)
         self.ended_at = trio.current_time()
         self._close()
         self._changed()
         self._owner.ended(cast("Worker", self), query, query is None or query is not self._unread)
-        self.when_gone()
+        self.end.set()
 
     # --- the bridge's side -------------------------------------------------------------------------------
 
     def give(self, query: Query) -> bool:
-        return self.usable and self.hand_over(query)
+        return self.state is State.READY and self.hand_over(query)
 
     def hand_over(self, query: Query) -> bool:
-        if self._deaf or self.gone:
+        if self._deaf or self.state is State.GONE:
             self.kill("its stdin cannot be written")
             return False
         self._frames_in.send_nowait(query)
@@ -140,7 +136,7 @@ class InMemoryWorker:
         self._close()
 
     def signal(self, number: int) -> None:
-        if self.gone:
+        if self.state is State.GONE:
             return
         self.signals.append((trio.current_time(), number))
         if number not in self.ignores:
@@ -166,11 +162,11 @@ class InMemoryWorker:
         self.signal(signal.SIGKILL)
 
     def _retire(self, reason: str = "") -> None:
-        was_usable, self.usable = self.usable, False
-        if was_usable:
+        before, self.state = self.state, after(self.state, State.RETIRED)
+        if self.state is not before:
             self._changed()
             self._owner.left(cast("Worker", self))
-            self.when_unusable()
+            self.retirement.set()
             if reason:
                 self._owner.failing(cast("Worker", self), reason)
 
@@ -280,6 +276,7 @@ class Bench:
       programs: every one that was started, in order.
       started: when each start was tried.
       changes: how many programs there were, whenever that changed.
+      called: when the pool called for its supervisor.
     """
 
     def __init__(
@@ -290,18 +287,21 @@ class Bench:
         self.programs: list[InMemoryWorker] = []
         self.started: list[float] = []
         self.changes: list[Change] = []
+        self.called: list[float] = []
         self.nursery = nursery
         self.clock = trio.current_time
         self.reactor = Reactor(clock=self.clock)
         self.starter = Reactor(clock=self.clock)  # which nobody drives where a test is to start programs
         self.starts = Starts(self.starter.call_at, self.clock)
         launch = cast("Any", self._launch)
-        self.pool = Pool("default", settings.program, settings, self.reactor, self.starts, launch)
+        self.pool = Pool(
+            "default", settings.program, settings, self.reactor, self.starts, self._call_supervisor, launch
+        )
         self.supervisor = Supervisor(self.pool)
 
     @property
     def alive(self) -> list[InMemoryWorker]:
-        return [program for program in self.programs if not program.gone]
+        return [program for program in self.programs if program.state is not State.GONE]
 
     def ask(self, body: bytes = AUTH, *, timeout: float = 4.0) -> Answer:
         """Ask as a session does."""
@@ -322,18 +322,22 @@ class Bench:
         for slot in self.pool.slots:
             self.pool.start(slot)
 
+    def _call_supervisor(self, pool: Pool) -> None:
+        self.called.append(self.clock())
+        self.supervisor.look()
+
     def _launch(self, pool: Pool) -> InMemoryWorker:
         play = self.plays[min(len(self.started), len(self.plays) - 1)]
         self.started.append(self.clock())
         if isinstance(play, OSError | MemoryError):
             raise play
-        program = InMemoryWorker(pool, self.clock(), play, self.nursery, self._count)
+        program = InMemoryWorker(pool, play, self.nursery, self._count)
         self.programs.append(program)
         self._count()
         return program
 
     def _count(self) -> None:
-        usable = sum(program.usable for program in self.alive)
+        usable = sum(program.state is State.READY for program in self.alive)
         self.changes.append(Change(self.clock(), len(self.alive), usable))
 
 

@@ -20,6 +20,7 @@ from support.inmemory.pools import (
 
 from bridge.protocol.frames import DENIED, GRANTED
 from bridge.protocol.query import Verdict
+from bridge.worker.state import State
 
 YES, NO, UNAVAILABLE = Verdict.GRANTED, Verdict.DENIED, Verdict.UNAVAILABLE
 MISSING = FileNotFoundError(2, "No such file or directory")
@@ -112,7 +113,7 @@ async def test_a_program_that_does_not_answer_in_time_is_killed_and_replaced(aut
         after(0.1, YES, await there.ask().done())
         slow, new = there.programs
         assert slow.signals == [(pytest.approx(4.0), 9)]
-        assert slow.gone
+        assert slow.state is State.GONE
         assert new.born == pytest.approx(4.0)
         assert there.pool.figures.timeouts == 1
 

@@ -8,6 +8,7 @@ from support.inmemory.pools import InMemoryWorker, Play, answers, bench, hangs, 
 
 from bridge.protocol.frames import GRANTED
 from bridge.protocol.query import Verdict
+from bridge.worker.state import State
 
 YES, UNAVAILABLE = Verdict.GRANTED, Verdict.UNAVAILABLE
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
@@ -61,7 +62,7 @@ async def test_sigkill_after_sigterm(autojump_clock) -> None:
         (_, (killed, number)) = program.signals
         assert number == KILL
         assert 2.1 <= killed <= 4.0
-        assert program.gone
+        assert program.state is State.GONE
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1.9])
@@ -155,9 +156,9 @@ async def test_a_busy_program_is_dismissed_after_its_query(autojump_clock) -> No
         assert program.input_closed is None
         assert (await answer.done()).verdict is YES
         assert program.input_closed == pytest.approx(1.0)
-        assert not program.usable
+        assert program.state is not State.READY
         await trio.sleep(0.1)
-        assert program.gone
+        assert program.state is State.GONE
         assert program.signals == []
 
 

@@ -1,0 +1,54 @@
+"""What is said in the log about a pool's programs, within reason: how they failed, and what they wrote on stderr."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from bridge.log.events import describe, event, log
+from bridge.log.ratelimit import RateLimited
+from bridge.worker.stderrlines import Lines
+from bridge.worker.worker import Worker
+
+
+class Complaints:
+    """About the programs of one pool.
+
+    Args:
+      pool: its name.
+      program: what is started for it.
+      clock: seconds.
+    """
+
+    def __init__(self, pool: str, program: str, clock: Callable[[], float]) -> None:
+        self._pool = pool
+        self._program = program
+        self._failures = RateLimited(5, 60.0, clock)
+        self._stderr = RateLimited(40, 20.0, clock)
+
+    def cannot_start(self, error: Exception) -> None:
+        """A program could not be started."""
+        self._warn("program cannot be started", reason=describe(error), program=self._program)
+
+    def ended(self, worker: Worker, reason: str) -> None:
+        """A program is gone: because it failed, if there is a reason."""
+        if reason:
+            ended = {"pid": worker.pid, "status": worker.status, "served": worker.served}
+            self._warn("program failed", reason=reason, program=self._program, **ended)
+        else:
+            log.debug(event("program left", pool=self._pool, pid=worker.pid, served=worker.served))
+
+    def too_long(self, size: int) -> None:
+        """No program can be asked a question of so many bytes, for which they are not to blame."""
+        what = "question cannot be asked: no pipe can be had that takes it whole (fs.pipe-user-pages-soft)"
+        self._warn(what, bytes=size)
+
+    def wrote(self, worker: Worker, lines: Lines) -> None:
+        """A program wrote `lines` on stderr; only what is logged of it costs time."""
+        for number, line in enumerate(lines):
+            if not self._stderr.log(logging.WARNING, "", "program says", pool=self._pool, pid=worker.pid, stderr=line):
+                self._stderr.suppress("", len(lines) - number - 1)
+                return
+
+    def _warn(self, message: str, **fields: object) -> None:
+        self._failures.log(logging.WARNING, message, message, pool=self._pool, **fields)

@@ -1,0 +1,48 @@
+"""Idle programs, and which of them is asked next.
+
+ 1. The one that was used last, as its caches are warm.
+ 2. Those that were started and not yet heard of, the oldest first.
+ 3. Those that have served enough.
+
+No I/O.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bridge.worker.worker import Worker
+
+
+class Idle:
+    """The idle programs of one pool."""
+
+    def __init__(self) -> None:
+        self._used: list[Worker] = []
+        self._new: deque[Worker] = deque()
+        self._worn: list[Worker] = []
+
+    def put(self, worker: Worker, is_worn: bool) -> None:
+        """Keep a free program until its turn comes."""
+        if is_worn:
+            self._worn.append(worker)
+        elif worker.served:
+            self._used.append(worker)
+        else:
+            self._new.append(worker)
+
+    def take(self) -> Worker | None:
+        """The one to ask next, which is idle no more; `None` if there is none."""
+        if self._used:
+            return self._used.pop()
+        if self._new:
+            return self._new.popleft()
+        return self._worn.pop() if self._worn else None
+
+    def discard(self, worker: Worker) -> None:
+        """It may not be asked any more; it need not have been idle."""
+        for shelf in (self._used, self._new, self._worn):
+            if worker in shelf:
+                shelf.remove(worker)

@@ -1,0 +1,67 @@
+"""What is looked at with some replies of a program, as looking with each would cost every line.
+
+  - The first one: it proves the program, and ends an outage.
+  - The one after which it has served enough (`max_requests`): from then on it is asked last, until it is replaced.
+  - Now and then one that is timed, and whether replies come whole.
+
+No I/O; the clock comes from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bridge.loop.timer import FOREVER
+from bridge.pool.record import Record, Standing
+from bridge.pool.servicetime import ServiceTime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bridge.config.settings import Settings
+    from bridge.pool.outage import Outage
+    from bridge.pool.slot import Figures
+    from bridge.worker.worker import Worker
+
+_WHOLE = 10_000
+"""Replies of a pool's programs, none of which came in pieces, after which they are believed to write them whole.  To be
+careful costs some of the rate under full load, and nothing otherwise."""
+
+
+class Milestones:
+    """Of the programs of one pool.
+
+    Attributes:
+      in_pieces: a part of a reply came alone.
+      service_time: measured here.
+    """
+
+    def __init__(self, figures: Figures, outage: Outage, clock: Callable[[], float]) -> None:
+        self.in_pieces = False
+        self.service_time = ServiceTime()
+        self._figures = figures
+        self._outage = outage
+        self._clock = clock
+
+    def passed(self, worker: Worker, record: Record, settings: Settings, busy: bool) -> bool:
+        """Look at a program whose good replies have reached the milestone in its record, and set the next one.
+
+        Args:
+          busy: it gets its next query at once.
+
+        Returns:
+          whether it has just served enough.
+        """
+        if worker.served == 1:
+            record.slot.backoff.reset()
+            record.proof.set()
+            self._outage.end()
+        worker.careful = self.in_pieces or self._figures.granted + self._figures.denied < _WHOLE
+        limit = settings.max_requests or FOREVER
+        replies = self.service_time.measure(record, self._clock(), busy, settings.answer_timeout)
+        record.milestone = worker.served + replies
+        if worker.served < limit:
+            record.milestone = min(record.milestone, limit)
+            return False
+        is_new = record.standing is Standing.SERVES
+        record.standing = Standing.WORN
+        return is_new

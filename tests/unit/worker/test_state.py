@@ -1,0 +1,40 @@
+"""What may follow what in a worker's life; a row for each state."""
+
+import itertools
+
+import pytest
+
+from bridge.worker.state import FOLLOWERS, State, after
+
+IN_ORDER = [State.READY, State.RETIRED, State.MUTED, State.GONE]
+MAY = {
+    (State.READY, State.RETIRED),
+    (State.RETIRED, State.MUTED),
+    (State.RETIRED, State.GONE),
+    (State.MUTED, State.GONE),
+}
+
+
+@pytest.mark.parametrize(("state", "wanted"), [*itertools.product(State, State)])
+def test_what_may_follow(state: State, wanted: State) -> None:
+    assert after(state, wanted) is (wanted if (state, wanted) in MAY else state)
+
+
+def test_there_is_a_row_for_each() -> None:
+    assert set(FOLLOWERS) == set(State)
+
+
+@pytest.mark.parametrize("state", State)
+def test_nothing_leads_back(state: State) -> None:
+    """Least of all to being asked: what a program that was given up says could belong to anything."""
+    place = IN_ORDER.index(state)
+    assert all(IN_ORDER.index(follower) > place for follower in FOLLOWERS[state])
+
+
+@pytest.mark.parametrize("orders", [*itertools.permutations([State.RETIRED, State.MUTED, State.GONE])])
+def test_orders_to_leave_in_any_order_never_leave_it_ready(orders: tuple[State, ...]) -> None:
+    state = State.RETIRED
+    for order in orders:
+        state = after(state, order)
+        assert state is not State.READY
+    assert state is State.GONE
