@@ -13,6 +13,8 @@ import pytest
 from support.machine.clients import AS_PROSODY, Client, Load, Relay, ask
 from support.machine.site import PASSWORD, SOCKETS, TRUTH, UNIT, Site, recipe, socket_of
 
+pytestmark = pytest.mark.slow
+
 RELAY = "/etc/prosody/auth.toml"
 ALICE = f"auth:alice:example.com:{PASSWORD}"
 

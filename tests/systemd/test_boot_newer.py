@@ -12,6 +12,8 @@ from support.machine.prosody import GRANTED, REFUSED, WRONG, attempts, client, s
 from support.machine.root import NEWER, debian_root
 from support.machine.site import PASSWORD, SOCKETS, UNIT, Site
 
+pytestmark = pytest.mark.slow
+
 CONFIG = "/etc/extauth-bridge/auth.toml"
 
 

@@ -15,6 +15,8 @@ from support.machine.prosody import GRANTED, REFUSED, WRONG, attempts, certify, 
 from support.machine.root import lpty_source
 from support.machine.site import PASSWORD, SOCKETS, Site
 
+pytestmark = pytest.mark.slow
+
 STAND_IN = Path(__file__).parents[1] / "prosody" / "mod_auth_external_insecure.lua"
 
 # After a start on its terminal Prosody may read its own question back: the more starts, the surer it has been so.
