@@ -181,6 +181,7 @@ def test_the_demo(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir()), "the demo's database is left behind"
 
 
+@pytest.mark.slow
 def test_the_demo_forgets(start: Start) -> None:
     """A change in one demo is not there in the next."""
     for _ in range(2):

@@ -204,6 +204,7 @@ def test_the_status_socket_tells_the_figures(serve: Callable[..., Daemon], tmp_p
     assert figures["clients"]["connected"] == 1
 
 
+@pytest.mark.slow
 def test_the_third_answer_is_for_those_who_ask_for_it(serve: Callable[..., Daemon], tmp_path: Path) -> None:
     """With a program that never stays alive, nobody can be asked; only one of two clients is told."""
     file = tmp_path / "auth.toml"
