@@ -13,6 +13,8 @@ import daemon
 import pytest
 from support.components import command
 
+pytestmark = pytest.mark.slow
+
 STALL = 0.4  # s
 PATIENCE = 60  # s; a bound for what hangs, far from what anything here takes
 

@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 import instructions
+import pytest
 from support.components import command
+
+pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).resolve().parent
 PATIENCE = 120  # s; a bound for what hangs

@@ -51,6 +51,7 @@ def test_the_exit_status_is_the_answer(question: Sequence[str], password: bytes,
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_password_arrives_as_typed(journal: Journal) -> None:
     for password in ("wonder:land", " spaces ", "größer", 'quo"te\\n', ":", "-x"):
         ask("auth", "alice@example.com", "--", *CHAMELEON, password=password.encode(), env=journal.environment)
@@ -180,6 +181,7 @@ def test_the_demo(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir()), "the demo's database is left behind"
 
 
+@pytest.mark.slow
 def test_the_demo_forgets(start: Start) -> None:
     """A change in one demo is not there in the next."""
     for _ in range(2):

@@ -124,6 +124,7 @@ def test_the_relays_own_limits_count(daemon: LineDaemon, tmp_path: Path) -> None
     daemon.go()
 
 
+@pytest.mark.slow
 def test_its_own_time_is_longer_than_the_daemons(daemon: LineDaemon) -> None:
     begun = time.monotonic()
     assert ask("auth", "pause@example.com", daemon.path, password=b"x").stdout == "unavailable\n"
@@ -170,6 +171,7 @@ def test_a_broken_relay_file_is_one_line(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_interrupted_it_says_nothing_and_no_yes(daemon: LineDaemon) -> None:
     words = [*COMMAND, "ask", "auth", "pause@example.com", str(daemon.path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -65,6 +65,7 @@ def test_an_answer_does_not_wait_for_the_rest_of_the_next_line(start: Start) -> 
     bridge.finish()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blocking", [True, False])
 def test_a_client_that_does_not_read_feels_it(start: Start, tmp_path: Path, blocking: bool) -> None:
     """100 000 lines without reading: the bridge stops reading too, in little memory, and forgets nothing."""
@@ -120,6 +121,7 @@ def test_a_hung_program_is_killed_while_nobody_reads_the_answers(start: Start, j
     bridge.finish()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ["perl", "php", "C", "nibbles"])
 def test_programs_in_other_languages(start: Start, tmp_path: Path, language: str) -> None:
     program = {

@@ -13,6 +13,8 @@ from support.programs.bad import CHAMELEON, Journal, habit
 
 from .conftest import Start
 
+pytestmark = pytest.mark.slow
+
 GOOD = b"isuser:alice:example.com"
 
 # settings, then what the error must name: the key, and what is allowed where that is a short list or a number

@@ -5,10 +5,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from support.daemon.serving import Daemon, ask
 from support.programs.bad import CHAMELEON, Journal, habit
 
 from .conftest import Start
+
+pytestmark = pytest.mark.slow
 
 MANY = 10_000
 MISSING = "/nonexistent/program"

@@ -14,6 +14,8 @@ from support.programs.bad import CHAMELEON, Journal, habit
 
 from .conftest import Start
 
+pytestmark = pytest.mark.slow
+
 LINES = [f"isuser:{'no' if number % 3 else 'u'}{number}:example.com".encode() for number in range(2_000)]
 ANSWERS = "".join(oracle.best_answer(line) + "\n" for line in LINES)
 RUN = ("run", "--pool-size", 2, "--answer-timeout", 10, "--", *CHAMELEON)

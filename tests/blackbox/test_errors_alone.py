@@ -13,6 +13,8 @@ from support.programs.bad import CHAMELEON
 
 from .conftest import Start
 
+pytestmark = pytest.mark.slow
+
 YES, NO = b"1\n", b"0\n"
 
 POISONED = """

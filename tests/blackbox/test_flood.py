@@ -2,9 +2,12 @@
 
 import statistics
 
+import pytest
 from support.programs.bad import habit
 
 from .conftest import Start
+
+pytestmark = pytest.mark.slow
 
 COLONS = ":".join(f"zq7{number:03}" for number in range(61))
 FAILED = b'program failed pool=flood.example reason="it floods its stderr"'

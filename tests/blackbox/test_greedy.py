@@ -14,6 +14,8 @@ import pytest
 from support import procfs
 from support.daemon.serving import Daemon, ask, until
 
+pytestmark = pytest.mark.slow
+
 YES = b"1\n"
 TRUE = b"isuser:u:h"
 MIB = 1024  # in KiB

@@ -15,6 +15,8 @@ from support.programs.replies import HONEST, LEAVING, honest_lines, verdicts_of
 
 from .conftest import Start
 
+pytestmark = pytest.mark.slow
+
 # Of a line; with the frame's header, below a page and a little above it.
 USUAL = (0, 0, 0, 0, 0, 0, 200, 4000, 4094, 4095, 4096)
 # Pages upon pages, between small ones.

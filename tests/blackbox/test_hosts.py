@@ -174,6 +174,7 @@ def test_a_reload_while_it_stops(start: Start, configure, journals: dict[str, Jo
     bridge.check_nothing_left()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leaving", [0, 500], ids=["gone", "leaving"])
 def test_the_end_soon_after_a_reload(start: Start, configure, journals: dict[str, Journal], leaving: int) -> None:
     """The new program answers; the old one is leaving, or has just left, when the input ends."""
@@ -189,6 +190,7 @@ def test_the_end_soon_after_a_reload(start: Start, configure, journals: dict[str
         bridge.check_nothing_left()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["SIGHUP", "end"])
 def test_a_reload_and_the_end_at_the_same_time(
     start: Start, configure, journals: dict[str, Journal], first: str

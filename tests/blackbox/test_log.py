@@ -41,6 +41,7 @@ def test_lines_of_a_program_are_cut(start: Start) -> None:
     assert 400 <= line.count(b"abcdefghi") * 9 <= 512
 
 
+@pytest.mark.slow
 def test_a_flood_of_refusals_is_a_few_lines(start: Start) -> None:
     bridge = start("run", "--pool-size", 1, "--", *habit("good"))
     answers = bridge.converse([b"bogus", b"auth:a:b", b"isuser:\x01:h", GOOD] * 5_000)
@@ -50,6 +51,7 @@ def test_a_flood_of_refusals_is_a_few_lines(start: Start) -> None:
     assert len(bridge.log.splitlines()) < 200
 
 
+@pytest.mark.slow
 def test_the_pool_goes_down_and_comes_back_in_one_line_each(start: Start, journal: Journal) -> None:
     bridge = start(
         *("run", "--pool-size", 4, "--answer-timeout", 0.3, "--", *habit("needs_backend")),

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 from support.programs.bad import CHAMELEON, compiled, habit
 
 from .conftest import Start
+
+pytestmark = pytest.mark.slow
 
 MIB = 1024  # in the kernel's KiB
 

@@ -18,6 +18,8 @@ from support.programs.replies import Doubles, lengthened
 
 from .conftest import Start
 
+pytestmark = pytest.mark.slow
+
 RIGHT, WRONG = b"auth:alice:example.com:pw-alice", b"auth:bob:example.com:guess"
 ALSO_RIGHT = b"auth:carol:example.com:pw-carol"
 

@@ -9,6 +9,7 @@ import signal
 import time
 from collections import Counter
 
+import pytest
 from support.process import Answer, Bridge
 from support.programs import oracle
 from support.programs.bad import CHAMELEON, Journal
@@ -116,6 +117,7 @@ def check_house(bridge: Bridge, pool_size: int, descriptors: int) -> None:
     bridge.until(lambda: bridge.descriptors() <= descriptors, f"{descriptors} descriptors again")
 
 
+@pytest.mark.slow
 def test_ten_thousand_lines_of_everything(start: Start, journal: Journal, dice: random.Random) -> None:
     pool_size = dice.randint(4, 8)
     bridge = start(

@@ -9,6 +9,8 @@ from support.programs.bad import CHAMELEON, Journal, compiled, habit
 
 from .conftest import Start
 
+pytestmark = pytest.mark.slow
+
 
 class Census:
     """How many programs live, looked at again and again."""

@@ -17,6 +17,8 @@ from support.programs.bad import CHAMELEON, Journal, compiled, habit, php
 
 from .conftest import Start
 
+pytestmark = pytest.mark.slow
+
 GOOD = b"isuser:alice:example.com"
 
 

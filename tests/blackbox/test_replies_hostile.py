@@ -34,6 +34,8 @@ from support.programs.replies import (
 from .conftest import Start
 from .test_serve_promise import converse
 
+pytestmark = pytest.mark.slow
+
 DOUBLES = Doubles("whole", 4, 32, 500, 60)
 RUN = ("run", "--pool-size", 4, "--answer-timeout", 30, "--max-requests", 0)
 

@@ -36,6 +36,7 @@ MATRIX = [
 SECOND_REPLIES = 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("doubles", MATRIX, ids=str)
 def test_second_reply_is_nobodys(
     start: Start, journal: Journal, tmp_path: Path, dice: random.Random, doubles: Doubles

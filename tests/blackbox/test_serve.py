@@ -25,6 +25,7 @@ def test_clients_have_their_own_answers_in_order(serve: Callable[..., Daemon]) -
         assert read(client, 120) == b"".join(b"0\n" if (i + number) % 3 else b"1\n" for i in range(60))
 
 
+@pytest.mark.slow
 def test_a_flood_delays_another_by_one_turn_only(serve: Callable[..., Daemon]) -> None:
     daemon = serve("--pool-size", 2, "--answer-timeout", 60)
     flood, other = daemon.connect(), daemon.connect()
@@ -53,6 +54,7 @@ def test_a_flood_delays_another_by_one_turn_only(serve: Callable[..., Daemon]) -
     assert answers == 100_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [True, False], ids=["another program", "the same program"])
 def test_a_hundred_reloads_lose_nothing(serve: Callable[..., Daemon], tmp_path: Path, changes: bool) -> None:
     """Every reload is seen to be done before the next; meanwhile eight clients check each of their answers."""
@@ -202,6 +204,7 @@ def test_the_status_socket_tells_the_figures(serve: Callable[..., Daemon], tmp_p
     assert figures["clients"]["connected"] == 1
 
 
+@pytest.mark.slow
 def test_the_third_answer_is_for_those_who_ask_for_it(serve: Callable[..., Daemon], tmp_path: Path) -> None:
     """With a program that never stays alive, nobody can be asked; only one of two clients is told."""
     file = tmp_path / "auth.toml"

@@ -18,6 +18,8 @@ from support.daemon.serving import PATIENCE, Daemon, ask, read, until
 from support.process import environment
 from support.programs.bad import CHAMELEON, Journal
 
+pytestmark = pytest.mark.slow
+
 YES, NO = b"1\n", b"0\n"
 TRUE, FALSE = b"isuser:u:h", b"isuser:no:h"
 

@@ -4,7 +4,10 @@ import select
 import time
 from pathlib import Path
 
+import pytest
 from support.programs.bad import compiled
+
+pytestmark = pytest.mark.slow
 
 CLIENTS, LINES = 60, 128
 

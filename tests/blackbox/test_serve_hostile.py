@@ -16,6 +16,8 @@ import pytest
 from support.daemon.serving import Daemon, ask, read, until
 from support.programs.bad import CHAMELEON, Journal
 
+pytestmark = pytest.mark.slow
+
 YES, NO = b"1\n", b"0\n"
 TRUE, FALSE = b"isuser:u:h", b"isuser:no:h"
 

@@ -18,11 +18,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from support.daemon.serving import Daemon, ask
 from support.process import Answer
 from support.programs.bad import CHAMELEON
 
 from .test_promise import check_verdicts, mix
+
+pytestmark = pytest.mark.slow
 
 CLIENTS, LINES = 8, 600
 IN_FLIGHT = [1, 7, 60, 400]

@@ -93,6 +93,7 @@ def test_a_whole_life(serve: Callable[..., Daemon], systemd: Systemd, tmp_path: 
     assert daemon.process.wait(PATIENCE) == 0
 
 
+@pytest.mark.slow
 def test_the_watchdog_is_fed_while_it_lives(serve: Callable[..., Daemon], systemd: Systemd) -> None:
     daemon = serve("--pool-size", 1, env={"NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "400000"})
     for _ in range(5):

@@ -36,6 +36,8 @@ from support.programs.replies import compiled
 
 from .conftest import Start
 
+pytestmark = pytest.mark.slow
+
 # --- run, pipelined ------------------------------------------------------------------------------------------
 
 

@@ -28,6 +28,8 @@ from support.programs.bad import CHAMELEON, Journal
 
 from .conftest import Start
 
+pytestmark = pytest.mark.slow
+
 # --- the daemon and its clients ------------------------------------------------------------------------------
 
 

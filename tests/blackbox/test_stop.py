@@ -210,6 +210,7 @@ def test_a_program_that_has_not_even_started(start: Start, journal: Journal, sto
     assert seconds_to_stop(bridge, stop) < LONGEST
 
 
+@pytest.mark.slow
 def test_sigterm_before_anything_is_up(start: Start) -> None:
     """At whatever moment it comes, no process is left behind, not even one that only SIGKILL ends."""
     for delay in range(0, 420, 30):

@@ -10,6 +10,8 @@ from support.programs.bad import CHAMELEON, Journal, habit
 
 from .conftest import Start
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT = 0.5
 LATEST = TIMEOUT + 0.5
 RUN = ("run", "--pool-size", 2, "--answer-timeout", TIMEOUT, "--shutdown-grace", 1, "--")

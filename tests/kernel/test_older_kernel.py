@@ -15,6 +15,8 @@ from support.machine.older_kernel import run_on_older_kernel
 from support.programs.bad import PROGRAMS
 from support.readme import ROOT
 
+pytestmark = pytest.mark.slow
+
 READS = ("whole", "header", "byte")
 WRITES = ("whole", "halves")
 

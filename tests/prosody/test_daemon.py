@@ -14,6 +14,8 @@ from support.prosody.site import Site, right
 from support.prosody.xmpp_client import Client
 from support.relay.fake_daemon import FakeDaemon, honest
 
+pytestmark = pytest.mark.slow
+
 WRONG = "wrong-password"
 UNAVAILABLE = "temporary-auth-failure"
 

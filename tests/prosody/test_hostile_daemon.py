@@ -10,6 +10,8 @@ import trio
 from support.prosody.site import Site, right
 from support.relay.fake_daemon import Connection, FakeDaemon, honest
 
+pytestmark = pytest.mark.slow
+
 WRONG = "wrong-password"
 UNAVAILABLE = "temporary-auth-failure"
 

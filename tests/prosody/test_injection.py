@@ -13,6 +13,8 @@ from support.prosody.site import Site, right
 from support.prosody.xmpp_client import Client, reference
 from support.relay.fake_daemon import FakeDaemon, honest
 
+pytestmark = pytest.mark.slow
+
 WRONG = "wrong-password"
 
 # Secrets that no line can carry. HOST stands for the host's name.

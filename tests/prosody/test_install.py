@@ -107,6 +107,7 @@ def test_a_directory_that_is_not_writable(tmp_path: Path) -> None:
     assert "cannot be written" in usage_error(prosody_module(directory))
 
 
+@pytest.mark.slow
 def test_a_wheel_has_it(tmp_path: Path) -> None:
     """As pip would install it, far from this checkout."""
     at_hand = ["--no-build-isolation"] if importlib.util.find_spec("flit_core") else []

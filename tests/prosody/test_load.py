@@ -5,10 +5,13 @@ import statistics
 import time
 from collections import Counter
 
+import pytest
 import trio
 from support.prosody.site import Site, right
 from support.prosody.xmpp_client import Client
 from support.prosody.xmpp_slixmpp import Login
+
+pytestmark = pytest.mark.slow
 
 # Of a ping to the server while logins wait, in seconds: what is asked of the module.
 PING = 0.050

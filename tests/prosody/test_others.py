@@ -3,10 +3,13 @@ users who write to users. Nothing of it may break a login, or be answered by ano
 
 import time
 
+import pytest
 import trio
 from support.prosody.site import Site, right
 from support.prosody.xmpp_gateway import gateway
 from support.relay.fake_daemon import FakeDaemon, honest
+
+pytestmark = pytest.mark.slow
 
 WRONG = "wrong-password"
 

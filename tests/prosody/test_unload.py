@@ -11,6 +11,8 @@ from support.prosody.xmpp_client import Closed
 from support.prosody.xmpp_gateway import gateway
 from support.relay.fake_daemon import Connection, FakeDaemon, honest
 
+pytestmark = pytest.mark.slow
+
 # What the main loops say about a descriptor that was closed, and not taken off their list before.
 STALE = (
     "unknown fd",

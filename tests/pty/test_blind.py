@@ -18,6 +18,8 @@ from support.components import command
 from support.pty.driver import Emulation
 from support.pty.site import BRIDGE, HOST, PROGRAM, ROOT, WRONG, Site, all_right, auth, logins
 
+pytestmark = pytest.mark.slow
+
 STRANGER = auth("bob", WRONG)
 NOBODY = ["--reuid=65534", "--regid=65534", "--clear-groups"]
 NO_CAPABILITIES = ["--bounding-set=-all", "--inh-caps=-all"]

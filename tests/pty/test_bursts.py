@@ -6,6 +6,8 @@ The whole burst gets one `0`, none of it reaches a program, and no answer is lef
 import pytest
 from support.pty.site import BLOCKING, CLIENTS, HOST, PASSWORDS, WRONG, Site, all_right, auth
 
+pytestmark = pytest.mark.slow
+
 STRANGER = auth("bob", WRONG)
 PWNED = f"setpass:bob:{HOST}:pwned-Password-77"
 

@@ -8,6 +8,8 @@ import time
 import pytest
 from support.pty.site import EMULATED, WRONG, Site, all_right, auth, logins
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("delay", [0, 0.02], ids=["0ms", "20ms"])
 @pytest.mark.parametrize("kind", EMULATED)

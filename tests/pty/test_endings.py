@@ -208,6 +208,7 @@ def test_two_signals_end_it_at_once(site: Site) -> None:
     assert not until_gone(processes)
 
 
+@pytest.mark.slow
 def test_one_that_cannot_stop_its_programs_is_ended_by_force_with_0(site: Site) -> None:
     """With any other status Prosody would never start it again."""
     site.configure(shutdown_grace=0.3, answer_timeout=1.0)

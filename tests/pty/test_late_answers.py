@@ -9,6 +9,8 @@ from support import procfs
 from support.pty.driver import Emulation
 from support.pty.site import BLOCKING, WRONG, Site, all_right, auth, logins
 
+pytestmark = pytest.mark.slow
+
 # Longer than the 50 ms in which a second line counts as part of the first one's burst, by far.
 GIVE_UP = 0.4
 SLOW, STRANGER = auth("slow"), auth("bob", WRONG)

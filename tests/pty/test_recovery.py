@@ -11,6 +11,8 @@ from support import procfs
 from support.pty.driver import PATIENCE, Client
 from support.pty.site import HOST, PROGRAM, WRONG, Site, all_right, auth
 
+pytestmark = pytest.mark.slow
+
 
 def until_yes(client: Client) -> None:
     """Ask until the right password is right; all that the client reads meanwhile must be `0`."""

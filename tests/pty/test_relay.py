@@ -162,6 +162,7 @@ def test_daemon_that_does_not_answer_in_time(site: RelaySite) -> None:
     all_right(client)
 
 
+@pytest.mark.slow
 def test_default_timeout_is_below_the_clients(site: RelaySite) -> None:
     client = site.emulation()
     began = time.monotonic()
@@ -169,6 +170,7 @@ def test_default_timeout_is_below_the_clients(site: RelaySite) -> None:
     assert 4.4 < time.monotonic() - began < 5.0
 
 
+@pytest.mark.slow
 def test_daemon_that_takes_no_connection(site: RelaySite) -> None:
     """Its queue of new connections is full: connect(2) would wait; and gets through as soon as there is room."""
     site.configure(answer_timeout=1.0)
@@ -208,6 +210,7 @@ def test_missing_refused_and_impossible_sockets(site: RelaySite) -> None:
     assert "ENOENT" in site.logged() or "closed the connection" in site.logged()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [True, False], ids=["socket kept by systemd", "socket gone"])
 def test_daemon_restarted_between_and_during_thousands_of_questions(site: RelaySite, keep: bool) -> None:
     """A `1` is always the right one, and each restart costs at most the question in flight."""

@@ -6,6 +6,8 @@ import pytest
 from support.pty.driver import Client, Emulation
 from support.pty.site import BLOCKING, CLIENTS, HOST, WRONG, Site, all_right, auth
 
+pytestmark = pytest.mark.slow
+
 BROKEN = {
     "no TOML": "program = [",
     "no UTF-8": "program = '\udcff'",

@@ -9,6 +9,8 @@ from support import procfs
 from support.pty.driver import PATIENCE
 from support.pty.site import BLOCKING, WRONG, Site, all_right, auth
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT, STOP = 0.5, 0.8
 SLOW = auth("slow")
 

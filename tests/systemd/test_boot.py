@@ -6,15 +6,14 @@ Debian (see support.machine.root), later ones take it from the cache.
 
 import contextlib
 import socket
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.machine.clients import AS_PROSODY, Client, Load, Relay, ask
-from support.machine.machine import Machine
-from support.machine.root import debian_root
-from support.machine.site import PASSWORD, SOCKETS, TRUTH, UNIT, Site, end_of_all, recipe, socket_of
+from support.machine.site import PASSWORD, SOCKETS, TRUTH, UNIT, Site, recipe, socket_of
+
+pytestmark = pytest.mark.slow
 
 RELAY = "/etc/prosody/auth.toml"
 ALICE = f"auth:alice:example.com:{PASSWORD}"
@@ -23,25 +22,9 @@ ALICE = f"auth:alice:example.com:{PASSWORD}"
 QUICK = {line: answer for line, answer in TRUTH.items() if line.startswith("isuser:")}
 
 
-@pytest.fixture(scope="module")
-def installed() -> Iterator[Site]:
-    end = end_of_all()
-    root = debian_root()
-    with Machine(root, lifetime=end - time.monotonic()) as machine:
-        site = Site(machine)
-        site.install()
-        site.step("install", way="relay")
-        yield site
-
-
-@pytest.fixture
-def site(installed: Site) -> Iterator[Site]:
-    """The installed bridge as it was in the beginning; nothing of its passwords may get into the log."""
-    installed.reset()
-    yield installed
-    log = installed.machine.run("journalctl --no-pager").stdout
-    assert PASSWORD not in log
-    assert "Traceback" not in log
+@pytest.fixture(scope="module", autouse=True)
+def relay(installed: Site) -> None:
+    installed.step("install", way="relay")
 
 
 # --- Start

@@ -5,35 +5,21 @@ Also a newer Prosody, 13.
 Needs what test_boot needs, and another minimal Debian.
 """
 
-import time
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from support.machine.machine import Machine
 from support.machine.prosody import GRANTED, REFUSED, WRONG, attempts, client, set_up_module
 from support.machine.root import NEWER, debian_root
-from support.machine.site import PASSWORD, SOCKETS, UNIT, Site, end_of_all
+from support.machine.site import PASSWORD, SOCKETS, UNIT, Site
+
+pytestmark = pytest.mark.slow
 
 CONFIG = "/etc/extauth-bridge/auth.toml"
 
 
 @pytest.fixture(scope="module")
-def installed() -> Iterator[Site]:
-    end = end_of_all()
-    root = debian_root(NEWER, ["module: packages"])
-    with Machine(root, lifetime=end - time.monotonic()) as machine:
-        site = Site(machine)
-        site.install()
-        yield site
-
-
-@pytest.fixture
-def site(installed: Site) -> Iterator[Site]:
-    installed.reset()
-    yield installed
-    log = installed.machine.run("journalctl --no-pager").stdout
-    assert PASSWORD not in log
-    assert "Traceback" not in log
+def root(end: float) -> Path:
+    return debian_root(NEWER, ["module: packages"])
 
 
 def test_units_are_in_order(site: Site) -> None:

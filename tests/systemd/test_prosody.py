@@ -7,31 +7,20 @@ real one, where EXTAUTH_TEST_AUTH_EXTERNAL names the file.
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.machine.machine import Machine
 from support.machine.prosody import GRANTED, REFUSED, WRONG, attempts, certify, client, restart, set_up_module
-from support.machine.root import debian_root, lpty_source
-from support.machine.site import PASSWORD, SOCKETS, Site, end_of_all
+from support.machine.root import lpty_source
+from support.machine.site import PASSWORD, SOCKETS, Site
+
+pytestmark = pytest.mark.slow
 
 STAND_IN = Path(__file__).parents[1] / "prosody" / "mod_auth_external_insecure.lua"
 
 # After a start on its terminal Prosody may read its own question back: the more starts, the surer it has been so.
 STARTS = 4
-
-
-@pytest.fixture(scope="module")
-def installed() -> Iterator[Site]:
-    """The first steps of the recommended way, until Prosody comes into it."""
-    end = end_of_all()
-    root = debian_root()
-    with Machine(root, lifetime=end - time.monotonic()) as machine:
-        site = Site(machine)
-        site.install()
-        yield site
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from support.components import command
-from support.machine.root import debian_root, kept, proxies, run
+from support.machine.cache import kept
+from support.machine.root import debian_root, proxies, run
 
 # What has the disk's driver and ext4 built in, so that it boots without an initrd; of RELEASE, like the root.
 PACKAGE = "linux-image-cloud-amd64"

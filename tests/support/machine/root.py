@@ -2,23 +2,22 @@
 
 That is the Debian packages that the README has them install, put where apt looks first, wheels for what pip would
 download, and the source of lpty. All of it comes from where this machine gets its own packages, and is kept for the
-next run, below EXTAUTH_TEST_CACHE or else the user's cache directory. To have it made anew, remove it there.
+next run (see support.machine.cache).
 """
 
-import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 import tomllib
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from support import readme
 from support.components import command, missing
+from support.machine.cache import kept, sealed
 from support.readme import ROOT
 
 # The oldest release that is supported: systemd 252, Python 3.11; and one with a newer systemd, 257.
@@ -47,9 +46,11 @@ def debian_root(release: str = RELEASE, steps: Sequence[str] = ("module: package
         # Not the default: umask and variables of this session go into the root that is built.
         clean = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", **proxies()}
         source = [mirror()] if mirror() else []  # debootstrap knows one by itself
-        run([debootstrap, "--variant=minbase", include, release, str(target), *source], "a Debian mirror", clean)
+        # It mounts /proc in there, and leaves that to us if it is interrupted.
+        make = [*sealed(), debootstrap, "--variant=minbase", include, release, str(target), *source]
+        run(make, "a Debian mirror", clean)
         shutil.rmtree(target / "var/cache/apt/archives", ignore_errors=True)
-        run(["chroot", str(target), "sh", "-euc", "".join(download)], "a Debian mirror", clean)
+        run([*sealed(), "chroot", str(target), "sh", "-euc", "".join(download)], "a Debian mirror", clean)
 
     return kept(f"{release}-{platform.machine()}", [*PACKAGES, *download], build)
 
@@ -78,22 +79,6 @@ def lpty_source() -> Path:
             missing(f"a Debian mirror among apt's sources ({LPTY}: {error})", "ca-certificates")
 
     return kept("lpty", [LPTY], build)
-
-
-def kept(name: str, made_of: Sequence[str], build: Callable[[Path], None]) -> Path:
-    """The directory `build` filled in this run or an earlier one; an unfinished one is never seen."""
-    base = os.environ.get("EXTAUTH_TEST_CACHE") or Path.home() / ".cache" / "extauth-bridge"
-    cache = Path(base).resolve()
-    cache.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:12]
-    final = cache / f"{name}-{digest}"
-    if not final.exists():
-        with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=cache) as directory:
-            unfinished = Path(directory) / "new"
-            unfinished.mkdir(mode=0o755)
-            build(unfinished)
-            unfinished.rename(final)
-    return final
 
 
 def mirror() -> str:

@@ -1,8 +1,6 @@
 """A machine on which the bridge was installed by the very commands that the README tells users to type."""
 
-import functools
 import shutil
-import time
 from pathlib import Path
 
 from support import readme
@@ -23,18 +21,8 @@ TRUTH = {
     "isuser:mallory:example.com": "0",
 }
 
-# Seconds for all machines of a test run together, downloads included. Usual are two minutes, and two more for the
-# first run.
-ALL = 290
-
 # Where the checkout is on the machine: README's "in this directory".
 CHECKOUT = "/root/checkout"
-
-
-@functools.cache
-def end_of_all() -> float:
-    """When the last machine is to be gone; counted from the first call."""
-    return time.monotonic() + ALL
 
 
 def recipe(step: str, way: str = "systemd") -> str:

@@ -76,6 +76,7 @@ def test_an_act_that_hangs_is_ended_too() -> None:
     assert Process(code).end() == (70, "act ")
 
 
+@pytest.mark.slow
 def test_where_no_signal_is_obeyed_it_is_over_all_the_same() -> None:
     """As if the interpreter did not run any more."""
     code = "LastResort([act], 70).exit_within(0.1); signal.pthread_sigmask(signal.SIG_BLOCK, [14]); time.sleep(1000)"

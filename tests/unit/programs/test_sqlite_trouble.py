@@ -94,6 +94,7 @@ def connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None)
 
 
+@pytest.mark.slow
 def test_a_lock_on_changes(database: Path, start: Start) -> None:
     program = start(database, QUICK)
     other = connect(database)
@@ -112,6 +113,7 @@ def test_a_lock_on_changes(database: Path, start: Start) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_lock_on_everything(database: Path, start: Start) -> None:
     other = connect(database)
     other.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()

@@ -1,0 +1,64 @@
+"""The default run, without what is marked as slow, executes every module: none is to be forgotten.
+
+A module `bridge/x/y.py` has tests of its own, `tests/unit/x/test_y*.py`, or stands below with the tests whose matter it
+is too. What is slow does not count.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+from support.readme import ROOT
+
+PACKAGE, TESTS = ROOT / "bridge", ROOT / "tests"
+
+ELSEWHERE = {
+    "blackbox/test_ask.py": "__main__ entry commands/cli commands/ask commands/demo",
+    "blackbox/test_ask_daemon.py": "relay/oneshot",
+    "blackbox/test_hosts.py": "commands/run daemon/process daemon/service",
+    "blackbox/test_serve.py": "commands/serve clients/acceptor clients/status",
+    "contract/test_worker_replies.py": "worker/worker",
+    "prosody/test_install.py": "commands/prosodymodule",
+    "pty/test_relay.py": "relay/relay relay/deferredlog terminal/takeover",
+    "unit/config/test_table.py": "config/options config/settings",
+    "unit/log/test_events.py": "log/setup log/ratelimit",
+    "unit/pool/test_backoff.py": "log/tokenbucket",
+    "unit/pool/test_pool.py": "pool/servicetime pool/slot protocol/query",
+    "unit/pool/test_pool_reload.py": "pool/poolset",
+    "unit/programs/test_sqlite_users.py": "programs/users",
+    "unit/relay/test_pipes.py": "commands/connect",
+    "unit/terminal/test_watcher_tree.py": "terminal/procfs",
+    "unit/worker/test_stderrlines.py": "log/text",
+}
+
+MODULES = sorted(
+    str(path.relative_to(PACKAGE).with_suffix("")) for path in PACKAGE.rglob("*.py") if path.stem != "__init__"
+)
+
+
+def files_for(module: str) -> list[Path]:
+    listed = [TESTS / file for file, modules in ELSEWHERE.items() if module in modules.split()]
+    own = TESTS / "unit" / module
+    return listed + sorted(own.parent.glob(f"test_{own.name}*.py"))
+
+
+def is_run(file: Path) -> bool:
+    """Is there anything in a file that is not marked as slow?"""
+    body = ast.parse(file.read_text()).body
+    tests = [one for one in body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+    marks = [[ast.unparse(mark) for mark in test.decorator_list] for test in tests if test.name.startswith("test_")]
+    whole = any(ast.unparse(one) == "pytestmark = pytest.mark.slow" for one in body)
+    return not whole and any("pytest.mark.slow" not in marked for marked in marks)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_is_executed(module: str) -> None:
+    files = files_for(module)
+    assert files, "it has no tests of its own, and ELSEWHERE does not name others"
+    assert any(map(is_run, files)), f"all of it is slow: {files}"
+
+
+def test_what_stands_elsewhere_is_there() -> None:
+    listed = [module for modules in ELSEWHERE.values() for module in modules.split()]
+    assert sorted(listed) == sorted(set(listed) & set(MODULES))
+    assert all((TESTS / file).exists() for file in ELSEWHERE)
