@@ -29,7 +29,7 @@ WARM_UP = 11_000
 WAIT = "300"  # s; far from what starting takes under valgrind
 
 TICK = 1e-5
-"""Seconds that pass at each look at the clock: a line takes a few of them, and some 25 µs under full load.  With a tenth
+"""Seconds that pass at each look at the clock: a line takes a few, and some 25 µs under full load.  With a tenth
 of it a line costs 1 % less, with ten times as much 6 % more."""
 
 # valgrind (3.19, for one) may lack pidfd_open: a pipe that a thread hangs up when the process ends looks the same
