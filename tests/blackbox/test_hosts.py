@@ -97,7 +97,7 @@ def test_one_hosts_trouble_is_not_anothers(start: Start, configure, journals: di
     answers = bridge.converse(lines)
     assert [answer.verdict for answer in answers] == ["1", "0", "0", "0"] * 10
     assert max(answer.seconds for answer in answers) < 1.2
-    assert bridge.ask(b"isuser:alice:example.com").seconds < 0.3
+    assert bridge.ask(b"isuser:alice:example.com").seconds < 0.7, "it waits for none of them"
     bridge.finish()
 
 

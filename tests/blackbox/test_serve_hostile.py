@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
-from support.daemon.serving import Daemon, ask, read, until
+from support.daemon.serving import PATIENCE, Daemon, ask, read, until
 from support.programs.bad import CHAMELEON, Journal
 
 pytestmark = pytest.mark.slow
@@ -193,25 +193,35 @@ def test_full_of_greedy_clients_it_stays_small(serve: Callable[..., Daemon]) -> 
 # --- One client among others
 
 
-def test_a_flood_costs_one_question_of_each_program(serve: Callable[..., Daemon]) -> None:
+def test_a_flood_costs_one_question_of_each_program(serve: Callable[..., Daemon], journal: Journal) -> None:
     """100 000 lines, every one of them slow: another's question waits for a program to be free, and never longer."""
-    daemon = serve("--pool-size", 2, "--answer-timeout", 60)
+    daemon = serve("--pool-size", 2, "--answer-timeout", 60, env=journal.environment)
     flood, other = daemon.connect(), daemon.connect()
     assert ask(other, TRUE) == YES
+    slow = b"isuser:slow20-u:h"
 
     def send() -> None:
         with suppress(OSError):
-            flood.sendall(b"isuser:slow20-u:h\n" * 100_000)
+            flood.sendall((slow + b"\n") * 100_000)
 
     sender = Thread(target=send)
     sender.start()
     assert read(flood, 20) == YES * 10
-    took = delays(other, 60)
+    begun = []
+    for _ in range(60):
+        begun.append(time.monotonic())
+        assert ask(other, TRUE) == YES
     flood.shutdown(socket.SHUT_RDWR)
     sender.join()
-    took.sort()
-    print(f"median {took[30] * 1e3:.1f} ms, 9 of 10 within {took[54] * 1e3:.1f} ms, worst {took[-1] * 1e3:.1f} ms")
-    assert took[54] < 0.02 + 0.02  # one question's time, and what a busy machine adds
+    frames = journal.events("frame")
+    given = [frame.at for frame in frames if frame.body == TRUE][-60:]
+    # Of the flood's, those that a program was given while the other's question was on its way, or waited.
+    before = sorted(
+        sum(since < frame.at < at for frame in frames if frame.body == slow)
+        for since, at in zip(begun, given, strict=True)
+    )
+    print(f"questions of the flood that went before: median {before[30]}, 9 of 10 {before[54]}, most {before[-1]}")
+    assert before[54] <= 4  # two of each program: one, and one that a busy machine lets in before it is read
 
 
 def test_a_flood_of_lines_that_are_refused_moves_nobody_s_deadline(serve: Callable[..., Daemon]) -> None:
@@ -371,11 +381,14 @@ def test_who_never_reads_the_status_holds_nothing(serve: Callable[..., Daemon], 
 
     until(lambda: tried() > 100, "those that are tried at once were: the daemon has grown to its size")
     descriptors, memory = daemon.descriptors(), daemon.resident()
-    deaf = [daemon.connect_status() for _ in range(100)]
+    deaf = []
+    for _ in range(100):
+        deaf.append(daemon.connect_status())
+        assert deaf[-1].recv(1, socket.MSG_PEEK), "it is told; each is waited for, as a page of this size takes a while"
     assert len(json.loads(read(daemon.connect_status(), 1 << 22))["pools"]) == 2501
     until(lambda: daemon.descriptors() <= descriptors + 8, "no more than a few are kept")  # (programs are tried, too)
     assert daemon.resident() - memory < 16 * 1024
-    assert max(delays(client, 20)) < 1.0
+    assert max(delays(client, 20)) < PATIENCE, "whoever had to wait for the deaf would do so for ever"
     for other in deaf:
         other.close()
     until(lambda: daemon.descriptors() <= descriptors, "they are let go")

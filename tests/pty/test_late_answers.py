@@ -7,12 +7,10 @@ from pathlib import Path
 import pytest
 from support import procfs
 from support.pty.driver import Emulation
-from support.pty.site import BLOCKING, WRONG, Site, all_right, auth, logins
+from support.pty.site import BLOCKING, GIVE_UP, WRONG, Site, all_right, auth, logins
 
 pytestmark = pytest.mark.slow
 
-# Longer than the 50 ms in which a second line counts as part of the first one's burst, by far.
-GIVE_UP = 0.4
 SLOW, STRANGER = auth("slow"), auth("bob", WRONG)
 
 
@@ -37,7 +35,7 @@ def test_answer_after_the_clients_timeout_is_never_written(site: Site, kind: str
     client = site.client(kind)
     site.ready(client)
     all_right(client)
-    assert client.ask(SLOW, GIVE_UP) == "none"
+    site.give_up(client, SLOW)
     site.backend.go(SLOW)  # the program says yes; nobody waits
     if isinstance(client, Emulation):
         time.sleep(0.2)
@@ -51,7 +49,7 @@ def test_answer_to_the_query_given_up_is_not_the_next_ones(site: Site, kind: str
     site.configure(env={"GATED": "slow"}, pool_size=pool_size)
     client = site.client(kind)
     site.ready(client)
-    assert client.ask(SLOW, GIVE_UP) == "none"
+    site.give_up(client, SLOW)
     client.begin(raw(STRANGER))
     client.until_asleep()
     site.backend.go(SLOW)
@@ -68,7 +66,7 @@ def test_reload_of_the_client_shifts_nothing(site: Site, kind: str) -> None:
     for _ in range(3):
         client.begin(raw(SLOW))
         site.backend.until(SLOW)
-        time.sleep(0.1)  # a reload within 50 ms of a query, followed at once by the next, would be a burst
+        site.past_burst()
         assert client.interrupt().verdict == "none"
         site.backend.go(SLOW)
         assert client.ask(STRANGER) == "0"
@@ -95,7 +93,7 @@ def test_wait_for_another_helper_is_no_wait_for_this_one(site: Site) -> None:
     site.ready(client, 0)
     site.ready(client, 1)
     assert client.ask(auth("alice"), helper=1) == "1"
-    assert client.ask(SLOW, GIVE_UP, helper=0) == "none"
+    site.give_up(client, SLOW, helper=0)
     client.begin(raw(auth("late")), helper=1)
     client.until_asleep()
     site.backend.go(SLOW)
@@ -142,7 +140,7 @@ def test_wait_for_a_database_is_no_wait_for_this_helper(site: Site) -> None:
     site.configure(env={"GATED": "slow"})
     client = site.emulation("lpty12")
     site.ready(client)
-    assert client.ask(SLOW, GIVE_UP) == "none"
+    site.give_up(client, SLOW)
     with client.in_database(site.root / "database"):
         site.backend.go(SLOW)
         time.sleep(0.2)
@@ -155,7 +153,7 @@ def test_main_loop_on_select_is_no_wait(site: Site) -> None:
     site.configure(env={"GATED": "slow"})
     client = site.emulation("select loop")
     all_right(client)
-    assert client.ask(SLOW, GIVE_UP) == "none"
+    site.give_up(client, SLOW)
     site.backend.go(SLOW)
     time.sleep(0.2)
     assert client.pending() == 0
@@ -201,8 +199,9 @@ def test_log_says_that_the_client_gave_up(site: Site) -> None:
     site.configure(env={"GATED": "slow"})
     client = site.client("lpty12")
     site.ready(client)
-    assert client.ask(SLOW, GIVE_UP) == "none"
+    site.give_up(client, SLOW)
     assert client.ask(STRANGER, GIVE_UP) == "none"  # the only program is still at the gate
     site.until_logged(r"gave up|interrupted|shorter|answer_timeout")
+    site.past_burst()
     site.backend.go(SLOW)
     all_right(client)

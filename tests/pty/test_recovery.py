@@ -102,11 +102,13 @@ def test_while_nothing_can_answer_the_no_comes_at_once(site: Site) -> None:
     client.start()
     for _ in range(4):
         assert client.ask(auth("alice")) == "0"
-    began = time.monotonic()
+    took = []
     for _ in range(6):
+        began = time.monotonic()
         assert client.ask(auth("alice")) == "0"
+        took.append(time.monotonic() - began)
     # One or two of them may fall just before a new attempt, which is worth waiting for.
-    assert time.monotonic() - began < 3.5, "six questions, each of them its whole time"
+    assert sum(seconds > 0.9 for seconds in took) <= 3, f"six questions, each of them its whole time: {took}"
 
 
 def test_hang_up_signal_is_no_reload_on_a_terminal(site: Site) -> None:

@@ -12,7 +12,7 @@ from support.relay.daemon import inodes, question, resident
 from support.relay.site import RelaySite, alive, relay_site, until
 
 YES, NO = question("alice"), question("bob", right=False)
-GIVE_UP = 0.3  # seconds; more than the 50 ms in which a second line is part of the first one's burst
+GIVE_UP = 0.3  # seconds
 
 BLOCKING = ["lua", "lpty12", "lpty10"]
 
@@ -25,6 +25,18 @@ def site() -> Iterator[RelaySite]:
 
 def ask(client: Client, line: bytes, timeout: float = 5.0) -> str:
     return client.query(line + b"\n", timeout).verdict
+
+
+def past_burst() -> None:
+    """Let the 50 ms pass in which a line counts as part of the burst of the one that was read just now."""
+    time.sleep(0.1)
+
+
+def give_up(site: RelaySite, client: Client, line: bytes, times: int = 1) -> None:
+    """The client asks and gives up; returns when the line has been read, and is no burst any more."""
+    assert ask(client, line, GIVE_UP) == "none"
+    site.daemon.until_asked(line, times)
+    past_burst()
 
 
 def all_right(client: Client) -> None:
@@ -60,7 +72,7 @@ def test_answer_that_comes_after_the_client_gave_up(site: RelaySite, kind: str) 
     all_right(client)
     slow = question("pause1")
     for number in range(3):
-        assert ask(client, slow, GIVE_UP) == "none"
+        give_up(site, client, slow, number + 1)
         if number % 2:
             site.daemon.go()  # the answer is dropped: nobody waits
         else:
@@ -77,7 +89,7 @@ def test_reload_of_the_client(site: RelaySite, kind: str) -> None:
     for number in range(3):
         client.begin(slow + b"\n")
         site.daemon.until_asked(slow, number + 1)
-        time.sleep(0.1)
+        past_burst()
         assert client.interrupt().verdict == "none"
         site.daemon.go()
         assert ask(client, NO) == "0"
@@ -198,7 +210,7 @@ def test_missing_refused_and_impossible_sockets(site: RelaySite) -> None:
     for _ in range(3):
         began = time.monotonic()
         assert ask(client, YES) == "0"
-        assert time.monotonic() - began < 1, "at once"
+        assert time.monotonic() - began < 4, "at once: it does not wait for answer_timeout, 4.5 s"
     site.daemon.start()
     all_right(client)
     site.daemon.stop()
@@ -349,7 +361,7 @@ def test_log_says_what_happened_and_never_a_secret(site: RelaySite) -> None:
     client = site.emulation()
     all_right(client)
     assert ask(client, b"auth:alice:example.com:pass-secret\nauth:bob:example.com:wrong-secret") == "0"
-    assert ask(client, question("pause1"), GIVE_UP) == "none"
+    give_up(site, client, question("pause1"))
     assert ask(client, YES) == "1"
     site.daemon.go()
     until(lambda: "possible injection" in site.logged(), "the log")

@@ -1,4 +1,7 @@
-"""How soon and how small a relay is: Prosody starts one for every host, and stands still meanwhile."""
+"""How soon and how small a relay is: Prosody starts one for every host, and stands still meanwhile.
+
+What is timed is the CPU, not the clock: whoever else wants it makes a start longer, and no relay slower.
+"""
 
 import compileall
 import contextlib
@@ -55,9 +58,24 @@ def until_ready(pid: int) -> None:
         time.sleep(0.0002)
 
 
+def spent(pid: int) -> float:
+    """Seconds of CPU a process that sleeps has had."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def bare_start() -> float:
+    """Seconds of CPU that the interpreter alone takes."""
+    process = subprocess.Popen([sys.executable, "-I", "-S", "-c", "pass"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # a zombie still says what it has had
+    try:
+        return spent(process.pid)
+    finally:
+        assert process.wait() == 0
+
+
 @pytest.mark.parametrize("kind", ["socket", "file"])
 def test_start(installed: Path, tmp_path: Path, kind: str) -> None:
-    """From exec to ready to read: at most 1.5 times what the bare interpreter takes, and 15 ms.  The best of each.
+    """Until it is ready to read: at most 1.5 times what the bare interpreter takes, and 15 ms.  The best of each.
 
     With a file once more what the interpreter takes: that is about what tomllib costs.
     """
@@ -66,13 +84,10 @@ def test_start(installed: Path, tmp_path: Path, kind: str) -> None:
     arguments = ["connect", "/nowhere"] if kind == "socket" else [str(file)]
     bare, ready, memory = [], [], 0
     for _ in range(RUNS):
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-I", "-S", "-c", "pass"], check=True)
-        bare.append(time.perf_counter() - began)
-        began = time.perf_counter()
+        bare.append(bare_start())
         with started(installed, *arguments) as pid:
             until_ready(pid)
-            ready.append(time.perf_counter() - began)
+            ready.append(spent(pid))
             memory = max(memory, resident(pid))
     times = 1.5 if kind == "socket" else 2.5
     took, allowed = min(ready) * 1000, min(bare) * times * 1000 + 15
