@@ -20,8 +20,8 @@ The life of a question, in the order in which it passes through the folders:
   pool/        who answers
     router       a line finds its host's pool, or is refused
     poolset      the pools of one set of settings
-    pool         lends `idle` programs to queries: `fairqueue`; each has a `slot` and a `record`, is looked at on
-                 `milestones` (`servicetime`), and may lead to `complaints` and an `outage`; `launch` starts one
+    pool         lends `idle` programs to queries (`fairqueue`); each has a `slot` and a `record`, and is looked at on
+                 `milestones` (`servicetime`); `poollog` tells of it
     supervisor   exchanges programs and stops them (trio); `starts` and `backoff` say when one is started
   worker/      one running program
     worker       one query at a time, in one `state` after the other (a `latch` tells the end); `spawn` starts it

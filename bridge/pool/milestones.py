@@ -18,7 +18,7 @@ from bridge.pool.servicetime import ServiceTime
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bridge.config.settings import Settings
-    from bridge.pool.outage import Outage
+    from bridge.pool.poollog import PoolLog
     from bridge.pool.slot import Figures
     from bridge.worker.worker import Worker
 
@@ -35,11 +35,11 @@ class Milestones:
       service_time: measured here.
     """
 
-    def __init__(self, figures: Figures, outage: Outage, clock: Callable[[], float]) -> None:
+    def __init__(self, figures: Figures, log: PoolLog, clock: Callable[[], float]) -> None:
         self.in_pieces = False
         self.service_time = ServiceTime()
         self._figures = figures
-        self._outage = outage
+        self._log = log
         self._clock = clock
 
     def passed(self, worker: Worker, record: Record, settings: Settings, busy: bool) -> bool:
@@ -54,7 +54,7 @@ class Milestones:
         if worker.served == 1:
             record.slot.backoff.reset()
             record.proof.set()
-            self._outage.end()
+            self._log.back()
         worker.careful = self.in_pieces or self._figures.granted + self._figures.denied < _WHOLE
         limit = settings.max_requests or FOREVER
         replies = self.service_time.measure(record, self._clock(), busy, settings.answer_timeout)

@@ -24,16 +24,15 @@ from bridge.config.settings import ProgramSettings, Settings
 from bridge.loop.reactor import Reactor
 from bridge.loop.timer import FOREVER
 from bridge.pool.backoff import LONGEST_DELAY
-from bridge.pool.complaints import Complaints
 from bridge.pool.fairqueue import FairQueue
 from bridge.pool.idle import Idle
-from bridge.pool.launch import launch
 from bridge.pool.milestones import Milestones
-from bridge.pool.outage import Outage
+from bridge.pool.poollog import PoolLog
 from bridge.pool.record import Record, Standing
 from bridge.pool.slot import Figures, Slot
 from bridge.pool.starts import Starts
 from bridge.protocol.query import Query, Verdict
+from bridge.worker.spawn import start
 from bridge.worker.state import State
 from bridge.worker.stderrlines import Lines
 from bridge.worker.worker import Worker
@@ -63,7 +62,7 @@ class Pool:
         reactor: Reactor,
         starts: Starts,
         attention: Callable[[Pool], None],
-        launch: Callable[[Pool], Worker] = launch,
+        launch: Callable[[Pool], Worker] | None = None,
     ) -> None:
         """Args:
         attention: told when the supervisor is needed: a program was started and there was none before, or one has
@@ -81,15 +80,14 @@ class Pool:
         self.usable = 0
         self.figures = Figures()
         self._attention = attention
-        self._launch = launch
+        self._launch = launch or start_worker
         self._idle = Idle()
         self._waiting = FairQueue()
         self._closed = False
         self._missed_at = -FOREVER  # when there was none for a query
-        self._outage = Outage(name, self.figures, self.clock)
-        self._milestones = Milestones(self.figures, self._outage, self.clock)
+        self._log = PoolLog(name, program.argv[0], self.figures, self.clock)
+        self._milestones = Milestones(self.figures, self._log, self.clock)
         self._service_time = self._milestones.service_time
-        self._complaints = Complaints(name, program.argv[0], self.clock)
 
     # --- queries -----------------------------------------------------------------------------------------
 
@@ -182,7 +180,7 @@ class Pool:
         self._ask_again(query)
 
     def _give_up_too_long(self, query: Query) -> None:
-        self._complaints.too_long(len(query.body))
+        self._log.too_long(len(query.body))
         self._give_up(query)
 
     def _time_out(self, query: Query) -> None:
@@ -258,7 +256,7 @@ class Pool:
         record = self.workers.pop(worker)
         try:
             self._free_place(worker, record.slot)  # should an error have kept it there
-            self._complaints.ended(worker, record.reason)
+            self._log.program_ended(worker, record.reason)
         finally:
             if query is not None:
                 self._ask_once_more(query, was_read)
@@ -277,7 +275,7 @@ class Pool:
 
     def complained(self, worker: Worker, lines: Lines) -> None:
         """Log what a program wrote on stderr, as long as it is not too much."""
-        self._complaints.wrote(worker, lines)
+        self._log.program_wrote(worker, lines)
 
     def paused(self, worker: Worker) -> None:
         """Have a program's stderr read again in time; `expire` does it."""
@@ -312,7 +310,7 @@ class Pool:
             worker = self._launch(self)
         except (OSError, ValueError, MemoryError) as error:
             self.figures.failures += 1
-            self._complaints.cannot_start(error)
+            self._log.cannot_start(error)
             if slot.worker is None:
                 slot.cannot_start(error)
                 self._plan_start(slot)
@@ -378,5 +376,19 @@ class Pool:
         if not self._closed:
             self._starts.plan(self, slot.due)
         if 0 < delay < FOREVER and not any(other.worker for other in self.slots):
-            self._outage.begin(len(self.slots))
+            self._log.down(len(self.slots))
         self._give_up_hopeless()
+
+
+def start_worker(pool: Pool) -> Worker:
+    """Start a pool's program.
+
+    Raises:
+      OSError, ValueError, MemoryError: it cannot be started; nothing is left of it.
+    """
+    process = start(pool.program.argv, pool.program.cwd, pool.program.env)
+    try:
+        return Worker(process, pool.reactor, pool, pool.settings.max_line, pool.clock)
+    except BaseException:
+        process.discard()
+        raise

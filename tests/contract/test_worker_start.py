@@ -14,8 +14,7 @@ from support.inmemory.pools import made
 from support.programs.bad import habit
 
 from bridge.loop.reactor import Reactor
-from bridge.pool.launch import launch
-from bridge.pool.pool import Pool
+from bridge.pool.pool import Pool, start_worker
 from bridge.pool.starts import Starts
 from bridge.protocol.query import Query, Verdict
 from bridge.worker.spawn import start
@@ -64,7 +63,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Scene]]:
     before = set(os.listdir("/proc/self/fd"))
     scenes: list[Scene] = []
 
-    def make(*argv: str, launch: Callable[[Pool], Worker] = launch, reactor: Reactor | None = None) -> Scene:
+    def make(*argv: str, launch: Callable[[Pool], Worker] = start_worker, reactor: Reactor | None = None) -> Scene:
         scenes.append(Scene(reactor or Reactor(), launch, *argv))
         return scenes[-1]
 
@@ -98,7 +97,7 @@ def test_what_cannot_be_started(scene, program: str) -> None:
 
 
 def test_fork_failing(scene, monkeypatch) -> None:
-    """EAGAIN; see test_launch for a real limit of processes."""
+    """EAGAIN; see test_spawn for a real limit of processes."""
     there = scene(*habit("good"))
     spawn = os.posix_spawnp
 

@@ -1,4 +1,4 @@
-"""What is said in the log about a pool's programs, within reason: how they failed, and what they wrote on stderr."""
+"""What the log says of a pool, within reason: how its programs failed, what they wrote, when all were down."""
 
 from __future__ import annotations
 
@@ -7,30 +7,51 @@ from collections.abc import Callable
 
 from bridge.log.events import describe, event, log
 from bridge.log.ratelimit import RateLimited
+from bridge.pool.slot import Figures
 from bridge.worker.stderrlines import Lines
 from bridge.worker.worker import Worker
 
 
-class Complaints:
-    """About the programs of one pool.
+class PoolLog:
+    """Of one pool.
 
     Args:
       pool: its name.
       program: what is started for it.
+      figures: its own; read only.
       clock: seconds.
     """
 
-    def __init__(self, pool: str, program: str, clock: Callable[[], float]) -> None:
+    def __init__(self, pool: str, program: str, figures: Figures, clock: Callable[[], float]) -> None:
         self._pool = pool
         self._program = program
+        self._figures = figures
+        self._clock = clock
         self._failures = RateLimited(5, 60.0, clock)
         self._stderr = RateLimited(40, 20.0, clock)
+        self._down_since: float | None = None
+        self._unavailable_before = 0
+
+    def down(self, programs: int) -> None:
+        """None of so many programs runs, and none is to be started at once."""
+        if self._down_since is None:
+            self._down_since = self._clock()
+            self._unavailable_before = self._figures.unavailable
+            log.error(event("pool is down", pool=self._pool, programs=programs))
+
+    def back(self) -> None:
+        """A program has given its first good reply."""
+        if self._down_since is None:
+            return
+        seconds, self._down_since = self._clock() - self._down_since, None
+        unavailable = self._figures.unavailable - self._unavailable_before
+        log.warning(event("pool is back", pool=self._pool, down_seconds=round(seconds, 1), unavailable=unavailable))
 
     def cannot_start(self, error: Exception) -> None:
         """A program could not be started."""
         self._warn("program cannot be started", reason=describe(error), program=self._program)
 
-    def ended(self, worker: Worker, reason: str) -> None:
+    def program_ended(self, worker: Worker, reason: str) -> None:
         """A program is gone: because it failed, if there is a reason."""
         if reason:
             ended = {"pid": worker.pid, "status": worker.status, "served": worker.served}
@@ -43,7 +64,7 @@ class Complaints:
         what = "question cannot be asked: no pipe can be had that takes it whole (fs.pipe-user-pages-soft)"
         self._warn(what, bytes=size)
 
-    def wrote(self, worker: Worker, lines: Lines) -> None:
+    def program_wrote(self, worker: Worker, lines: Lines) -> None:
         """A program wrote `lines` on stderr; only what is logged of it costs time."""
         for number, line in enumerate(lines):
             if not self._stderr.log(logging.WARNING, "", "program says", pool=self._pool, pid=worker.pid, stderr=line):
