@@ -189,6 +189,10 @@ def test_a_second_sigterm_while_nobody_reads_the_answers(start: Start) -> None:
     os.close(theirs)
     for _ in range(5000):
         bridge.queue(b"bogus")
+    answered_by = time.monotonic() + 20
+    while not select.select([output], [], [], 0)[0]:
+        assert time.monotonic() < answered_by, bridge.tail()
+        bridge.pump(0.01, read=False)
     while bridge.pump(0.3, read=False):
         pass
     by_sigterm_again(bridge)
