@@ -207,22 +207,22 @@ class LockstepSession(Lifecycle):
 
     def _answer_now(self) -> None:
         """Write the answer, if it may be written now; else come back, or drop it."""
-        if self._is_early() or not self._is_wanted():
+        if self._put_off() or not self._let_through():
             return
         if self._hear():  # the last look: this answer is void, and another one may have been written or be to come
             return
-        if not self._is_early():  # more of a violation, just now
+        if not self._put_off():  # there was more of a violation
             self._write(self._answer)
 
-    def _is_early(self) -> bool:
-        """Whether a violation has not been quiet yet for as long as it must; then it is answered later."""
+    def _put_off(self) -> bool:
+        """Answer a violation later that has not been quiet yet for as long as it must, and say so."""
         if self._rule.question is not Refusal.INJECTION or self._router.clock() >= self._rule.quiet_at:
             return False
         self._timer.set(self._rule.quiet_at)
         return True
 
-    def _is_wanted(self) -> bool:
-        """Whether the client seems to wait for the answer; if not, it is dropped, or another look is taken later."""
+    def _let_through(self) -> bool:
+        """Whether the answer may be written, by the time and the gate; if not, drop it, or look again later."""
         now = self._router.clock()
         late = now > self._rule.since + self._router.settings.answer_timeout + GRACE_AFTER_TIMEOUT
         if self._gate is None:
