@@ -274,21 +274,23 @@ async def test_a_window_of_one_and_slow_programs_cost_nobody_his_login_who_can_h
 
 async def test_an_answer_that_is_read_after_its_time_lets_nobody_in_and_is_no_reason_to_part(site: Site) -> None:
     """Prosody stands still; the daemon does not, and its answer lies there when the server goes on."""
-    site.configure(extauth_bridge_timeout=1)
+    site.configure(extauth_bridge_timeout=2)
     site.serve(window=4)
+    await site.recovers()  # from here on a question takes no longer than its program
+    before = len(site.frames("auth"))
     async with site.client() as client, site.client() as other:
-        await client.start_plain("slow300-alice", right("slow300-alice"))
-        await other.start_plain("slow300-mallory", WRONG)
+        await client.start_plain("slow1000-alice", right("slow1000-alice"))
+        await other.start_plain("slow1000-mallory", WRONG)
         with trio.fail_after(PATIENCE):
-            while len(site.frames("auth")) < 2:
+            while len(site.frames("auth")) < before + 2:
                 await trio.sleep(0.005)
         site.prosody.signal(signal.SIGSTOP)
         stopped = trio.current_time()
         try:
             with trio.fail_after(PATIENCE):
-                while len(site.journal.events("reply")) < 2:
+                while len(site.journal.events("reply")) < before + 2:
                     await trio.sleep(0.005)
-            await trio.sleep_until(stopped + 1.2)  # what was asked before has had its second
+            await trio.sleep_until(stopped + 2.2)  # what was asked before has had its two seconds
         finally:
             site.prosody.signal(signal.SIGCONT)
         assert await client.outcome() == UNAVAILABLE

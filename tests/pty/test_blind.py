@@ -121,6 +121,7 @@ def test_answers_keep_to_the_clock(site: Site, how: str) -> None:
     began = time.monotonic()
     assert client.ask(auth("slow")) == "0"
     assert time.monotonic() - began < 3
+    site.until_started(2, client)
     all_right(client)
 
 

@@ -191,6 +191,7 @@ def test_program_that_never_answers_is_a_no_in_time(site: Site, kind: str) -> No
     took = time.monotonic() - began
     assert 0.3 < took < 3
     holder = site.started()[0]
+    site.until_started(2, client)
     all_right(client)
     assert not procfs.alive(holder), "the program with the late answer must be killed"
 

@@ -208,8 +208,12 @@ class Site:
         """Start the helper without a query and wait for its program: no echo race, the terminal is raw."""
         before = len(self.started())
         client.start(helper)
+        self.until_started(before + 1, client, helper)
+
+    def until_started(self, count: int, client: Client, helper: int = 0) -> None:
+        """Return when so many programs have started in all: a question then takes no start's time."""
         end = time.monotonic() + PATIENCE
-        while len(self.started()) == before:
+        while len(self.started()) < count:
             if time.monotonic() > end:
                 raise TimeoutError(f"no program starts; the helper: {client.status(helper)}")
             time.sleep(0.002)

@@ -1,0 +1,31 @@
+"""What a failed test leaves open is not held against a later one."""
+
+import gc
+import sys
+import warnings
+from collections.abc import Generator
+
+import pytest
+
+_failed: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.failed:
+        _failed.append(report.nodeid)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Sockets and processes of its frames would be collected in whichever test allocates much, with warnings that fail
+    that one: the state machines of hypothesis, each time.
+    """
+    result = yield
+    if _failed:
+        _failed.clear()
+        for name in ("last_exc", "last_type", "last_value", "last_traceback"):  # where pytest keeps the frames
+            vars(sys).pop(name, None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            gc.collect()
+    return result
