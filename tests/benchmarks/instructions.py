@@ -6,7 +6,7 @@ Runs twice, with LINES more and with three times as many more than the bridge ne
 whole replies, and takes the difference: starting and ending cancel out.
 The programs are not traced; every answer is checked. Under valgrind the bridge is some fifty times slower while
 the programs are not, so it always finds all of them ready, as it does under full load; and its clock is one that
-counts how often it is looked at. On the real one a slice of the reactor would be over after a few lines, how few
+counts how often it is looked at. On the real one the times of the reactor would be over after a few lines, how few
 would depend on what else the machine does, and the same code would cost 21 or 37 thousand instructions a line. What
 the kernel does is not counted: see the benchmark's CPU column for that. Needs valgrind and gcc; takes about a minute.
 """
