@@ -1,10 +1,10 @@
-"""The one table of all keys, and what is made of it: a command-line option for every row.
+"""The table of all keys, and the command-line options made from it.
 
-- `KEYS` is the only place a key is described. Checks, error texts, options and their help come from its rows.
-  A new key is a row, and a field of its name in `Settings` (`ProgramSettings`, if hosts can have their own).
-- argparse converts nothing. `options_from` passes on what was typed, `as_in_toml` makes of it what the file
-  would have held, and from there on both are checked alike: a wrong option reads like a wrong line of a file.
-- argparse is imported only where options are parsed: the relay has none, and wants a quick start.
+- `KEYS` is the only place a key is described.  Checks, error messages, options and their help come from its rows.
+  A new key needs a row, and a field of the same name in `Settings` (`ProgramSettings` if hosts can have their own).
+- argparse converts nothing.  `options_from` passes on what was typed, and `as_in_toml` converts it to what the
+  file would have held.  From there both are checked alike, so errors read the same for an option and a file.
+- argparse is imported only where options are parsed: the relay has none, and must start quickly.
 """
 
 from __future__ import annotations
@@ -39,19 +39,28 @@ COMMANDS = tuple(sorted(WITH_SECRET | WITHOUT_SECRET))
 
 
 def usable_cpus() -> int:
-    """The CPUs this process may run on, at least 2: one slow question must not hold up everybody."""
+    """The number of CPUs this process may run on, at least 2: one slow query must not hold up everybody."""
     return min(max(2, len(os.sched_getaffinity(0))), 1024)
 
 
 @attrs.frozen
 class Key:
-    """One row of the table: the default is as TOML would hold it, or a function that computes it."""
+    """One row of the table.
+
+    Attributes:
+      name: the key, with its section if it has one (`log.level`).
+      kind: checks its values.
+      default: as TOML would hold it, or a function that computes it.
+      meaning: for the help.
+      per_host: whether it may also be set in [hosts."domain"].
+      default_text: how the help shows the default, if not by its value.
+    """
 
     name: str
     kind: Kind
     default: Any
     meaning: str
-    per_host: bool = attrs.field(default=False, kw_only=True)  # may also stand in [hosts."domain"]
+    per_host: bool = attrs.field(default=False, kw_only=True)
     default_text: str = attrs.field(default="", kw_only=True)
 
 
@@ -100,7 +109,7 @@ METAVARS: dict[type[Kind], str] = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` one option for every key. Values stay texts: `bridge.config.load` checks them."""
+    """Give `parser` an option for every key.  Values stay strings; `bridge.config.load` checks them."""
     import argparse
 
     group = parser.add_argument_group("settings", "the keys of the configuration file; options win over it")
@@ -115,21 +124,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def options_from(namespace: argparse.Namespace) -> dict[str, object]:
-    """The options that were given, by the names of their keys, as `bridge.config.load` takes them."""
+    """The options that were given, by key name, as `bridge.config.load` takes them."""
     given = vars(namespace)
     return {key.name: given[_dest(key)] for key in KEYS if _dest(key) in given}
 
 
 def option(name: str) -> str:
-    """How the key `name` is called on the command line."""
+    """The command-line option for the key `name`."""
     return "--" + name.replace(".", "-").replace("_", "-")
 
 
 def as_in_toml(kind: Kind, given: object) -> object:
-    """What TOML would have held for an option; what cannot be understood stays, for `kind.check` to refuse.
+    """Convert an option's value to what TOML would have held.
+
+    Returns:
+      the converted value, or `given` itself if it cannot be converted; `kind.check` refuses that.
 
     Raises:
-        InvalidValue: NAME=VALUE has no =, or a domain comes twice.
+      InvalidValue: NAME=VALUE has no =, or a domain is given twice.
     """
     if isinstance(kind, Environment | Hosts):
         return _table(kind, given)
@@ -167,7 +179,7 @@ def _number(convert: Callable[[str], object], text: str) -> object:
 
 
 def _dest(key: Key) -> str:
-    return f"setting {key.name}"  # no argument of a command can have this name
+    return f"setting {key.name}"  # cannot clash with an argument of a command
 
 
 def _help(key: Key) -> str:
