@@ -222,7 +222,7 @@ def _unknown(path: Path, value: object, place: _Place, known: Mapping[str, Key])
     if known is HOST and isinstance(value, dict) and name not in SECTIONS:
         path = _domain_in_parts(path, cast("dict[str, object]", value))
         return place.error(path, f'a domain needs quotes: [hosts."{shortened(".".join(path[1:]))}"]')
-    return place.error(path, f"{sentence}; there are {', '.join(key.name for key in known.values())}")
+    return place.error(path, f"{sentence}; known keys: {', '.join(key.name for key in known.values())}")
 
 
 def _domain_in_parts(path: Path, table: Mapping[str, object]) -> Path:
@@ -255,14 +255,14 @@ def _parse(place: _Place) -> dict[str, Any]:
     try:
         return tomllib.loads(place.text)
     except RecursionError:
-        raise place.error((), "no valid TOML: nested too deeply") from None
+        raise place.error((), "not valid TOML: nested too deeply") from None
     except ValueError as error:
         reason = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "a number with too many digits"
         match = re.fullmatch(r"(.*) \(at line (\d+), (column \d+)\)", reason, re.DOTALL)
         if match is None:
-            raise place.error((), f"no valid TOML: {shortened(reason, 200)}") from None
+            raise place.error((), f"not valid TOML: {shortened(reason, 200)}") from None
         where = _where(place.file, int(match[2]))
-        raise ConfigError(f"{where}no valid TOML: {shortened(match[1], 200)} ({match[3]})") from None
+        raise ConfigError(f"{where}not valid TOML: {shortened(match[1], 200)} ({match[3]})") from None
 
 
 _PART = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""

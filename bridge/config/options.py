@@ -67,29 +67,31 @@ class Key:
 # fmt: off
 KEYS = (
     Key("program", Command(), None, "the program to ask, and its arguments", per_host=True),
-    Key("pool_size", Integer(1, 1024, "programs"), usable_cpus, "how many of it are kept running",
+    Key("pool_size", Integer(1, 1024, "programs"), usable_cpus, "how many programs are kept running",
         default_text="number of CPUs, at least 2", per_host=True),
-    Key("answer_timeout", Seconds(0, 3600, above=True), 4.0, "then the answer is no; clients wait longer"),
-    Key("commands", Names(*COMMANDS), ["auth", "isuser", "setpass"], "what is let through", per_host=True),
-    Key("max_requests", Integer(0, 10**9, "requests"), 500, "a program is replaced after so many; 0 = never"),
-    Key("max_age", Seconds(0, 366 * 86400), 3600.0, "a program is replaced after so long; 0 = never"),
+    Key("answer_timeout", Seconds(0, 3600, above=True), 4.0,
+        "a query without a verdict by then is answered 0; keep it below the clients' timeout"),
+    Key("commands", Names(*COMMANDS), ["auth", "isuser", "setpass"], "what programs may be asked", per_host=True),
+    Key("max_requests", Integer(0, 10**9, "requests"), 500, "a program is replaced after this many; 0 = never"),
+    Key("max_age", Seconds(0, 366 * 86400), 3600.0, "a program is replaced after this long; 0 = never"),
     Key("max_line", Integer(16, 32767, "bytes"), 4096, "longer lines are refused unread"),
-    Key("window", Integer(1, 65536, "lines"), 256, "how many lines of one client are in flight at most"),
-    Key("client", Choice("auto", "lockstep", "pipelined"), "auto", "whether it waits for every answer"),
+    Key("window", Integer(1, 65536, "lines"), 256, "most lines of one client in flight"),
+    Key("client", Choice("auto", "lockstep", "pipelined"), "auto", "how clients send: one line at a time, or many"),
     Key("allow_empty_password", Flag(), False, "let empty passwords through to the program"),
-    Key("shutdown_grace", Seconds(0, 3600), 2.0, "between end of input, SIGTERM and SIGKILL for a program"),
+    Key("shutdown_grace", Seconds(0, 3600), 2.0, "from the end of a program's input to SIGTERM"),
     Key("cwd", AbsolutePath(), "/", "the directory programs run in", per_host=True),
-    Key("env", Environment(), {}, "added to the program's environment; anybody can see it in options",
+    Key("env", Environment(), {}, "added to the program's environment; everybody can see it if given as an option",
         per_host=True),
-    Key("listen", AbsolutePath(), None, "serve: the socket for clients, where systemd hands none over"),
-    Key("status_listen", AbsolutePath(), None, "serve: the socket that tells what the daemon is doing"),
-    Key("socket_mode", Mode(), 0o660, "serve: rights of the sockets it makes", default_text="0o660"),
+    Key("listen", AbsolutePath(), None, "serve: the socket for clients, unless systemd passes one"),
+    Key("status_listen", AbsolutePath(), None, "serve: the socket that reports what the daemon is doing"),
+    Key("socket_mode", Mode(), 0o660, "serve: mode of the sockets it creates", default_text="0o660"),
     Key("max_clients", Integer(1, 65536, "clients"), 128, "serve: connections at a time; more are refused"),
-    Key("allow_users", UserOrGroupNames(), [], "serve: only these users may connect; empty: whom the socket lets in"),
+    Key("allow_users", UserOrGroupNames(), [],
+        "serve: only these users may connect; empty: everybody whom the socket lets in"),
     Key("allow_groups", UserOrGroupNames(), [],
         "serve: only these groups may connect; together with allow_users, either"),
-    Key("log.level", Choice("debug", "info", "warning", "error"), "info", "the least that is logged"),
-    Key("log.target", Choice("auto", "journal", "syslog", "stderr", prefix="file:"), "auto", "where to"),
+    Key("log.level", Choice("debug", "info", "warning", "error"), "info", "lowest level that is logged"),
+    Key("log.target", Choice("auto", "journal", "syslog", "stderr", prefix="file:"), "auto", "where the log goes"),
     Key("hosts", Hosts(), {}, "another program for one XMPP domain"),
 )
 # fmt: on
@@ -162,7 +164,7 @@ def _table(kind: Environment | Hosts, given: object) -> object:
         return given
     pairs = [str(text).partition("=") for text in cast("list[object]", given)]
     if not all(equals for _, equals, _ in pairs):
-        raise InvalidValue("a text without =", METAVARS[type(kind)])
+        raise InvalidValue("a string without =", METAVARS[type(kind)])
     table = {name: text for name, _, text in pairs}
     if isinstance(kind, Environment):
         return table

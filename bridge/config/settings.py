@@ -262,7 +262,7 @@ class Environment(Kind):
         for name, text in table.items():
             before, equals, _ = name.partition("=")  # what follows the = may be a secret value
             if not before or equals or not _fits_the_system(name):
-                raise InvalidValue("no name of a variable", "one: not empty, without = and NUL", before + equals)
+                raise InvalidValue("not a variable name", "one: not empty, without = and NUL", before + equals)
             if not _fits_the_system(text):
                 raise InvalidValue(sort_of(text), "a string without NUL", name)
         return cast("dict[str, str]", table)
@@ -282,7 +282,7 @@ class Hosts(Kind):
         spellings: dict[str, str] = {}
         for domain, table in tables.items():
             if not domain or not domain.isprintable() or any(char in " :/@" for char in domain):
-                raise InvalidValue("no domain", "one: not empty, without spaces, controls, : / and @", domain)
+                raise InvalidValue("not a domain", "one: not empty, without spaces, controls, : / and @", domain)
             if not isinstance(table, dict):
                 raise InvalidValue(shown(table), "a table", domain)
             other = spellings.setdefault(domain.lower(), domain)

@@ -111,7 +111,7 @@ def _table(text: str, path: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         reason = _brief(str(error)) if isinstance(error, tomllib.TOMLDecodeError) else "not understood"
-        raise RelayConfigError(f"{_brief(path)}: no valid TOML: {reason}") from None
+        raise RelayConfigError(f"{_brief(path)}: not valid TOML: {reason}") from None
 
 
 def _checked(table: dict[str, Any], path: str) -> RelaySettings:
@@ -120,9 +120,7 @@ def _checked(table: dict[str, Any], path: str) -> RelaySettings:
         key = f"{section}{name}"
         if key not in _ALLOWED:
             known = ", ".join(_ALLOWED)
-            raise RelayConfigError(
-                f"{_brief(path)}: unknown key {_brief(key)}; in a file with connect there are {known}"
-            )
+            raise RelayConfigError(f"{_brief(path)}: unknown key {_brief(key)}; a file with connect may hold {known}")
         allowed, fits = _ALLOWED[key]
         if not fits(value):
             raise RelayConfigError(f"{_brief(path)}: {key} is {_sort(value)}, but must be {allowed}")

@@ -226,7 +226,7 @@ def test_broken_file_is_an_error_where_somebody_sees_it(tmp_path: Path) -> None:
     process = relay(path)
     answers, log = process.communicate(timeout=PATIENCE)
     assert (process.returncode, answers) == (2, b"")
-    assert log == f"extauth-bridge: {path}: unknown key program; in a file with connect there are ".encode() + (
+    assert log == f"extauth-bridge: {path}: unknown key program; a file with connect may hold ".encode() + (
         b"connect, answer_timeout, max_line, log.level, log.target\n"
     )
 
