@@ -201,7 +201,7 @@ class Stderr(_Stream):
 
 
 class File(_Stream):
-    """A file that is appended to, created with mode 0600, and opened anew when it was rotated away.
+    """A file that is appended to, created with mode 0600, and reopened when it was rotated away.
 
     Args:
       path: the file.
@@ -343,7 +343,7 @@ def _is_writable(fd: int) -> bool:
 def _private(fd: int, mode: int) -> tuple[int, bool]:
     """Our own descriptor for the same file, which nobody else can close or redirect; and whether it may block.
 
-    A pipe or terminal is opened anew, non-blocking, where that is allowed.  Otherwise we have to poll first, and
+    A pipe or terminal is reopened, non-blocking, where that is allowed.  Otherwise we have to poll first, and
     another process may fill the pipe between poll and write; a terminal may have room for less than a line.
     """
     if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):

@@ -3,7 +3,7 @@
 O_NONBLOCK is a property of the open file description, which standard input and output share with whoever
 started us: it is never set there, so there is nothing to restore, however we end.  Instead
 
-  - a pipe or a terminal is opened anew through /proc/self/fd, non-blocking;
+  - a pipe or a terminal is reopened through /proc/self/fd, non-blocking;
   - a socket is used with MSG_DONTWAIT;
   - a regular file never blocks;
   - a pipe that may not be opened again (another user's) is polled first, and then gets at most PIPE_BUF bytes,

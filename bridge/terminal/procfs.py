@@ -51,7 +51,7 @@ _LARGE = 1 << 16
 class Kept:
     """A file of /proc that stays open: a look costs one pread(2), below a microsecond.
 
-    The kernel generates the content anew at every read from the start.  The descriptor stays bound to the
+    The kernel generates the content again at every read from the start.  The descriptor stays bound to the
     process, not to its pid: once the process is gone, reads fail with ESRCH or ENOENT, even if the pid is
     reused.
     """

@@ -81,7 +81,7 @@ def _exit_0_on_signals() -> None:
 def _move_away() -> ProgramTerminal:
     """Move the terminal from descriptors 0, 1 and 2 to one of our own, non-blocking if possible.
 
-    Opening it anew gives us our own file description: O_NONBLOCK on an inherited one would affect everybody who
+    Reopening it gives us our own file description: O_NONBLOCK on an inherited one would affect everybody who
     shares it.
     """
     may_block = False
