@@ -1,4 +1,4 @@
-"""What a mistake is answered with, to the letter; and that no secret is in it."""
+"""The exact message for each mistake, none of which holds a secret."""
 
 import traceback
 from pathlib import Path
