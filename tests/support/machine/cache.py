@@ -65,8 +65,8 @@ def clear(folder: Path) -> None:
     """Remove a folder with all that is in it, but nothing of what is mounted or linked there.
 
     Raises:
-        CalledProcessError: something cannot be unmounted, as it is in use: nothing was removed.  Or not all could be.
-        RuntimeError: something is still mounted: nothing was removed.
+      CalledProcessError: something cannot be unmounted, as it is in use: nothing was removed.  Or not all could be.
+      RuntimeError: something is still mounted: nothing was removed.
     """
     for place in mounts(folder):
         subprocess.run([command("umount", "mount"), "--no-canonicalize", "--", place], check=True, timeout=60)
