@@ -1,44 +1,44 @@
 """extauth-bridge: Prosody's authentication lines to a supervised pool of ejabberd programs.
 
-The life of a question, in the order in which it passes through the folders:
+A query's life, folder by folder:
 
   entry        the command starts: a program's terminal is made safe before anything else
-  commands/    what an operator types: `cli` finds it, then one module for each; `arguments` are FILE and options
-  daemon/      a process that runs for long
+  commands/    what an operator types: `cli` dispatches to one module per command; `arguments` parses FILE and options
+  daemon/      a long-running process
     process      its pools with their programs, and how it ends, by force if need be (`lastresort`);
-                 `signals`: when they wait
+                 `signals`: when they are blocked
     service      its tasks: events, signals, reload, drain (trio)
-    systemd      sockets handed over, readiness, watchdog
+    systemd      socket activation, readiness, watchdog
   relay/       `connect`: the same clients, asking the shared daemon (`upstream`) as its `settings` say; `oneshot` asks
                once, `deferredlog` logs when there is time
   clients/     whoever asks
-    server       many clients on `listeners`, taken in by the `acceptor`, within their `budget`; `status` tells of them
+    server       many clients on `listeners`, accepted by `acceptor`, within their `budget`; `status` reports on them
     pipelined    a client with many lines in flight
     lockstep     a client with one question at a time
-    lifecycle    what becomes of either: states, and what follows in each
-    stdio        either of them on standard input and output, a program's terminal too
+    lifecycle    the states of either, and which may follow which
+    stdio        either of them on standard input and output, or on a program's terminal
   pool/        who answers
     router       a line finds its host's pool, or is refused
     poolset      the pools of one set of settings
-    pool         lends `idle` programs to queries (`fairqueue`); each has a `slot` and a `record`, and is looked at on
-                 `milestones` (`servicetime`); `poollog` tells of it
-    supervisor   exchanges programs and stops them (trio); `starts` and `backoff` say when one is started
+    pool         lends `idle` programs to queries (`fairqueue`); each has a `slot` and a `record`, and is checked at
+                 `milestones` (`servicetime`); `poollog` logs its state
+    supervisor   replaces programs and stops them (trio); `starts` and `backoff` decide when one is started
   worker/      one running program
-    worker       one query at a time, in one `state` after the other (a `latch` tells the end); `spawn` starts it
-    stdinpipe    whether a reply was written after the question had been taken
-    stderr       what it writes there, within reason; `stderrlines` makes it safe to log, `masks` hides secrets
+    worker       one query at a time, in one `state` after another (a `latch` signals its end); `spawn` starts it
+    stdinpipe    whether a reply was written after its question had been read
+    stderr       reads its stderr, within limits; `stderrlines` makes it safe to log, `masks` hides secrets
   config/      `load` reads a file and options; `options` is the table of keys, `settings` what they may hold
-  loop/        `reactor`: one epoll set, and what to do for each descriptor; `timer`; `streams`: descriptors of others
-  log/         `events` are said, no more than `ratelimit` lets through (`tokenbucket`), in `text` that is safe,
-               to `targets` by `setup`
+  loop/        `reactor`: one epoll set, and a handler for each descriptor; `timer`; `streams`: borrowed descriptors
+  log/         `events` formats a line, `text` makes it safe, `ratelimit` (`tokenbucket`) holds back floods,
+               `setup` chooses the `targets`
   terminal/    `takeover`; `gate`: may this answer be written? `watcher`: is anybody waiting for it? `procfs`
   protocol/    `query`: the nouns; `lines` and `frames`: the codecs; `checks`: what is let through; `lockstep`: the rule
                of one question at a time; `ordering`: answers leave in the order of their questions
 
-Beside them: programs/, the bundled SQLite program, and prosody/, our module for Prosody, in Lua.
+Besides: programs/, the bundled SQLite program, and prosody/, our module for Prosody, in Lua.
 
-Imports point down this list, and nothing in terminal, log and protocol knows of the others;
-tests/unit/test_imports.py keeps it so.
+Imports point down this list, and terminal, log and protocol import nothing from each other;
+tests/unit/test_imports.py enforces it.
 """
 
 __version__ = "0.1.1"

@@ -1,4 +1,4 @@
-"""What the command `extauth-bridge` starts with.  The terminal first; everything else is imported after it."""
+"""Entry point of `extauth-bridge`: takes over the terminal first, and only then imports everything else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from bridge.terminal import takeover
 
 
 def main() -> int:
-    """Run the command line; returns the exit status, which is always 0 on a program's terminal."""
+    """Run the command line.
+
+    Returns:
+      the exit status, always 0 on a program's terminal.
+    """
     taken = takeover.take()
     try:
         _leave_no_core_file()
@@ -23,10 +27,10 @@ def main() -> int:
 
 
 def _relayed(argv: list[str], taken: takeover.ProgramTerminal | None) -> int | None:
-    """Be a relay if that is what the command line or the file on it says, before anything slow is imported.
+    """Run as a relay if the command line or its file says so, before anything slow is imported.
 
     Returns:
-      the exit status; `None`, at once, if it is something else that is to be done.
+      the exit status; `None`, at once, for any other command.
     """
     if argv[:1] == ["connect"]:
         from bridge.commands.connect import main as connect
@@ -41,21 +45,21 @@ def _relayed(argv: list[str], taken: takeover.ProgramTerminal | None) -> int | N
         if read(files[0]) is None:
             return None
     except RelayConfigError:
-        pass  # it is for a relay, and is read again there: what to do about it depends on who is listening
+        pass  # a relay's file; the relay reads it again and decides, depending on its client, what to do
     from bridge.relay.relay import relay
 
     return relay(lambda: read_again(files[0]), taken)
 
 
 def _leave_no_core_file() -> None:
-    """It would hold passwords; those of programs, which inherit this, too."""
+    """A core file would hold passwords.  Programs inherit the limit, so theirs are covered too."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _status_of(error: BaseException) -> int:
-    """No traceback ever reaches a user: it could hold a password."""
+    """The exit status for an error.  No traceback is ever shown: it could hold a password."""
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 0
     if isinstance(error, KeyboardInterrupt):

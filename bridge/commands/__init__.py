@@ -1,1 +1,1 @@
-"""One module for each command an operator types."""
+"""The commands an operator types, one module each."""

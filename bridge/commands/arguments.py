@@ -1,4 +1,4 @@
-"""What `run`, `serve` and `ask` are told alike: FILE, an option for each key, and a program after `--`."""
+"""The arguments that `run`, `serve` and `ask` share: FILE, an option for each key, and a program after `--`."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from bridge.config.settings import Settings
 
 
 class Arguments:
-    """A command line, taken apart.
+    """A parsed command line.
 
     Args:
-      parser: knows what stands before FILE, and options that are no keys.
-      file: what FILE may be.
+      parser: with the arguments before FILE, and the options that are not keys.
+      file: the help for FILE.
 
     Attributes:
-      parsed: what stands before `--`.
+      parsed: what comes before `--`.
       file: FILE as it was typed.
       options: those that are keys, as `load` takes them.
-      program: what stands after `--`.
+      program: what comes after `--`.
 
     Raises:
-      UsageError: it is wrong.
+      UsageError: the command line is wrong.
     """
 
     def __init__(self, parser: Parser, argv: Sequence[str], file: str = "configuration file (TOML)") -> None:
@@ -38,6 +38,6 @@ class Arguments:
         self.program = argv[end + 1 :]
 
     def reader(self) -> Callable[[], Settings]:
-        """What reads the settings, now and at each reload: starting a program changes the working directory."""
-        file = os.path.abspath(self.file) if self.file else None
+        """A function that reads the settings, now and at each reload."""
+        file = os.path.abspath(self.file) if self.file else None  # starting a program changes the working directory
         return lambda: load(file, self.options, self.program)

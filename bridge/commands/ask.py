@@ -1,4 +1,4 @@
-"""`extauth-bridge ask`: one question by hand, to a program or to the running daemon, to see what it answers."""
+"""`extauth-bridge ask`: ask a program or the running daemon one question by hand."""
 
 from __future__ import annotations
 
@@ -29,16 +29,19 @@ _WITH_PASSWORD = ("auth", "setpass")
 _COMMANDS = (*_WITH_PASSWORD, "isuser")
 
 _LONGEST = 32767
-"""Bytes of a line that the most generous of daemons takes."""
+"""Bytes of the longest line any daemon can be configured to take."""
 
 
 def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
-    """Ask, print the verdict; 0 if it was granted, 1 if not.
+    """Ask, and print the verdict.
+
+    Returns:
+      exit status: 0 if it was granted, 1 if not.
 
     Raises:
       UsageError, ConfigError: nothing was asked.
     """
-    del taken  # its owner does not type questions
+    del taken  # whoever owns such a terminal types no questions
     arguments = _arguments(argv)
     command, name = arguments.parsed.command, arguments.parsed.name
     daemon = _daemon(arguments)
@@ -49,10 +52,10 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
 
 
 def _line(command: str, name: str) -> bytes:
-    """The question, its password included.
+    """The line to ask, password included.
 
     Raises:
-      UsageError: no line can carry the name.
+      UsageError: the name cannot be sent.
     """
     user, at, host = name.rpartition("@")
     if not (user and at and host):
@@ -68,7 +71,7 @@ def _line(command: str, name: str) -> bytes:
 def _ask(settings: Settings, line: bytes) -> int:
     configure(settings.log, client_terminal=False)
     with running(settings, hang_up_ends=True) as process:
-        from bridge.daemon.service import Service  # brings trio: after the program's start
+        from bridge.daemon.service import Service  # late: it brings trio, and the program starts meanwhile
 
         verdicts: list[Verdict] = []
 
@@ -86,7 +89,7 @@ def _ask(settings: Settings, line: bytes) -> int:
 
 
 def _ask_daemon(daemon: RelaySettings, line: bytes) -> int:
-    # What the daemon would refuse unasked anyway is not sent: a line with another in it would be two.
+    # Do not send what the daemon would refuse anyway: a line with another inside would be two.
     refusal = Checks(_COMMANDS, allow_empty_password=True)(line)
     if refusal is None and len(line) > daemon.max_line:
         refusal = Refusal.LENGTH
@@ -94,7 +97,11 @@ def _ask_daemon(daemon: RelaySettings, line: bytes) -> int:
 
 
 def _told(verdict: Verdict, why: str) -> int:
-    """Print the verdict, and what there is to say about one that is none; the exit status."""
+    """Print the verdict and, if it is unavailable, why.
+
+    Returns:
+      the exit status.
+    """
     print(verdict.value)
     if verdict is Verdict.UNAVAILABLE:
         print(f"extauth-bridge: {why}", file=sys.stderr)
@@ -106,10 +113,10 @@ def _refused(refusal: Refusal) -> int:
 
 
 def _daemon(arguments: Arguments) -> RelaySettings | None:
-    """The daemon that is to be asked, if FILE is its socket, or a relay's configuration; else `None`.
+    """The daemon to ask, if FILE is its socket or a relay's configuration; else `None`.
 
     Raises:
-      UsageError: such a file cannot be used, or what is given with it says something about programs.
+      UsageError: such a file cannot be used, or options for programs are given with it.
     """
     if arguments.file is None:
         return None
@@ -122,7 +129,7 @@ def _daemon(arguments: Arguments) -> RelaySettings | None:
     strange = [option(name) for name in arguments.options if name != "answer_timeout"]
     if arguments.program or strange:
         what = strange[0] if strange else "-- PROGRAM"
-        raise UsageError(f"{what} says nothing to the daemon, which has its own: only --answer-timeout may be given")
+        raise UsageError(f"{what} does not apply to the daemon, which has its own: only --answer-timeout may be given")
     if arguments.options:
         daemon.answer_timeout = defaults(arguments.options).answer_timeout
     return daemon
@@ -138,10 +145,10 @@ def _on_socket(path: str) -> RelaySettings | None:
 
 
 class _Question:
-    """The client of a service that asks just once.
+    """A service's client that asks just once.
 
     Args:
-      told: called with the verdict, unless it is interrupted before there is one.
+      told: called with the verdict, unless interrupted before there is one.
       over: called when the service may stop.
     """
 
@@ -155,13 +162,13 @@ class _Question:
         poolset.reactor.call_soon(self._put)
 
     def settled(self, query: Query) -> None:
-        """The verdict; the service may stop now."""
+        """Pass on the verdict, and let the service stop."""
         if query.verdict is not None:
             self._told(query.verdict)
         self._over()
 
     def failed(self, error: Exception) -> None:
-        """Then there is no verdict."""
+        """Stop without a verdict."""
         log.error(event("internal error, please report it", error=error))
         self._over()
 
@@ -172,20 +179,20 @@ class _Question:
             self.settled(query)
 
     def reconfigure(self, settings: Settings) -> None:
-        """One question has no use for new limits."""
+        """Nothing to do: the question has been asked."""
 
     def stop(self) -> None:
-        """Interrupted: there will be no verdict."""
+        """Interrupted: stop without a verdict."""
         self._over()
 
     abort = stop
 
     def close(self) -> None:
-        """Nothing was opened."""
+        """Nothing to close."""
 
 
 def _one_of_each(settings: Settings) -> Settings:
-    """One program is enough for one question."""
+    """The settings with one program per pool, enough for one question."""
 
     def single(program: ProgramSettings) -> ProgramSettings:
         return attrs.evolve(program, pool_size=1)
@@ -197,7 +204,7 @@ def _one_of_each(settings: Settings) -> Settings:
 
 
 def _password(name: str) -> str:
-    """Prompted for on a terminal, else the first line of standard input."""
+    """Prompt for the password on a terminal, else read the first line of standard input."""
     if sys.stdin.isatty():
         import getpass
 

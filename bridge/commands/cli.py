@@ -1,4 +1,4 @@
-"""The commands of `extauth-bridge`, each in a module of its own that is imported when it is used."""
+"""Dispatches to the commands of `extauth-bridge`, each in its own module, imported when it is used."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ COMMANDS = {
     "serve": "the shared daemon: bridge many clients on Unix sockets",
     "connect": "relay a client on standard input and output to the shared daemon",
     "ask": "ask a program, or the daemon, one question by hand",
-    "prosody-module": "install our own module for Prosody, the way without a terminal",
+    "prosody-module": "install our own module for Prosody, which needs no terminal",
 }
 
 USAGE = 2
 
 
 class UsageError(Exception):
-    """The command line cannot be understood; its text is one line for the user."""
+    """The command line is wrong.  The text is one line for the user."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises instead of writing a page and leaving.
+    """Raises UsageError instead of printing the usage and exiting.
 
     Args:
-      usage: what follows the name of the command.
+      usage: what follows the command's name.
     """
 
     def __init__(self, command: str, usage: str, description: str, epilog: str = "") -> None:
@@ -67,7 +67,7 @@ def dispatch(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
 
 
 def module_of(command: str) -> str:
-    """Where the `main` of a command is."""
+    """The module that holds a command's `main`."""
     return f"bridge.commands.{command.replace('-', '')}"
 
 
@@ -84,5 +84,5 @@ def _help() -> str:
         f"{_version()}: lets Prosody use ejabberd authentication programs\n\n"
         "usage: extauth-bridge FILE\n"
         f"       extauth-bridge COMMAND ...\n\n{commands}\n\n"
-        "`extauth-bridge COMMAND --help` tells more."
+        "See `extauth-bridge COMMAND --help` for more."
     )

@@ -20,7 +20,7 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     """Relay to the socket that `argv` names until the input ends.
 
     Returns:
-      exit status: 0, or 2 for a wrong command line unless on a program's terminal.
+      exit status: 0, or 2 for a wrong command line, except on a program's terminal.
     """
     if taken is None and [*argv] in (["-h"], ["--help"]):
         print(f"usage: {_USAGE}\n\nRelay Prosody's lines on standard input to the daemon that listens on SOCKET.")

@@ -1,4 +1,4 @@
-"""`run --demo`: the bundled program with one user, in a database that is gone afterwards."""
+"""`run --demo`: the bundled program with one user, in a temporary database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ USER, HOST, SECRET = "alice", "example.com", "wonder:land"
 
 @contextlib.contextmanager
 def demo_program() -> Generator[tuple[list[str], dict[str, str]]]:
-    """The program and the environment it needs, as long as the context lasts."""
+    """The program and its environment, for as long as the context lasts."""
     from bridge.programs.users import Users
 
     with tempfile.TemporaryDirectory(prefix="extauth-bridge-demo-") as folder:

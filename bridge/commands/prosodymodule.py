@@ -1,7 +1,7 @@
-"""`extauth-bridge prosody-module DIR`: put our module for Prosody where Prosody finds it.
+"""`extauth-bridge prosody-module DIR`: install our module for Prosody where Prosody finds it.
 
-The file appears whole or not at all, in the place of whatever had its name: a symbolic link is replaced, what it
-points to stays.
+The file appears whole or not at all, and replaces whatever had its name: a symbolic link is replaced, its target
+is left alone.
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ from bridge.terminal.takeover import ProgramTerminal
 NAME = "mod_auth_extauth_bridge.lua"
 
 _MODE = 0o644
-"""Prosody's user must be able to read it, whatever the installer's umask is."""
+"""Prosody's user must be able to read it, whatever the umask is."""
 
 _ADVICE = """\
 In /etc/prosody/prosody.cfg.lua, then restart Prosody:
 
-    plugin_paths = {{ {directory} }}    -- besides those that are there
+    plugin_paths = {{ {directory} }}    -- in addition to those already there
     authentication = "extauth_bridge"
 """
 
 
 def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
-    """Install the module, or see whether it is current; 0 if it is now, 1 if `--check` found that it is not.
+    """Install the module, or check whether it is current.
+
+    Returns:
+      exit status: 0 if it is current now, 1 if `--check` found that it is not.
 
     Raises:
       UsageError: there is no such directory, or nothing can be written to it.
@@ -70,13 +73,13 @@ def packaged() -> bytes:
 
 
 def _installed(target: Path) -> bytes | None:
-    """What is there, or `None`.
+    """The installed file's contents, or `None`.
 
     Raises:
-      UsageError: a file is there that cannot be read.
+      UsageError: it cannot be read.
     """
     try:
-        return target.read_bytes() if target.is_file() else None  # a FIFO would be waited for
+        return target.read_bytes() if target.is_file() else None  # reading a FIFO would block
     except OSError as error:
         raise UsageError(f"{target}: cannot be read: {error.strerror}") from None
 
@@ -106,7 +109,7 @@ def _parser() -> Parser:
         "[--check] DIR",
         "Install mod_auth_extauth_bridge, the module that lets Prosody ask the shared daemon directly, "
         "into DIR, which must be one of Prosody's plugin_paths.",
-        "Exit status: 0 it is current now, 1 --check found another one or none, 2 usage.",
+        "Exit status: 0 it is now current, 1 --check found another version or none, 2 usage.",
     )
     parser.add_argument("directory", metavar="DIR", help="an existing directory")
     parser.add_argument("--check", action="store_true", help="change nothing; say whether the installed one is current")

@@ -25,7 +25,7 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     """Bridge until the input ends.
 
     Raises:
-      UsageError, ConfigError: unless on a program's terminal, where nobody would start us again.
+      UsageError, ConfigError: except on a program's terminal, where nobody would start us again.
     """
     with contextlib.ExitStack() as undo:
         broken: Exception | None = None
@@ -50,7 +50,7 @@ def _serve(
         log.error(event("every question is answered 0 until this is repaired", error=str(broken)))
     on_terminal = taken is not None or os.isatty(0)
     with running(settings, on_terminal, status=INTERNAL_ERROR if taken is None else 0) as process:
-        # Imported only now, as it brings trio: the programs start in the meantime.
+        # Late: it brings trio, and the programs start meanwhile.
         from bridge.daemon.service import Service
 
         def connect(over: Callable[[], None]) -> PipelinedSession | LockstepSession:
@@ -74,7 +74,7 @@ def _inform(message: str, **fields: Callable[[], str]) -> None:
 
 
 def _reader(argv: Sequence[str], undo: contextlib.ExitStack) -> Callable[[], Settings]:
-    """What reads the configuration, now and at each reload.
+    """A function that reads the configuration, now and at each reload.
 
     Raises:
       UsageError: the command line is wrong.

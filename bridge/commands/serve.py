@@ -27,11 +27,11 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
       UsageError, ConfigError: nothing was started.
     """
     signals.hold()
-    del taken  # nobody starts a daemon on a terminal to talk to it there
+    del taken  # a daemon has no client on its terminal
     parser = Parser(
         "serve",
         "[FILE] [options] [-- PROGRAM ARG...]",
-        "Serve clients on Unix sockets: those systemd hands over, or `listen`.",
+        "Serve clients on Unix sockets: those systemd passes, or `listen`.",
     )
     read = Arguments(parser, argv).reader()
     settings = read()
@@ -59,16 +59,16 @@ def _serve(settings: Settings, read: Callable[[], Settings], undo: contextlib.Ex
         log.info(event("serving", sockets=paths, pools=len(poolset.pools)))
         return server
 
-    from bridge.daemon.service import Service  # brings trio: the programs start in the meantime
+    from bridge.daemon.service import Service  # late: it brings trio, and the programs start meanwhile
 
     Service(process, read, notifier=notifier).run(connect)
 
 
 def _listeners(settings: Settings, undo: contextlib.ExitStack) -> tuple[list[Listener], list[Listener]]:
-    """What systemd handed over, else what the settings name: sockets for clients, and for the status.
+    """The sockets for clients and for the status, from systemd or else from the settings.
 
     Args:
-      undo: closes what was made, files included.
+      undo: closes the sockets made here, and removes their files.
 
     Raises:
       ListenError: a socket cannot be used, or there is none.
@@ -80,7 +80,7 @@ def _listeners(settings: Settings, undo: contextlib.ExitStack) -> tuple[list[Lis
     status = [Listener.inherited(sock) for name, sock in handed.sockets if name == "status"]
     if not clients:
         if settings.listen is None:
-            raise ListenError("no socket: set listen, or let systemd hand one over")
+            raise ListenError("no socket: set listen, or have systemd pass one")
         clients = [listen(settings.listen, settings.socket_mode)]
         undo.callback(clients[0].close)
     if not status and settings.status_listen is not None:

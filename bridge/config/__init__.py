@@ -1,1 +1,1 @@
-"""What can be set, where it is read from, and what is wrong with it."""
+"""The configuration: its keys, where they are read from, and error messages for invalid values."""

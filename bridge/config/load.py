@@ -1,12 +1,12 @@
-"""Settings from a TOML file and from options: checked, merged and frozen, or one clear line saying why not.
+"""Settings from a TOML file and options: checked, merged and frozen, or one clear line saying why not.
 
-- What keys there are is in `bridge.config.options`; what they may hold, in `bridge.config.settings`.
-- Defaults, then the file, then options, then the program after `--`: the later wins. Tables (`env`, `hosts`)
-  are merged entry by entry.
-- A host's table has what the top level has, except for the keys it sets itself. The program after `--` is the
-  top level's: a domain that names its own program is never asked of another.
-- A ConfigError says where (file and line, or option), what was found and what is allowed. It never holds a
-  value of `env`, and no other exception leaves `load`.
+- The keys are listed in `bridge.config.options`; their types are in `bridge.config.settings`.
+- Precedence, lowest first: defaults, the file, options, the program after `--`.  Tables (`env`, `hosts`) are
+  merged entry by entry.
+- A host's table inherits what it does not set from the top level.  The program after `--` is the top level's:
+  a domain with its own program is never asked of another.
+- A ConfigError says where (file and line, or option), what was found and what is allowed.  It never holds a
+  value of `env`, and `load` raises nothing else.
 """
 
 import os
@@ -32,13 +32,18 @@ Path = tuple[str, ...]  # to a value: ("pool_size",), ("log", "level"), ("hosts"
 
 
 def load(path: str | None, options: Mapping[str, object], argv: Sequence[str] = ()) -> Settings:
-    """Settings from the TOML file `path`, from what `options_from` gave, and from the program after `--`.
+    """Load and check the settings.
 
-    Options may also hold values as TOML has them (`{"pool_size": 4}`). A relative program with a slash is
-    relative to the file's directory, as an option to the current one; that it exists is not checked.
+    A relative program that holds a slash is relative to the file's directory; as an option, to the current
+    one.  Whether it exists is not checked.
+
+    Args:
+      path: the TOML file, if any.
+      options: from `options_from`; values may also be as in TOML (`{"pool_size": 4}`).
+      argv: the program after `--`.
 
     Raises:
-        ConfigError: something cannot be read, is unknown or is not allowed, or there is no program at all.
+      ConfigError: something cannot be read, is unknown or is not allowed, or there is no program at all.
     """
     values = _defaults()
     command_line = _Place()
@@ -63,10 +68,10 @@ def load(path: str | None, options: Mapping[str, object], argv: Sequence[str] = 
 
 
 def defaults(options: Mapping[str, object] = MappingProxyType({})) -> Settings:
-    """What `load` gives for these options where there is no program to ask, which answers every line with 0.
+    """Settings without a program, under which every line is answered 0.
 
     Raises:
-        ConfigError: an option is unknown or not allowed.
+      ConfigError: an option is unknown or not allowed.
     """
     return _settings(_merged(_defaults(), _checked_options(options, _Place())), {})
 
@@ -90,7 +95,7 @@ def _default(key: Key) -> Any:
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by the names of keys; those `above` win, in tables entry by entry, in `hosts` key by key."""
+    """Merge values by key name: those `above` win; `env` is merged by entry, `hosts` by domain and key."""
     merged = {**below, **above}
     if "env" in below and "env" in above:
         merged["env"] = {**below["env"], **above["env"]}
@@ -108,7 +113,7 @@ def _program(values: Mapping[str, Any]) -> ProgramSettings | None:
 
 
 class _Place:
-    """Where values stand: in a file with this text, or, without a file, on the command line."""
+    """Where values were found: in a file with this text or, without a file, on the command line."""
 
     def __init__(self, file: str = "", text: str = "") -> None:
         self.file, self.text = file, text
@@ -120,7 +125,7 @@ class _Place:
         return " ".join([option(".".join(path[:end])), *map(shortened, path[end:])])
 
     def error(self, path: Path, sentence: str) -> ConfigError:
-        """`sentence`, with the file and, if `path` is found in it, the line in front."""
+        """`sentence` preceded by the file and, if `path` is found in it, the line."""
         where = _where(self.file, _line_of(path, self.text)) if self.file else ""
         return ConfigError(where + sentence)
 
@@ -129,7 +134,7 @@ class _Place:
         return self.error(path, f"{self.name(path)} is {mistake.found}, but must be {mistake.allowed}")
 
     def directory(self) -> str:
-        """What a relative program is relative to."""
+        """The directory that a relative program is relative to."""
         try:
             return os.path.dirname(os.path.abspath(self.file)) if self.file else os.getcwd()
         except OSError as error:
@@ -143,7 +148,11 @@ def _where(file: str, line: int | None = None) -> str:
 def _checked(
     table: Mapping[str, Any], place: _Place, prefix: Path = (), known: Mapping[str, Key] = TOP
 ) -> dict[str, Any]:
-    """What a table of the file sets, by the full names of the keys."""
+    """Check a table of the file.
+
+    Returns:
+      its values by the full names of their keys.
+    """
     values: dict[str, Any] = {}
     for name, value in table.items():
         path = (*prefix, name)
@@ -197,15 +206,15 @@ def _after_dashes(argv: Sequence[str], place: _Place) -> tuple[str, ...]:
 
 
 def _unknown(path: Path, value: object, place: _Place, known: Mapping[str, Key]) -> ConfigError:
-    """An error for a key nobody knows, with its likeliest cause."""
+    """An error for an unknown key, with its likeliest cause."""
     name = path[-1]
     sentence = f"unknown {'key' if place.file else 'option'} {place.name(path)}"
     if len(path) > 1 and name in BY_NAME:
         return place.error(path, f"{sentence}; {name} belongs above the first [table]")
-    from difflib import get_close_matches  # late: only for this
+    from difflib import get_close_matches  # late: needed only here
 
     if known is TOP:
-        known = BY_NAME  # with those of the sections: level is meant to be log.level
+        known = BY_NAME  # includes the sections' keys: level should have been log.level
     near = get_close_matches(shortened(".".join(path) if known is BY_NAME else name), known, 1)
     if near:
         meant = known[near[0]].name
@@ -213,11 +222,11 @@ def _unknown(path: Path, value: object, place: _Place, known: Mapping[str, Key])
     if known is HOST and isinstance(value, dict) and name not in SECTIONS:
         path = _domain_in_parts(path, cast("dict[str, object]", value))
         return place.error(path, f'a domain needs quotes: [hosts."{shortened(".".join(path[1:]))}"]')
-    return place.error(path, f"{sentence}; there are {', '.join(key.name for key in known.values())}")
+    return place.error(path, f"{sentence}; known keys: {', '.join(key.name for key in known.values())}")
 
 
 def _domain_in_parts(path: Path, table: Mapping[str, object]) -> Path:
-    """[hosts.im.example] is a table "example" in a table "im": the path to the table that was meant."""
+    """[hosts.im.example] is a table "example" in a table "im": the path to the intended table."""
     while len(table) == 1:
         (name, below), *_ = table.items()
         if name in HOST or not isinstance(below, dict):
@@ -246,14 +255,14 @@ def _parse(place: _Place) -> dict[str, Any]:
     try:
         return tomllib.loads(place.text)
     except RecursionError:
-        raise place.error((), "no valid TOML: nested too deeply") from None
+        raise place.error((), "not valid TOML: nested too deeply") from None
     except ValueError as error:
         reason = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "a number with too many digits"
         match = re.fullmatch(r"(.*) \(at line (\d+), (column \d+)\)", reason, re.DOTALL)
         if match is None:
-            raise place.error((), f"no valid TOML: {shortened(reason, 200)}") from None
+            raise place.error((), f"not valid TOML: {shortened(reason, 200)}") from None
         where = _where(place.file, int(match[2]))
-        raise ConfigError(f"{where}no valid TOML: {shortened(match[1], 200)} ({match[3]})") from None
+        raise ConfigError(f"{where}not valid TOML: {shortened(match[1], 200)} ({match[3]})") from None
 
 
 _PART = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
@@ -262,14 +271,14 @@ _LINE = re.compile(rf"[ \t]*(\[\[?[ \t]*)?({_KEY})[ \t]*(?(1)\]\]?[ \t]*(?:#.*)?
 
 
 def _line_of(path: Path, text: str) -> int | None:
-    """The number of the line that sets `path`, if a look at the lines one by one can tell, else None."""
-    if not path or '"""' in text or "'''" in text:  # what looks like a key may be part of a string
+    """The number of the line that sets `path`, or None if scanning line by line cannot tell."""
+    if not path or '"""' in text or "'''" in text:  # what looks like a key may be inside a string
         return None
     wanted = list(path)
     exact: list[int] = []
-    in_lower_case: list[int] = []  # as the settings have domains
-    around: list[int] = []  # lines with an inline table that may hold it
-    inside: list[int] = []  # lines that set something in it
+    in_lower_case: list[int] = []  # domains are in lower case in the settings
+    around: list[int] = []  # an inline table that may hold it
+    inside: list[int] = []  # a key below it
     section: list[str] = []
     for number, line in enumerate(text.split("\n"), 1):
         match = _LINE.match(line.rstrip("\r"))
@@ -293,7 +302,7 @@ def _line_of(path: Path, text: str) -> int | None:
 
 
 def _parts(key: str) -> list[str]:
-    """The parts of a key as TOML writes it."""
+    """Split a key in TOML syntax into its parts."""
     if '"' not in key and "'" not in key:
         return [part.strip() for part in key.split(".")]
     parts: list[str] = []

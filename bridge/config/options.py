@@ -1,10 +1,10 @@
-"""The one table of all keys, and what is made of it: a command-line option for every row.
+"""The table of all keys, and the command-line options made from it.
 
-- `KEYS` is the only place a key is described. Checks, error texts, options and their help come from its rows.
-  A new key is a row, and a field of its name in `Settings` (`ProgramSettings`, if hosts can have their own).
-- argparse converts nothing. `options_from` passes on what was typed, `as_in_toml` makes of it what the file
-  would have held, and from there on both are checked alike: a wrong option reads like a wrong line of a file.
-- argparse is imported only where options are parsed: the relay has none, and wants a quick start.
+- `KEYS` is the only place a key is described.  Checks, error messages, options and their help come from its rows.
+  A new key needs a row, and a field of the same name in `Settings` (`ProgramSettings` if hosts can have their own).
+- argparse converts nothing.  `options_from` passes on what was typed, and `as_in_toml` converts it to what the
+  file would have held.  From there both are checked alike, so errors read the same for an option and a file.
+- argparse is imported only where options are parsed: the relay has none, and must start quickly.
 """
 
 from __future__ import annotations
@@ -39,48 +39,59 @@ COMMANDS = tuple(sorted(WITH_SECRET | WITHOUT_SECRET))
 
 
 def usable_cpus() -> int:
-    """The CPUs this process may run on, at least 2: one slow question must not hold up everybody."""
+    """The number of CPUs this process may run on, at least 2: one slow query must not hold up everybody."""
     return min(max(2, len(os.sched_getaffinity(0))), 1024)
 
 
 @attrs.frozen
 class Key:
-    """One row of the table: the default is as TOML would hold it, or a function that computes it."""
+    """One row of the table.
+
+    Attributes:
+      name: the key, with its section if it has one (`log.level`).
+      kind: checks its values.
+      default: as TOML would hold it, or a function that computes it.
+      meaning: for the help.
+      per_host: whether it may also be set in [hosts."domain"].
+      default_text: how the help shows the default, if not by its value.
+    """
 
     name: str
     kind: Kind
     default: Any
     meaning: str
-    per_host: bool = attrs.field(default=False, kw_only=True)  # may also stand in [hosts."domain"]
+    per_host: bool = attrs.field(default=False, kw_only=True)
     default_text: str = attrs.field(default="", kw_only=True)
 
 
 # fmt: off
 KEYS = (
     Key("program", Command(), None, "the program to ask, and its arguments", per_host=True),
-    Key("pool_size", Integer(1, 1024, "programs"), usable_cpus, "how many of it are kept running",
+    Key("pool_size", Integer(1, 1024, "programs"), usable_cpus, "how many programs are kept running",
         default_text="number of CPUs, at least 2", per_host=True),
-    Key("answer_timeout", Seconds(0, 3600, above=True), 4.0, "then the answer is no; clients wait longer"),
-    Key("commands", Names(*COMMANDS), ["auth", "isuser", "setpass"], "what is let through", per_host=True),
-    Key("max_requests", Integer(0, 10**9, "requests"), 500, "a program is replaced after so many; 0 = never"),
-    Key("max_age", Seconds(0, 366 * 86400), 3600.0, "a program is replaced after so long; 0 = never"),
+    Key("answer_timeout", Seconds(0, 3600, above=True), 4.0,
+        "a query without a verdict by then is answered 0; keep it below the clients' timeout"),
+    Key("commands", Names(*COMMANDS), ["auth", "isuser", "setpass"], "what programs may be asked", per_host=True),
+    Key("max_requests", Integer(0, 10**9, "requests"), 500, "a program is replaced after this many; 0 = never"),
+    Key("max_age", Seconds(0, 366 * 86400), 3600.0, "a program is replaced after this long; 0 = never"),
     Key("max_line", Integer(16, 32767, "bytes"), 4096, "longer lines are refused unread"),
-    Key("window", Integer(1, 65536, "lines"), 256, "how many lines of one client are in flight at most"),
-    Key("client", Choice("auto", "lockstep", "pipelined"), "auto", "whether it waits for every answer"),
+    Key("window", Integer(1, 65536, "lines"), 256, "most lines of one client in flight"),
+    Key("client", Choice("auto", "lockstep", "pipelined"), "auto", "how clients send: one line at a time, or many"),
     Key("allow_empty_password", Flag(), False, "let empty passwords through to the program"),
-    Key("shutdown_grace", Seconds(0, 3600), 2.0, "between end of input, SIGTERM and SIGKILL for a program"),
+    Key("shutdown_grace", Seconds(0, 3600), 2.0, "from the end of a program's input to SIGTERM"),
     Key("cwd", AbsolutePath(), "/", "the directory programs run in", per_host=True),
-    Key("env", Environment(), {}, "added to the program's environment; anybody can see it in options",
+    Key("env", Environment(), {}, "added to the program's environment; everybody can see it if given as an option",
         per_host=True),
-    Key("listen", AbsolutePath(), None, "serve: the socket for clients, where systemd hands none over"),
-    Key("status_listen", AbsolutePath(), None, "serve: the socket that tells what the daemon is doing"),
-    Key("socket_mode", Mode(), 0o660, "serve: rights of the sockets it makes", default_text="0o660"),
+    Key("listen", AbsolutePath(), None, "serve: the socket for clients, unless systemd passes one"),
+    Key("status_listen", AbsolutePath(), None, "serve: the socket that reports what the daemon is doing"),
+    Key("socket_mode", Mode(), 0o660, "serve: mode of the sockets it creates", default_text="0o660"),
     Key("max_clients", Integer(1, 65536, "clients"), 128, "serve: connections at a time; more are refused"),
-    Key("allow_users", UserOrGroupNames(), [], "serve: only these users may connect; empty: whom the socket lets in"),
+    Key("allow_users", UserOrGroupNames(), [],
+        "serve: only these users may connect; empty: everybody whom the socket lets in"),
     Key("allow_groups", UserOrGroupNames(), [],
         "serve: only these groups may connect; together with allow_users, either"),
-    Key("log.level", Choice("debug", "info", "warning", "error"), "info", "the least that is logged"),
-    Key("log.target", Choice("auto", "journal", "syslog", "stderr", prefix="file:"), "auto", "where to"),
+    Key("log.level", Choice("debug", "info", "warning", "error"), "info", "lowest level that is logged"),
+    Key("log.target", Choice("auto", "journal", "syslog", "stderr", prefix="file:"), "auto", "where the log goes"),
     Key("hosts", Hosts(), {}, "another program for one XMPP domain"),
 )
 # fmt: on
@@ -100,7 +111,7 @@ METAVARS: dict[type[Kind], str] = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` one option for every key. Values stay texts: `bridge.config.load` checks them."""
+    """Give `parser` an option for every key.  Values stay strings; `bridge.config.load` checks them."""
     import argparse
 
     group = parser.add_argument_group("settings", "the keys of the configuration file; options win over it")
@@ -115,21 +126,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def options_from(namespace: argparse.Namespace) -> dict[str, object]:
-    """The options that were given, by the names of their keys, as `bridge.config.load` takes them."""
+    """The options that were given, by key name, as `bridge.config.load` takes them."""
     given = vars(namespace)
     return {key.name: given[_dest(key)] for key in KEYS if _dest(key) in given}
 
 
 def option(name: str) -> str:
-    """How the key `name` is called on the command line."""
+    """The command-line option for the key `name`."""
     return "--" + name.replace(".", "-").replace("_", "-")
 
 
 def as_in_toml(kind: Kind, given: object) -> object:
-    """What TOML would have held for an option; what cannot be understood stays, for `kind.check` to refuse.
+    """Convert an option's value to what TOML would have held.
+
+    Returns:
+      the converted value, or `given` itself if it cannot be converted; `kind.check` refuses that.
 
     Raises:
-        InvalidValue: NAME=VALUE has no =, or a domain comes twice.
+      InvalidValue: NAME=VALUE has no =, or a domain is given twice.
     """
     if isinstance(kind, Environment | Hosts):
         return _table(kind, given)
@@ -150,7 +164,7 @@ def _table(kind: Environment | Hosts, given: object) -> object:
         return given
     pairs = [str(text).partition("=") for text in cast("list[object]", given)]
     if not all(equals for _, equals, _ in pairs):
-        raise InvalidValue("a text without =", METAVARS[type(kind)])
+        raise InvalidValue("a string without =", METAVARS[type(kind)])
     table = {name: text for name, _, text in pairs}
     if isinstance(kind, Environment):
         return table
@@ -167,7 +181,7 @@ def _number(convert: Callable[[str], object], text: str) -> object:
 
 
 def _dest(key: Key) -> str:
-    return f"setting {key.name}"  # no argument of a command can have this name
+    return f"setting {key.name}"  # cannot clash with an argument of a command
 
 
 def _help(key: Key) -> str:

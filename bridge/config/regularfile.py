@@ -1,10 +1,10 @@
-"""The contents of a regular file of bounded size: nothing else is read, and nothing here waits.
+"""Reads a regular file of bounded size, and nothing else, without ever blocking.
 
-A configuration is read again while the daemon serves. What is no file could keep it from answering for as long as
-somebody holds a FIFO open, and merely to open a device can do something: rewind a tape, make a terminal, start a
-watchdog. So the path is looked at before it is opened, and again after: it may have been replaced in between.
+The daemon reloads its configuration while it serves.  A FIFO could block it for as long as somebody holds it open,
+and opening a device can have side effects: rewind a tape, make a terminal, start a watchdog.  So the path is checked
+before it is opened, and again after, as it may have been replaced in between.
 
-Nothing slow is imported: a relay begins with this.
+Nothing slow is imported: a relay starts with this.
 """
 
 import os
@@ -12,7 +12,7 @@ import stat
 from errno import EINVAL
 
 SIZE_MAX = 1 << 20
-"""Bytes; a larger file is no configuration, but a database perhaps."""
+"""Bytes; a larger file is not a configuration, but perhaps a database."""
 
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -24,14 +24,17 @@ _KINDS = {
 
 
 def contents(path: str) -> bytes:
-    """What is in the file, or more than `SIZE_MAX` bytes from its beginning if it is larger.
+    """Read the file.
+
+    Returns:
+      its contents; of a file larger than `SIZE_MAX`, more than `SIZE_MAX` bytes from its start.
 
     Raises:
-      OSError: it is no regular file, or cannot be read; `strerror` says why.
-      ValueError: there is a NUL in the path.
+      OSError: it is not a regular file, or cannot be read; `strerror` says why.
+      ValueError: the path holds a NUL.
     """
     _must_be_regular(os.stat(path))
-    # O_NONBLOCK stays for the reads: some regular files of /proc and tracefs wait for their next line.
+    # O_NONBLOCK stays on for the reads: some regular files in /proc and tracefs block until there is another line.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         _must_be_regular(os.fstat(descriptor))

@@ -1,9 +1,9 @@
 """The frozen settings, and the kinds of value they are made from.
 
-- A field here has a row of its name in `bridge.config.options.KEYS`, which says of what kind it is.
-- A kind checks what TOML can hold, and gives it the shape `Settings` has. It raises an InvalidValue, which says
-  what was found and what is allowed; where it stood is for `bridge.config.load` to add.
-- Values of `env` may be secrets: they are in no repr, and an error names only their sort.
+- Every field has a row of the same name in `bridge.config.options.KEYS`, which gives its kind.
+- A kind checks a TOML value and converts it to what `Settings` holds.  It raises an InvalidValue, which says
+  what was found and what is allowed; `bridge.config.load` adds where.
+- Values of `env` may be secrets: no repr shows them, and an error names only their type.
 """
 
 import os
@@ -22,7 +22,15 @@ def _frozen(table: Mapping[str, str]) -> Mapping[str, str]:
 
 @attrs.frozen(kw_only=True)
 class ProgramSettings:
-    """One authentication program, and how many of it to keep; `env` is added to the bridge's environment."""
+    """One authentication program, and how it is run.
+
+    Attributes:
+      argv: the program and its arguments.
+      pool_size: how many of it to keep running.
+      commands: those it may be asked.
+      cwd: its working directory.
+      env: added to the bridge's environment.
+    """
 
     argv: tuple[str, ...]
     pool_size: int
@@ -41,10 +49,11 @@ class LogSettings:
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """Everything that can be set; units and ranges are in `bridge.config.options.KEYS`.
+    """Everything that can be set; meanings, units and ranges are in `bridge.config.options.KEYS`.
 
-    `program` serves every domain that is not in `hosts`, whose keys are in lower case (`str.lower`); where it
-    is None, only those are served.
+    Attributes:
+      program: serves every domain that is not in `hosts`; None: only those are served.
+      hosts: by domain in lower case (`str.lower`).
     """
 
     program: ProgramSettings | None
@@ -67,13 +76,16 @@ class Settings:
 
 
 class ConfigError(Exception):
-    """The settings cannot be used. `str(error)` is one line for who wrote them, and holds no secret."""
+    """The settings cannot be used.  `str(error)` is one line for their author, and holds no secret."""
 
 
 class InvalidValue(Exception):
-    """A value that is not allowed: what was `found` and what is `allowed`, in words.
+    """A value that is not allowed.
 
-    `below` leads to what is wrong inside of a table.
+    Attributes:
+      found: what was found, in words.
+      allowed: what is allowed, in words.
+      below: the path to the invalid value inside a table.
     """
 
     def __init__(self, found: str, allowed: str, *below: str) -> None:
@@ -84,7 +96,7 @@ class InvalidValue(Exception):
 
 
 class Kind:
-    """One kind of value: what is allowed, in words, and how to check it."""
+    """A kind of value: what is allowed, in words, and how to check it."""
 
     def allowed(self) -> str:
         raise NotImplementedError
@@ -93,7 +105,11 @@ class Kind:
         raise NotImplementedError
 
     def check(self, value: object) -> object:
-        """The value as `Settings` holds it; raises InvalidValue."""
+        """The value as `Settings` holds it.
+
+        Raises:
+          InvalidValue: it is not allowed.
+        """
         if not self.fits(value):
             raise InvalidValue(shown(value), self.allowed())
         return value
@@ -113,7 +129,7 @@ class Integer(Kind):
 
 
 class Seconds(Kind):
-    """A number from `low` to `high`, or with `above` greater than `low`; nan and inf are in no such range."""
+    """A number from `low` to `high`, with `above` greater than `low`; nan and inf are never in range."""
 
     def __init__(self, low: int, high: int, *, above: bool = False) -> None:
         self.low, self.high, self.above = low, high, above
@@ -142,7 +158,7 @@ class Flag(Kind):
 
 
 class Choice(Kind):
-    """One of `names`; with a `prefix`, also that and an absolute path right behind it."""
+    """One of `names`; with a `prefix`, also the prefix followed by an absolute path."""
 
     def __init__(self, *names: str, prefix: str = "") -> None:
         self.names, self.prefix = names, prefix
@@ -183,7 +199,7 @@ class Names(Kind):
 
 
 class UserOrGroupNames(Kind):
-    """Names or numbers of users or groups; what they mean is looked up when they are needed."""
+    """Names or numbers of users or groups, looked up when they are needed."""
 
     def allowed(self) -> str:
         return "an array of names or numbers"
@@ -197,7 +213,7 @@ class UserOrGroupNames(Kind):
 
 
 class Mode(Kind):
-    """Rights of a file, as an octal number: 0o660 in TOML, 0660 or 660 as an option."""
+    """A file mode, as an octal number: 0o660 in TOML, 0660 or 660 as an option."""
 
     def allowed(self) -> str:
         return "an octal number from 0o000 to 0o777"
@@ -207,7 +223,7 @@ class Mode(Kind):
 
 
 class Command(Kind):
-    """A program with its arguments. That it exists is not checked: it may come back while we run."""
+    """A program with its arguments.  Whether it exists is not checked: it may come back while we run."""
 
     def allowed(self) -> str:
         return "an array of strings or one string split as a shell would, not empty, without NUL"
@@ -219,7 +235,7 @@ class Command(Kind):
     def check(self, value: object) -> tuple[str, ...]:
         words = value
         if isinstance(value, str):
-            import shlex  # late: only where a program is written as one string
+            import shlex  # late: needed only if a program is written as one string
 
             try:
                 words = shlex.split(value)
@@ -244,16 +260,16 @@ class Environment(Kind):
             raise InvalidValue(sort_of(value), self.allowed())
         table = cast("dict[str, object]", value)
         for name, text in table.items():
-            before, equals, _ = name.partition("=")  # what is behind it may well be a value
+            before, equals, _ = name.partition("=")  # what follows the = may be a secret value
             if not before or equals or not _fits_the_system(name):
-                raise InvalidValue("no name of a variable", "one: not empty, without = and NUL", before + equals)
+                raise InvalidValue("not a variable name", "one: not empty, without = and NUL", before + equals)
             if not _fits_the_system(text):
                 raise InvalidValue(sort_of(text), "a string without NUL", name)
         return cast("dict[str, str]", table)
 
 
 class Hosts(Kind):
-    """A table for every domain; what is in those, `bridge.config.load` checks, which knows what they inherit."""
+    """A table for every domain; `bridge.config.load`, which knows what they inherit, checks their contents."""
 
     def allowed(self) -> str:
         return "a table of domains, each with a table"
@@ -266,7 +282,7 @@ class Hosts(Kind):
         spellings: dict[str, str] = {}
         for domain, table in tables.items():
             if not domain or not domain.isprintable() or any(char in " :/@" for char in domain):
-                raise InvalidValue("no domain", "one: not empty, without spaces, controls, : / and @", domain)
+                raise InvalidValue("not a domain", "one: not empty, without spaces, controls, : / and @", domain)
             if not isinstance(table, dict):
                 raise InvalidValue(shown(table), "a table", domain)
             other = spellings.setdefault(domain.lower(), domain)
@@ -280,7 +296,7 @@ def _starts(prefix: str, value: object) -> bool:
 
 
 def _fits_the_system(text: object) -> bool:
-    """Can a process be given this: is it a string, without NUL, that the system's encoding can hold?"""
+    """Whether this can be passed to a process: a string without NUL that the system's encoding can hold."""
     try:
         return isinstance(text, str) and b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:

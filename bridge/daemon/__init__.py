@@ -1,1 +1,1 @@
-"""A running process: its tasks, signals, reload, drain, and what systemd hears of it."""
+"""A running process: its tasks, signals, reload, drain, and its protocol with systemd."""

@@ -1,11 +1,11 @@
-"""The end of the process where leaving takes longer than it may, whatever hangs or has gone wrong.
+"""Ends the process by force if shutdown takes too long, whatever hangs or has gone wrong.
 
-- When its time is over, a signal interrupts what the process waits for: every program is killed with its process
-  group, sockets' files are removed, the log says so, and the process is gone.
-- There may be no memory left by then: some address space is kept in reserve for it.
-- Should any of that hang as well, the next signal ends the process at once.  Where not even a signal is obeyed, a
-  thread does, which needs nothing of Python: Python's own watchdog.
-- A process that leaves in time never hears of it.
+- When time is up, a signal interrupts whatever the process is doing: every program is killed with its process
+  group, socket files are removed, the log says so, and the process exits.
+- There may be no memory left by then, so some address space is kept in reserve.
+- If any of that hangs too, the next signal ends the process at once.  If not even a signal handler runs, a thread
+  that needs no interpreter ends it: Python's own watchdog (faulthandler).
+- A process that exits in time is not affected.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ INTERNAL_ERROR = 70
 """Exit status: EX_SOFTWARE of sysexits.h."""
 
 _RESERVE = 4 * 1024 * 1024
-"""Bytes of address space, twice: given back when a time is set, so that a signal can be obeyed, and when it is over.
-No memory is taken by it: nothing is ever written there."""
+"""Bytes of address space, twice: one is released when a time is set, so that a signal handler can run, the other when
+time is up.  They use no memory: nothing is ever written there."""
 
 _AGAIN = 1.0
-"""Seconds that the last things may take before it is over without them."""
+"""Seconds the last acts may take before the process ends without them."""
 
 _STACK = 65536
-"""Bytes that the watchdog's thread has, instead of 8 MB."""
+"""Stack size of the watchdog's thread in bytes, instead of 8 MB."""
 
 
 class LastResort:
-    """Ends the process once `exit_within` seconds are over, unless it is closed before.
+    """Ends the process after the seconds given to `exit_within`, unless it is closed before.
 
-    It takes SIGALRM.  To be made, used and closed by the main thread.
+    It uses SIGALRM.  The main thread must create, use and close it.
 
     Args:
-      acts: what is to be done first, in this order; what one of them raises stops no other.
+      acts: called first, in this order, even if one of them raises.
       status: the exit status then.
     """
 
@@ -57,10 +57,10 @@ class LastResort:
         self._before = signal.signal(signal.SIGALRM, self._end)
 
     def exit_within(self, seconds: float, failed: bool = False) -> None:
-        """The process is to be gone by then; an earlier time that was set stays.
+        """End the process by then; an earlier time that was set stays.
 
         Args:
-          failed: who obeys signals may be no more: SIGTERM means at once from here on.
+          failed: whatever handles signals may have ended, so from now on SIGTERM ends the process at once.
         """
         self._to_begin.close()
         if failed:
@@ -70,14 +70,14 @@ class LastResort:
             return
         self._until = until
         signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
-        with signals.all_held():  # for the thread: one that it got would not wake whom it is meant for
+        with signals.all_held():  # for the thread: a signal delivered to it would not wake the main thread
             stack = _thread.stack_size(_STACK)
-            with contextlib.suppress(RuntimeError, MemoryError):  # no thread is to be had: there is still the signal
+            with contextlib.suppress(RuntimeError, MemoryError):  # no thread: there is still the signal
                 faulthandler.dump_traceback_later(seconds + 3 * _AGAIN, exit=True, file=self._nowhere)
             _thread.stack_size(stack)
 
     def close(self) -> None:
-        """Everything is cleared away: there is no need any more."""
+        """Cancel it: shutdown is complete."""
         signal.setitimer(signal.ITIMER_REAL, 0)
         faulthandler.cancel_dump_traceback_later()
         signal.signal(signal.SIGALRM, self._before)
@@ -87,7 +87,7 @@ class LastResort:
 
     def _end(self, _number: int, _frame: object) -> None:
         try:
-            if not self._acting:  # else one of the acts hangs
+            if not self._acting:  # otherwise one of the acts hangs
                 self._acting = True
                 self._to_act.close()
                 self._act()
@@ -98,4 +98,4 @@ class LastResort:
         for act in self._acts:
             with contextlib.suppress(Exception):
                 act()
-        log.critical(event("leaving is forced: the programs are killed", status=self._status))
+        log.critical(event("shutdown forced: programs killed", status=self._status))

@@ -1,4 +1,4 @@
-"""A process that asks programs: its pools, until signals are obeyed, and its end, by force if need be."""
+"""A process with pools of programs: its start, until the service handles signals, and its end, by force if need be."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from bridge.log.events import event, log
 from bridge.pool.poolset import PoolSet
 from bridge.worker.stdinpipe import order_is_told
 
-_CLEARED = 4.0
-"""Seconds in which everything is cleared away at last, or else by force."""
+_CLEANUP = 4.0
+"""Seconds the final cleanup may take before it is forced."""
 
 
 class Process:
@@ -23,8 +23,8 @@ class Process:
     Attributes:
       poolset: its pools, whose programs have been started.
       exit_within: see `LastResort`.
-      told_to_exit: a signal said so before the service obeyed any.  What it raised may have been ignored, as all is
-        that is raised in a destructor.
+      told_to_exit: a signal came before the service handled any.  The SystemExit it raised may have been lost, as is
+        any exception raised in a destructor.
     """
 
     def __init__(self, poolset: PoolSet, exit_within: Callable[..., None]) -> None:
@@ -40,19 +40,19 @@ def running(
     clear_away: Sequence[Callable[[], object]] = (),
     status: int = INTERNAL_ERROR,
 ) -> Generator[Process, None, None]:
-    """A process with its programs started; whatever ends the context, a signal too, leaves none behind.
+    """A process with its programs started; none survives the context, even if a signal ends it.
 
-    Until the service obeys signals they end the process with status 0.  While programs are being started they
-    wait: one that is started and not yet known could not be stopped.
+    Until the service handles signals, they end the process with status 0.  They are blocked while programs are being
+    started: one that is started but not yet recorded could not be stopped.
 
     Args:
-      hang_up_ends: SIGHUP is a hang-up; otherwise it asks for a reload, and waits until the service can do it.
-      clear_away: what remains to be done besides killing the programs where the process has to be ended by force.
-      status: its exit status then.
+      hang_up_ends: SIGHUP is a hang-up; otherwise it requests a reload, and stays blocked until the service can do it.
+      clear_away: called, after the programs are killed, if the process has to be ended by force.
+      status: the exit status then.
     """
     signals.hold()
     if not order_is_told():
-        reason = "the kernel does not tell when a program takes its question: programs that reply twice may pass"
+        reason = "the kernel does not tell when a program reads a question: programs that reply twice may go unnoticed"
         log.warning(event("replies are looked at less closely", reason=reason))
     poolset = PoolSet(settings)
     last_resort = LastResort([poolset.kill, *clear_away], status)
@@ -69,13 +69,13 @@ def running(
         signals.let_end(exit_now, hang_up_ends)
         yield process
     finally:
-        last_resort.exit_within(_CLEARED)
+        last_resort.exit_within(_CLEANUP)
         poolset.close()
         last_resort.close()
         sys.unraisablehook = unraisable
 
 
 def _log_unraisable(ignored: sys.UnraisableHookArgs) -> None:
-    """Say in the log, and not on stderr, what was raised where nobody can catch it."""
+    """Log an exception that nobody can catch, instead of printing it on stderr."""
     if ignored.exc_value is not None and ignored.exc_type is not SystemExit:
         log.error(event("internal error, please report it", error=ignored.exc_value))

@@ -1,9 +1,9 @@
-"""The tasks of a running bridge: drives the reactor, keeps time and pools, obeys signals, reloads, drains.
+"""The tasks of a running bridge: drive the reactor, supervise pools, handle signals, reload, drain.
 
 - SIGHUP reloads the configuration; on a terminal it is the hang-up and ends the input.
 - SIGTERM, SIGINT or the end of input: answer what is in flight, then stop every program.  A second signal
-  means now; after the first one, nobody who does not read is waited for.
-- However leaving begins, by an error of ours as well, it has a bound, and is forced then (`lastresort`).
+  means now; after the first one, clients that do not read are not waited for.
+- However shutdown begins, even by an error of ours, its time is bounded; then it is forced (`lastresort`).
 - A broken configuration never replaces one that works.
 """
 
@@ -30,28 +30,27 @@ from bridge.pool.pool import Pool
 from bridge.pool.supervisor import Supervisor
 
 _COLLECT_AFTER = 20_000
-"""Objects in excess before the garbage collector looks for cycles.  A query makes none; at the usual 700 the collector
-would run for every few hundred lines that are in flight."""
+"""Net allocations before the garbage collector looks for cycles.  A query creates none; at the default of 700 the
+collector would run for every few hundred lines in flight."""
 
 _REPAIR_PAUSE = 1.0
-"""Seconds between two looks whether a broken configuration has been repaired."""
+"""Seconds between checks whether a broken configuration has been repaired."""
 
 _REPORT_PAUSE = 2.0
-"""Seconds between two looks whether the line for `systemctl status` has changed."""
+"""Seconds between checks whether the line for `systemctl status` has changed."""
 
 _FORCED = 4.0
-"""Seconds more than everything may take that has a time of its own, before leaving is forced: killed programs may
-take two of them."""
+"""Seconds allowed beyond all other timeouts before shutdown is forced: killed programs may take two of them."""
 
 _MARGIN = 5.0
-"""Seconds more than stopping can take, for systemd."""
+"""Seconds that systemd is asked for beyond what stopping can take."""
 
 _LINGER = 0.001
-"""Seconds that the reactor waits for more events before it lets trio wait, which costs as much time as five
-queries.  Under load somebody else's turn comes when the reactor's slice is over; idle, this is waited once."""
+"""Seconds the reactor waits for more events before it lets trio wait, which costs as much time as five queries.
+Under load other tasks run when the reactor's slice is over; when idle, this wait happens once."""
 
 _DRAIN_PAUSE = 0.05
-"""Seconds between two looks whether a replaced pool has no query left."""
+"""Seconds between checks whether a replaced pool has no query left."""
 
 
 class Client(Protocol):
@@ -70,11 +69,11 @@ class Service:
     """One bridge at work.
 
     Args:
-      process: its programs are running already.
+      process: with its programs already running.
       load: reads the configuration again; raises ConfigError.
       on_terminal: the client is on a terminal, a program's or a person's.
       log_on_client: stderr is the client's terminal.
-      notifier: tells systemd, in `serve`.
+      notifier: to systemd, for `serve`.
     """
 
     def __init__(
@@ -98,18 +97,18 @@ class Service:
         self._over = trio.Event()
 
     def run(self, connect: Callable[[Callable[[], None]], Client], broken: bool = False) -> None:
-        """Serve one client to its end, and stop everything.
+        """Serve one client to its end, then stop everything.
 
-        Signals wait until they can be obeyed: raised inside trio they would be errors.
+        Signals stay blocked until they can be handled: an exception raised inside trio by a handler would be an error.
 
         Args:
-          connect: makes the client, which calls what it is given once it is done.
-          broken: there is no configuration yet; look for one.
+          connect: makes the client; its argument is to be called when the client is done.
+          broken: there is no usable configuration yet; keep trying to read one.
         """
         signals.hold()
         if self._process.told_to_exit:
             sys.exit(0)
-        gc.freeze()  # what is there now stays: never look through it again
+        gc.freeze()  # what exists now stays for good: exempt it from collection
         gc.set_threshold(_COLLECT_AFTER)
         client = connect(self._over.set)
         try:
@@ -128,7 +127,7 @@ class Service:
                     nursery.start_soon(self._repair, nursery, client)
                 if self._notifier.wanted:
                     nursery.start_soon(self._report)
-                    nursery.start_soon(self._show_life)
+                    nursery.start_soon(self._feed_watchdog)
                 await self._over.wait()
                 self._process.exit_within(2 * self._poolset.router.settings.shutdown_grace + _FORCED)
                 with self._stopping:
@@ -136,13 +135,13 @@ class Service:
                 nursery.cancel_scope.cancel()
         except Exception as error:
             self._process.exit_within(_FORCED, failed=True)
-            log.error(event("leaving after an internal error", error=error))
+            log.error(event("exiting after an internal error", error=error))
             raise
         finally:
             client.close()
 
     def _supervise(self, nursery: trio.Nursery, pool: Pool) -> None:
-        """Have a supervisor for each pool from its first program on: thousands that never have one need none."""
+        """Give a pool its supervisor with its first program: thousands of pools may never start one."""
         if pool not in self._supervisors:
             self._supervisors[pool] = supervisor = Supervisor(pool)
             nursery.start_soon(supervisor.run)
@@ -156,7 +155,7 @@ class Service:
                 nursery.start_soon(supervisor.stop)
 
     async def _drain(self, pool: Pool) -> None:
-        """Stop a replaced pool once its last query is answered, which its deadline bounds."""
+        """Stop a replaced pool once its last query is answered, by its deadline at the latest."""
         while pool.in_flight:
             await trio.sleep(_DRAIN_PAUSE)
         pool.close()
@@ -174,7 +173,7 @@ class Service:
                 async for number in received:
                     self._obey(number, nursery, client)
         finally:
-            if not self._over.is_set():  # some task has failed, and perhaps not all can be cancelled
+            if not self._over.is_set():  # a task has failed, and perhaps not all can be cancelled
                 self._process.exit_within(_FORCED, failed=True)
 
     def _obey(self, number: int, nursery: trio.Nursery, client: Client) -> None:
@@ -189,15 +188,15 @@ class Service:
             self._notifier.stopping("answering what is in flight")
             self._notifier.extend_timeout(longest + _MARGIN)
             client.stop()
-            nursery.start_soon(self._leave_unheard, client, settings.answer_timeout + settings.shutdown_grace)
+            nursery.start_soon(self._abort_after, client, settings.answer_timeout + settings.shutdown_grace)
         else:
             self._process.exit_within(_FORCED)
             client.abort()
             self._stopping.cancel()
             self._over.set()
 
-    async def _leave_unheard(self, client: Client, seconds: float) -> None:
-        """Do not wait for ever for a client that does not read its answers: by then all of them are known."""
+    async def _abort_after(self, client: Client, seconds: float) -> None:
+        """Give up on a client that does not read its answers: all of them are known by then."""
         await trio.sleep(seconds)
         client.abort()
         self._over.set()
@@ -227,7 +226,7 @@ class Service:
         return f"{self._poolset.summary()}{'; configuration refused: ' + refused if refused else ''}"
 
     async def _report(self) -> None:
-        """Tell systemd that we are ready, and then how we are whenever that has changed."""
+        """Tell systemd that we are ready, and then our status whenever it has changed."""
         said = self._status()
         self._notifier.ready(said)
         while True:
@@ -236,27 +235,27 @@ class Service:
                 said = status
                 self._notifier.status(status)
 
-    async def _show_life(self) -> None:
-        """Feed the watchdog, but only while the reactor turns and no deadline has been missed."""
+    async def _feed_watchdog(self) -> None:
+        """Feed the watchdog, but only while the reactor runs and no deadline has been missed."""
         interval = self._notifier.watchdog_interval
         if interval is None:
             return
         while True:
-            turned = trio.Event()
-            self._poolset.reactor.call_soon(turned.set)
-            await turned.wait()
+            ran = trio.Event()
+            self._poolset.reactor.call_soon(ran.set)
+            await ran.wait()
             if not self._poolset.is_overdue():
                 self._notifier.watchdog()
             await trio.sleep(interval)
 
     async def _repair(self, nursery: trio.Nursery, client: Client) -> None:
-        """Nobody would restart us: wait until the configuration can be read."""
+        """Retry until the configuration can be read: nobody would restart us."""
         while not self._reload(nursery, client):
             await trio.sleep(_REPAIR_PAUSE)
 
 
 async def drive(reactor: Reactor) -> None:
-    """Where trio and the life of queries meet: handle events and ring timers whenever there are some."""
+    """Run the reactor in trio: wait for events and timers, and handle them."""
     while True:
         pause = reactor.pause()
         if pause > 0:

@@ -1,9 +1,9 @@
-"""The signals that a process of ours obeys: when they wait, and when they end it or reach its service.
+"""Signal masks and handlers: when signals are blocked, when they end the process, when they reach its service.
 
-- They wait while sockets' files are made and programs are started: what ends the process then would leave behind
-  what is not yet known, and a reload that was asked for would be lost.
-- Then they end it, until the service begins; a reload still waits.
-- They wait again until the service can obey them, reach it, and wait from its end on.
+- They are blocked while socket files are made and programs are started: ending the process then would leave behind
+  what is not yet recorded, and a requested reload would be lost.
+- Then they end the process, until the service begins; a reload stays blocked.
+- They are blocked again until the service can handle them, then reach it, and are blocked once it has ended.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _ALL = signal.valid_signals()
 
 
 def hold() -> None:
-    """Have them wait."""
+    """Block them."""
     signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
 
 
 def let_end(leave: Callable[[int, object], None], hang_up_ends: bool) -> None:
-    """Have them call `leave`, but for those we were started to ignore; SIGHUP waits on unless it is a hang-up."""
+    """Have them call `leave`, except those that were ignored at start; SIGHUP stays blocked unless it is a hang-up."""
     ends = [number for number in OBEYED if number != signal.SIGHUP or hang_up_ends]
     for number in ends:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -32,7 +32,7 @@ def let_end(leave: Callable[[int, object], None], hang_up_ends: bool) -> None:
 
 @contextlib.contextmanager
 def delivered() -> Generator[None]:
-    """Have them reach their handlers, and wait again afterwards: nothing may end us before all is cleared away."""
+    """Unblock them, and block them again afterwards: nothing may end us before everything is cleaned up."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, OBEYED)
     try:
         yield
@@ -41,14 +41,14 @@ def delivered() -> Generator[None]:
 
 
 def end_with(leave: Callable[[int, object], None]) -> None:
-    """SIGTERM calls `leave`, whoever else has obeyed it or made it wait."""
+    """Have SIGTERM call `leave`, whatever handled or blocked it before."""
     signal.signal(signal.SIGTERM, leave)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
 
 @contextlib.contextmanager
 def all_held() -> Generator[None]:
-    """Have every signal wait, of this thread and of those it starts meanwhile, which never let one through."""
+    """Block every signal, in this thread and, for good, in those it starts meanwhile."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
     try:
         yield

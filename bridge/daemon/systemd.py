@@ -1,11 +1,11 @@
-"""What systemd and a daemon have to say to each other: sockets handed over, readiness, status, watchdog.
+"""The protocols between systemd and a daemon: socket activation, readiness, status, watchdog.
 
-The protocols of sd_listen_fds(3), sd_notify(3) and sd_watchdog_enabled(3), which systemd calls stable and
-recommends to write oneself.
+They are those of sd_listen_fds(3), sd_notify(3) and sd_watchdog_enabled(3), which systemd calls stable and
+recommends to implement oneself.
 
-  - Nothing here blocks, and telling systemd something never raises: without systemd, or with one that does not
-    listen, all works the same.
-  - Only what was said to this very process counts: variables are inherited by whoever starts us.
+  - Nothing here blocks, and notifying systemd never raises: the daemon works the same without systemd, or with
+    one that does not listen.
+  - Only variables addressed to this very process count: they may have been inherited.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FIRST = 3
 """SD_LISTEN_FDS_START."""
 
 _MOST_OWED = 4
-"""Messages that are kept for later: a reload's two, the end of the start before it, and the stop after it."""
+"""Messages kept for later: a reload's two, the end of the start before it, and the stop after it."""
 
 _OURS = frozenset({"NOTIFY_SOCKET"})
 _OURS_BEGIN = ("LISTEN_", "WATCHDOG_")
@@ -46,17 +46,17 @@ _FILE_KINDS = {
 
 
 class Notifier:
-    """Tells systemd how the daemon is.
+    """Notifies systemd of the daemon's state.
 
-    A change of state that finds no room (a socket that is not read is full after about ten messages) is kept
-    and sent ahead of whatever is said next.  A status or a sign of life is lost then: the next one says it better.
+    If the socket is full (about ten messages, if nobody reads them), a change of state is kept and sent before
+    the next message.  A status or a watchdog ping is dropped: the next one supersedes it.
 
     Args:
-      address: of a datagram socket; None: nobody wants to know.
+      address: of a datagram socket; None: send nothing.
       watchdog_interval: seconds.
 
     Attributes:
-      watchdog_interval: seconds between two calls of `watchdog`, half of what systemd waits; None: no watchdog.
+      watchdog_interval: seconds between two calls of `watchdog`, half of systemd's timeout; None: no watchdog.
     """
 
     def __init__(self, address: bytes | None, watchdog_interval: float | None) -> None:
@@ -70,12 +70,12 @@ class Notifier:
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody wants to know."""
+        """Whether there is a systemd to notify."""
         return self._address is not None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Notifier:
-        """For NOTIFY_SOCKET, a path or `@name`; without it, or with any other, every call does nothing."""
+        """From NOTIFY_SOCKET, a path or `@name`; without either, every call does nothing."""
         address = os.fsencode(environ.get("NOTIFY_SOCKET", ""))
         if address.startswith(b"@"):
             address = b"\0" + address[1:]  # the abstract namespace
@@ -84,7 +84,7 @@ class Notifier:
         return cls(address, _watchdog_interval(environ))
 
     def ready(self, status: str) -> None:
-        """The start or the reload is over."""
+        """The start or the reload is complete."""
         self._change("READY=1", _status(status))
 
     def status(self, text: str) -> None:
@@ -100,15 +100,15 @@ class Notifier:
         self._change("STOPPING=1", _status(status))
 
     def watchdog(self) -> None:
-        """The daemon is alive: to be said only while it makes progress."""
+        """The daemon is alive; to be called only while it makes progress."""
         self._say("WATCHDOG=1")
 
     def extend_timeout(self, seconds: float) -> None:
-        """Starting, reloading or stopping, whichever is going on, may last so much longer from now."""
+        """Extend the timeout of the current start, reload or stop to this long from now."""
         self._say(f"EXTEND_TIMEOUT_USEC={max(1, round(seconds * 1e6))}")
 
     def close(self) -> None:
-        """Let go of the socket; what is said afterwards is lost."""
+        """Close the socket; later messages are lost."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -122,7 +122,11 @@ class Notifier:
             self._sent(field.encode())
 
     def _settle(self) -> bool:
-        """Send what is owed, in its order; whether nothing is left."""
+        """Send the kept messages in order.
+
+        Returns:
+          whether none is left.
+        """
         while self._owed and self._sent(self._owed[0]):
             del self._owed[0]
         return not self._owed
@@ -131,20 +135,20 @@ class Notifier:
         if self._socket is None or self._address is None:
             return True
         try:
-            # Never connected: a systemd that was started again is found without further ado.
+            # Unconnected, so that a restarted systemd is reached without reconnecting.
             self._socket.sendto(message, self._address)
-        except OSError:  # EAGAIN: no room; ENOENT, ECONNREFUSED: nobody there; and any other
+        except OSError:  # EAGAIN: full; ENOENT, ECONNREFUSED: nobody there; and any other
             return False
         return True
 
 
 class Handed(NamedTuple):
-    """What was handed over.
+    """The sockets that systemd passed.
 
     Attributes:
-      sockets: name (one of NAMES, more than once where there are several) and listening Unix stream socket,
-        non-blocking and close-on-exec.  Its file is not ours: never to be unlinked or changed.
-      reason: for the log, why there are none although the environment speaks of some; otherwise empty.
+      sockets: name (one of NAMES, repeated if there are several) and listening Unix stream socket, non-blocking
+        and close-on-exec.  Its file is not ours, and must never be unlinked or changed.
+      reason: for the log, why there are none although the environment mentions some; otherwise empty.
     """
 
     sockets: list[tuple[str, socket.socket]]
@@ -152,11 +156,11 @@ class Handed(NamedTuple):
 
 
 def handed_over(environ: Mapping[str, str], pid: int) -> Handed:
-    """Take the sockets that `environ` says were handed to the process `pid`, us.  To be called once, and early.
+    """Take the sockets that `environ` says were passed to process `pid`, us.  To be called once, and early.
 
     Raises:
-      ListenError: saying what was handed over instead of listening Unix stream sockets with known names.
-        All descriptors stay open then, and as they are but for close-on-exec.
+      ListenError: saying what was passed instead of listening Unix stream sockets with known names.
+        All descriptors then stay open, and unchanged except for close-on-exec.
     """
     if not environ.keys() & {"LISTEN_PID", "LISTEN_FDS"}:
         return Handed([], "")
@@ -183,9 +187,9 @@ def handed_over(environ: Mapping[str, str], pid: int) -> Handed:
 
 
 def forget(environ: MutableMapping[str, str]) -> None:
-    """Remove what was said to us alone, once it was read: whoever we start must not take it for theirs.
+    """Remove the variables addressed to us alone, once they are read, so that our children do not act on them.
 
-    JOURNAL_STREAM stays, as the log needs it at a reload.
+    JOURNAL_STREAM stays: the log needs it at a reload.
     """
     for name in [name for name in environ if name in _OURS or name.startswith(_OURS_BEGIN)]:
         del environ[name]
@@ -212,7 +216,11 @@ def _keep_private(descriptor: int, count: int) -> None:
 
 
 def _listening(name: str, descriptor: int) -> socket.socket:
-    """The listening Unix stream socket `descriptor` is."""
+    """The listening Unix stream socket on `descriptor`.
+
+    Raises:
+      ListenError: it is something else.
+    """
     kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
     if kind != stat.S_IFSOCK:
         raise _unwanted(name, descriptor, _FILE_KINDS.get(kind, "no socket"))
@@ -247,7 +255,7 @@ def _watchdog_interval(environ: Mapping[str, str]) -> float | None:
 
 
 def _status(text: str) -> str:
-    """The field, on one line: a newline would begin another field."""
+    """The field on one line: a newline would begin another field."""
     return "STATUS=" + cut(escaped(text[: STATUS_MAX + 1]), STATUS_MAX).decode()
 
 

@@ -1,1 +1,1 @@
-"""What is said, how often, and where to."""
+"""Log lines: their text, their rate, their targets."""

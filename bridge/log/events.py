@@ -1,7 +1,7 @@
-"""What is said in the log: one line for each event, `message key=value …`; before `setup.configure` nowhere.
+"""Log events: one line each, `message key=value …`, dropped before `setup.configure`.
 
 - One printable line whatever goes in: nothing a client or a program says can forge another line.
-- Secrets are kept out by those who log.  An exception's arguments may hold one: only type and place show.
+- Callers keep secrets out.  An exception's arguments may hold one, so only its type and place are shown.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _BARE = re.compile(r"[^\s\"'=\\]+")
 
 log = logging.getLogger("bridge")
 log.propagate = False
-# Either would write on stderr: what goes wrong within logging; and what is logged where no handler is, by trio say.
+# Both would write to stderr: errors inside logging, and lines of loggers without a handler, such as trio's.
 logging.raiseExceptions = False
 logging.lastResort = None
 
@@ -29,17 +29,17 @@ def event(message: str, /, **fields: object) -> str:
     """`message key=value key="quoted \\"value\\""`, on one line.
 
     Args:
-      message: constant text; what varies belongs into the fields.
-      fields: shown with `str`; bytes as UTF-8, the rest of them escaped; exceptions as `describe` does.
+      message: constant text; what varies belongs in the fields.
+      fields: shown with `str`; bytes decoded as UTF-8, with invalid ones escaped; exceptions as by `describe`.
     """
     pairs = (f"{_word(key)}={_word(_shown(value))}" for key, value in fields.items())
     return " ".join([escaped(message), *pairs])
 
 
 def describe(error: BaseException) -> str:
-    """What may be said of an exception: type, errno's meaning, and the innermost place within this package.
+    """An exception as far as it is safe to log: type, errno, innermost place in this package, members, cause.
 
-    Not its arguments and file names, which may hold a secret.  Of a group also what is in it; and the cause.
+    Its arguments and file names are left out: they may hold a secret.
     """
     return _described(error, depth=3)
 
@@ -51,12 +51,12 @@ def _shown(value: object) -> str:
         if isinstance(value, bytes | bytearray):
             return value.decode("utf-8", "backslashreplace")
         return str(value)
-    except Exception:  # a broken __str__; but the event happened
+    except Exception:  # a broken __str__ must not lose the event
         return f"<{type(value).__name__}>"
 
 
 def _word(text: str) -> str:
-    """`text` as it is where it is one plain word, otherwise quoted."""
+    """`text` unchanged if it is one plain word, otherwise quoted."""
     if _BARE.fullmatch(text) and text.isprintable():
         return text
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
@@ -65,7 +65,7 @@ def _word(text: str) -> str:
 
 def _described(error: BaseException, depth: int) -> str:
     text = type(error).__name__
-    # The texts of an OSError's own can be anybody's; the C library's for its number say the same.
+    # An OSError's own text can come from anywhere; the C library's text for its number says the same.
     if isinstance(error, OSError) and isinstance(error.errno, int) and error.errno in errno.errorcode:
         text += f" {errno.errorcode[error.errno]}: {os.strerror(error.errno)}"
     if place := _place(error):
@@ -80,7 +80,7 @@ def _described(error: BaseException, depth: int) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """`bridge/file.py:line` of the innermost frame within this package, or nothing."""
+    """`bridge/file.py:line` of the innermost frame in this package, or an empty string."""
     place, step = "", error.__traceback__
     while step is not None:
         path = step.tb_frame.f_code.co_filename

@@ -1,4 +1,4 @@
-"""Logs what could come in floods, and says how much it held back."""
+"""Rate-limited logging, which reports how many lines it suppressed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from bridge.log.events import event, log
 from bridge.log.tokenbucket import TokenBucket
 
 KEYS = 256
-"""Buckets that a `RateLimited` keeps: a few reasons and some hundred programs' pids."""
+"""Buckets a `RateLimited` keeps: enough for a few reasons and the pids of some hundred programs."""
 
 
 class RateLimited:
-    """Lines that could come in floods.
+    """Logs events that could come in floods.
 
     Args:
-      lines: that get through at once, of each key; and in the long run in every `interval`.
+      lines: how many of each key get through in a burst, and per `interval` in the long run.
       interval: seconds.
       clock: seconds.
     """
@@ -27,12 +27,12 @@ class RateLimited:
         self._kinds: dict[Hashable, tuple[TokenBucket, int]] = {}
 
     def log(self, level: int, key: Hashable, message: str, /, **fields: object) -> bool:
-        """Log an event, or count it; the first that gets through again says `suppressed=` how many did not.
+        """Log an event, or count it; the next one that gets through says in `suppressed=` how many did not.
 
         Args:
           level: as `logging.WARNING`.
-          key: the kind of line: a reason, a pid; not what a client can choose.
-          message, fields: as for `event`; only looked at if it gets through.
+          key: the kind of line: a reason or a pid, never something a client can choose.
+          message, fields: as for `event`; formatted only if the event gets through.
 
         Returns:
           whether it got through.
@@ -45,13 +45,13 @@ class RateLimited:
             suppressed = 0
         else:
             suppressed += 1
-        self._kinds[key] = bucket, suppressed  # at the end again
+        self._kinds[key] = bucket, suppressed  # most recently used last
         if len(self._kinds) > KEYS:
-            del self._kinds[next(iter(self._kinds))]  # the one not used for longest
+            del self._kinds[next(iter(self._kinds))]  # the least recently used
         return gets_through
 
     def suppress(self, key: Hashable, events: int) -> None:
-        """Count events of a kind that has just not got through."""
+        """Count further events of a key whose last one was just held back."""
         bucket, suppressed = self._kinds[key]
         self._kinds[key] = bucket, suppressed + events
 

@@ -1,4 +1,4 @@
-"""Sends what is logged to the journal, syslog, stderr or a file.
+"""Sends the log to the journal, syslog, stderr or a file.
 
 - Never to the client's terminal, where a line would be taken for an answer.
 - Logging neither blocks nor raises.  Lost lines are counted, and the log says how many.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 LONGEST = 16384
-"""Characters of a message: far more than anything is meant to have, so that no accident fills the log."""
+"""Characters of a message: far more than any should have, so that no accident fills the log."""
 
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
 _CRITICAL = 2
@@ -41,13 +41,13 @@ def configure(
     syslog: str = SYSLOG,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Send the log where `settings` say; again at a reload.
+    """Send the log where `settings` say.  A reload calls it again.
 
     Args:
       settings: `level` (debug, info, warning, error); `target` (auto, journal, syslog, stderr, file:/path).
-        What cannot be reached is replaced as `auto` chooses: stderr, in the journal's form if it is the
-        journal; the journal's socket; syslog's.
-      client_terminal: stderr is the client's terminal, and gets nothing even if it is asked for.
+        A target that cannot be reached is replaced by the first of `auto`'s that can: stderr, in the
+        journal's form if it is the journal; the journal's socket; syslog's.
+      client_terminal: stderr is the client's terminal, and gets nothing even if the settings name it.
       stderr: its descriptor.
       journal, syslog: the sockets' paths.
       clock: seconds.
@@ -71,7 +71,7 @@ class _Handler(logging.Handler):
         try:
             priority = _PRIORITIES.get(record.levelno // 10 * 10, _CRITICAL)
             self.outlet.send(Line(priority, record.levelname, record.created, _text(record)))
-        except Exception:  # nobody's login may fail for the log's sake
+        except Exception:  # a failing log must not fail a login
             self.outlet.lost += 1
 
     def close(self) -> None:
@@ -80,7 +80,7 @@ class _Handler(logging.Handler):
 
 
 def _text(record: logging.LogRecord) -> str:
-    """A record's one line.  What `event` made is unchanged by the escaping, which is for others' messages."""
+    """A record as one line.  Escaping leaves what `event` made unchanged; it is for other loggers' messages."""
     text = escaped(record.getMessage()[:LONGEST])
     error = record.exc_info[1] if record.exc_info else None
     return text if error is None else text + event("", error=error)

@@ -1,11 +1,11 @@
 """Where log lines go: stderr, a file, the journal, syslog.  Nothing here blocks.
 
-  - A target that is full (an unread pipe, a busy journal, a full disk) loses the line.  `Outlet` counts, and
-    says so ahead of the next line that gets through.
-  - A target that cannot be reached leaves the line to the next one, and is tried again after a second.
-  - stderr belongs to others as well: it is never switched to non-blocking.
+  - A full target (an unread pipe, a busy journal, a full disk) loses the line.  `Outlet` counts lost lines,
+    and says so before the next line that gets through.
+  - If a target cannot be reached, the line goes to the next one; it is tried again after a second.
+  - stderr is shared with other processes: it is never switched to non-blocking.
 
-`socket` takes milliseconds to import, and most short commands log nothing: it is imported where it is needed.
+`socket` takes milliseconds to import, and most short commands log nothing: it is imported only when needed.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ JOURNAL = "/run/systemd/journal/socket"
 SYSLOG = "/dev/log"
 
 AGAIN = 1.0
-"""Seconds until an unreachable target is tried again, and between looks whether a file was rotated away."""
+"""Seconds until an unreachable target is tried again, and between checks whether a file was rotated away."""
 
 _FULL = frozenset({errno.EAGAIN, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOBUFS, errno.ENOMEM})
 
 _FACILITY = 3
-"""LOG_DAEMON, as of Prosody's own lines and of all that reaches the journal through stderr.  The lines tell
-how programs fare, not who logged in; auth.log would be the wrong place, and other tools watch it."""
+"""LOG_DAEMON, as for Prosody's own lines and for everything that reaches the journal through stderr.  The lines
+report on programs, not on logins: auth.log would be the wrong place, and other tools watch it."""
 
 
 class Line:
@@ -59,10 +59,10 @@ class Line:
 
 
 class Target(abc.ABC):
-    """A place for lines.
+    """Somewhere lines can go.
 
     Attributes:
-      retry_at: seconds on the outlet's clock before which it need not be tried.
+      retry_at: time on the outlet's clock before which it is not tried again.
     """
 
     retry_at = 0.0
@@ -72,23 +72,23 @@ class Target(abc.ABC):
         """Write one line, at once or not at all.
 
         Raises:
-          OSError: it was not written, or only the first part of it.
+          OSError: it was not written, or only in part.
         """
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Let go of descriptors."""
+        """Close its descriptors."""
 
 
 class Outlet:
     """The targets in order of preference.  A line goes to the first that can be reached.
 
     Args:
-      wanted: somebody chose the first one, so the log says once if it could not be reached.
+      wanted: the first one was configured, so the log says once if it could not be reached.
       clock: seconds.
 
     Attributes:
-      lost: lines that reached none since the last that did.
+      lost: lines that reached no target since the last one that did.
     """
 
     def __init__(self, targets: Sequence[Target], wanted: bool, clock: Callable[[], float]) -> None:
@@ -105,7 +105,7 @@ class Outlet:
             if now < target.retry_at:
                 continue
             try:
-                self._confess(target, line.when)
+                self._report_losses(target, line.when)
                 target.send(line)
                 return
             except OSError as error:
@@ -122,8 +122,8 @@ class Outlet:
         for target in self._targets:
             target.close()
 
-    def _confess(self, target: Target, when: float) -> None:
-        """Say what the log does not show, now that somebody seems to listen."""
+    def _report_losses(self, target: Target, when: float) -> None:
+        """Log what is missing from the log, now that a target seems reachable."""
         if self._missed:
             target.send(_warning(when, f"log target could not be reached error={self._missed}"))
             self._missed = ""
@@ -133,7 +133,7 @@ class Outlet:
 
 
 class _Stream(Target):
-    """A descriptor that takes lines of text."""
+    """A descriptor that lines of text are written to."""
 
     def __init__(self) -> None:
         self._fd = -1
@@ -145,8 +145,8 @@ class _Stream(Target):
             self._fd = -1
 
     def _write(self, line: Line, style: Callable[[Line], str]) -> None:
-        """One write of at most PIPE_BUF bytes: a pipe takes that whole, unmixed with others', or not at all."""
-        # A full disk or a stopped terminal takes the first part of a line: the next one must not continue it.
+        """Write at most PIPE_BUF bytes at once: a pipe takes them atomically or not at all."""
+        # A full disk or a stopped terminal takes only part of a line: the next line must not continue it.
         data = b"\n" * self._torn + cut(style(line), select.PIPE_BUF - 2) + b"\n"
         written = self._put(data)
         self._torn = written < len(data)
@@ -158,10 +158,10 @@ class _Stream(Target):
 
 
 class Stderr(_Stream):
-    """Standard error as it is now, whatever becomes of that descriptor later.
+    """Standard error as it is now, whatever that descriptor becomes later.
 
     Args:
-      fd: its number.
+      fd: its descriptor.
     """
 
     def __init__(self, fd: int) -> None:
@@ -172,7 +172,7 @@ class Stderr(_Stream):
         try:
             status = os.fstat(fd)
             self._fd, self._shared = _private(fd, status.st_mode)
-        except OSError:  # closed: whatever is opened under its number later is not ours to write on
+        except OSError:  # closed: whatever gets that number later is not ours to write to
             return
         if os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}":
             self._style = _prefixed
@@ -201,10 +201,10 @@ class Stderr(_Stream):
 
 
 class File(_Stream):
-    """A file that is appended to, made with mode 0600, and opened anew where it was rotated away.
+    """A file that is appended to, created with mode 0600, and reopened when it was rotated away.
 
     Args:
-      path: of the file.
+      path: the file.
       terminals: whether it may be a terminal (/dev/tty, /dev/stderr), which could be the client's.
       clock: seconds.
     """
@@ -233,7 +233,7 @@ class File(_Stream):
         return os.path.samestat(named, os.fstat(self._fd))
 
     def _open(self) -> None:
-        # Non-blocking, for the sake of FIFOs and devices.
+        # Non-blocking because of FIFOs and devices.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY
         fd = os.open(self._path, flags, 0o600)
         if not self._terminals and os.isatty(fd):
@@ -245,10 +245,10 @@ class File(_Stream):
 
 
 class _Datagrams(Target):
-    """A local socket that takes each line as one datagram.
+    """A Unix socket that takes each line as one datagram.
 
     Args:
-      path: of the socket.
+      path: the socket.
     """
 
     def __init__(self, path: str) -> None:
@@ -265,7 +265,7 @@ class _Datagrams(Target):
         while True:
             datagram = self._datagram(line, text.encode("utf-8", "backslashreplace"))
             try:
-                # Never connected: a daemon that was started again is found without further ado.
+                # Unconnected, so that a restarted daemon is reached without reconnecting.
                 self._socket.sendto(datagram, self._path)
                 return
             except OSError as error:
@@ -283,7 +283,7 @@ class _Datagrams(Target):
 
 
 class Syslog(_Datagrams):
-    """/dev/log, in the short form of RFC 3164: local daemons put time and host in themselves."""
+    """/dev/log, in the short form of RFC 3164: local syslog daemons add time and host themselves."""
 
     def _datagram(self, line: Line, text: bytes) -> bytes:
         return f"<{_FACILITY * 8 + line.priority}>{IDENTIFIER}[{os.getpid()}]: ".encode() + text
@@ -304,7 +304,7 @@ class Journal(_Datagrams):
 
 
 def journal_field(name: str, value: bytes) -> bytes:
-    """One field of the native protocol, in the form with a length where the value holds a newline."""
+    """One field of the native protocol; a value that holds a newline is written with its length."""
     if b"\n" in value:
         return name.encode() + b"\n" + len(value).to_bytes(8, "little") + value + b"\n"
     return name.encode() + b"=" + value + b"\n"
@@ -313,11 +313,11 @@ def journal_field(name: str, value: bytes) -> bytes:
 def chosen(
     target: str, client_terminal: bool, stderr: int, journal: str, syslog: str, clock: Callable[[], float]
 ) -> list[Target]:
-    """The targets for a setting of `log.target`: the one it names, then those of `auto`, best first.
+    """The targets for `log.target`: the one it names, then those of `auto`, best first.
 
     Args:
       target: auto, journal, syslog, stderr or file:/path.
-      client_terminal: stderr is the client's terminal, which is no target then.
+      client_terminal: stderr is the client's terminal, and so not a target.
       stderr: its descriptor.
       journal, syslog: the sockets' paths.
       clock: seconds.
@@ -341,10 +341,10 @@ def _is_writable(fd: int) -> bool:
 
 
 def _private(fd: int, mode: int) -> tuple[int, bool]:
-    """A descriptor for the same file that nobody can pull away or point elsewhere, and whether it may block.
+    """Our own descriptor for the same file, which nobody else can close or redirect; and whether it may block.
 
-    Of a pipe or terminal it is a new, non-blocking opening where that is allowed.  Otherwise one has to poll, and
-    between poll and write another process may fill the pipe; and a terminal may have room for less than a line.
+    A pipe or terminal is reopened, non-blocking, where that is allowed.  Otherwise we have to poll first, and
+    another process may fill the pipe between poll and write; a terminal may have room for less than a line.
     """
     if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
         try:
@@ -360,5 +360,5 @@ def _dated(line: Line) -> str:
 
 
 def _prefixed(line: Line) -> str:
-    """As the journal reads what services write on stderr (sd-daemon(3)); it knows who and when by itself."""
+    """The form in which the journal reads a service's stderr (sd-daemon(3)); it adds time and sender itself."""
     return f"<{line.priority}>{line.text}"

@@ -1,4 +1,4 @@
-"""Texts made safe to show: one printable line, not too long.  No I/O."""
+"""Makes text safe to show: one printable line, not too long.  No I/O."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from typing import TypeGuard
 
 _SHOWN = 60
-"""Characters of a wrong value in an error text: enough to recognise it."""
+"""Characters of an invalid value in an error message: enough to recognise it."""
 
 _SORTS = {
     "str": "a string",
@@ -20,9 +20,9 @@ _SORTS = {
 
 
 def escaped(text: str) -> str:
-    """`text` on one line: every character that is not printable in it as a backslash escape.
+    """`text` on one line: every unprintable character becomes a backslash escape.
 
-    By `str.isprintable` these are C0, DEL, C1, line separators, bidirectional overrides, lone surrogates …
+    To `str.isprintable` these are C0, DEL, C1, line separators, bidirectional overrides, lone surrogates …
     """
     if text.isprintable():
         return text
@@ -30,7 +30,7 @@ def escaped(text: str) -> str:
 
 
 def cut(text: str, size: int) -> bytes:
-    """`text` as UTF-8 of at most `size` bytes (3 or more); `…` at its end says that something was cut off."""
+    """`text` as UTF-8 of at most `size` bytes (3 or more), ending in `…` if it was cut."""
     data = text.encode("utf-8", "backslashreplace")
     if len(data) <= size:
         return data
@@ -38,19 +38,19 @@ def cut(text: str, size: int) -> bytes:
 
 
 def shortened(text: str, size: int = _SHOWN) -> str:
-    """`escaped`, at most `size` characters of it; `...` at its end says that something was cut off."""
+    """`escaped` text of at most `size` characters, ending in `...` if it was cut."""
     harmless = escaped(text[: size + 1])
     return harmless if len(harmless) <= size else harmless[: size - 3] + "..."
 
 
 def sort_of(value: object) -> str:
-    """What sort of value of TOML this is, for those that must not be shown."""
-    name = type(value).__name__  # of the others, date, time and datetime say it themselves
+    """The TOML type of a value that must not be shown itself."""
+    name = type(value).__name__  # the other types are date, time and datetime
     return _SORTS.get(name, f"a {name}")
 
 
 def shown(value: object) -> str:
-    """A wrong value as an error text shows it: nearly as in TOML, shortened, without what tables hold."""
+    """An invalid value for an error message: nearly as in TOML, shortened, without the contents of tables."""
     if isinstance(value, str):
         return f'"{shortened(value)}"'
     if _is_array(value):

@@ -1,4 +1,4 @@
-"""How often something may happen.  The clock comes from outside.  No I/O."""
+"""A token bucket.  The caller supplies the clock.  No I/O."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from collections.abc import Callable
 
 
 class TokenBucket:
-    """At most `burst` at once and `rate` a second in the long run."""
+    """Lets through at most `burst` at once, and `rate` a second in the long run.
+
+    Args:
+      rate: tokens a second.
+      burst: tokens the bucket holds; it starts full.
+      clock: seconds.
+    """
 
     def __init__(self, rate: float, burst: int, clock: Callable[[], float]) -> None:
         self._rate = rate
@@ -16,7 +22,7 @@ class TokenBucket:
         self._filled = clock()
 
     def take(self) -> bool:
-        """Take one token if there is one."""
+        """Take one token; false if there is none."""
         now = self._clock()
         self._tokens = min(self._burst, self._tokens + (now - self._filled) * self._rate)
         self._filled = now

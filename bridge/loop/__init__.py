@@ -1,1 +1,1 @@
-"""Events, time and other people's streams: what everything that waits is driven by."""
+"""The event loop: descriptors, timers, and streams borrowed from other processes."""

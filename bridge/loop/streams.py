@@ -1,13 +1,13 @@
-"""Descriptors that belong to somebody else: read and written without waiting, left exactly as they were found.
+"""Borrowed descriptors: read and written without blocking, and left exactly as they were found.
 
 O_NONBLOCK is a property of the open file description, which standard input and output share with whoever
-started us: it is never set there, so there is nothing to restore, whatever ends us.  Instead
+started us: it is never set there, so there is nothing to restore, however we end.  Instead
 
-  - a pipe or a terminal is opened anew through /proc/self/fd, non-blocking;
+  - a pipe or a terminal is reopened through /proc/self/fd, non-blocking;
   - a socket is used with MSG_DONTWAIT;
-  - a regular file never makes anybody wait;
-  - where a pipe may not be opened again (another user's), it is asked first whether it is ready, and then
-    gets at most PIPE_BUF bytes, for which a ready pipe has room (a terminal: 256).
+  - a regular file never blocks;
+  - a pipe that may not be opened again (another user's) is polled first, and then gets at most PIPE_BUF bytes,
+    for which a ready pipe has room (a terminal: 256).
 """
 
 from __future__ import annotations
@@ -18,26 +18,27 @@ import stat
 from collections.abc import Callable
 from functools import partial
 
-TYPE_CHECKING = False  # socket takes milliseconds to import, which a relay has not
+TYPE_CHECKING = False  # socket takes milliseconds to import, too long for a relay
 if TYPE_CHECKING:
     import socket
 
 _TERMINAL_ROOM = 256
-"""Bytes.  A terminal's room comes in units of this size; a ready one has at least one."""
+"""Bytes.  A terminal's buffer space comes in units of this size; a writable one has at least one."""
 
 _CONNECTION = 4096
-"""Bytes read of a connection at once: a hundred lines.  Lines take up to twenty times as much room here as in the
-socket, and there may be many greedy clients.  Python gets a buffer of this size for each read, mostly for a line or
-two: with four times as much, 128 clients get a twentieth fewer answers a second."""
+"""Bytes read from a connection at once: a hundred lines.  Lines take up to twenty times as much memory here as in the
+socket, and there may be many greedy clients.  Python allocates a buffer of this size for each read, mostly for a line
+or two: with four times as much, 128 clients get a twentieth fewer answers a second."""
 
 
 class Borrowed:
-    """One end of somebody's stream.
+    """One end of a stream.
 
     Attributes:
-      descriptor: our own one on it; to be watched, and not to be used in any other way.
-      read: at most so many bytes; none at end of input.  Raises BlockingIOError if nothing is there.
-      write: as many of the bytes as there is room for, and says how many.  Raises BlockingIOError if there is none.
+      descriptor: our own, to be watched and for nothing else.
+      read: returns up to the given number of bytes; none at end of input.  Raises BlockingIOError if none is ready.
+      write: writes as many of the bytes as there is room for; returns how many.  Raises BlockingIOError if none.
+      close: closes our descriptor.
     """
 
     def __init__(
@@ -50,7 +51,11 @@ class Borrowed:
 
 
 def borrow(descriptor: int, flags: int) -> Borrowed:
-    """`descriptor`, which stays open and as it is, for reading (`os.O_RDONLY`) or writing (`os.O_WRONLY`)."""
+    """Borrow `descriptor`, itself left open and unchanged.
+
+    Args:
+      flags: `os.O_RDONLY` or `os.O_WRONLY`.
+    """
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISSOCK(mode):
         return _socket(descriptor)
@@ -64,24 +69,27 @@ def borrow(descriptor: int, flags: int) -> Borrowed:
 
 
 def is_one_stream(one: int, other: int) -> bool:
-    """Whether both are the same pipe or socket: what is written to either reaches the same reader."""
+    """Whether both are the same pipe or socket, so that writes to either reach the same reader."""
     first, second = os.fstat(one), os.fstat(other)
     is_stream = stat.S_ISFIFO(first.st_mode) or stat.S_ISSOCK(first.st_mode)
     return is_stream and (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
 
 
 def nobody_reads(descriptor: int) -> bool:
-    """Whether what is written there is lost: the pipe's reader is gone, or the connection is closed, not just half."""
+    """Whether writes there are lost: the pipe's reader is gone, or the connection is fully closed, not just half."""
     other_end = select.poll()
-    other_end.register(descriptor, 0)  # no event but those that are always told
+    other_end.register(descriptor, 0)  # only the events that are always reported
     return bool(other_end.poll(0))
 
 
 def connected(connection: socket.socket) -> tuple[Borrowed, Borrowed]:
-    """A connection of our own, which is taken over: one end to read, one to write, to be closed separately.
+    """Take over a connection of our own.
+
+    Returns:
+      one end to read and one to write, to be closed separately.
 
     Raises:
-      OSError: no descriptor is left; the connection stays the caller's.
+      OSError: no descriptor is left; the caller keeps the connection.
     """
     connection.setblocking(False)
     sink = os.dup(connection.fileno())
@@ -92,7 +100,11 @@ def connected(connection: socket.socket) -> tuple[Borrowed, Borrowed]:
 
 
 def owned(descriptor: int, may_block: bool = False) -> Borrowed:
-    """A descriptor of our own, for both directions; `may_block` if it is on somebody else's file description."""
+    """Take over a descriptor of our own, for both directions.
+
+    Args:
+      may_block: it shares its file description with other processes.
+    """
     return _careful(descriptor) if may_block else _plain(descriptor)
 
 
@@ -106,7 +118,7 @@ def _plain(descriptor: int) -> Borrowed:
 
 
 def _socket(descriptor: int) -> Borrowed:
-    import socket  # late: most streams are none
+    import socket  # late: most streams are not sockets
 
     own = socket.socket(fileno=os.dup(descriptor))
     return Borrowed(

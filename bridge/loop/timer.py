@@ -1,9 +1,9 @@
-"""Times at which something is to be done; the reactor keeps them.
+"""Timers, which the reactor keeps.
 
-All queries of a pool have the same time limit, so no query needs a timer of its own: setting the pool's for a later
-time than it has is one comparison.  Of ten thousand timers only those are looked at whose time has come.
+All queries of a pool have the same time limit, so no query needs a timer of its own: setting the pool's to a later time
+than it has costs one comparison.  Of ten thousand timers, only those that are due are looked at.
 
-No I/O; the clock comes from outside.
+No I/O; the caller supplies the clock.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ FOREVER = float("inf")
 
 
 class Timer:
-    """Has its action called at the earliest of the times it was set to, which unsets it.
+    """Calls its action once, at the earliest time it was set to.
 
     Attributes:
       when: that time, in seconds on the reactor's clock; infinity while none is set.
-      action: what is called.
+      action: what to call.
+      entry: the number of its current entry in the heap.
     """
 
     __slots__ = ("_timers", "action", "entry", "when")
@@ -29,16 +30,16 @@ class Timer:
     def __init__(self, action: Callable[[], None], timers: Timers) -> None:
         self.when = FOREVER
         self.action = action
-        self.entry = 0  # which of its entries counts
+        self.entry = 0
         self._timers = timers
 
     def set(self, when: float) -> None:
-        """Have the action called at `when`, unless an earlier time is set already."""
+        """Call the action at `when`, unless it is already set to an earlier time."""
         if when < self.when:
             self._timers.enter(self, when)
 
     def cancel(self) -> None:
-        """No time is set any more."""
+        """Unset it."""
         self.when, self.entry = FOREVER, 0
 
 
@@ -46,19 +47,19 @@ class Timers:
     """All timers of one reactor.
 
     Args:
-      earlier: called when the first of all times is earlier than it was.
+      earlier: called when the earliest of all times becomes earlier.
     """
 
     def __init__(self, earlier: Callable[[], None]) -> None:
         self._earlier = earlier
         self._numbers = itertools.count(1)
-        self._entries: list[tuple[float, int, Timer]] = []  # a heap; of a timer that was set again all times
+        self._entries: list[tuple[float, int, Timer]] = []  # a heap, stale entries included
 
     @property
     def first(self) -> float:
         """The earliest of all times; infinity if no timer is set."""
         entries = self._entries
-        while entries and entries[0][2].entry != entries[0][1]:  # it was cancelled, or set to an earlier time
+        while entries and entries[0][2].entry != entries[0][1]:  # stale: cancelled, or set to an earlier time
             heapq.heappop(entries)
         return entries[0][0] if entries else FOREVER
 
@@ -71,10 +72,10 @@ class Timers:
             self._earlier()
 
     def due(self, now: float) -> Iterator[Timer]:
-        """Unset those whose time has come, one after another; one that is set again meanwhile is not among them."""
+        """Unset and yield those that are due, one after another, but none that is set again meanwhile."""
         entries = self._entries
         come: list[tuple[float, int, Timer]] = []
-        with contextlib.suppress(MemoryError):  # the rest has its turn a little later
+        with contextlib.suppress(MemoryError):  # the rest follow a little later
             while entries and entries[0][0] <= now:
                 come.append(entries[0])
                 heapq.heappop(entries)

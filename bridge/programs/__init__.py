@@ -1,1 +1,1 @@
-"""ejabberd programs that come with the bridge."""
+"""The ejabberd programs bundled with the bridge."""

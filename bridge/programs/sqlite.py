@@ -1,15 +1,14 @@
 """extauth-sqlite: an ejabberd authentication program that keeps its users in an SQLite file.
 
-It is small on purpose: an example to copy. What an ejabberd program must get right:
+It is small on purpose: an example to copy.  What an ejabberd program must get right:
 
 - Standard input and output carry binary frames and nothing else: a 2-byte big-endian length, then that many
-  *bytes* (not characters) of `command:user:host[:secret]`. The secret is all the rest, colons included.
-- A frame may arrive in pieces, so read until it is complete. Read no further: what is behind it is the next
-  question.
-- Every frame gets exactly one reply, in one write, whatever happens. In doubt it is *false*: a program that
+  *bytes* (not characters) of `command:user:host[:secret]`.  The secret is the rest, colons included.
+- A frame may arrive in pieces, so read until it is complete.  Read no further: what follows is the next question.
+- Every frame gets exactly one reply, in one write, whatever happens.  In doubt it is *false*: a program that
   stays silent, writes something else or dies stops everybody's login.
-- Complaints go to standard error, one line each, and never hold a frame or a secret.
-- End of input means the end: leave.
+- Errors go to standard error, one line each, and never hold a frame or a secret.
+- Exit at end of input.
 """
 
 import os
@@ -24,7 +23,7 @@ TRUE = b"\x00\x02\x00\x01"
 FALSE = b"\x00\x02\x00\x00"
 
 FIELDS = {"auth": 4, "isuser": 3, "setpass": 4, "tryregister": 4, "removeuser": 3, "removeuser3": 4}
-"""How many fields each command has, the command itself included."""
+"""The number of fields of each command, itself included."""
 
 HELP = """\
 usage: extauth-sqlite DATABASE                     answer ejabberd's questions on stdin and stdout
@@ -37,12 +36,12 @@ An authentication program for ejabberd, or for Prosody behind extauth-bridge. It
 SQLite file, with salted scrypt hashes of their passwords. Any number of processes may serve and change
 one file at once.
 
-DATABASE is made by adduser and by the first question, with mode 0600; if root makes it, it belongs to
+DATABASE is created by adduser or the first question, with mode 0600; if root creates it, it belongs to
 the owner of its directory. The account that serves it must be able to write to that directory.
 A plain copy of the file is a backup.
 
-The password is asked for, twice, on a terminal; otherwise it is one line of standard input. It is never
-an argument, where other accounts could see it. USER and HOST are lower-cased, as XMPP does it.
+On a terminal the password is prompted for, twice; otherwise it is one line of standard input. It is never
+an argument, where other accounts could see it. USER and HOST are converted to lower case, as in XMPP.
 
 exit status: 0  done
              1  the answer was no: the user exists already, or does not exist
@@ -54,7 +53,14 @@ examples: extauth-sqlite /var/lib/prosody/users.db adduser alice@example.com
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command `extauth-sqlite`: its exit status. `arguments` are those after the command's name."""
+    """Run the command `extauth-sqlite`.
+
+    Args:
+      arguments: those after the command's name; by default the process's.
+
+    Returns:
+      the exit status.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold passwords
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -68,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def complain(message: str) -> None:
-    with suppress(OSError):  # nobody listens: no reason to stop
+    with suppress(OSError):  # a closed stderr is no reason to stop
         os.write(2, f"extauth-sqlite: {message}\n".encode(errors="backslashreplace"))
 
 
@@ -76,14 +82,18 @@ def complain(message: str) -> None:
 
 
 def serve(database: str) -> int:
-    """Answer frame after frame until the input ends. The exit status, 1 if it ended inside a frame."""
+    """Answer frames until the input ends.
+
+    Returns:
+      the exit status: 1 if the input ended inside a frame.
+    """
     with Users(database) as users:
         program = Program(users)
         try:
             while (body := read_frame()) is not None:
                 os.write(1, TRUE if program.answer(body) else FALSE)
         except BrokenPipeError:
-            return 0  # nobody wants the answer: an end like any other
+            return 0  # nobody reads the answer: a normal end
         except (EOFError, OSError) as error:
             complain(str(error))
             return 1
@@ -91,7 +101,11 @@ def serve(database: str) -> int:
 
 
 def read_frame() -> bytes | None:
-    """The body of the next frame; None at the end of input. Raises EOFError if that comes inside a frame."""
+    """The body of the next frame; None at end of input.
+
+    Raises:
+      EOFError: the input ended inside a frame.
+    """
     head = read_up_to(2)
     if not head:
         return None
@@ -103,7 +117,7 @@ def read_frame() -> bytes | None:
 
 
 def read_up_to(size: int) -> bytes:
-    """`size` bytes of standard input, however many reads that takes; fewer only if the input ends before."""
+    """`size` bytes of standard input, in as many reads as it takes; fewer only if the input ends first."""
     data = b""
     while len(data) < size and (more := os.read(0, size - len(data))):
         data += more
@@ -111,14 +125,14 @@ def read_up_to(size: int) -> bytes:
 
 
 class Program:
-    """Answers questions from the database, and says once, not for every question, what is wrong with it."""
+    """Answers questions from the database, and reports a problem with it once, not for every question."""
 
     def __init__(self, users: Users) -> None:
         self._users = users
         self._trouble = ""
 
     def answer(self, body: bytes) -> bool:
-        """The reply to one frame's body; False if it is not a question or cannot be answered."""
+        """The reply to a frame's body; False if it is not a question or cannot be answered."""
         question = parse(body)
         if question is None:
             return False
@@ -127,7 +141,7 @@ class Program:
         except Unavailable as error:
             self._note(str(error))
             return False
-        except Exception as error:  # whatever it is: no answer would be worse. Its text could hold a secret.
+        except Exception as error:  # whatever it is: no answer would be worse.  Its text could hold a secret.
             self._note(f"internal error: {type(error).__name__}")
             return False
         self._note("")
@@ -140,7 +154,7 @@ class Program:
 
 
 def parse(body: bytes) -> list[str] | None:
-    """The fields of `command:user:host[:secret]`, none of them empty; None if that is not what `body` is."""
+    """The fields of `command:user:host[:secret]`, none of them empty; None if `body` is anything else."""
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -170,9 +184,9 @@ def decide(users: Users, question: list[str]) -> bool:
 
 
 def has_controls(text: str) -> bool:
-    """Does it hold a C0, DEL or C1 control character? XMPP allows none in names and passwords.
+    """Whether it holds a C0, DEL or C1 control character, which XMPP forbids in names and passwords.
 
-    Besides, scrypt cannot tell a password from the same with NULs behind it: HMAC pads its key with them.
+    Also, scrypt cannot tell a password from the same one followed by NULs: HMAC pads its key with them.
     """
     return any(char < " " or "\x7f" <= char <= "\x9f" for char in text)
 
@@ -181,14 +195,18 @@ def has_controls(text: str) -> bool:
 
 
 class Refused(Exception):
-    """What was typed cannot be taken. str() is one line, safe to show."""
+    """The input is not acceptable. str() is one line, safe to show."""
 
 
 def manage(words: Sequence[str]) -> int:
-    """Run one of the administrator's commands. Returns the exit status."""
-    import signal  # here and not above: serving starts quicker without it
+    """Run an administrator's command.
 
-    # Raises KeyboardInterrupt, so that a password prompt switches the terminal's echo on again.
+    Returns:
+      the exit status.
+    """
+    import signal  # late: serving starts quicker without it
+
+    # SIGTERM raises KeyboardInterrupt, so that a password prompt turns the terminal's echo back on.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         match words:
@@ -202,7 +220,7 @@ def manage(words: Sequence[str]) -> int:
                 return list_users(database, None)
             case [database, "listusers", host]:
                 return list_users(database, clean(host.lower(), "HOST", NOT_IN_NAMES))
-            case _:  # says nothing of what was typed: it could be a password
+            case _:  # do not show what was typed: it could be a password
                 raise Refused("usage: DATABASE [adduser|passwd|deluser USER@HOST | listusers [HOST]], see --help")
     except (Refused, Unavailable) as error:
         complain(str(error))
@@ -240,7 +258,11 @@ def list_users(database: str, host: str | None) -> int:
 
 
 def show(text: str) -> int:
-    """Write to standard output, in UTF-8 as XMPP does. A reader that has seen enough is no error."""
+    """Write to standard output, in UTF-8 like XMPP.  A reader that stops early is not an error.
+
+    Returns:
+      the exit status.
+    """
     try:
         with suppress(BrokenPipeError), open(1, "wb", closefd=False) as output:
             output.write(text.encode())
@@ -251,11 +273,15 @@ def show(text: str) -> int:
 
 
 NOT_IN_NAMES = " \"&'/:<>@"
-"""What RFC 7622 forbids in the name of a user; the protocol could not carry the colon either."""
+"""What RFC 7622 forbids in a user name; the protocol could not carry the colon either."""
 
 
 def parse_name(name: str) -> tuple[str, str]:
-    """USER@HOST as typed, to (user, host) as XMPP prepares them. Raises Refused."""
+    """Convert USER@HOST as typed to (user, host) as XMPP prepares them.
+
+    Raises:
+      Refused: it is not acceptable.
+    """
     user, at, host = name.lower().partition("@")
     if not at:
         raise Refused("USER@HOST expected: there is no @")
@@ -263,7 +289,11 @@ def parse_name(name: str) -> tuple[str, str]:
 
 
 def clean(text: str, what: str, forbidden: str = "") -> str:
-    """`text` itself. Raises Refused, without showing it, if the protocol or XMPP could not carry it."""
+    """`text` itself, if the protocol and XMPP can carry it.
+
+    Raises:
+      Refused: they cannot; the message does not show it.
+    """
     if not text:
         raise Refused(f"{what} is empty")
     if any(char in forbidden for char in text):
@@ -278,7 +308,11 @@ def clean(text: str, what: str, forbidden: str = "") -> str:
 
 
 def ask_password(name: str) -> str:
-    """A new password: asked for twice on a terminal, else one line of standard input. Raises Refused."""
+    """A new password: prompted for twice on a terminal, else one line of standard input.
+
+    Raises:
+      Refused: there is none, or it is not acceptable.
+    """
     try:
         password = prompt_twice(name) if os.isatty(0) else read_line()
     except EOFError:
@@ -291,7 +325,7 @@ def ask_password(name: str) -> str:
 
 
 def prompt_twice(name: str) -> str:
-    from getpass import getpass  # here and not above: serving starts quicker without it
+    from getpass import getpass  # late: serving starts quicker without it
 
     password = getpass(f"Password for {name}: ")
     if getpass("The same again: ") != password:
@@ -300,7 +334,7 @@ def prompt_twice(name: str) -> str:
 
 
 def read_line() -> str:
-    """One line of standard input without its end."""
+    """One line of standard input, without its line end."""
     with open(0, "rb", closefd=False) as file:
         return file.readline().removesuffix(b"\n").removesuffix(b"\r").decode()
 

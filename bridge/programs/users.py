@@ -2,13 +2,14 @@
 
 The rules:
 
-- Every question looks at what is at the path *now*. A file that was replaced, overwritten or restored is
-  opened anew; one that was lost is waited for, never made again: an empty one would quietly refuse everybody.
-- Any number of processes may use one file. It is in WAL mode, every change is one statement, and no lock is
+- Every question uses the file that is at the path *now*.  A file that was replaced, overwritten or restored is
+  reopened; a missing one is waited for, never recreated: an empty one would silently refuse everybody.
+- Any number of processes may use one file.  It is in WAL mode, every change is one statement, and no lock is
   held while a password is hashed.
 - After a change the file is complete by itself: a plain copy of it is a backup, a plain move restores it.
-- Who is a user shows in no check's time: each makes one hash of every cost that occurs in the file, whoever asks.
-- Names are compared as they come: who calls has prepared them (as XMPP servers do before they ask).
+- The time of a check does not show whether the user exists: every check makes one hash of every cost that occurs
+  in the file.
+- Names are compared as given: the caller has prepared them (as XMPP servers do before they ask).
 """
 
 import fcntl
@@ -20,10 +21,10 @@ from contextlib import suppress
 from typing import Any, NamedTuple, Self
 
 BUSY_TIMEOUT = 2.0
-"""Seconds to wait for another process: well below the 4 s after which a bridge gives up on a program."""
+"""Seconds to wait for another process's lock: well below the 4 s after which a bridge gives up on a program."""
 
 BRIEFLY = 0.2
-"""Seconds to wait for it with what can be done another time."""
+"""Seconds to wait for it for work that can be done later."""
 
 SCHEMA = """
 PRAGMA journal_mode = WAL;
@@ -36,7 +37,7 @@ CREATE TABLE users (
 
 
 class Cost(NamedTuple):
-    """What one scrypt hash costs: 128 * n * r bytes of memory, time in proportion to n * r * p."""
+    """The cost of a scrypt hash: 128 * n * r bytes of memory, time proportional to n * r * p."""
 
     n: int
     r: int
@@ -49,19 +50,19 @@ class Cost(NamedTuple):
 
 COST = Cost(n=2**14, r=8, p=5)
 """Cost of new hashes: 16 MiB, about 0.2 s; one of the equal choices in OWASP's password storage cheat sheet.
-It is stored with every hash, so a change here leaves the old ones valid. A cheaper one is renewed at a good login."""
+It is stored with every hash, so a change here leaves old ones valid.  A cheaper one is renewed at the next login."""
 
 WORK_MOST = 4
-"""What one check may cost, in hashes of today's cost: 0.9 s, so that four times slower a machine is still in time.
-A hash of a cost beyond that, which we have never made, is checked besides: its user can be told from nobody."""
+"""What one check may cost, in hashes of today's cost: 0.9 s, so that a machine four times slower is still in time.
+A hash beyond that, which we have never made, is checked in addition: its time shows that the user exists."""
 
 
 class Unavailable(Exception):
-    """The database cannot be used now. str() is one line, safe to show: it never holds a secret."""
+    """The database cannot be used now. str() is one line, safe to show, and never holds a secret."""
 
 
 class Hash(NamedTuple):
-    """A salted scrypt hash, with all that is needed to check a secret against it."""
+    """A salted scrypt hash, with everything needed to check a secret against it."""
 
     cost: Cost
     salt: bytes
@@ -69,27 +70,30 @@ class Hash(NamedTuple):
 
     @classmethod
     def of(cls, secret: str, cost: Cost | None = None, salt: bytes | None = None) -> Self:
-        """Of today's cost and with a new salt, if nothing else is said."""
+        """Hash `secret`, by default at today's cost and with a new salt."""
         cost = COST if cost is None else cost
         salt = os.urandom(16) if salt is None else salt
         return cls(cost, salt, _scrypt(secret, cost, salt))
 
 
 def _scrypt(secret: str, cost: Cost, salt: bytes) -> bytes:
-    # What OpenSSL counts as needed; its own limit, 32 MiB, would be below some costs.
+    # What OpenSSL calculates; its default limit, 32 MiB, is too low for some costs.
     memory = 128 * cost.r * (cost.n + cost.p + 2)
     return hashlib.scrypt(secret.encode(), salt=salt, n=cost.n, r=cost.r, p=cost.p, maxmem=memory, dklen=32)
 
 
 class Users:
-    """The users in one file. It is not opened before the first question; a failure never outlasts its cause.
+    """The users in one file: a context manager that closes it, for one thread.
+
+    It is opened at the first question; a failure never outlasts its cause.
 
     Args:
-        path: the database. Made with mode 0600 on first use if it is missing or empty.
-        create: False leaves a missing file missing.
+      path: the database.  Created with mode 0600 on first use if it is missing or empty.
+      create: False: never create it.
 
-    Every method but close() raises Unavailable when the database is locked, broken, lost or not permitted;
-    nothing was changed then, and the next call tries again. For one thread. A context manager that closes it.
+    Raises:
+      Unavailable: by every method but `close`, when the database is locked, broken, missing or not permitted.
+        Nothing was changed then, and the next call tries again.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, create: bool = True) -> None:
@@ -97,8 +101,8 @@ class Users:
         self._may_create = create
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, ...] = ()
-        self._costs: list[Cost] = []  # that occur in the file
-        self._costs_version: object = None  # of the file, when that was so
+        self._costs: list[Cost] = []  # those that occur in the file
+        self._costs_version: object = None  # the file's version when they were read
 
     def __enter__(self) -> Self:
         return self
@@ -110,14 +114,14 @@ class Users:
         return bool(self._rows("SELECT 1 FROM users WHERE user = ? AND host = ?", user, host))
 
     def check(self, user: str, host: str, secret: str) -> bool:
-        """Is this the user's secret? Takes as long for an unknown user as for a wrong secret."""
+        """Whether this is the user's secret.  Takes as long for an unknown user as for a wrong secret."""
         stored, today = self._verified(user, host, secret)
         if stored is not None and today is not None and stored.cost.work < today.cost.work:
             self._renew(user, host, stored, today)
         return stored is not None
 
     def add(self, user: str, host: str, secret: str) -> bool:
-        """True if the user was added, False if it was there before (and keeps its secret)."""
+        """Add a user.  False if it exists already (and keeps its secret)."""
         new = Hash.of(secret)
         return self._change(
             "INSERT INTO users VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -125,7 +129,7 @@ class Users:
         )
 
     def change(self, user: str, host: str, secret: str) -> bool:
-        """True if the user has the new secret now, False if there is no such user."""
+        """Give a user a new secret.  False if there is no such user."""
         new = Hash.of(secret)
         return self._change(
             "UPDATE users SET n = ?, r = ?, p = ?, salt = ?, hash = ? WHERE user = ? AND host = ?",
@@ -133,23 +137,23 @@ class Users:
         )
 
     def remove(self, user: str, host: str) -> bool:
-        """True if the user was removed, False if there was none."""
+        """Remove a user.  False if there is no such user."""
         return self._change("DELETE FROM users WHERE user = ? AND host = ?", user, host)
 
     def remove_checked(self, user: str, host: str, secret: str) -> bool:
-        """True if the user was removed, False if there was none or the secret is wrong."""
-        for _attempt in range(2):  # a login meanwhile may have renewed the hash; that happens once
+        """Remove a user.  False if there is no such user or the secret is wrong."""
+        for _attempt in range(2):  # a concurrent login may have renewed the hash, at most once
             stored, _ = self._verified(user, host, secret)
             if stored is None:
                 return False
-            # Only the hash that was checked: the secret may have been changed meanwhile.
+            # Only with the hash that was checked: the secret may have changed meanwhile.
             sql = "DELETE FROM users WHERE user = ? AND host = ? AND hash = ?"
             if self._change(sql, user, host, stored.digest):
                 return True
         return False
 
     def names(self, host: str | None = None) -> list[tuple[str, str]]:
-        """(user, host) of all users or of one host's, ordered by host and user."""
+        """(user, host) of all users, or of one host's, ordered by host and user."""
         return self._rows("SELECT user, host FROM users WHERE host = ? OR ? IS NULL ORDER BY host, user", host, host)
 
     def close(self) -> None:
@@ -162,7 +166,7 @@ class Users:
     def _verified(self, user: str, host: str, secret: str) -> tuple[Hash | None, Hash | None]:
         """The user's stored hash, or None if `secret` does not match it; and a new one of today's cost.
 
-        The same hashes are made for everybody, so none of them is left out because the answer is known.
+        The same hashes are made for everybody: none is skipped because the answer is already known.
         """
         rows = self._rows("SELECT n, r, p, salt, hash FROM users WHERE user = ? AND host = ?", user, host)
         stored = Hash(Cost(*rows[0][:3]), *rows[0][3:]) if rows else None
@@ -172,7 +176,7 @@ class Users:
         made: dict[Cost, Hash] = {}
         for cost in dict.fromkeys(costs):
             salt = stored.salt if stored and stored.cost == cost else None
-            with suppress(TypeError, ValueError, OverflowError, MemoryError):  # a broken row is its user's trouble
+            with suppress(TypeError, ValueError, OverflowError, MemoryError):  # a broken row must affect its user only
                 made[cost] = Hash.of(secret, cost, salt)
         if stored is None:
             return None, None
@@ -182,8 +186,8 @@ class Users:
         return stored if matches else None, made.get(COST)
 
     def _costs_in_use(self) -> list[Cost]:
-        """The costs that occur in the file, as many of the cheapest as one check may pay for."""
-        version = self._rows("PRAGMA data_version")  # another one when another process has changed something
+        """The costs that occur in the file, cheapest first, as many as one check can afford."""
+        version = self._rows("PRAGMA data_version")  # differs once another process has changed something
         if version != self._costs_version:
             spent, self._costs = COST.work, []
             for n, r, p, work in self._rows("SELECT DISTINCT n, r, p, n * r * p AS work FROM users ORDER BY work"):
@@ -194,7 +198,7 @@ class Users:
         return self._costs
 
     def _renew(self, user: str, host: str, old: Hash, new: Hash) -> None:
-        """Put `new` in the place of `old`, if it is still there. If that cannot be done now, a later login does it."""
+        """Replace `old` by `new`, if it is still there.  If that cannot be done now, a later login does it."""
         with suppress(Unavailable):
             self._change(
                 "UPDATE users SET n = ?, r = ?, p = ?, salt = ?, hash = ? WHERE user = ? AND host = ? AND hash = ?",
@@ -209,7 +213,7 @@ class Users:
             raise self._unavailable(error) from error
 
     def _change(self, sql: str, *values: object, wait: float = BUSY_TIMEOUT) -> bool:
-        """Run one statement, which is its own transaction. True if it changed something."""
+        """Run one statement as its own transaction.  True if it changed something."""
         try:
             changed = self._database(wait).execute(sql, values).rowcount > 0
         except (sqlite3.Error, OSError) as error:
@@ -220,10 +224,10 @@ class Users:
         return changed
 
     def _complete_file(self) -> None:
-        """Move the change from SQLite's log to the file itself and empty the log.
+        """Move the change from SQLite's log to the file itself, and empty the log.
 
-        A log left over would be applied to a file that somebody moves to this path: old users would be back.
-        The change is safe already, so this waits only briefly for others: whoever comes next can do it too.
+        A leftover log would be applied to a file that somebody moves to this path: old users would be back.
+        The change is already durable, so this waits only briefly for others: the next process can do it too.
         """
         if self._connection is not None:
             with suppress(sqlite3.Error):
@@ -231,7 +235,7 @@ class Users:
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _database(self, wait: float = BUSY_TIMEOUT) -> sqlite3.Connection:
-        """A connection to the file that is at the path now, which waits so many seconds for other processes."""
+        """A connection to the file that is now at the path, which waits up to `wait` seconds for locks."""
         if self._may_create:
             _make(self._path)
         file = os.stat(self._path)
@@ -251,7 +255,7 @@ class Users:
 
 
 def _connect(path: str) -> sqlite3.Connection:
-    """Open an existing file; mode=rw, because SQLite would make a missing one, readable by everybody."""
+    """Open an existing file; mode=rw, as SQLite would otherwise create a missing one, readable by everybody."""
     quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     return sqlite3.connect(f"file:{quoted}?mode=rw", uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
 
@@ -261,7 +265,7 @@ def _set_wait(connection: sqlite3.Connection, seconds: float) -> None:
 
 
 def _make(path: str) -> None:
-    """Make the database if it is missing or empty. It appears complete, though many may try at once."""
+    """Create the database if it is missing or empty.  It appears complete, even if many processes try at once."""
     if _has_content(path):
         return
     path = os.path.realpath(path)
@@ -283,7 +287,7 @@ def _has_content(path: str) -> bool:
 
 
 def _make_beside(path: str) -> None:
-    """Make the database under a name of its own, then move it to `path` in one step."""
+    """Create the database under a temporary name, then move it to `path` atomically."""
     new = f"{path}.{os.urandom(8).hex()}.new"
     try:
         _make_private_file(new, os.stat(path if os.path.exists(path) else os.path.dirname(path)))
@@ -300,11 +304,11 @@ def _make_beside(path: str) -> None:
 
 
 def _make_private_file(path: str, owner: os.stat_result) -> None:
-    """An empty file with mode 0600, whatever the umask. SQLite gives its -wal and -shm the same mode."""
+    """Create an empty file with mode 0600, whatever the umask.  SQLite gives its -wal and -shm the same mode."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         os.fchmod(file, 0o600)
-        if os.geteuid() == 0:  # made by an administrator, for the account that will serve it
+        if os.geteuid() == 0:  # created by an administrator, for the account that will serve it
             os.fchown(file, owner.st_uid, owner.st_gid)
     finally:
         os.close(file)

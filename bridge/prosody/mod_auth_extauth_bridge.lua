@@ -1,13 +1,13 @@
--- mod_auth_extauth_bridge: Prosody's users are those of the shared daemon of extauth-bridge.
+-- mod_auth_extauth_bridge: authenticates Prosody's users through the shared daemon of extauth-bridge.
 --
 -- Lines go to the daemon's Unix socket, all on one connection; answers come back in the order of the lines.
---   * Nothing here blocks: who asks is suspended (util.async), the server goes on.
---   * An answer counts only if the daemon keeps to the letter: one digit and a line end for each line that was
---     sent, in time, and nothing while nothing is asked. At anything else and at a disconnect the connection is
---     closed, what was sent on it is unavailable, and what may still be said on it dies with it.
---   * A line is given to the kernel whole or not at all: the first part of one, cut off by a close, could be a
---     password that nobody chose. On Linux that holds for a Unix socket up to 8 KiB, LuaSocket's piece.
---   * What cannot be asked is never granted.
+--   * Nothing here blocks: the asker is suspended (util.async), and the server goes on.
+--   * An answer counts only if the daemon follows the protocol exactly: one digit and a line end for each line
+--     sent, in time, and nothing while nothing is asked. At anything else, or a disconnect, the connection is
+--     closed: queries sent on it are unavailable, and whatever the daemon may still send is lost with it.
+--   * Only whole lines are sent: part of one, cut off by a close, could be a password that nobody chose. On
+--     Linux a Unix socket takes up to 8 KiB, which LuaSocket sends at once, whole or not at all.
+--   * A query that cannot be asked is never granted.
 --   * No line, no secret, no user name is ever logged.
 --
 -- For Lua 5.1 to 5.4 and Prosody 0.11 to 13. Licence: MIT.
@@ -39,19 +39,19 @@ for command in commands:items() do
 	end
 end
 
-local HELLO = "extauth-bridge:answers:3\n"; -- asks for a third answer, 2: nobody could be asked
+local HELLO = "extauth-bridge:answers:3\n"; -- requests a third answer, 2: no program could be asked
 local VERDICTS = { ["0"] = "denied", ["1"] = "granted", ["2"] = "unavailable" };
 local MAX_LINE = 4096; -- bytes, the daemon's default; without the line end
-local WINDOW = 192; -- lines in flight: below the daemon's window of 256, so it always reads on
+local WINDOW = 192; -- lines in flight: below the daemon's window of 256, so that it never stops reading
 local MAX_WAITING = 2048; -- lines not yet sent: at most 8 MiB
-local GRACE = math.min(2, timeout / 2); -- seconds a daemon may be away before it counts as down: a restart
+local GRACE = math.min(2, timeout / 2); -- seconds a daemon may be away, for a restart, before it counts as down
 local AGAIN_FIRST, AGAIN_MOST = 0.05, 1; -- seconds between attempts to connect
-local TICK = 0.02; -- seconds between two looks at the time, at what could not be sent, while a query is open
+local TICK = 0.02; -- seconds between checks of deadlines and unsent lines, while a query is open
 local READ = 8192; -- bytes: many times what WINDOW answers take
--- A descriptor from here on would break Prosody's whole main loop where that is select(2).
+-- A descriptor from here up would break Prosody's whole main loop where that is select(2).
 local DESCRIPTORS = server.get_backend() == "select" and require "socket"._SETSIZE or math.huge;
 
--- Queues, first in first out ----------------------------------------------------------------------------------
+-- FIFO queues ----------------------------------------------------------------------------------
 
 local function new_queue()
 	return { first = 1, last = 0 };
@@ -79,7 +79,7 @@ end
 
 -- Lines -------------------------------------------------------------------------------------------------------
 
--- The line that asks, or nil and why there is none. The secret may hold colons, user and host may not.
+-- The line for a query, or nil and the reason why there is none. The secret may hold colons; user and host may not.
 local function compose(command, user, secret)
 	local fields = { command, user, host, secret };
 	for number = 2, secret == nil and 3 or 4 do
@@ -97,21 +97,21 @@ end
 -- The connection ----------------------------------------------------------------------------------------------
 
 -- A query is { line, deadline, late_at, ahead, verdict, done }. The verdict "granted", "denied" or "unavailable" is
--- set once, at the deadline at the latest; an answer that comes later is for nobody. From late_at on the daemon is
--- behind: that is later for a query that had to wait here before it was sent. `ahead` were on the connection before it.
+-- set once, by the deadline at the latest; a later answer is dropped. From late_at on, the daemon is late with it: that
+-- is after the deadline if the query had to wait here before it was sent. `ahead`: queries on the connection before it.
 local waiting = new_queue(); -- queries not yet sent
 local settled = new_queue(); -- queries whose askers are to be woken
-local link; -- { socket, close, sent = queries without answer, went_on, half = an answer without its line end, third }
--- went_on: when the daemon last answered; or, if nothing was asked then, when something was
-local connect_at = 0; -- not before
-local failures = 0; -- since the last good answer
+local link; -- { socket, close, sent = unanswered queries, went_on, half = an answer without its line end, third }
+-- went_on: when the daemon last answered, or when it was asked after having been idle
+local connect_at = 0; -- no attempt before
+local failures = 0; -- since the last valid answer
 local down_since, lost_at; -- the first and the last of them
 local unanswered = 0; -- queries, since the daemon was lost
-local complained = false; -- that was logged
-local ticking = false; -- the next look at the time is due
+local complained = false; -- the failure was logged
+local ticking = false; -- the next tick is scheduled
 local stopped = false; -- the module is unloaded
 
--- Wake who has a verdict. Only from the main loop, so that askers are never resumed by one another.
+-- Wake the askers that have a verdict. Only from the main loop, so that askers never resume each other.
 local function deliver()
 	while length(settled) > 0 do
 		local done = pop(settled).done;
@@ -129,7 +129,7 @@ local function settle(query, verdict)
 	push(settled, query);
 end
 
--- Nobody can tell.
+-- Settle a query without an answer.
 local function fail(query)
 	if query.verdict or query.line == HELLO then return; end
 	unanswered = unanswered + 1;
@@ -147,7 +147,7 @@ local function complain(reason)
 	module:log("warn", "The daemon at %s %s; unanswered so far: %d", socket_path, reason, unanswered);
 end
 
--- End the connection; what was sent on it is unavailable. It is closed a moment later, see `open`.
+-- End the connection; queries sent on it are unavailable. The socket is closed a moment later, see `open`.
 local function hang_up()
 	local gone = link;
 	if not gone then return; end
@@ -156,7 +156,7 @@ local function hang_up()
 	timer.add_task(0, gone.close);
 end
 
--- The daemon cannot be reached, or is not to be believed any more. Back off.
+-- The daemon cannot be reached, or cannot be trusted any more. Back off.
 local function lose(reason)
 	local now = monotonic();
 	hang_up();
@@ -178,7 +178,7 @@ local function answered()
 	unanswered, complained = 0, false;
 end
 
--- Take in what the daemon said. Returns why it cannot be believed, if so; then nothing of it counts.
+-- Process what the daemon sent. Returns why it cannot be trusted, if so; then none of it counts.
 local function take(data)
 	local heard, sent = link.half .. data, link.sent;
 	local oldest = head(sent);
@@ -193,7 +193,7 @@ local function take(data)
 	for answer in heard:sub(1, size):gmatch("(.)\n") do
 		local query = pop(sent);
 		link.went_on = now;
-		if query.deadline <= now then -- it was there in time, perhaps, but we were not
+		if query.deadline <= now then -- perhaps the answer was in time, but we were not
 			fail(query);
 		elseif query.line ~= HELLO then
 			settle(query, VERDICTS[answer]);
@@ -209,7 +209,7 @@ local function receive()
 	if doubt then
 		lose(doubt);
 	elseif err and err ~= "timeout" then
-		if length(link.sent) > 0 then lose("closed the connection"); else hang_up(); end -- its right when idle
+		if length(link.sent) > 0 then lose("closed the connection"); else hang_up(); end -- fine while idle
 	end
 end
 
@@ -223,16 +223,16 @@ local function send_line(query)
 		push(link.sent, query);
 		return true;
 	end
-	-- With no room for any of it the next tick tries again.
+	-- If there is no room for any of it, the next tick tries again.
 	if err ~= "timeout" or part ~= 0 then lose("does not take the question: " .. tostring(err)); end
 	return false;
 end
 
 local attend; -- function
 
--- From now on this is the connection. In the turn of the main loop in which we let go of one, the loop may have found
--- it readable already, and does not expect that nobody knows of it any more: so it is closed when the loop says so, or
--- at the end of that turn, which does not come before everything readable was seen to.
+-- Make this the connection. When we drop one, the main loop may already have found it readable in the same iteration,
+-- and does not expect its handler to be gone: so the socket is closed when the loop reports it, or at the end of that
+-- iteration, which comes after everything readable was handled.
 local function open(socket)
 	local this, watch = { socket = socket, sent = new_queue(), half = "" }, nil;
 	function this.close()
@@ -267,7 +267,7 @@ local function connect()
 	if ok then
 		open(socket);
 		return send_line({ line = HELLO, deadline = math.huge });
-	elseif err == "timeout" then -- it is there, with too many before us
+	elseif err == "timeout" then -- it listens, but its backlog is full
 		connect_at = monotonic() + TICK;
 	else
 		lose("cannot be reached: " .. tostring(err));
@@ -276,15 +276,15 @@ local function connect()
 end
 
 -- How many lines may be on the connection now. If the daemon's window is smaller than ours, lines wait there unread,
--- and the oldest may be late although the daemon goes on. Then it is as many as were answered while that one waited:
--- so many can be answered in time.
+-- and the oldest may be late although the daemon makes progress. Then it is as many as were answered while that one
+-- waited: that many can be answered in time.
 local function room(now)
 	local oldest = link and head(link.sent);
 	return oldest and oldest.late_at <= now and oldest.ahead or WINDOW;
 end
 
--- Let go of a daemon that is at a standstill, or that was sent more than it can answer in time: who asks next is then
--- not in line behind what is late in any case.
+-- Drop a daemon that makes no progress, or that was sent more than it can answer in time: the next query then does not
+-- queue behind those that will be late anyway.
 local function check_progress(now)
 	if not (link and head(link.sent)) then return; end
 	if link.went_on + timeout <= now then
@@ -295,7 +295,7 @@ local function check_progress(now)
 	end
 end
 
--- What has had its time is unavailable.
+-- Queries past their deadline are unavailable.
 local function expire()
 	local now = monotonic();
 	check_progress(now);
@@ -316,14 +316,14 @@ local function keep_time()
 	timer.add_task(TICK, function ()
 		ticking = false;
 		keep_time();
-		if link then receive(); end -- first: the daemon may have been in time where we were not
+		if link then receive(); end -- first: the daemon may have been in time when we were not
 		expire();
 		attend();
 	end);
 end
 
--- Take in what was said; then send what waits, as far as there is room. What was there before a line is sent
--- is no answer to it.
+-- Process answers, then send waiting lines as far as there is room. What arrived before a line is sent is not an
+-- answer to it.
 function attend()
 	if link then receive(); end
 	local now = monotonic();
@@ -336,7 +336,7 @@ function attend()
 	keep_time();
 end
 
--- Returns "granted", "denied", "unavailable", or "refused" (it was not asked) and why.
+-- Returns "granted", "denied", "unavailable", or "refused" (not asked) and why.
 local function ask(command, user, secret)
 	if not commands:contains(command) then return "refused", command .. " is not in extauth_bridge_commands"; end
 	local line, refusal = compose(command, user, secret);
@@ -362,7 +362,7 @@ local function ask(command, user, secret)
 		query.done = done;
 		wait();
 		query.done = nil;
-		settle(query, "unavailable"); -- woken by somebody else: nobody knows
+		settle(query, "unavailable"); -- if something else woke us
 	end
 	return query.verdict;
 end
@@ -371,7 +371,7 @@ function module.unload()
 	stopped = true;
 	hang_up();
 	give_up(waiting);
-	deliver(); -- now: a moment later there may be no such host any more
+	deliver(); -- now: the host may be gone a moment later
 end
 
 -- The provider ------------------------------------------------------------------------------------------------
@@ -393,7 +393,7 @@ local provider = {
 	delete_user = function (user) return ask_for("removeuser", user); end;
 };
 
--- SASL PLAIN knows only right and wrong; "nobody could be asked" is told past it.
+-- SASL PLAIN knows only right and wrong; "unavailable" is reported past it.
 function provider.get_sasl_handler()
 	local handler = new_sasl(host, {
 		plain_test = function (handler, user, password)
@@ -418,16 +418,16 @@ module:provides("auth", provider);
 
 -- Stanzas of components --------------------------------------------------------------------------------------
 
--- Stanzas from clients and other servers are handled where one may wait (util.async). Those of components and
--- of this server's own modules are not, and whether the user they are for exists would be unknown: a gateway's
--- message to somebody who is offline would come back. So those are handed to runners of ours: one after the other
--- those of one origin to one user, so that they keep their order, and several users' at a time.
+-- Stanzas from clients and other servers are handled where code may wait (util.async). Those from components and
+-- from this server's own modules are not, so we could not find out whether their user exists: a gateway's message
+-- to somebody offline would bounce. So those are handed to runners of ours: one at a time for each origin and user,
+-- so that they keep their order, and several users' at once.
 
-local MAX_HELD = 1000; -- stanzas in lines; more are handled at once, with nobody being asked
-local AT_ONCE = 32; -- of these; a flood of them must leave the daemon time for logins
+local MAX_HELD = 1000; -- stanzas in the queues; any more are handled immediately, without asking
+local AT_ONCE = 32; -- stanzas being handled; a flood of them must leave the daemon time for logins
 local lines = {}; -- queues of stanzas, by origin and user
-local standing = new_queue(); -- those lines of which no stanza is being handled
-local held, busy = 0, 0; -- stanzas in lines, being handled; and of these
+local standing = new_queue(); -- those of `lines` of which no stanza is being handled
+local held, busy = 0, 0; -- stanzas queued or being handled; those being handled
 local handle_more; -- function
 
 local function handled(line)
@@ -438,7 +438,7 @@ end
 
 local function handle_one(line)
 	local stanza = pop(line);
-	if prosody.hosts[host] then prosody.core_post_stanza(line.origin, stanza); end -- else the host has gone meanwhile
+	if prosody.hosts[host] then prosody.core_post_stanza(line.origin, stanza); end -- unless the host has gone meanwhile
 	handled(line);
 end
 
@@ -465,7 +465,7 @@ local function hold(event)
 	local key = tostring(origin.host) .. " " .. user;
 	local line = lines[key];
 	if not line then
-		if prosody.hosts[host].sessions[user] then return; end -- is there, need not be asked for
+		if prosody.hosts[host].sessions[user] then return; end -- online, so the user exists
 		line = new_queue();
 		line.key, line.origin = key, prosody.hosts[origin.host] or origin; -- its connection may be gone by then
 		lines[key] = line;

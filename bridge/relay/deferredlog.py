@@ -1,4 +1,4 @@
-"""What is to be logged, kept until there is time: what logging needs takes longer to import than a relay to start."""
+"""Keeps log events until there is time: importing what logging needs takes longer than starting a relay."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 from bridge.relay.settings import LogChoice
 
-_NOTES = 64
-"""Log lines that are kept until they can be written."""
+_KEPT = 64
+"""Events that are kept until they can be written."""
 
 
 class DeferredLog:
-    """What is to be logged, once there is time for it.
+    """Log events, kept until `write` is called.
 
     Args:
-      client_terminal: stderr is where the answers go, and gets nothing.
-      wanted: called when there is something to be written.
+      client_terminal: stderr is where the answers go, so nothing is logged there.
+      wanted: called when there is something to write.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class DeferredLog:
         self._add("INFO", message, fields)
 
     def warn(self, message: str, **fields: object) -> None:
-        """Something an operator may have to see to."""
+        """Something an operator may have to act on."""
         self._add("WARNING", message, fields)
 
     def error(self, message: str, **fields: object) -> None:
@@ -45,7 +45,7 @@ class DeferredLog:
         self._add("ERROR", message, fields)
 
     def write(self) -> None:
-        """Log them all; a field that is a function is called now."""
+        """Log all kept events; a field that is a function is called now."""
         if self._writer is None:
             self._writer = self._open()
         if self._lost:
@@ -56,11 +56,11 @@ class DeferredLog:
             self._writer(level, message, fields)
 
     def reconfigure(self, settings: LogChoice) -> None:
-        """Log as these say from now on."""
+        """Use these settings from now on."""
         self._settings, self._writer = settings, None
 
     def _add(self, level: str, message: str, fields: dict[str, object]) -> None:
-        if len(self._notes) < _NOTES:
+        if len(self._notes) < _KEPT:
             self._notes.append((level, message, fields))
         else:
             self._lost += 1

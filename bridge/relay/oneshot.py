@@ -1,4 +1,4 @@
-"""One question to the shared daemon by hand: the relay's own connection, for a single line."""
+"""Asks the shared daemon one question by hand, over a relay's connection."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from bridge.protocol.query import Query, Verdict, nothing
 from bridge.relay.settings import RelaySettings
 from bridge.relay.upstream import Upstream
 
-_NO_PROGRAM = "the daemon could ask no program, or none answered well and in time; its log says why"
+_NO_PROGRAM = "the daemon could ask no program, or none gave a valid answer in time; its log says why"
 
 
 def inquire(settings: RelaySettings, line: bytes) -> tuple[Verdict, str]:
-    """Ask the daemon, and wait for its answer for at most `answer_timeout`.
+    """Ask the daemon, and wait at most `answer_timeout` for its answer.
 
     Args:
       line: checked, without its line end.
 
     Returns:
-      the verdict, and if that is `UNAVAILABLE` why, in one line.  An old daemon, which has no third answer, says `0`,
-      `DENIED`, also when no program could be asked.
+      the verdict, and for `UNAVAILABLE` the reason, in one line.  An old daemon without the third answer says `0`,
+      `DENIED`, even when no program could be asked.
     """
     happened: list[str] = []
 
@@ -39,7 +39,7 @@ def inquire(settings: RelaySettings, line: bytes) -> tuple[Verdict, str]:
 
 class _Asker:
     def settled(self, query: Query) -> None:
-        """Whoever waits looks at the query."""
+        """Nothing to do: `run_until` looks at the query."""
 
     def failed(self, error: Exception) -> None:
         """Nothing above can fail."""

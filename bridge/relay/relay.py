@@ -1,11 +1,11 @@
 """`extauth-bridge connect SOCKET`: relay a client on standard input and output to the shared daemon.
 
-Prosody starts one helper for every host, and again after each crash: a relay has to be small and quick.  The
-sessions, the lockstep rule and the gate are those of `run`; only whom they ask is another (`upstream`).  Standard
-library only, no trio; what logging needs is imported when there is something to log and no question is open:
-while a question is open, each millisecond counts for the 50 ms of the lockstep rule.
+Prosody starts one helper for every host, and again after each crash, so a relay must be small and quick.  Sessions,
+lockstep rule and gate are those of `run`, but they ask `upstream`.  Standard library only, no trio.  What logging
+needs is imported only when there is something to log and no question is open: while one is, every millisecond counts
+towards the 50 ms of the lockstep rule.
 
-On a program's terminal the relay stays whatever is wrong, answers `0` and says why in the log.
+On a program's terminal the relay keeps running whatever is wrong, answers `0`, and logs why.
 """
 
 from __future__ import annotations
@@ -29,17 +29,20 @@ if TYPE_CHECKING:
     from bridge.clients.pipelined import PipelinedSession
 
 _QUIET = 0.2
-"""Seconds that the log waits for the first question, which usually comes with the start."""
+"""Seconds the log is held back for the first question, which usually comes right at the start."""
 
 _AGAIN = 0.05
-"""Seconds until it is seen again whether no question is open, so that there is time for the log."""
+"""Seconds between checks whether no question is open, so that there is time for the log."""
 
 
 def relay(read: Callable[[], RelaySettings], taken: ProgramTerminal | None) -> int:
     """Relay until the input ends.
 
     Args:
-      read: the settings, as they are now; raises RelayConfigError.
+      read: the current settings; raises RelayConfigError.
+
+    Returns:
+      exit status: 0, or 2 if the settings are wrong and this is not a program's terminal.
     """
     try:
         settings = read()
@@ -74,7 +77,7 @@ class Relay:
         self._obey_signals()
 
     def run(self) -> None:
-        """Relay until the client is gone or a signal says so, and write what is left to be logged."""
+        """Relay until the client is gone or a signal ends it, then write the rest of the log."""
         self._reactor.run_until(lambda: self._over)
         self._upstream.close()
         self._session.close()
@@ -102,7 +105,7 @@ class Relay:
         self._over = True
 
     def _obey_signals(self) -> None:
-        """A first signal ends it after the answers that are owed, a second one at once."""
+        """End on a first signal once outstanding answers are written, on a second one at once."""
         bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
         def obey() -> None:
@@ -114,12 +117,12 @@ class Relay:
 
         self._reactor.watch(bell, obey)
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            # A shell's background job and what nohup starts ignore one of them, and so it stays.
+            # A signal stays ignored where it was at start: in a shell's background job, or under nohup.
             if self._on_terminal or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, lambda _number, _frame: os.eventfd_write(bell, 1))
 
     def _read_again(self) -> RelaySettings:
-        """A configuration that was broken, perhaps repaired."""
+        """The settings of a file that was broken and may have been repaired."""
         try:
             return self._read()
         except RelayConfigError as error:

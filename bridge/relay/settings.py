@@ -1,4 +1,4 @@
-"""A configuration file that says `connect = "SOCKET"`: recognised with next to nothing imported.
+"""A configuration file with `connect = "SOCKET"`, recognised with hardly anything imported.
 
     #!/opt/extauth-bridge/bin/extauth-bridge
     connect = "/run/extauth-bridge/auth.sock"
@@ -8,10 +8,10 @@
     level = "info"
     target = "auto"
 
-Nothing else may stand in it: programs are the daemon's.  The ranges are those of `bridge.config.options`.
+It may hold nothing else: programs are the daemon's business.  The ranges are those of `bridge.config.options`.
 
-tomllib takes 7 to 9 ms to import, about as long as the interpreter itself: it is imported only for a file that may
-say `connect`, when the terminal is raw already.
+tomllib takes 7 to 9 ms to import, about as long as the interpreter's own start: it is imported only for a file that
+may hold `connect`, when the terminal is already raw.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TARGETS = ("auto", "journal", "syslog", "stderr")
 
 
 class LogChoice:
-    """How much is logged, and where to."""
+    """The log's level and target."""
 
     __slots__ = ("level", "target")
 
@@ -40,10 +40,10 @@ class LogChoice:
 
 
 class RelaySettings:
-    """What a relay can be told.
+    """A relay's settings.
 
     Attributes:
-      path: of the daemon's socket.
+      path: the daemon's socket.
       answer_timeout: seconds.
       max_line: bytes.
       window: lines in flight of a pipelined client; the daemon's own default, so that none waits there unread.
@@ -62,14 +62,14 @@ class RelaySettings:
 
 
 class RelayConfigError(Exception):
-    """The file is meant for a relay and cannot be used; its text is one line, and safe to show."""
+    """A relay's file cannot be used.  The text is one line, and safe to show."""
 
 
 def read(path: str) -> RelaySettings | None:
-    """The settings in the file `path`; `None` if it does not say `connect`, or cannot be read.
+    """The settings in the file `path`; `None` if it has no `connect`, or cannot be read.
 
     Raises:
-      RelayConfigError: it says so, and something is wrong with it.
+      RelayConfigError: it has `connect`, and something is wrong with it.
     """
     data = _contents(path)
     if data is None or not _may_say_connect(data):
@@ -83,7 +83,11 @@ def read(path: str) -> RelaySettings | None:
 
 
 def read_again(path: str) -> RelaySettings:
-    """`read` for a file that has said `connect` before."""
+    """`read` for a file that had `connect` before.
+
+    Raises:
+      RelayConfigError: it cannot be used any more.
+    """
     settings = read(path)
     if settings is None:
         raise RelayConfigError(f"{_brief(path)}: cannot be read, or does not say connect any more")
@@ -91,27 +95,27 @@ def read_again(path: str) -> RelaySettings:
 
 
 def _contents(path: str) -> bytes | None:
-    """What is in the file, if it may be one of ours."""
+    """The file's contents; `None` if it cannot be a relay's."""
     try:
         data = contents(path)
-    except (OSError, ValueError):  # who is to read it instead says why it cannot be
+    except (OSError, ValueError):  # `run` reads it instead, and says what is wrong
         return None
     return data if len(data) <= SIZE_MAX else None
 
 
 def _may_say_connect(data: bytes) -> bool:
-    """Whether a line begins with that key, in any way in which TOML could have it."""
+    """Whether a line begins with that key, in any of TOML's spellings."""
     return any(line.lstrip(b" \t\"'\xef\xbb\xbf").startswith(b"connect") for line in data.split(b"\n"))
 
 
 def _table(text: str, path: str) -> dict[str, Any]:
-    import tomllib  # late: most of a start's time goes here, and `connect SOCKET` has no file
+    import tomllib  # late: it takes most of the start-up time, and `connect SOCKET` needs no file
 
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         reason = _brief(str(error)) if isinstance(error, tomllib.TOMLDecodeError) else "not understood"
-        raise RelayConfigError(f"{_brief(path)}: no valid TOML: {reason}") from None
+        raise RelayConfigError(f"{_brief(path)}: not valid TOML: {reason}") from None
 
 
 def _checked(table: dict[str, Any], path: str) -> RelaySettings:
@@ -120,9 +124,7 @@ def _checked(table: dict[str, Any], path: str) -> RelaySettings:
         key = f"{section}{name}"
         if key not in _ALLOWED:
             known = ", ".join(_ALLOWED)
-            raise RelayConfigError(
-                f"{_brief(path)}: unknown key {_brief(key)}; in a file with connect there are {known}"
-            )
+            raise RelayConfigError(f"{_brief(path)}: unknown key {_brief(key)}; a file with connect may hold {known}")
         allowed, fits = _ALLOWED[key]
         if not fits(value):
             raise RelayConfigError(f"{_brief(path)}: {key} is {_sort(value)}, but must be {allowed}")
@@ -134,7 +136,7 @@ def _checked(table: dict[str, Any], path: str) -> RelaySettings:
 
 
 def _flat(table: dict[str, Any]) -> list[tuple[str, str, Any]]:
-    """Section, name and value of all keys."""
+    """Section, name and value of every key."""
     flat: list[tuple[str, str, Any]] = []
     for name, value in table.items():
         if name == "log" and _is_table(value):
@@ -145,7 +147,7 @@ def _flat(table: dict[str, Any]) -> list[tuple[str, str, Any]]:
 
 
 def _brief(text: str) -> str:
-    return shortened(text, 200)  # any path of a socket is shown whole
+    return shortened(text, 200)  # long enough for any socket's path
 
 
 def _sort(value: object) -> str:

@@ -1,16 +1,15 @@
-"""The shared daemon as a relay sees it: lines are asked on one connection, and answered in their order.
+"""A relay's connection to the shared daemon: one connection, lines answered in their order.
 
-  - It connects when there is a question, and anew for the next one after a connection was lost.
-  - An answer counts only if the daemon keeps to the letter: exactly one `1` or `0` and a line end for each line
-    that was sent, and nothing while nothing is asked.  At anything else the connection is closed: what was
-    open on it is unavailable, and whatever the daemon may still say dies with it.
-  - So it is when a question's time is over, and when a lockstep client has given up on its question.
-  - What would change the daemon's answers, HELLO, is never passed on: it could be first on a connection.  Who
-    asks for himself (`inquiry`) may have it said first; then `2` counts too, if the daemon agrees.
-  - The connection is given whole lines or nothing: the first part of one, cut off by a close, could be a
-    password nobody chose.
+  - It connects when there is a question; after a connection is lost, the next question opens a new one.
+  - An answer counts only if the daemon follows the protocol exactly: one `1` or `0` and a line end for each line
+    sent, and nothing while nothing is asked.  At anything else the connection is closed: queries open on it are
+    unavailable, and whatever the daemon may still send is lost with it.
+  - The same happens when a query's deadline passes, and when a lockstep client gives up on its question.
+  - A client's HELLO, which would change the daemon's answers, is never passed on: it could be first on a connection.
+    `oneshot` may have it sent first; then `2` counts too, if the daemon agrees.
+  - Only whole lines are sent: part of one, cut off by a close, could be a password nobody chose.
 
-Nothing here waits: a daemon that is too busy to take a connection is tried again until the question's time is over.
+Nothing here blocks: if the daemon is too busy to accept a connection, it is retried until the query's deadline.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from bridge.loop.timer import FOREVER
 from bridge.protocol.lines import HELLO, NO, UNKNOWN, YES
 from bridge.protocol.query import REFUSED, Query, Refusal, Verdict
 
-TYPE_CHECKING = False  # socket takes as long to import as all of this; its C half has all there is to it
+TYPE_CHECKING = False  # socket takes as long to import as everything here; its C half has all we need
 if TYPE_CHECKING:
     import socket as _socket
     from collections.abc import Iterable, Sequence
@@ -38,32 +37,32 @@ else:
 _READ = 65536
 
 _PIECE = 16384
-"""Bytes sent at once, unless a single line is longer.  Linux takes up to 32 KiB on a Unix socket whole or not
-at all (one sk_buff), but never more than half of the send buffer, less a little."""
+"""Bytes sent at once, unless a single line is longer.  On a Unix socket Linux accepts up to 32 KiB whole or not at
+all (one sk_buff), but never more than half of the send buffer, minus a little."""
 
 _SEND_BUFFER = 131072
-"""Bytes that are asked for; `net.core.wmem_max` may allow less."""
+"""Bytes requested; `net.core.wmem_max` may allow less."""
 
 _LESS_A_LITTLE = 64
 
 _CROWDED = 0.010
-"""Seconds until a daemon is tried again whose queue of new connections is full; it cannot be polled for room."""
+"""Seconds until the daemon is tried again if its backlog is full, which cannot be polled for."""
 
 _AGAIN = 1.0
-"""Seconds between two looks whether a broken configuration has been repaired."""
+"""Seconds between checks whether a broken configuration has been repaired."""
 
 _VERDICTS = {YES[0]: Verdict.GRANTED, NO[0]: Verdict.DENIED, UNKNOWN[0]: Verdict.UNAVAILABLE}
 
 
 class Upstream:
-    """What a session asks, answered by the daemon; see `bridge.protocol.query.Answerer`.
+    """Has the daemon answer a session's queries; see `bridge.protocol.query.Answerer`.
 
     Args:
-      read: the settings, read again as long as their `broken` says why nothing can be asked.
-      lockstep: the client asks again only when it has given up on its question, which is void then.
+      read: reads the settings again, as long as they are `broken`.
+      lockstep: a client that asks again has given up on its open question, which is then abandoned.
       warn: logs an event; called only with constant texts, numbers and errors, never with a line.
       reconfigured: called when the settings have been read again.
-      negotiates: ask every connection for the third answer.
+      negotiates: request the third answer on every connection.
 
     Attributes:
       settings: those in force.
@@ -94,10 +93,10 @@ class Upstream:
         self._queries: deque[Query] = deque()  # open, oldest first
         self._unsent: deque[bytes] = deque()  # the lines of the last of them
         self._negotiates = negotiates
-        self._wish: Query | None = None  # for the third answer, on this connection
-        self._known = b"01"  # answers that the daemon may give
-        self._whole = 0  # bytes that the connection takes whole or not at all
-        self._half = b""  # an answer without its line end
+        self._hello: Query | None = None  # the request for the third answer, on this connection
+        self._known = b"01"  # answers the daemon may give
+        self._whole = 0  # bytes the connection accepts whole or not at all
+        self._half = b""  # an answer still without its line end
         self._send_due = False
         self._full = False
         self._connect_at = float("-inf")
@@ -109,23 +108,23 @@ class Upstream:
         return not self._queries
 
     def ask(self, lines: Sequence[bytes | Refusal], asker: Asker) -> list[Query]:
-        """Have the daemon answer `lines`, or nobody, within `answer_timeout` from now."""
+        """Ask the daemon `lines`; each is answered or unavailable within `answer_timeout` from now."""
         return [self._ask(line, asker) for line in lines]
 
     def refuse(self, refusal: Refusal) -> Query:
-        """The daemon never sees such a line."""
+        """Refuse a line without asking the daemon."""
         if self._lockstep:
             self._abandon()
         self.warn("line refused", reason=refusal.value)
         return REFUSED
 
     def withdraw(self, asker: Asker, queries: Iterable[Query]) -> None:
-        """Nobody listens to our only client's answers any more."""
+        """Our only client no longer wants its answers."""
         del asker, queries
         self._hang_up()
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._hang_up()
 
     # --- lines -------------------------------------------------------------------------------------------
@@ -139,14 +138,14 @@ class Upstream:
             self._abandon()
         if self.settings.broken:
             self._repair()
-            if len(line) > self.settings.max_line:  # which its client did not know when it let the line through
+            if len(line) > self.settings.max_line:  # which the session did not know when it let the line through
                 return self.refuse(Refusal.LENGTH)
         if not self._queries:
-            self._receive()  # what is there now answers nothing that we ask; or the daemon is gone
+            self._receive()  # what has arrived by now answers nothing we ask; or the daemon is gone
         query = Query(b"", self.clock() + self.settings.answer_timeout, asker)
         self.asked += 1
         self._queries.append(query)
-        # The daemon drops one CR before the line end, as was done here.
+        # The daemon drops one CR before the line end, as the session did.
         self._unsent.append(line + (b"\r\n" if line.endswith(b"\r") else b"\n"))
         self._timer.set(query.deadline)
         if not self._send_due:
@@ -155,7 +154,7 @@ class Upstream:
         return query
 
     def _send(self) -> None:
-        """Send as many whole lines as there is room for."""
+        """Send as many whole lines as fit."""
         self._send_due = False
         if not self._unsent or (self._socket is None and not self._connect()):
             return
@@ -184,7 +183,11 @@ class Upstream:
             self._watch(full=not room)
 
     def _connect(self) -> bool:
-        """Whether there is a connection now; if not, the timer is set or everything is settled."""
+        """Connect.
+
+        Returns:
+          whether there is a connection now; if not, the timer is set or everything is settled.
+        """
         now = self.clock()
         if self.settings.broken:  # which was logged when it was read
             self._unanswered += len(self._queries)
@@ -215,14 +218,14 @@ class Upstream:
         self._socket = connection
         self._full = False
         if self._negotiates:
-            self._wish = Query(b"", self._queries[0].deadline, _Nobody())
-            self._queries.appendleft(self._wish)
+            self._hello = Query(b"", self._queries[0].deadline, _Nobody())
+            self._queries.appendleft(self._hello)
             self._unsent.appendleft(HELLO + b"\n")
         self._reactor.watch(connection.fileno(), self._receive)
         return True
 
     def _watch(self, full: bool) -> None:
-        """Be told when there is something to read, or room for what is unsent."""
+        """Watch for something to read and, if `full`, for room to send the rest."""
         if self._socket is not None and full != self._full:
             self._full = full
             descriptor = self._socket.fileno()
@@ -239,7 +242,7 @@ class Upstream:
     # --- answers -----------------------------------------------------------------------------------------
 
     def _receive(self) -> None:
-        """Take in what the daemon says, or that it is gone."""
+        """Read what the daemon sent, or notice that it is gone."""
         if self._socket is None:
             return
         try:
@@ -251,14 +254,14 @@ class Upstream:
         if not data:
             self._lose("daemon closed the connection")
             return
-        if self._queries and self._queries[0].deadline <= self.clock():  # we stood still, as did its timer
+        if self._queries and self._queries[0].deadline <= self.clock():  # we were stopped, and our timer with us
             self._lose("daemon did not answer in time")
             return
         heard = self._half + data
         size = len(heard) // 2
         digits, line_ends, half = heard[: size * 2 : 2], heard[1 : size * 2 : 2], heard[size * 2 :]
         awaited = len(self._queries) - len(self._unsent)
-        if awaited and self._queries[0] is self._wish:
+        if awaited and self._queries[0] is self._hello:
             self._known = b"012" if heard[:1] == YES[:1] else b"01"
         if (digits + half).strip(self._known) or line_ends.strip(b"\n") or size + len(half) > awaited:
             self._lose("daemon said what nobody asked for", bytes=len(heard))
@@ -283,12 +286,12 @@ class Upstream:
             self._timer.set(self._queries[0].deadline)
 
     def _abandon(self) -> None:
-        """The client gave up on what is open: an answer to it must not find a question."""
+        """Drop the open question, which the client gave up on: no later query may get its answer."""
         if self._queries:
             self._hang_up()
 
     def _lose(self, message: str, **fields: object) -> None:
-        """Close the connection; the first time that this left somebody without an answer is logged."""
+        """Close the connection; log it the first time that it leaves a query unanswered."""
         lost = len(self._queries)
         if (lost and not self._unanswered) or "nobody" in message:
             self.warn(message, **fields)
@@ -318,12 +321,12 @@ class Upstream:
 
 class _Nobody:
     def settled(self, query: Query) -> None:
-        """Whether there is a third answer is seen when it is used."""
+        """Nothing to do: `_receive` has seen whether the daemon agrees."""
 
     def failed(self, error: Exception) -> None:
         """Nothing above can fail."""
 
 
 def _name(error: OSError) -> str:
-    """What may be said of it; a path that is too long for a socket is an OSError without a number."""
+    """The error's symbol; a path too long for a socket raises an OSError without errno."""
     return errno.errorcode.get(error.errno or 0, "the socket's name cannot be used")

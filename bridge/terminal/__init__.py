@@ -1,1 +1,1 @@
-"""A program's terminal: taking it over, and seeing whether its client waits for an answer."""
+"""A program's terminal: taking it over, and checking whether its client waits for an answer."""

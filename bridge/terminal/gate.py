@@ -1,16 +1,16 @@
 """Whether an answer may be written to a program's terminal: only if the client is waiting for it.
 
-Prosody may have given up on a question (its timeout, its reload, its own line echoed back at start); an
-answer that is written all the same would be read as the answer to its next question, and all later ones
-would be shifted by one, which logs strangers in.
+Prosody may have given up on a question (its timeout, its reload, its own line echoed back at start).  An
+answer written anyway would be read as the answer to its next question, and all later ones would be shifted
+by one, which logs strangers in.
 
   - It waits for us: write.
-  - It is back in its main loop: nobody will ask for this answer any more.  Drop it.
+  - It is back in its main loop: nobody will read this answer any more.  Drop it.
   - It does something else: look again.
-  - It cannot be seen: the first answer is never written, which makes the echo at start harmless; all later
-    ones rely on being in time.  So again when it was seen and is no longer.
+  - It cannot be seen: the first answer is never written, which makes the echo at start harmless; later ones
+    rely on being in time.  The same applies whenever it can no longer be seen.
 
-Standard library only; the caller does the writing, after one more look for a newer question.
+Standard library only.  The caller writes, after checking once more for a newer question.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import enum
 from bridge.terminal.watcher import Look, Watcher
 
 _LOOKS = 4
-"""Looks before the caller is asked to come back: the client needs some microseconds from its write to its wait."""
+"""Looks before the caller is told to wait: the client needs some microseconds from its write to its wait."""
 
 _FIRST_PAUSE = 0.0005
 _LONGEST_PAUSE = 0.010
@@ -35,7 +35,7 @@ class Decision(enum.Enum):
 
 
 class Gate:
-    """The decision for one terminal.
+    """Decides for one terminal.
 
     Attributes:
       pause: seconds to wait after `Decision.WAIT`.
@@ -47,7 +47,7 @@ class Gate:
         self._blind = False
 
     def describe(self) -> str:
-        """For the log at start: which rule is in force."""
+        """Which rule is in force, for the log at start."""
         if self._watcher.sees:
             return "answers are written only while the client is seen waiting"
         return "the client's waiting cannot be seen: the first answer is not written"

@@ -1,37 +1,37 @@
-"""What Linux says about a process: readers of /proc, and the tables needed to understand them.
+"""What Linux says about a process: readers of /proc, and the tables needed to interpret them.
 
 Rules:
-- Nothing is concluded here about what a process means to do. `home` is always its directory, /proc/PID.
+- Nothing is concluded here about what a process is about to do.  `home` is always its directory, /proc/PID.
 - Errors are the kernel's: ProcessLookupError or FileNotFoundError for what is gone, PermissionError for what
   may not be seen.
 - No path below /proc/PID/fd is ever opened: opening a ptmx makes a new terminal, opening a FIFO can block.
-  Their links are read, and stat(2) is for terminals only (on a dead network file system it would hang).
+  Only the links are read, and stat(2) is used on terminals only (on a dead network file system it would hang).
 - Standard library only, and quick to import: the relay uses it too.
 """
 
 import os
 from collections.abc import Iterator
 
-# /dev/ptmx in every devpts and devtmpfs, fixed in the kernel's list of devices.
+# /dev/ptmx in every devpts and devtmpfs: fixed numbers in the kernel's list of devices.
 PTMX = os.makedev(5, 2)
-# The first of the major numbers of pty slaves (UNIX98); the minor number is the index of the pty.
+# The first major number of pty slaves (UNIX98); the minor number is the pty's index.
 PTY_SLAVE_MAJOR = 136
 
-# A chain of parents is shorter; the end of a walk through numbers that are reused meanwhile.
+# More than any chain of parents has; bounds a walk through pids that are being reused.
 MAX_ANCESTORS = 256
 
-# What a thread can wait in, as far as it matters here.
+# The system calls a thread can wait in that matter here.
 READ, SELECT, POLL, EPOLL = "read", "select", "poll", "epoll"
 
-# Numbers of the system calls, from the kernel's tables (arch/*/**/syscall.tbl). readv is a read, too (pread
-# is not: a terminal refuses it); select and pselect6 begin with the same arguments, so do poll and ppoll.
+# System call numbers, from the kernel's tables (arch/*/**/syscall.tbl). readv counts as read (pread does not: a
+# terminal refuses it); select and pselect6 have the same first arguments, as have poll and ppoll.
 _X86_64 = {READ: (0, 19), SELECT: (23, 270), POLL: (7, 271), EPOLL: (232, 281, 441)}
 _I386 = {READ: (3, 145), SELECT: (142, 308, 413), POLL: (168, 309, 414), EPOLL: (256, 319, 441)}
 _ARM = {READ: (3, 145), SELECT: (142, 335, 413), POLL: (168, 336, 414), EPOLL: (252, 346, 441)}
 _GENERIC = {READ: (63, 65), SELECT: (72,), POLL: (73,), EPOLL: (22, 441)}
 _PPC64 = {READ: (3, 145), SELECT: (142, 280), POLL: (167, 281), EPOLL: (238, 303, 441)}
 _S390X = {READ: (3, 145), SELECT: (142, 301), POLL: (168, 302), EPOLL: (251, 312, 441)}
-# By e_machine and word size (bytes) in the head of the ELF file.
+# By e_machine and word size (bytes) in the ELF header.
 _SYSCALLS = {
     (3, 4): _I386,
     (21, 8): _PPC64,
@@ -42,18 +42,18 @@ _SYSCALLS = {
     (243, 8): _GENERIC,  # riscv64
 }
 
-# The room a small file of /proc needs (a line of `syscall` is below 200 bytes).
+# Bytes enough for a small file of /proc (a line of `syscall` is below 200 bytes).
 _SMALL = 4096
-# One read of a file that can be long: an epoll set has about 80 bytes for every descriptor in it.
+# Bytes read at once of a file that can be long: an epoll set's has about 80 bytes per descriptor.
 _LARGE = 1 << 16
 
 
 class Kept:
     """A file of /proc that stays open: a look costs one pread(2), below a microsecond.
 
-    The kernel makes up the content anew at every read from the start. The descriptor stays bound to the
-    process, not to its number: once that is gone, reads fail with ESRCH or ENOENT, even if the number is used
-    again.
+    The kernel generates the content again at every read from the start.  The descriptor stays bound to the
+    process, not to its pid: once the process is gone, reads fail with ESRCH or ENOENT, even if the pid is
+    reused.
     """
 
     __slots__ = ("_fd", "path")
@@ -72,7 +72,7 @@ class Kept:
 
 
 class Machine:
-    """How the program of a process has to be read: its syscall numbers, word size and byte order."""
+    """A program's architecture: its system call numbers, word size and byte order."""
 
     __slots__ = ("_little", "_word", "pollfd", "waits")
 
@@ -83,16 +83,16 @@ class Machine:
         self._little = little
 
     def fd_set_byte(self, number: int) -> int:
-        """Where in an fd_set, an array of longs, the byte with this descriptor is; its bit is number % 8."""
+        """The offset in an fd_set, an array of longs, of the byte for this descriptor; its bit is number % 8."""
         if self._little:
             return number // 8
         return number // (self._word * 8) * self._word + self._word - 1 - number % (self._word * 8) // 8
 
 
 def machine(home: str) -> Machine | None:
-    """The machine that the program of this process was made for; None for an unknown one.
+    """The architecture this process's program was built for; None if unknown.
 
-    By the head of its ELF file, not by uname(2): a 64-bit kernel runs 32-bit programs too, with other numbers.
+    From its ELF header, not from uname(2): a 64-bit kernel also runs 32-bit programs, which use other numbers.
     """
     header = read(f"{home}/exe", 20)
     if len(header) < 20 or header[:4] != b"\x7fELF":
@@ -114,7 +114,7 @@ def read(path: str, size: int = _SMALL) -> bytes:
 
 
 def read_all(path: str) -> bytes:
-    """The whole of a file of any length."""
+    """A whole file of any length."""
     fd = os.open(path, os.O_RDONLY)
     try:
         chunks = list(iter(lambda: os.read(fd, _LARGE), b""))
@@ -124,12 +124,12 @@ def read_all(path: str) -> bytes:
 
 
 def ancestors(proc: str) -> Iterator[int]:
-    """The pids of our parent, its parent and so on, as this /proc counts them, as far as can be seen."""
+    """The pids of our parent, its parent and so on, in this /proc's numbering, as far as they can be seen."""
     home = f"{proc}/self"
     for _ in range(MAX_ANCESTORS):
         try:
             stat = read(f"{home}/stat")
-            # The name is in parentheses and may hold anything, more parentheses too: state and parent follow.
+            # The name is in parentheses and may itself hold any; state and parent follow.
             parent = int(stat.rpartition(b")")[2].split()[1])
         except (OSError, ValueError, IndexError):
             return
@@ -140,11 +140,11 @@ def ancestors(proc: str) -> Iterator[int]:
 
 
 def links(home: str) -> Iterator[tuple[int, str]]:
-    """Every descriptor of this process with what it links to.
+    """Every descriptor of this process, and what it links to.
 
     Raises:
-        PermissionError: they may not be seen (another uid, not dumpable)
-        FileNotFoundError: the process is gone, or hidden
+      PermissionError: they may not be seen (another uid, not dumpable).
+      FileNotFoundError: the process is gone, or hidden.
     """
     for number in os.listdir(f"{home}/fd"):
         try:
@@ -154,10 +154,13 @@ def links(home: str) -> Iterator[tuple[int, str]]:
 
 
 def masters(home: str, terminal: os.stat_result) -> set[int]:
-    """The descriptors of this process that are the master of a terminal (its slave's stat).
+    """The descriptors of this process that are a terminal's master.
+
+    Args:
+      terminal: the stat of its slave.
 
     Raises:
-        PermissionError, FileNotFoundError: as `links`
+      PermissionError, FileNotFoundError: as for `links`.
     """
     found = set[int]()
     for number, link in links(home):
@@ -173,7 +176,7 @@ def masters(home: str, terminal: os.stat_result) -> set[int]:
 
 
 def _same_instance(home: str, number: int, link: str, terminal: os.stat_result) -> bool:
-    """Is this ptmx of our terminal's devpts (every container has its own)? Yes, if that cannot be seen."""
+    """Whether this ptmx is of our terminal's devpts (every container has its own); true if it cannot be seen."""
     ptmx = os.stat(f"{home}/fd/{number}")
     if ptmx.st_rdev != PTMX:
         return False
@@ -183,14 +186,14 @@ def _same_instance(home: str, number: int, link: str, terminal: os.stat_result) 
     if os.path.basename(directory) == "pts":
         return False
     try:
-        # For a node that is not in a devpts itself, the kernel takes the devpts at `pts` beside it.
+        # For a node outside a devpts, the kernel uses the devpts at `pts` beside it.
         return os.stat(f"{home}/root{directory}/pts").st_dev == terminal.st_dev
     except OSError:
         return True
 
 
 def is_stdin(home: str, terminal: os.stat_result) -> bool:
-    """Is this terminal the standard input of this process?"""
+    """Whether this terminal is the process's standard input."""
     try:
         if not os.readlink(f"{home}/fd/0").startswith("/dev/pts/"):
             return False
@@ -201,7 +204,7 @@ def is_stdin(home: str, terminal: os.stat_result) -> bool:
 
 
 def tty_index(fdinfo: bytes) -> int | None:
-    """Which pty a master belongs to, by its fdinfo; None if it is no master's, or the kernel is too old."""
+    """The pty index in a master's fdinfo; None if it is not a master's, or the kernel is too old."""
     at = fdinfo.find(b"tty-index:")
     if at < 0:
         return None
@@ -210,10 +213,10 @@ def tty_index(fdinfo: bytes) -> int | None:
 
 
 def epoll_events(fdinfo: bytes, number: int) -> int:
-    """The events (a mask) an epoll set waits for at descriptor `number`, by the fdinfo of the set; 0 if none.
+    """The events (a mask) that an epoll set waits for on descriptor `number`, from the set's fdinfo; 0 if none.
 
     A line is `tfd:        7 events:       19 data: ...`, the events in hexadecimal; a one-shot entry that has
-    fired shows none. There can be 10,000 lines, so they are searched, not split.
+    fired shows none.  There can be 10,000 lines, so they are searched, not split.
     """
     events = 0
     words = b" %d events:" % number
@@ -226,9 +229,9 @@ def epoll_events(fdinfo: bytes, number: int) -> int:
 
 
 def slept(status: bytes) -> bytes | None:
-    """How often a thread has gone to sleep, by its `status`; None if it does not sleep now.
+    """How often a thread has gone to sleep, from its `status`; None if it is not asleep now.
 
-    The same number before and after something means that it slept all the while.
+    The same number before and after something means that it slept throughout.
     """
     state = status.partition(b"State:\t")[2][:1]
     switches = status.partition(b"\nvoluntary_ctxt_switches:\t")[2].partition(b"\n")[0]

@@ -1,13 +1,13 @@
-"""The terminal a client may have started us on: taken at once, before anything slow is imported.
+"""Takes over the terminal a client may have started us on, before anything slow is imported.
 
 A terminal whose ECHO is off belongs to a program: Prosody's pty library switches it off before it starts us.
-Such a terminal is made raw, since whoever logs in may type ^C, ^Z or ^S into a password; every descriptor
-from 3 up is closed, since Prosody lets us inherit its listeners, its clients' sockets and the pty's own other
-end; and it is taken off descriptors 0, 1 and 2, so that nothing but an answer can ever be written to it.
-A terminal whose ECHO is on has a person at it and stays as it is.
+Such a terminal is made raw, since a password may hold ^C, ^Z or ^S; every descriptor from 3 up is closed,
+since Prosody lets us inherit its listeners, its clients' sockets and the pty's master; and the terminal is
+taken off descriptors 0, 1 and 2, so that nothing but an answer can ever be written to it.
+A terminal whose ECHO is on has a person at it and is left as it is.
 
-Only what CPython has built in is imported here: every millisecond before raw mode is one in which a
-password can still reach the terminal's line editing.
+Only CPython's built-in modules are imported here: until the terminal is raw, a password can still reach its
+line editing.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class ProgramTerminal:
     """A program's terminal, taken over.
 
     Attributes:
-      descriptor: our own, open for reading and writing; the only one left on that terminal.
-      may_block: it shares its file description with others, so O_NONBLOCK could not be set on it.
-      was: the standard descriptors that were on it and are on /dev/null now; 0 is always among them.
+      descriptor: open for reading and writing; the only one left on that terminal.
+      may_block: its file description is shared with others, so O_NONBLOCK could not be set.
+      was: the standard descriptors that were on it and are now on /dev/null; always includes 0.
     """
 
     __slots__ = ("descriptor", "may_block", "was")
@@ -41,9 +41,12 @@ class ProgramTerminal:
 
 
 def take() -> ProgramTerminal | None:
-    """Take standard input over if it is a program's terminal; `None` if it is anything else.
+    """Take over standard input if it is a program's terminal.
 
-    Descriptors 0, 1 and 2 are open when this returns, on /dev/null if on nothing else.
+    Descriptors 0, 1 and 2 are open when this returns, if need be on /dev/null.
+
+    Returns:
+      the terminal; `None` if standard input is anything else.
     """
     _open_standard_descriptors()
     try:
@@ -52,39 +55,39 @@ def take() -> ProgramTerminal | None:
         return None
     if attributes[3] & termios.ECHO:
         return None
-    _end_well()
+    _exit_0_on_signals()
     _make_raw(attributes)
     os.closerange(3, _highest_descriptor())
     return _move_away()
 
 
 def _make_raw(attributes: list[Any]) -> None:
-    """No editing, no signals, no flow control, no translation; 8 bits wide; reads return what is there."""
+    """Disable line editing, signals, flow control and translation; 8 bits; reads return what is there."""
     _, _, cflag, _, ispeed, ospeed, characters = attributes
     characters[termios.VMIN], characters[termios.VTIME] = 1, 0
     cflag = cflag & ~(termios.CSIZE | termios.PARENB) | termios.CS8
-    try:  # noqa: SIM105  (contextlib takes longer to import than all the rest of this)
+    try:  # noqa: SIM105  (contextlib takes longer to import than everything else here)
         termios.tcsetattr(0, termios.TCSANOW, [0, 0, cflag, 0, ispeed, ospeed, characters])
     except termios.error:
-        pass  # hung up already: reading it will say so
+        pass  # hung up already: reading from it will tell
 
 
-def _end_well() -> None:
-    """Prosody never restarts a helper that a signal ended: until the service obeys them, they end us with 0."""
+def _exit_0_on_signals() -> None:
+    """Exit with 0 on signals until the service handles them: Prosody never restarts a helper killed by one."""
     for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM):
         _signal.signal(number, lambda _number, _frame: os._exit(0))
 
 
 def _move_away() -> ProgramTerminal:
-    """Leave descriptors 0, 1 and 2 without the terminal; keep one of our own on it, non-blocking if that can be.
+    """Move the terminal from descriptors 0, 1 and 2 to one of our own, non-blocking if possible.
 
-    Opening it anew gives a file description of our own: O_NONBLOCK set on an inherited one would be set
-    for everybody who shares it.
+    Reopening it gives us our own file description: O_NONBLOCK on an inherited one would affect everybody who
+    shares it.
     """
     may_block = False
     try:
         own = os.open("/proc/self/fd/0", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:  # another user's terminal: share the description and never wait in it
+    except OSError:  # another user's terminal: share the file description, and poll before each use
         own, may_block = os.dup(0), True
     null = os.open(os.devnull, os.O_RDWR)
     was = frozenset(descriptor for descriptor in (0, 1, 2) if _is_same_terminal(descriptor, own))
@@ -107,4 +110,4 @@ def _open_standard_descriptors() -> None:
 
 
 def _highest_descriptor() -> int:
-    return 0x7FFFFFFF  # close_range(2) takes any number; without it the C library looks at /proc/self/fd
+    return 0x7FFFFFFF  # close_range(2) takes any number; where it is missing, the C library reads /proc/self/fd

@@ -1,32 +1,32 @@
-"""Tells whether the client, the process at the other end of our terminal, waits for our answer right now.
+"""Tells whether the client, the process at the other end of our terminal, is waiting for our answer right now.
 
 An answer that nobody waits for stays in the terminal and becomes the answer to the next question: a login
-with a wrong password would succeed. It cannot be taken back (tcflush on this side does not reach what the
+with a wrong password would succeed.  It cannot be taken back (tcflush on this side does not reach what the
 other side has not read), but before an answer is written, /proc shows whether the client waits.
 
-Who is looked at: the client holds the master of our terminal /dev/pts/N, a ptmx descriptor whose fdinfo says
-`tty-index: N`. What it starts inherits that (lpty sets no close-on-exec), so of our ancestors that have it,
+Who is watched: the client holds the master of our terminal /dev/pts/N, a ptmx descriptor whose fdinfo says
+`tty-index: N`.  Its children inherit that (lpty does not set close-on-exec), so of our ancestors that have it,
 the *outermost* is the client; one whose standard input is our terminal is a wrapper script, never the client.
 
-What is looked at, the best that the system lets us see:
+What is read, the best that the system lets us see:
 1. `by its system call` (/proc/PID/syscall, for whoever may ptrace it: the same uid, unless yama forbids): a
-   thread is in read, select or poll on exactly this master, or in epoll_wait on a set that waits for it. A
-   thread that runs does not wait, whatever it is about to do: even with the master in its epoll set it may be
-   about to take it out, having just read something else as the answer.
-2. `by its wait channel` (/proc/PID/wchan): the main thread is in some select or poll. It could be about
-   another descriptor, and says something only where the main loop is epoll: not without an epoll descriptor.
+   thread is in read, select or poll on exactly this master, or in epoll_wait on a set that waits for it.  A
+   running thread does not count as waiting: even with the master in its epoll set it may be about to take it
+   out, having just read something else as the answer.
+2. `by its wait channel` (/proc/PID/wchan): the main thread is in some select or poll.  That could be on
+   another descriptor, and means something only if the main loop uses epoll: not without an epoll descriptor.
 3. Nothing: another uid, hidepid, a client that is not dumpable, an old kernel.
 
 Limits:
-- Between a look and the write, the client can give up. A look makes that gap short; nothing closes it.
-- A client that waits otherwise is never WAITING: io_uring, an epoll set in an epoll set, a read now and then.
+- The client can give up between a look and the write.  A look makes that gap short; nothing closes it.
+- A client that waits in another way is never WAITING: io_uring, nested epoll sets, polling with read.
 - A poll that was stopped and continued (SIGSTOP, a debugger) is BUSY: the kernel says restart_syscall.
 - Where ptmx is not in a devpts, and the devpts that belongs to it cannot be seen (another root directory), a
-  terminal of another container that has the same number would be taken for ours.
+  terminal with the same number in another container would be taken for ours.
 
 Cost of a look, in order of magnitude (virtual x86-64 machine, Python 3.11): 8 µs for a client in select, read
-or poll, as for a busy one; 4 µs by its wait channel; 20 µs for an epoll set, and 1 µs more for each descriptor
-in it (10 ms for 10,000). The first look reads the links of all its descriptors, 2 µs for each.
+or poll, or a busy one; 4 µs by its wait channel; 20 µs for an epoll set, plus 1 µs for each descriptor in it
+(10 ms for 10,000).  The first look reads the links of all the client's descriptors, 2 µs each.
 """
 
 import enum
@@ -40,41 +40,41 @@ from . import procfs
 
 # Seconds between two searches for a client that could not be seen.
 SEARCH_INTERVAL = 1.0
-# Entries of a pollfd array that are looked at; a longer one is a main loop of another kind.
+# Longest pollfd array that is read; a longer one belongs to some other main loop.
 MAX_POLLFDS = 4096
 
 POLLIN = EPOLLIN = 0x1
 POLLRDNORM = EPOLLRDNORM = 0x40
-# int arguments are the low half of a register.
+# An int argument is the low half of a register.
 INT = 0xFFFFFFFF
 
-# What /proc/PID/syscall says of a zombie.
+# What /proc/PID/syscall says for a zombie.
 _DEAD = b"-1 0x0 0x0"
 _EVENTPOLL = "anon_inode:[eventpoll]"
 
-# Errors that say something about us at the moment, not about the client.
+# Errors that are about us at the moment, not about the client.
 _PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN}
 
 
 class Look(enum.Enum):
-    """What the client is doing. When in doubt it is BUSY or ELSEWHERE, never WAITING."""
+    """What the client is doing.  When in doubt it is BUSY or ELSEWHERE, never WAITING."""
 
-    WAITING = "waiting"  # for us: what is written now, it reads as the answer to its question
-    ELSEWHERE = "elsewhere"  # in its main loop (epoll) without us: nobody will ask for the answer any more
-    BUSY = "busy"  # it runs, or waits for something else: look again
+    WAITING = "waiting"  # for us: it will read what is written now as the answer to its question
+    ELSEWHERE = "elsewhere"  # in its main loop (epoll) without us: nobody will read the answer any more
+    BUSY = "busy"  # running, or waiting for something else: look again
     UNSEEN = "unseen"  # nothing can be concluded
 
 
 class Watcher:
-    """Watches the client of one terminal. Nothing here raises.
+    """Watches the client of one terminal.  Nothing here raises.
 
-    It looks for the client when first asked, and again once a second at most while it cannot be seen. It
+    It searches for the client when first asked, and at most once a second while it cannot be seen.  It
     keeps a few descriptors of /proc open, all close-on-exec, until `close`.
 
     Args:
-        terminal_fd: our side of the terminal; it is not read and stays the caller's.
-        proc: where proc is mounted.
-        clock: seconds, monotonic.
+      terminal_fd: our side of the terminal; it is not read, and the caller closes it.
+      proc: where proc is mounted.
+      clock: seconds, monotonic.
     """
 
     def __init__(self, terminal_fd: int, *, proc: str = "/proc", clock: Callable[[], float] = time.monotonic) -> None:
@@ -103,19 +103,19 @@ class Watcher:
 
     @property
     def sees(self) -> bool:
-        """Can the client be seen? False: nothing is known about it, as of the last look."""
+        """Whether the client could be seen at the last look."""
         if not self._reason and self._client is None:
             self._search()
         return self._client is not None
 
     def describe(self) -> str:
-        """One short text for the log: who is watched by which means, or why not."""
+        """One short text for the log: who is watched and how, or why nobody is."""
         if self.sees and self._client is not None:
             return f"client pid {self._client.pid} {self._client.means}"
         return f"client not visible ({self._reason})"
 
     def close(self) -> None:
-        """Closes what was kept open; a later look searches again."""
+        """Close what was kept open; a later look searches again."""
         if self._client is not None:
             self._client.close()
             self._client = None
@@ -129,7 +129,7 @@ class Watcher:
         self._reason = reason
 
     def _search(self) -> None:
-        """Looks for the client, unless it was looked for a moment ago."""
+        """Search for the client, unless that was done a moment ago."""
         now = self._clock()
         if now < self._search_at:
             return
@@ -162,7 +162,7 @@ def _find(terminal_fd: int, proc: str) -> "tuple[_View | None, str]":
         try:
             found = procfs.masters(f"{proc}/{pid}", terminal)
         except OSError as error:
-            # Says nothing about those further up. That init may not be seen is usual, and no reason.
+            # Says nothing about those further up.  That init cannot be seen is normal, and not the reason.
             if not refused and (pid != 1 or generation == 0):
                 refused = _reason(error)
         else:
@@ -192,7 +192,7 @@ def _best_view(home: str, pid: int, masters: set[int], index: int) -> "tuple[_Vi
 
 
 class _View:
-    """Eyes on one client. `open` and `look` raise OSError if it is gone or may not be seen (any more)."""
+    """A way of watching one client.  `open` and `look` raise OSError if it is gone or cannot be seen (any more)."""
 
     means = ""
 
@@ -219,12 +219,12 @@ class _View:
         return kept
 
     def _check(self, number: int) -> None:
-        """Raises if this descriptor is no longer our master: closed, perhaps with its number used again."""
+        """Raise if this descriptor is no longer our master: closed, or its number reused."""
         if procfs.tty_index(self._masters[number].read()) != self._index:
             raise FileNotFoundError(errno.ENOENT, "no master any more", self._masters[number].path)
 
     def _is_in(self, epoll: int) -> int | None:
-        """The descriptor of the master that this epoll set of the client waits to read from."""
+        """The master's descriptor, if this epoll set of the client waits to read from it."""
         entries = procfs.read_all(f"{self._home}/fdinfo/{epoll}")
         for number in self._masters:
             if procfs.epoll_events(entries, number) & (EPOLLIN | EPOLLRDNORM):
@@ -233,7 +233,7 @@ class _View:
 
 
 class _BySystemCall(_View):
-    """By the system call that each thread is in, and its arguments."""
+    """Watches the system call that each thread is in, and its arguments."""
 
     means = "by its system call"
 
@@ -241,10 +241,10 @@ class _BySystemCall(_View):
         super().open(masters)
         machine = procfs.machine(self._home)
         if machine is None:
-            raise OSError(errno.ENOSYS, "a machine without a table of its system calls", f"{self._home}/exe")
+            raise OSError(errno.ENOSYS, "a machine whose system calls are not known", f"{self._home}/exe")
         self._machine = machine
         self._call = self._keep("syscall")
-        # Opening it tells little: the right to look is asked for at every read.
+        # Opening it proves little: the kernel checks permission at every read.
         self._call.read()
         self._memory: procfs.Kept | None
         try:
@@ -266,12 +266,12 @@ class _BySystemCall(_View):
             if other is Look.WAITING:
                 return other
             if other is Look.BUSY:
-                # It may be the one that is going to wait for us.
+                # This may be the thread that will wait for us.
                 seen = other
         return seen
 
     def _classify(self, line: bytes) -> Look:
-        """What a thread is doing, by its line: `number argument1 ... argument6 sp pc`, or `running`."""
+        """What a thread is doing, from its line: `number argument1 ... argument6 sp pc`, or `running`."""
         words = line.split()
         kind = self._machine.waits.get(words[0]) if len(words) == 9 else None
         if kind is None:
@@ -293,18 +293,18 @@ class _BySystemCall(_View):
         else:
             master = self._in_pollfds(first, second)
         if master is None:
-            # Perhaps a main loop on select, perhaps a database that is asked before we are: cannot be told.
+            # A main loop on select, or a database that is asked before we are: we cannot tell which.
             return Look.BUSY
         self._check(master)
         return Look.WAITING
 
     def _in_fd_set(self, count: int, readfds: int) -> int | None:
-        """The master that a select over the descriptors below `count` waits to read from."""
+        """The master's descriptor, if a select over the descriptors below `count` waits to read from it."""
         for number in self._masters:
             if number >= count or readfds == 0:
                 continue
             if self._memory is None:
-                # lpty's select is about one descriptor, the highest of the set therefore.
+                # lpty's select is on one descriptor only, which is therefore the highest of the set.
                 if number + 1 == count:
                     return number
                 continue
@@ -314,7 +314,7 @@ class _BySystemCall(_View):
         return None
 
     def _in_pollfds(self, address: int, count: int) -> int | None:
-        """The master that a poll over this array waits to read from."""
+        """The master's descriptor, if a poll over this array waits to read from it."""
         if not 0 < count <= MAX_POLLFDS:
             return None
         entry = struct.Struct(self._machine.pollfd)
@@ -325,21 +325,21 @@ class _BySystemCall(_View):
         return None
 
     def _peek(self, address: int, size: int) -> bytes:
-        """What the client has in its memory there; nothing where that cannot be read."""
+        """The client's memory at that address; empty if it cannot be read."""
         if self._memory is None:
             return b""
         try:
             found = self._memory.read(size, address)
         except (OSError, OverflowError):
-            return b""  # not mapped: the call has ended meanwhile
+            return b""  # not mapped: the call has returned meanwhile
         if not found:
-            # The memory stays bound to the program that ran when it was opened.
+            # The descriptor stays bound to the program that ran when it was opened.
             raise OSError(errno.ESTALE, "runs another program", self._memory.path)
         return found
 
 
 class _ByWaitChannel(_View):
-    """By the place in the kernel where the main thread sleeps."""
+    """Watches the place in the kernel where the main thread sleeps."""
 
     means = "by its wait channel"
 
@@ -367,7 +367,7 @@ class _ByWaitChannel(_View):
         return Look.BUSY
 
     def _refuse_if_silent(self) -> None:
-        """Raises if this kernel has only `0` for a sleeper; one that runs has `0`, so it must have slept."""
+        """Raise if this kernel shows `0` even for a sleeping thread; a running one always shows `0`."""
         before = procfs.slept(procfs.read(f"{self._home}/status"))
         if before is None or self._channel.read() not in (b"0", b""):
             return

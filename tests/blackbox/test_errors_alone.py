@@ -149,7 +149,7 @@ DYING = """
 
 QUICK = ("--pool-size", 2, "--answer-timeout", 1.0, "--shutdown-grace", 0.5)
 BOUND = 1.0 + 2 * 0.5 + 4.0
-"""Seconds, with these, in which leaving is forced at last; 3 more are for a busy machine."""
+"""Seconds, with these, after which shutdown is forced at last; 3 more are for a busy machine."""
 
 
 def are_gone(pids: list[int]) -> None:
@@ -173,7 +173,7 @@ def test_a_daemon_that_cannot_stop_is_stopped(serve: Callable[..., Daemon], tmp_
     assert daemon.process.wait(BOUND + 3) == 70
     are_gone(programs)
     assert not daemon.path.exists()
-    assert "leaving is forced" in daemon.log.read_text()
+    assert "shutdown forced" in daemon.log.read_text()
 
 
 def test_a_second_signal_shortens_that(serve: Callable[..., Daemon], tmp_path: Path) -> None:

@@ -206,7 +206,7 @@ async def test_the_watchdog_starves_when_a_deadline_is_missed(tmp_path: Path, mo
         with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(drive, poolset.reactor)
-                nursery.start_soon(service._show_life)
+                nursery.start_soon(service._feed_watchdog)
                 await _until(lambda: systemd.waiting(0))
                 now += 2.0  # late, as on a machine that is busy for a moment
                 await _fed_again(systemd)

@@ -221,7 +221,7 @@ def test_one_that_cannot_stop_its_programs_is_ended_by_force_with_0(site: Site) 
     assert client.wait() == "exit 0"
     assert client.pending() == 0, "nothing but answers is ever written there"
     assert not until_gone(processes)
-    assert "leaving is forced" in site.log_text()
+    assert "shutdown forced" in site.log_text()
 
 
 def test_executable_configuration_file(site: Site) -> None:

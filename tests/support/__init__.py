@@ -1,1 +1,1 @@
-"""What several tests share; see each module's first sentence."""
+"""Shared by several tests; see each module's first sentence."""

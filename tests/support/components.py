@@ -1,4 +1,4 @@
-"""System components a test cannot do without: skip where one is missing, fail where REQUIRE_ALL=1."""
+"""System components a test needs: skip if one is missing, fail under REQUIRE_ALL=1."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ def missing(what: str, package: str) -> NoReturn:
 
 
 def command(name: str, package: str) -> str:
-    """Path of the command `name`, which Debian's `package` brings."""
+    """Path of the command `name` from Debian's `package`."""
     path = shutil.which(name)
     if path is None:
         missing(f"the command {name}", package)

@@ -19,7 +19,7 @@ def _value(value: object) -> str:
 def toml(settings: Mapping[str, object]) -> str:
     """A document with these settings; `log` and each of `hosts` become tables of their own.
 
-    What is not a table where one belongs is written as it is: tests need wrong files too.
+    A value that is not a table where one belongs is written as it is: tests need invalid files too.
     """
     hosts = settings.get("hosts", {})
     assert isinstance(hosts, Mapping)

@@ -1,4 +1,4 @@
-"""Faults put into a bridge under test, which runs in a process of its own."""
+"""Faults injected into a bridge under test, which runs in its own process."""
 
 import textwrap
 from pathlib import Path
@@ -17,7 +17,7 @@ HANGING = """
 
 
 def fault(folder: Path, code: str) -> dict[str, str]:
-    """The environment of a bridge that runs `code` before anything of its own.  Programs started with -I do not."""
+    """The environment of a bridge that runs `code` before anything else.  Programs started with -I do not."""
     place = folder / "fault"
     place.mkdir()
     (place / "sitecustomize.py").write_text(textwrap.dedent(code))

@@ -56,14 +56,14 @@ class Bridge:
     """One running bridge.
 
     Args:
-        arguments: what stands behind `extauth-bridge`; anything but strings is passed through `str`.
-        env: added to the environment.
-        stdin, stdout: descriptors for the child; None makes a pipe with its other end here.
-        ends: where stdin or stdout is given, this side's (write, read) descriptors, taken over;
-            twice the same one for a socket.
-        prepare: called in the child before exec, for signals and limits.
-        pass_fds: descriptors that the bridge inherits on top.
-        command: what to run instead of `python -m bridge`.
+      arguments: those after `extauth-bridge`; converted by `str`.
+      env: added to the environment.
+      stdin, stdout: descriptors for the child; None makes a pipe with its other end here.
+      ends: where stdin or stdout is given, this side's (write, read) descriptors, taken over;
+        twice the same one for a socket.
+      prepare: called in the child before exec, for signals and limits.
+      pass_fds: further descriptors that the bridge inherits.
+      command: what to run instead of `python -m bridge`.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Bridge:
     # --- talking -----------------------------------------------------------------------------------------
 
     def queue(self, line: bytes, end: bytes = b"\n") -> None:
-        """Put one line where `pump` will send it from."""
+        """Queue one line for `pump` to send."""
         self._outgoing += line + end
         self._ends.append(self._written + len(self._outgoing))
 
@@ -135,7 +135,7 @@ class Bridge:
         self.until(lambda: not self._outgoing, "the bridge to read its input", seconds)
 
     def expect(self, lines: int) -> None:
-        """So many lines reach the bridge by another way than through this class."""
+        """This many lines reach the bridge other than through this class."""
         self._ends += [0] * lines
 
     def converse(
@@ -146,7 +146,7 @@ class Bridge:
         seconds: float = 60,
         every: Callable[[], None] | None = None,
     ) -> list[Answer]:
-        """Send lines, never more than `in_flight` unanswered; the answers in order, with their times.
+        """Send lines, at most `in_flight` of them unanswered; returns the answers in order, with their times.
 
         `every` is called each time something has come back.
         """
@@ -169,7 +169,7 @@ class Bridge:
         return self.converse([line], seconds=seconds)[0]
 
     def wait_until_up(self) -> None:
-        """Wait for the answer to a line that needs no program: from here on, times are not those of a start."""
+        """Wait for the answer to a line that needs no program: later times do not include the start."""
         assert self.ask(b"a line to be refused").verdict == "0"
 
     def answers(self, first: int = 0) -> list[Answer]:
@@ -194,7 +194,7 @@ class Bridge:
         return self.answers()
 
     def close_input(self) -> None:
-        """End of input. What is queued must have been sent."""
+        """End the input.  What is queued must have been sent."""
         assert not self._outgoing
         if self._input is None:
             return
@@ -246,7 +246,7 @@ class Bridge:
     def until(self, condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
         """Pump until `condition` holds.
 
-        What /proc shows has no descriptor to wait on: the condition is looked at every 10 ms as well.
+        What /proc shows has no descriptor to wait on, so the condition is also checked every 10 ms.
         """
         deadline = time.monotonic() + seconds
         while not condition():
@@ -262,7 +262,7 @@ class Bridge:
         return self.child.returncode
 
     def finish(self, seconds: float = PATIENCE) -> None:
-        """End of input, then everything that must hold afterwards."""
+        """End the input, and check everything that must hold afterwards."""
         self.until(lambda: not self._outgoing, "the bridge to read its input", seconds)
         self.close_input()
         status = self.wait(seconds)
@@ -279,7 +279,7 @@ class Bridge:
     # --- looking -----------------------------------------------------------------------------------------
 
     def everybody(self) -> list[int]:
-        """The pids of all living processes of this run, in whatever session and group, the bridge apart."""
+        """The pids of all living processes of this run, in any session and group, except the bridge."""
         return [pid for pid in procfs.having(MARK, self.mark) if pid != self.pid]
 
     def programs(self) -> list[int]:
@@ -287,7 +287,7 @@ class Bridge:
         return [child.pid for child in procfs.children(self.pid) if not child.is_zombie]
 
     def wait_for_programs(self, count: int, seconds: float = PATIENCE) -> list[int]:
-        """Wait until exactly so many programs live and run their own code; their pids."""
+        """Wait until exactly this many programs live and run their own code; returns their pids."""
 
         def settled() -> bool:
             # In the middle of its execve a process has no arguments at all.
@@ -324,7 +324,7 @@ class Bridge:
         self.child.send_signal(number)
 
     def destroy(self) -> None:
-        """Kill what is left and give everything back; for the end of a test, passed or failed."""
+        """Kill what is left and release everything, at the end of a test, passed or failed."""
         if self.child.poll() is None:
             self.child.kill()
         self.child.wait()
@@ -344,7 +344,7 @@ class Bridge:
 
     @staticmethod
     def _drain(descriptor: int | None, into: bytearray) -> int | None:
-        """Read what is there; the descriptor, or None after its end, which poll(2) would report for ever."""
+        """Read what has arrived; returns the descriptor, or None after its end, which poll(2) would report for ever."""
         if descriptor is None:
             return None
         try:

@@ -33,7 +33,7 @@ def process(pid: int) -> Process | None:
 
 
 def alive(pid: int) -> bool:
-    """Is there such a process, and not only its zombie?"""
+    """Whether there is such a process, and not only its zombie."""
     found = process(pid)
     return found is not None and not found.is_zombie
 
@@ -91,7 +91,7 @@ def memory(pid: int, field: str = "VmRSS") -> int:
 
 
 def descriptors(pid: int) -> dict[int, str]:
-    """A process's open descriptors and what they lead to."""
+    """A process's open descriptors and what they link to."""
     found = {}
     for name in os.listdir(f"/proc/{pid}/fd"):
         try:
@@ -102,7 +102,7 @@ def descriptors(pid: int) -> dict[int, str]:
 
 
 def limit(pid: int, name: str) -> tuple[str, str]:
-    """The soft and the hard limit that /proc/PID/limits has under this name."""
+    """The soft and the hard limit of this name in /proc/PID/limits."""
     with open(f"/proc/{pid}/limits") as file:
         for line in file:
             if line.startswith(name):

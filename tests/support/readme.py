@@ -1,6 +1,6 @@
-"""What the README tells its readers to type, taken out of it so that a test can do the very same.
+"""The commands and files of the README, extracted so that tests use exactly these.
 
-A block to be taken has a mark above it, `<!-- way: step -->`. If it is the text of a file, the file is the one the
+A block to be taken has a mark above it, `<!-- way: step -->`.  If it is the text of a file, the file is the one the
 prose named last before the mark.
 """
 
@@ -16,7 +16,7 @@ def commands(mark: str) -> str:
     """The shell commands below this mark.
 
     Raises:
-        LookupError: there are none, or several times.
+      LookupError: there are none, or more than one block.
     """
     return _block(mark, "sh")[1]
 
@@ -25,7 +25,7 @@ def file(mark: str) -> tuple[str, str]:
     """The path and the text of the file below this mark.
 
     Raises:
-        LookupError: there is none, there are several, or the prose names no file.
+      LookupError: there is none, there are several, or the prose names no file.
     """
     before, text = _block(mark, "lua|toml")
     named = re.findall(r"`(/[^`\s]+)`", before)

@@ -1,4 +1,4 @@
-"""Imports point one way, the codecs do no I/O, and what starts first starts light."""
+"""Imports point one way, the codecs do no I/O, and what starts first imports little."""
 
 import ast
 import graphlib
@@ -27,7 +27,7 @@ FLOORS = """
     entry
     __main__
 """
-"""From the bottom up: what is in a folder imports only from folders on floors below its own, or from its own."""
+"""From the bottom up: a folder imports only from folders on lower floors, and from itself."""
 
 FLOOR = {folder: floor for floor, line in enumerate(FLOORS.split("\n")) for folder in line.split()}
 
@@ -43,10 +43,10 @@ SMALL = [
     *("protocol.lines", "protocol.lockstep", "protocol.query"),
     *("terminal.takeover", "terminal.watcher", "terminal.gate", "clients.budget"),
 ]
-"""A tiny relay uses them: it is to be there before its client has written its first query."""
+"""A relay uses them, and must be ready before its client has written its first query."""
 
 WITHOUT_SITE = "-S"
-"""An interpreter's option: what an installation's .pth files import is not ours to count."""
+"""An interpreter's option: do not count what an installation's .pth files import."""
 
 FORBIDDEN_SMALL = {"trio", "attr", "attrs", "typing", "re", "logging", "argparse", "tomllib", "dataclasses", "inspect"}
 
@@ -89,7 +89,7 @@ def imported(module: str) -> Iterator[str]:
 
 
 def ours(module: str) -> set[str]:
-    """The modules of ours that it imports, without `bridge.`."""
+    """Our modules that it imports, without `bridge.`."""
     names = {name.removeprefix("bridge.") for name in imported(module) if name.startswith("bridge.")}
     return {name for name in names if PACKAGE.joinpath(*name.split(".")).with_suffix(".py").exists()}
 
@@ -120,7 +120,7 @@ def test_no_io(module: str) -> None:
 
 
 def loaded(code: str, *options: str) -> set[str]:
-    """The modules that are there after a fresh interpreter has run this."""
+    """The modules loaded after a fresh interpreter has run this."""
     code = f"import sys; before = set(sys.modules); {code}; print(*(set(sys.modules) - before))"
     done = subprocess.run(
         [sys.executable, *options, "-c", code],

@@ -23,12 +23,12 @@ class Daemon:
     """A daemon of one test, and its clients.
 
     Args:
-      options: of `serve`.
-      file: its configuration, instead of a program that answers as its questions say.
+      options: those of `serve`.
+      file: its configuration, instead of a program that answers as its questions tell it to.
       env: added to its environment.
       descriptors: how many it may have.
       address_space: bytes it may have, and its programs as well.
-      handed: a listening socket that it is given as systemd would, instead of making one.
+      handed: a listening socket passed as by systemd, instead of creating one.
     """
 
     def __init__(
@@ -67,11 +67,11 @@ class Daemon:
         self.clients: list[socket.socket] = []
 
     def connect(self) -> socket.socket:
-        """A client; waits for the daemon to be there."""
+        """A client; waits for the daemon to listen."""
         return self._connected(self.path)
 
     def connect_status(self) -> socket.socket:
-        """Somebody who looks at the status, and has not read it yet."""
+        """A connection to the status socket that has not read yet."""
         return self._connected(self.status_path)
 
     def _connected(self, path: Path) -> socket.socket:
@@ -91,7 +91,7 @@ class Daemon:
         return client
 
     def stop(self) -> int:
-        """Have it stop; its exit status."""
+        """Stop it; returns its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE)
 
@@ -107,11 +107,11 @@ class Daemon:
         return text.count("configuration loaded") + text.count("configuration refused")
 
     def descriptors(self) -> int:
-        """How many it has open."""
+        """How many descriptors it has open."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def resident(self) -> int:
-        """KiB of memory it has."""
+        """Its resident memory in KiB."""
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * 4
 
     def programs(self) -> list[int]:
@@ -121,7 +121,7 @@ class Daemon:
 
 
 def until(true: Callable[[], bool], what: str) -> None:
-    """Wait for what no event tells."""
+    """Poll for a condition that has no event."""
     deadline = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < deadline, f"not within {PATIENCE:g} s: {what}"

@@ -1,4 +1,4 @@
-"""A bridge, daemon or relay that stands still for longer than `answer_timeout`: it is stopped, its programs go on."""
+"""A bridge, daemon or relay that is stopped (SIGSTOP) for longer than `answer_timeout`, while its programs go on."""
 
 import fcntl
 import os
@@ -32,13 +32,13 @@ def unread_by_peer(client: socket.socket) -> int:
 
 
 def received(client: socket.socket) -> bytes:
-    """What is there for a client, without waiting for more."""
+    """What has arrived for a client, without waiting for more."""
     there = int.from_bytes(fcntl.ioctl(client.fileno(), termios.FIONREAD, b"\0" * 4), sys.byteorder)
     return read(client, there)
 
 
 def stop(pid: int) -> bool:
-    """Stop a process; was it waiting for events, and not at work?"""
+    """Stop a process; returns whether it was waiting for events, not working."""
     os.kill(pid, signal.SIGSTOP)
     until(lambda: (found := procfs.process(pid)) is not None and found.state == "T", "the stop")
     try:
@@ -49,7 +49,7 @@ def stop(pid: int) -> bool:
 
 
 def stand_still(pid: int, began: float, meanwhile: Callable[[], None] = lambda: None) -> None:
-    """The rest of a stop that lasts until STOP seconds after `began`."""
+    """Wait until STOP seconds after `began`."""
     meanwhile()
     pause(max(0.0, began + STOP - time.monotonic()))
     os.kill(pid, signal.SIGCONT)
@@ -66,12 +66,12 @@ def until_replied(journal: Journal, *lines: bytes) -> None:
 
 
 def pause(seconds: float) -> None:
-    """Let time go by, for its own sake."""
+    """Let time pass, where the time itself is what matters."""
     time.sleep(seconds)
 
 
 def send(bridge: Bridge, *lines: bytes) -> int:
-    """Send lines, and return when the bridge has read them; how many answers there were before."""
+    """Send lines, and wait until the bridge has read them; returns how many answers there were before."""
     known = len(bridge.verdicts)
     bridge.send(b"".join(line + b"\n" for line in lines))
     bridge.until(lambda: bridge.unread == 0, "the lines to be read")
@@ -79,14 +79,14 @@ def send(bridge: Bridge, *lines: bytes) -> int:
 
 
 def take(bridge: Bridge) -> int:
-    """Read what the bridge has written; how many answers there are now."""
+    """Read what the bridge has written; returns how many answers there are now."""
     while bridge.pump(0):
         pass
     return len(bridge.verdicts)
 
 
 def verdicts(bridge: Bridge, first: int, last: int) -> str:
-    """Wait for the answers up to the last one; all of these."""
+    """Wait for all answers, and return them."""
     bridge.wait_for_answers(last)
     return "".join(bridge.verdicts[first:last])
 

@@ -1,6 +1,6 @@
-"""Clients on real pipes, sockets and terminals, before a pool that only takes note: time stands still but for the test.
+"""Clients on real pipes, sockets and terminals, in front of a pool that only records; the test moves the clock.
 
-Nothing is asked of any program here: `Desk` keeps the queries, and a test settles them as it likes.
+No program is asked here: `Desk` keeps the queries, and a test settles them as it likes.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ YES, NO, UNAVAILABLE = Verdict.GRANTED, Verdict.DENIED, Verdict.UNAVAILABLE
 
 
 class Clock:
-    """Seconds, as the test says."""
+    """A clock that the test sets, in seconds."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -44,7 +44,7 @@ class Clock:
 
 
 class Desk:
-    """A pool as a Router sees it: it keeps what is asked.
+    """A pool as a Router sees it, which keeps the queries.
 
     Attributes:
       asked: every query, in order.
@@ -76,7 +76,7 @@ class Desk:
 
 
 class Eyes:
-    """A Watcher that sees what the test says; the last look goes on for ever."""
+    """A Watcher that sees what the test says; the last look is repeated for ever."""
 
     def __init__(self, *looks: Look) -> None:
         self.looks = list(looks) or [Look.WAITING]
@@ -177,7 +177,7 @@ class Client:
                 break
 
     def says(self, data: bytes) -> None:
-        """Send, and let the session hear of it."""
+        """Send, and let the session handle it."""
         self.send(data)
         self.run_once()
 
@@ -191,11 +191,11 @@ class Client:
         self.run_once()
 
     def end_input(self) -> None:
-        """Close the side that is written to, and no more."""
+        """Close only the side that is written to."""
         self._end(self.to, socket.SHUT_WR)
 
     def end_output(self) -> None:
-        """Close the side that is read from, and no more."""
+        """Close only the side that is read from."""
         self._end(self.of, socket.SHUT_RD)
 
     def _end(self, descriptor: int, half: int) -> None:
@@ -206,7 +206,7 @@ class Client:
             stream.shutdown(half)
 
     def got(self) -> bytes:
-        """All that the client can read now."""
+        """Everything the client can read now."""
         data = b""
         with contextlib.suppress(BlockingIOError, OSError):
             while piece := os.read(self.of, 65536):

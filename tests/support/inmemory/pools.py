@@ -9,8 +9,8 @@
         answer = pool.ask()
         await answer.done()
 
-Time is the autojump clock's: these tests wait for hours in milliseconds.  That `InMemoryWorker` behaves as
-the real Worker does is not believed: tests/contract/test_worker_twin.py puts both through the same scenes.
+Time is the autojump clock's: these tests wait for hours in milliseconds.  tests/contract/test_worker_twin.py puts
+`InMemoryWorker` and the real Worker through the same scenes, to check that they behave alike.
 """
 
 import contextlib
@@ -180,7 +180,7 @@ class InMemoryWorker:
 
 
 def answers(seconds: float = 0.0, reply: bytes = GRANTED) -> Play:
-    """Answers every question after so many seconds; leaves at end of input."""
+    """Answers every question after this many seconds; exits at end of input."""
 
     async def play(program: InMemoryWorker) -> int | None:
         while await program.frame() is not None:
@@ -192,7 +192,7 @@ def answers(seconds: float = 0.0, reply: bytes = GRANTED) -> Play:
 
 
 def lives(seconds: float, status: int = 1) -> Play:
-    """Is there for so many seconds, reads nothing, and ends."""
+    """Lives for this many seconds, reads nothing, and exits."""
 
     async def play(program: InMemoryWorker) -> int | None:
         await trio.sleep(seconds)
@@ -202,7 +202,7 @@ def lives(seconds: float, status: int = 1) -> Play:
 
 
 async def hangs(program: InMemoryWorker) -> int | None:
-    """Reads, and never answers; leaves at end of input."""
+    """Reads, and never answers; exits at end of input."""
     while await program.frame() is not None:
         pass
     return 0
@@ -215,7 +215,7 @@ async def dies_reading(program: InMemoryWorker) -> int | None:
 
 
 async def stays(program: InMemoryWorker) -> int | None:
-    """Answers, and does not care for the end of its input."""
+    """Answers, and ignores the end of its input."""
     await answers()(program)
     await trio.sleep_forever()
     return 0
@@ -225,7 +225,7 @@ async def stays(program: InMemoryWorker) -> int | None:
 
 
 class Change(NamedTuple):
-    """At one moment: how many programs are alive, and how many of them may be asked."""
+    """How many programs are alive at one moment, and how many of them may be asked."""
 
     at: float
     alive: int
@@ -233,7 +233,7 @@ class Change(NamedTuple):
 
 
 class Answer:
-    """One question and what became of it; complains where it is answered twice."""
+    """One question and its outcome; fails if it is answered twice."""
 
     def __init__(self) -> None:
         self.asked = trio.current_time()

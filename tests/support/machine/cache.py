@@ -1,12 +1,12 @@
 """What tests have downloaded or built once, kept for the next run, and folders cleared away without harm.
 
-It is kept below EXTAUTH_TEST_CACHE or else the user's cache directory. To have it made anew, remove it there.
+It is kept below EXTAUTH_TEST_CACHE or else the user's cache directory.  To have it made anew, remove it there.
 
-- A folder is seen when it is finished, never before: it is made under another name, while the cache is locked. A
+- A folder is seen when it is finished, never before: it is made under another name, while the cache is locked.  A
   second run waits, and finds it.
-- An interrupted run leaves the unfinished folder as it is; the next one that builds removes it first. Nothing is
+- An interrupted run leaves the unfinished folder as it is; the next one that builds removes it first.  Nothing is
   removed on the way out, where it could be interrupted again.
-- Root removes here what a tool made that mounts file systems. Nothing below a mount is ever removed.
+- Root removes here what a tool made that mounts file systems.  Nothing below a mount is ever removed.
 """
 
 import contextlib
@@ -65,8 +65,8 @@ def clear(folder: Path) -> None:
     """Remove a folder with all that is in it, but nothing of what is mounted or linked there.
 
     Raises:
-        CalledProcessError: something cannot be unmounted, as it is in use: nothing was removed. Or not all could be.
-        RuntimeError: something is still mounted: nothing was removed.
+      CalledProcessError: something cannot be unmounted, as it is in use: nothing was removed.  Or not all could be.
+      RuntimeError: something is still mounted: nothing was removed.
     """
     for place in mounts(folder):
         subprocess.run([command("umount", "mount"), "--no-canonicalize", "--", place], check=True, timeout=60)

@@ -1,7 +1,7 @@
 """Clients of a daemon on a machine: plain ones on its socket, and relays as Prosody starts them.
 
 A plain client retries, as the daemon's own relay does: where a connection ends before the answer came, the
-question is asked again on a new one. It never takes anything but one `0` or `1` for an answer.
+question is asked again on a new one.  It never takes anything but one `0` or `1` for an answer.
 """
 
 import select
@@ -20,7 +20,7 @@ class Client:
     """One plain client, one question at a time.
 
     Attributes:
-        retries: how often a question had to be asked again.
+      retries: how often a question had to be asked again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,7 +32,7 @@ class Client:
         """The answer to `line`.
 
         Raises:
-            TimeoutError: none came within `patience` seconds, however often it was asked.
+          TimeoutError: none came within `patience` seconds, however often it was asked.
         """
         end = time.monotonic() + patience
         while time.monotonic() < end:
@@ -79,7 +79,7 @@ class Relay:
         )
 
     def ask(self, line: str, patience: float = PATIENCE) -> str:
-        """The answer to `line`. Raises TimeoutError."""
+        """The answer to `line`.  Raises TimeoutError."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(line.encode() + b"\n")
@@ -103,14 +103,14 @@ class Load:
     """Asks the same few questions all the time, with one thread for every client, and judges the answers.
 
     Args:
-        clients: with an `ask` and a `close`, plain ones or relays.
-        truth: the questions, and their right answers.
+      clients: with an `ask` and a `close`, plain ones or relays.
+      truth: the questions, and their right answers.
 
     Attributes:
-        clients: as given.
-        asked: how many questions each client has got an answer to.
-        wrong: the questions that were answered otherwise, by client.
-        errors: what stopped a client.
+      clients: as given.
+      asked: how many questions each client has got an answer to.
+      wrong: the questions that were answered otherwise, by client.
+      errors: what stopped a client.
     """
 
     def __init__(self, clients: list[Client] | list[Relay], truth: dict[str, str]) -> None:
@@ -131,7 +131,7 @@ class Load:
         return all(now >= before + more for now, before in zip(self.asked, than, strict=True))
 
     def stop(self) -> None:
-        """Let the clients finish their questions and leave. Raises what stopped one."""
+        """Let the clients finish their questions and leave.  Raises what stopped one."""
         self._stop.set()
         for thread in self._threads:
             thread.join()

@@ -6,7 +6,7 @@
 - The root is an overlay on memory, a copy where the kernel knows no overlay: nothing that happens in there reaches
   a disk, or the next machine.
 - It has a network of its own, with nothing but loopback.
-- Its end is the end of its pid 1: the kernel kills every process in there, and all mounts go with them. That
+- Its end is the end of its pid 1: the kernel kills every process in there, and all mounts go with them.  That
   happens too when the test run itself is killed, or when the machine is older than it may get.
 """
 
@@ -73,7 +73,7 @@ exec env -i container=machine PATH=/usr/sbin:/usr/bin:/sbin:/bin /sbin/init
 
 SPACES = ("--cgroup", "--pid", "--mount", "--ipc", "--uts", "--net")
 
-# What runs BOOT. `unshare --cgroup` makes the group it is in the root of the new namespace.
+# What runs BOOT.  `unshare --cgroup` makes the group it is in the root of the new namespace.
 UNSHARE = """
 echo 0 > "$GROUP/cgroup.procs"
 exec unshare "$@" --fork --kill-child=SIGKILL sh -c "$BOOT"
@@ -84,12 +84,12 @@ class Machine:
     """One machine; `close`, which leaving the `with` block does, ends it.
 
     Args:
-        root: the root file system; it is only read.
-        lifetime: seconds after which it is killed, whatever is going on; what waits for it then fails.
+      root: the root file system; it is only read.
+      lifetime: seconds after which it is killed, whatever is going on; what waits for it then fails.
 
     Attributes:
-        init: the host's process id of its pid 1.
-        path: its root directory, as seen from here: its files, and its sockets to connect to.
+      init: the host's process id of its pid 1.
+      path: its root directory, as seen from here: its files, and its sockets to connect to.
     """
 
     def __init__(self, root: Path, lifetime: float) -> None:
@@ -132,11 +132,11 @@ class Machine:
     def run(
         self, script: str, *, typed: str = "", check: bool = True, timeout: float = PATIENCE
     ) -> subprocess.CompletedProcess[str]:
-        """Run shell text as root in there, with `typed` as its input. Both streams come back as `stdout`.
+        """Run shell text as root in there, with `typed` as its input.  Both streams come back as `stdout`.
 
         Raises:
-            AssertionError: it failed, and `check` was not False; the text says how.
-            TimeoutExpired: `timeout` seconds were not enough.
+          AssertionError: it failed, and `check` was not False; the text says how.
+          TimeoutExpired: `timeout` seconds were not enough.
         """
         words = self.command("bash", "-euo", "pipefail", "-c", script)
         done = subprocess.run(
@@ -176,7 +176,7 @@ class Machine:
         """Return when `holds()` is true.
 
         Raises:
-            TimeoutError: it is not, after `patience` seconds.
+          TimeoutError: it is not, after `patience` seconds.
         """
         end = time.monotonic() + patience
         while not holds():

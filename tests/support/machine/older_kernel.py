@@ -2,8 +2,8 @@
 
     said = run_on_older_kernel({"bridge": ROOT / "bridge", "guest.py": ...}, "python3 guest.py", tmp_path)
 
-The root file system is that of support.machine.root, as a disk that nothing is written to. There is no network and no
-other disk of this machine. All of it is emulated, as KVM is rarely there where tests run: ten to twenty times slower.
+The root file system is that of support.machine.root, as a disk that nothing is written to.  There is no network and no
+other disk of this machine.  All of it is emulated, as KVM is rarely there where tests run: ten to twenty times slower.
 """
 
 import os
@@ -58,12 +58,12 @@ def run_on_older_kernel(files: Mapping[str, Path], words: str, directory: Path) 
     """What a shell command, run as root among these files, wrote on the console.
 
     Args:
-        files: files and directories by the name they get in its working directory.
-        words: the command.
-        directory: for temporary files.
+      files: files and directories by the name they get in its working directory.
+      words: the command.
+      directory: for temporary files.
 
     Raises:
-        AssertionError: it failed or did not end; the text has all that the console said.
+      AssertionError: it failed or did not end; the text has all that the console said.
     """
     qemu = command("qemu-system-x86_64", "qemu-system-x86")
     machine = kernel_and_root()

@@ -1,7 +1,7 @@
 """What a test machine is made of: a minimal Debian, and what users get from the network, which it does not have.
 
 That is the Debian packages that the README has them install, put where apt looks first, wheels for what pip would
-download, and the source of lpty. All of it comes from where this machine gets its own packages, and is kept for the
+download, and the source of lpty.  All of it comes from where this machine gets its own packages, and is kept for the
 next run (see support.machine.cache).
 """
 

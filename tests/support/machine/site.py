@@ -34,7 +34,7 @@ class Site:
     """The installed bridge.
 
     Attributes:
-        auth, status: its sockets, to connect to from here.
+      auth, status: its sockets, to connect to from here.
     """
 
     def __init__(self, machine: Machine) -> None:

@@ -46,7 +46,7 @@ class Event(NamedTuple):
 
 
 class Journal:
-    """What the programs noted. Give `environment` to the bridge that starts them."""
+    """What the programs noted.  Give `environment` to the bridge that starts them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -8,7 +8,7 @@
     prosody.stop()
 
 It runs as the user that Debian's package made for it where the test run is root's, else as whoever runs the
-tests. Client connections are not encrypted: for these tests only. Its log is a file, at level debug.
+tests.  Client connections are not encrypted: for these tests only.  Its log is a file, at level debug.
 """
 
 import contextlib

@@ -136,7 +136,7 @@ class Site:
         return await log_in(self.prosody.port, self.host, *logins)
 
     async def recovers(self, user: str = "alice", seconds: float = PATIENCE) -> float:
-        """Log in until it works; wrong passwords in between never do. Returns the seconds it took.
+        """Log in until it works; wrong passwords in between never do.  Returns the seconds it took.
 
         There is no event to wait for: the module may hold off for a while before it connects again.
         """

@@ -71,7 +71,7 @@ class Helper:
         termios.tcsetattr(self.slave, termios.TCSANOW, settings)
 
     def start(self, race_with: bytes | None = None) -> None:
-        """Fork and execve. With `race_with`, that is written, and echoed, before the child switches the echo off."""
+        """Fork and execve.  With `race_with`, that is written, and echoed, before the child switches the echo off."""
         ready, go = os.pipe()
         self.exit = None
         self.pid = os.fork()
@@ -84,7 +84,7 @@ class Helper:
             if not select.select([self.master], [], [], 10)[0]:
                 raise RuntimeError("no echo within 10 s")
         os.close(go)
-        # The child is about to switch it off. One query is raced, or none: the next login is never that quick.
+        # The child is about to switch it off.  One query is raced, or none: the next login is never that quick.
         while not self.options.echo and termios.tcgetattr(self.slave)[3] & termios.ECHO:
             time.sleep(0.0005)
 
@@ -124,7 +124,7 @@ class Helper:
         return False
 
     def ensure(self, line: bytes) -> bool:
-        """The module's start of a query; whether `line` has been written already. Raises LookupError: never again."""
+        """The module's start of a query; whether `line` has been written already.  Raises LookupError: never again."""
         if self.poll_exit():
             return False
         if self.exit is not None and self.exit != ("exit", 0):

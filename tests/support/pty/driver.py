@@ -1,6 +1,6 @@
 """The test's side of a client on a pty: Debian's lpty under Lua (`lua`), or the emulation of lpty 1.2 (`emulation`).
 
-What a read returned is compared whole, as Prosody does: `1` or `0`, one optional `\\r`, one optional `\\n`. Anything
+What a read returned is compared whole, as Prosody does: `1` or `0`, one optional `\\r`, one optional `\\n`.  Anything
 else, a reply in two pieces too, is garbage to it, and so it is here.
 """
 
@@ -50,7 +50,7 @@ class Reply:
 
 
 class Client:
-    """One client process with its helpers. Close it: the clients die by SIGKILL, as a crashed Prosody does."""
+    """One client process with its helpers.  Close it: the clients die by SIGKILL, as a crashed Prosody does."""
 
     def __init__(self, argv: Sequence[str | os.PathLike[str]], *, blocking: bool = True, **popen: object) -> None:
         self.blocking = blocking

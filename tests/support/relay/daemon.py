@@ -1,4 +1,4 @@
-"""A daemon of lines on a Unix socket whose manners are chosen by who is asked about.
+"""A daemon on a Unix socket that behaves according to the user it is asked about.
 
 It answers in order.  The truth about `auth:USER:HOST:SECRET` is whether SECRET is `pass-USER`, about anything else
 `0`, except for these users, who may have any number behind their name:
@@ -42,8 +42,8 @@ class LineDaemon:
     """The daemon, in threads of the test's process.
 
     Attributes:
-      asked: all lines that came, in order.
-      knows: whether it agrees to a third answer; a wish for it is not counted as asked, but as `wishes`.
+      asked: all lines that arrived, in order.
+      knows: whether it agrees to a third answer; requests for it count as `wishes`, not as asked.
       connections: how many have been accepted.
       reading: while it is clear, nothing is read.
     """
@@ -101,7 +101,7 @@ class LineDaemon:
         self._gate.release()
 
     def until(self, condition: Callable[[], bool], what: str = "it") -> None:
-        """Wait for something that the daemon notices."""
+        """Wait for a condition that the daemon brings about."""
         end = time.monotonic() + PATIENCE
         while not condition():
             if time.monotonic() > end:
@@ -109,7 +109,7 @@ class LineDaemon:
             time.sleep(0.002)
 
     def until_asked(self, line: bytes, times: int = 1) -> None:
-        """Wait until `line` has come so often."""
+        """Wait until `line` has arrived this often."""
         self.until(lambda: self.asked.count(line) >= times, "a line")
 
     @property

@@ -1,12 +1,12 @@
-"""A daemon of lines on a Unix socket that does what a test tells it to, on trio.
+"""A daemon on a Unix socket that does what a test tells it to, on trio.
 
     fake = await FakeDaemon.start(nursery, path)
     connection = await fake.connection(0)
     assert await connection.line() == b"auth:alice:h1.example:pw-alice"
     await connection.send(b"1\\n")
 
-The first line of a connection may ask for a third answer (`2`, nobody could tell); a daemon that knows of it
-says `1` and one that does not says `0`. The fake does that part by itself, as `knows` says, and does not count
+The first line of a connection may ask for a third answer (`2`, no program could be asked); a daemon that knows of it
+says `1` and one that does not says `0`.  The fake does that part by itself, as `knows` says, and does not count
 that line as asked.
 """
 

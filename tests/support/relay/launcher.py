@@ -7,7 +7,7 @@ from bridge.terminal import takeover
 
 
 def main() -> int:
-    """Take the terminal, then relay; 64 if the file is none for a relay."""
+    """Take the terminal, then relay; 64 if the file is not a relay's."""
     taken = takeover.take()
     status = _relayed(sys.argv[1:], taken)
     return 64 if status is None else status if taken is None else 0

@@ -1,4 +1,4 @@
-"""What stands around a relay in a test: the daemon behind it, the command a client on a pty starts, its log."""
+"""The surroundings of a relay in a test: the daemon behind it, the command a client on a pty starts, its log."""
 
 import contextlib
 import os
@@ -38,7 +38,7 @@ def relay(*arguments: object, **popen: object) -> subprocess.Popen[bytes]:
 
 
 class RelaySite:
-    """A directory with a daemon, a configuration file that says `connect`, and clients on ptys.
+    """A directory with a daemon, a configuration file with `connect`, and clients on ptys.
 
     Attributes:
       file: the configuration; `configure` writes it.
@@ -94,7 +94,7 @@ class RelaySite:
         return self.log.read_text() if self.log.exists() else ""
 
     def close(self) -> None:
-        """Everybody goes; nobody may have logged a secret."""
+        """End everything, and check that no secret was logged."""
         pids = [pid for client in self.clients if client.process.returncode is None for pid in client.children()]
         for client in self.clients:
             client.close()

@@ -1,7 +1,7 @@
 """A client of programs on terminals, started by `scene`.
 
 It opens the ptys, starts a probe on each, then runs the Python code of the test, in which `masters`, `master`
-(the first) and `slave` (the last) are descriptors. Like lpty's, the masters are inherited by what is started.
+(the first) and `slave` (the last) are descriptors.  Like lpty's, the masters are inherited by what is started.
 
 Arguments: the code; the command before a probe's own (a wrapper), its words one a line; the numbers of the
 probes' sockets.

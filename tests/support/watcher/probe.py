@@ -1,6 +1,6 @@
 """A program on a terminal that tells, when asked over a socket, what its Watcher sees: see `scene`.
 
-Arguments: the number of the socket. One request a line, one line back:
+Arguments: the number of the socket.  One request a line, one line back:
 
     look · looks N (the set of N views) · sees · describe · pid
     write TEXT (an answer, to the terminal) · inherited (descriptors that a program started now would inherit)

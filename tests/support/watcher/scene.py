@@ -4,7 +4,7 @@
     scene.probe.until("WAITING")
     scene.close()
 
-The Watcher looks at the ancestors of its own process, so a grandchild of the test has it, the probe. The test
+The Watcher looks at the ancestors of its own process, so a grandchild of the test has it, the probe.  The test
 asks it over a socket.
 """
 
@@ -44,7 +44,7 @@ class Probe:
         return int(self.ask("pid"))
 
     def until(self, view: str) -> None:
-        """Looks until this is seen."""
+        """Look until this is seen."""
         deadline = time.monotonic() + PATIENCE
         while (seen := self.ask("look")) != view:
             assert time.monotonic() < deadline, f"saw {seen}, not {view}: {self.ask('describe')}"
@@ -56,11 +56,11 @@ class Probe:
             assert self.ask("looks 25") == view, self.ask("describe")
 
     def stop(self) -> None:
-        """Tells the probe to end."""
+        """Tell the probe to end."""
         self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Waits until it has ended."""
+        """Wait until it has ended."""
         while self._socket.recv(4096):
             pass
         self._lines.close()
@@ -71,14 +71,14 @@ class Scene:
     """One client with its probes.
 
     Args:
-        code: what the client does when the probes are started, see `client`.
-        probes: how many.
-        wrapper: command and arguments before the probe's own.
-        command: the client, if it is not `client`; the command of the probe is added to it.
-        prefix: command and arguments before the client's own.
-        python: runs the client and the probes.
-        user: of the client and its probes.
-        pass_fds: more descriptors for them.
+      code: what the client does when the probes are started, see `client`.
+      probes: how many.
+      wrapper: command and arguments before the probe's own.
+      command: the client, if not `client`; the probe's command is appended to it.
+      prefix: command and arguments before the client's own.
+      python: runs the client and the probes.
+      user: of the client and its probes.
+      pass_fds: more descriptors for them.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Scene:
             os.sched_yield()
 
     def close(self) -> None:
-        """Ends and waits for everything."""
+        """End everything, and wait for it."""
         self.process.kill()
         self.process.communicate()
         for probe in self.probes:
@@ -156,7 +156,7 @@ Stage = Callable[..., Scene]
 
 @pytest.fixture
 def stage() -> Iterator[Stage]:
-    """Makes scenes, and ends them after the test."""
+    """Make scenes, and end them after the test."""
     scenes: list[Scene] = []
 
     def enter(*arguments: str, **options: object) -> Scene:

@@ -1,4 +1,4 @@
-"""A made-up /proc for the Watcher: what this machine or its kernel does not have, and what no process does."""
+"""A made-up /proc for the Watcher, with what this machine or kernel does not have, and what no process does."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ X86_64, I386, AARCH64, S390X = (2, 1, 62), (1, 1, 3), (2, 1, 183), (2, 2, 22)
 class Tree:
     """A /proc of our process, its parent 100, which holds the master of `terminal`, and its grandparent 1.
 
-    The terminal is real, and so is the ptmx that is linked to. `now` is the Watcher's clock.
+    The terminal is real, and so is the ptmx that is linked to.  `now` is the Watcher's clock.
     """
 
     def __init__(self, path: Path, terminal: int) -> None:

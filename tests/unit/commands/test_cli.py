@@ -1,4 +1,4 @@
-"""What an operator can type is there."""
+"""Every command an operator can type exists."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""Whatever stands in the file or on the command line: Settings or a ConfigError of one harmless line."""
+"""Whatever the file or the command line holds: the result is Settings, or a ConfigError of one harmless line."""
 
 import argparse
 import contextlib
@@ -52,7 +52,7 @@ documents = st.fixed_dictionaries(
 
 
 def inline(value: object) -> str:
-    """A value in TOML, everything on one line."""
+    """A value in TOML on one line."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(name)} = {inline(below)}" for name, below in value.items()) + "}"
     if isinstance(value, list):
@@ -68,7 +68,7 @@ def harmless(error: ConfigError) -> None:
 
 @pytest.fixture(scope="module")
 def loading(tmp_path_factory: pytest.TempPathFactory) -> Loading:
-    """Loads a file with these bytes; None if that was refused."""
+    """Load a file with these bytes; None if it was refused."""
     file: Path = tmp_path_factory.mktemp("fuzz") / "auth.toml"
 
     def loading(data: bytes) -> Settings | None:

@@ -1,4 +1,4 @@
-"""How file, options and the program after `--` come together in one Settings."""
+"""How file, options and the program after `--` are merged into one Settings."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ Write = Callable[..., str]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes a file and returns its path."""
+    """Write a file and return its path."""
 
     def write(text: str | bytes, name: str = "auth.toml") -> str:
         path = tmp_path / name

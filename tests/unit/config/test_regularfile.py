@@ -20,7 +20,7 @@ TEXT = b'program = "/bin/p"\n'
 
 @pytest.fixture(autouse=True)
 def bounded() -> Iterator[None]:
-    """What waits here would wait for ever."""
+    """Anything that blocks here would block for ever."""
 
     def give_up(*_: object) -> None:
         raise AssertionError("it waits")
@@ -47,7 +47,7 @@ def fifo(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def fifo_held_open(path: Path) -> Iterator[None]:
-    """Somebody has written something, and never closes it."""
+    """A writer has written something, and never closes it."""
     os.mkfifo(path)
     holder = os.open(path, os.O_RDWR)
     os.write(holder, TEXT)
@@ -71,7 +71,7 @@ def a_socket(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def terminal(path: Path) -> Iterator[None]:
-    """Opened as it likes, this would become the daemon's controlling terminal."""
+    """Opened without O_NOCTTY, this would become the daemon's controlling terminal."""
     master, slave = os.openpty()
     path.symlink_to(os.ttyname(slave))
     yield
@@ -102,7 +102,7 @@ def test_what_is_no_regular_file_is_refused_at_once(
     kind: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """And not opened: that alone can do something."""
+    """And not opened, since that alone can have effects."""
     path = tmp_path / "auth.toml"
     opened: list[object] = []
     with make(path):
@@ -143,13 +143,13 @@ def test_a_file_is_read_whole_however_it_comes(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_file_without_a_size_is_a_file() -> None:
-    """As those of /proc are: who names one gets it."""
+    """Files of /proc have no size, but can be read."""
     assert os.stat("/proc/self/status").st_size == 0
     assert contents("/proc/self/status").startswith(b"Name:")
 
 
 def test_a_redirected_file_is_a_file(tmp_path: Path) -> None:
-    """`/dev/stdin` and its like are what they stand for."""
+    """`/dev/stdin` and the like stand for the file behind them."""
     path = tmp_path / "auth.toml"
     path.write_bytes(TEXT)
     with path.open("rb") as redirected:

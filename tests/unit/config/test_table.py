@@ -1,4 +1,4 @@
-"""Every key of the table: its default, its limits and what is beyond them, in the file and as an option."""
+"""Every key of the table: its default, its limits and values beyond them, in the file and as an option."""
 
 import argparse
 import math
@@ -20,7 +20,7 @@ HOST_NAMES = ["program", "pool_size", "commands", "cwd", "env"]
 
 @attrs.frozen
 class Example:
-    """What one key takes and refuses: TOML literals with the value they become, and the same for options."""
+    """What a key accepts and refuses: TOML literals with their resulting values, and the same for options."""
 
     default: Any
     good: list[tuple[str, Any]]
@@ -212,7 +212,7 @@ def document(name: str, literal: str) -> str:
 
 
 def value_of(settings: Settings, name: str) -> Any:
-    """What the settings hold for a key, in the words of EXAMPLES."""
+    """What the settings hold for a key, in the form of EXAMPLES."""
     if name == "hosts":
         return {domain: program.argv for domain, program in settings.hosts.items()}
     if name.startswith("log."):

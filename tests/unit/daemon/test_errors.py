@@ -1,4 +1,4 @@
-"""An error of ours ends the client or the program it belongs to, and nobody else; all else goes on."""
+"""An error of ours ends only the client or program it belongs to; everything else goes on."""
 
 import contextlib
 import logging
@@ -33,7 +33,7 @@ class Fault(Exception):
 
 
 class Owner:
-    """Somebody with a handler that raises."""
+    """An object with a handler that raises."""
 
     def __init__(self, descriptor: int = -1, fails_again: bool = False) -> None:
         self.descriptor = descriptor
@@ -163,7 +163,7 @@ def test_what_is_meant_to_end_the_process_does(reactor: Reactor, reported, how) 
 
 
 def test_what_could_not_be_watched_can_be_later(reactor: Reactor, readable) -> None:
-    """Left in the epoll set without a handler it would be ready for ever."""
+    """Left in the epoll set without a handler, it would be ready for ever."""
     heard: list[int] = []
     with pytest.raises(OSError):
         reactor.watch(99_999, lambda: None)
@@ -193,7 +193,7 @@ def test_a_plant_logs_it_without_what_it_says(logged: list[str]) -> None:
 
 @contextlib.contextmanager
 def failing(monkeypatch: pytest.MonkeyPatch, name: str, session: PipelinedSession) -> Iterator[None]:
-    """This session's method raises, once it is called."""
+    """Have this session's method raise when it is called."""
 
     def fail(*_arguments: object) -> None:
         raise Fault("secret")
@@ -260,7 +260,7 @@ def test_so_does_one_when_its_alarm_rings(monkeypatch) -> None:
 
 
 class BadAsker(Answer):
-    """Raises when it is told; and may withdraw all it has asked in the middle of it."""
+    """Raises when a query is settled; may first withdraw everything it has asked."""
 
     def __init__(self, withdraw: Callable[[object], None] | None = None) -> None:
         super().__init__()
@@ -299,7 +299,7 @@ async def test_a_pool_does_not_mind_who_fails_over_a_verdict(autojump_clock, pla
 
 
 async def test_a_pool_s_own_error_does_not_lose_the_query_of_a_dead_program(autojump_clock, monkeypatch) -> None:
-    """Nobody but the pool knows of it, and its client would wait for ever."""
+    """Only the pool knows of it, and its client would wait for ever."""
     async with bench(dies_reading) as there:
 
         def fail(_query: Query) -> None:
@@ -497,7 +497,7 @@ def test_a_queue_without_room_for_a_client_has_none_of_it() -> None:
 
 
 def test_lines_that_could_not_be_dropped_are_dropped_later(monkeypatch) -> None:
-    """There is no memory to make the list of turns anew; nobody's line is missing from it, and none has two turns."""
+    """There is no memory to rebuild the list of turns; no line is missing from it, and none has two turns."""
     turns = FairQueue()
     askers = [Answer.__new__(Answer) for _ in range(3)]
     for asker in askers:

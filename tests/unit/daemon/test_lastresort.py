@@ -1,4 +1,4 @@
-"""Leaving by force, in processes of their own: whatever hangs there, they are gone in time."""
+"""Forced shutdown, in separate processes: whatever hangs there, they end in time."""
 
 import signal
 import subprocess
@@ -34,7 +34,7 @@ class Process:
         )
 
     def end(self) -> tuple[int, str]:
-        """Its exit status and what it wrote; nothing ever comes on stderr, which may be where answers go."""
+        """Its exit status and its output; nothing may appear on stderr, which may be where answers go."""
         try:
             said, errors = self.process.communicate(timeout=PATIENCE)
         finally:
@@ -78,7 +78,7 @@ def test_an_act_that_hangs_is_ended_too() -> None:
 
 @pytest.mark.slow
 def test_where_no_signal_is_obeyed_it_is_over_all_the_same() -> None:
-    """As if the interpreter did not run any more."""
+    """As if the interpreter had stopped running."""
     code = "LastResort([act], 70).exit_within(0.1); signal.pthread_sigmask(signal.SIG_BLOCK, [14]); time.sleep(1000)"
     status, _ = Process(code).end()
     assert status == 1
@@ -105,7 +105,7 @@ def test_the_earlier_time_counts(first: float, second: float) -> None:
 
 
 def test_after_a_failure_sigterm_is_at_once() -> None:
-    """Blocked signals, as trio's task leaves them, included."""
+    """Even with signals blocked, as trio's task leaves them."""
     code = """
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         LastResort([act], 70).exit_within(1000.0, failed=True)
@@ -120,7 +120,7 @@ def test_after_a_failure_sigterm_is_at_once() -> None:
 
 
 def test_without_memory_it_still_ends() -> None:
-    """All that the limit allows is taken, twice, in pieces of every size; what is done needs more than nothing."""
+    """All memory the limit allows is taken, twice, in pieces of every size; the acts need some."""
     code = """
         import resource
         kept = None

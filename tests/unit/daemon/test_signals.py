@@ -1,4 +1,4 @@
-"""Signals that wait are not lost, and end nothing before they may; in processes of their own."""
+"""Blocked signals are not lost, and end nothing too early; in separate processes."""
 
 import signal
 import subprocess
@@ -23,7 +23,7 @@ def send(*numbers):
 
 
 def said(code: str) -> str:
-    """What it prints on either stream."""
+    """What it prints on stdout and stderr."""
     argv = [sys.executable, "-c", BEGIN + code]
     done = subprocess.run(argv, check=False, env=environment(), capture_output=True, timeout=60, text=True)
     return done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""What systemd is told, on a socket of its kind; and that nothing it does or does not do disturbs us."""
+"""What systemd is told, over a socket like its own; nothing it does or fails to do disturbs us."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ from bridge.daemon.systemd import STATUS_MAX, Notifier, forget
 
 
 class Systemd:
-    """The receiving end of NOTIFY_SOCKET; `address` as the variable has it."""
+    """The receiving end of NOTIFY_SOCKET; `address` is the variable's value."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -69,7 +69,7 @@ def everything(notifier: Notifier) -> None:
 
 
 def fill(notifier: Notifier) -> None:
-    """More than any queue of datagrams holds (`net.unix.max_dgram_qlen`)."""
+    """Send more than any datagram queue holds (`net.unix.max_dgram_qlen`)."""
     for number in range(2000):
         notifier.status(str(number))
 
@@ -120,7 +120,7 @@ def test_a_full_socket_neither_blocks_nor_raises(systemd: Systemd, notifier: Not
 
 
 def test_a_change_of_state_is_not_lost(systemd: Systemd, notifier: Notifier) -> None:
-    """Without it systemd would end us: the start, or the reload, would never be over."""
+    """Without it systemd would kill us: the start, or the reload, would never complete."""
     fill(notifier)
     notifier.reloading()
     notifier.ready("reloaded")

@@ -1,4 +1,4 @@
-"""Sockets handed over: by the real systemd-socket-activate, and wrong ones of all kinds."""
+"""Sockets passed by the real systemd-socket-activate, and wrong ones of all kinds."""
 
 import json
 import os
@@ -37,7 +37,7 @@ client.close()
 
 
 def activated(paths: Sequence[str], *options: str) -> tuple[list[list[object]], str, list[str]]:
-    """What a daemon says of itself to its first client, on the last of `paths`."""
+    """What a daemon reports about itself to its first client, on the last of `paths`."""
     activate = command("systemd-socket-activate", "systemd")
     listen = [f"--listen={path}" for path in paths]
     daemon = subprocess.Popen(
@@ -84,13 +84,13 @@ def test_activated_with_names(tmp_path: Path, names: str, expected: list[str]) -
 
 
 def test_a_client_that_woke_us_is_served(tmp_path: Path) -> None:
-    """`activated` is that client: it connected before the daemon was there. One socket is enough, too."""
+    """`activated` is that client: it connected before the daemon was there.  One socket is enough."""
     sockets, _, _ = activated([f"{tmp_path}/a"])
     assert len(sockets) == 1
 
 
 def handed(descriptors: Sequence[int], **variables: str) -> str:
-    """What becomes of a process that is started with these from 3 up, and with these variables."""
+    """The result of a process started with these descriptors from 3 up, and with these variables."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -110,7 +110,7 @@ def handed(descriptors: Sequence[int], **variables: str) -> str:
 
 
 def _become(descriptors: Sequence[int]) -> None:
-    """These from 3 up, without close-on-exec, and no others below 40."""
+    """Have these from 3 up, without close-on-exec, and no others below 40."""
     spare = [os.dup2(descriptor, 200 + number) for number, descriptor in enumerate(descriptors)]
     os.closerange(3, 40)
     for number, descriptor in enumerate(spare):
@@ -252,7 +252,7 @@ def netlink(_: Path) -> int:
     ],
 )
 def test_what_is_no_listening_unix_stream_socket(tmp_path: Path, make: Callable[[Path], int], found: str) -> None:
-    """Behind a good one, which must not be closed or changed for that."""
+    """After a valid one, which must not be closed or changed because of it."""
     descriptor = make(tmp_path)
     with listening(tmp_path) as good:
         assert handed([good.fileno(), descriptor], LISTEN_PID="us", LISTEN_FDS="2") == (

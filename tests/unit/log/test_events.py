@@ -1,4 +1,4 @@
-"""What one line looks like, and how many of them there may be."""
+"""The form of a log line, and the limits on how many there may be."""
 
 import errno
 import logging
@@ -39,7 +39,7 @@ class Reader:
         self._end = end
 
     def texts(self) -> list[str]:
-        """The lines since the last call, without what is put in front of them."""
+        """The lines since the last call, without their prefixes."""
         try:
             data = os.read(self._end, 1 << 20)
         except BlockingIOError:
@@ -145,7 +145,7 @@ def test_any_bytes_make_one_printable_line(data: bytes):
 
 
 def raised(error: BaseException) -> BaseException:
-    """`error` as it comes out of this package's code."""
+    """`error`, raised by this package's code."""
 
     class Raising:
         def __hash__(self) -> int:

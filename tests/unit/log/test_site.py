@@ -1,4 +1,4 @@
-"""What the tests of the log's targets share: the daemons around a process, and a log that is sent there."""
+"""Shared by the tests of log targets: the log daemons around a process, and its log."""
 
 import logging
 import os
@@ -35,7 +35,7 @@ class Clock:
 
 
 class Daemon:
-    """A socket as journald and syslogd have one."""
+    """A socket like journald's and syslogd's."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -62,7 +62,7 @@ class Daemon:
                 return found
 
     def messages(self) -> list[str]:
-        """Only what was said."""
+        """Only the messages."""
         return [
             re.sub(rb"^<\d+>\S+: ", b"", datagram.split(b"\n")[0].removeprefix(b"MESSAGE=")).decode()
             for datagram in self.received()
@@ -70,7 +70,7 @@ class Daemon:
 
 
 class Site:
-    """One process's surroundings, and the log in it."""
+    """A process's log daemons, and its log."""
 
     def __init__(self, root: Path) -> None:
         self.clock = Clock()
@@ -100,7 +100,7 @@ class Site:
 
 
 def taken(fd: int) -> str:
-    """All that can be read without waiting."""
+    """Everything that can be read without blocking."""
     data = b""
     try:
         while more := os.read(fd, 1 << 20):
@@ -111,12 +111,12 @@ def taken(fd: int) -> str:
 
 
 def texts(data: str) -> list[str]:
-    """The lines without what is put in front of them."""
+    """The lines without their prefixes."""
     return [re.sub(r"^\S+ \w+ extauth-bridge\[\d+\]: ", "", line) for line in data.splitlines()]
 
 
 def in_time(what: Callable[[], object]) -> None:
-    """Do it, and fail if that takes for ever."""
+    """Run it, and fail if it never returns."""
 
     def late(*_: object) -> None:
         pytest.fail("the log waits")  # not an Exception, which the log would swallow
@@ -136,10 +136,10 @@ def flood(times: int = 2000, text: str = "flood " * 20) -> None:
 
 
 def handlers() -> list[logging.Handler]:
-    """Those that `configure` put in."""
+    """The handlers that `configure` added."""
     return [handler for handler in log.handlers if type(handler).__module__ == "bridge.log.setup"]
 
 
 def descriptors() -> set[int]:
-    """All that are open, but the one with which that is found out."""
+    """All open descriptors but the one used to list them."""
     return {int(fd) for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")}

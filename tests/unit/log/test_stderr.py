@@ -1,4 +1,4 @@
-"""The log on stderr, with real pipes, terminals and sockets; and that it never waits there."""
+"""The log on stderr, with real pipes, terminals and sockets; it never blocks there."""
 
 import errno
 import logging
@@ -36,7 +36,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 @pytest.fixture
 def terminal() -> Iterator[tuple[int, int]]:
-    """The two ends of a raw terminal; what is written on the second can be read from the first."""
+    """The two ends of a raw terminal; what is written to the second can be read from the first."""
     ours, theirs = pty.openpty()
     tty.setraw(theirs)
     os.set_blocking(ours, False)

@@ -1,4 +1,4 @@
-"""One epoll set for everything: who is called when, with real descriptors."""
+"""The reactor with real descriptors: which handlers are called, and when."""
 
 import contextlib
 import fcntl
@@ -122,7 +122,7 @@ def test_taken(reactor: Reactor) -> None:
 
 @pytest.mark.parametrize("turning", [False, True], ids=["between turns", "within one"])
 def test_forgetting_keeps_what_others_are_to_be_told_in_its_order(reactor: Reactor, pipe, turning: bool) -> None:
-    """Of two hundred, each of which writes and is emptied in an order of its own, that of one is lost."""
+    """Two hundred pipes are written and emptied in different orders; only the forgotten one's event is lost."""
     order: list[tuple[str, int]] = []
 
     class Taken(set[int]):
@@ -169,7 +169,7 @@ def test_forgetting_keeps_what_others_are_to_be_told_in_its_order(reactor: React
 
 
 def test_forgetting_among_many_that_are_always_ready(reactor: Reactor, pipe) -> None:
-    """They are told again at every look: it must not look for ever."""
+    """They are reported again by every poll: it must not poll for ever."""
     for _ in range(200):
         reader, writer = pipe()
         os.write(writer, b"x")
@@ -220,7 +220,7 @@ def test_after_unwatch_nobody_is_called(reactor: Reactor, pipe) -> None:
 
 
 def test_unwatched_within_the_batch_in_which_it_was_due(reactor: Reactor, pipe) -> None:
-    """Two that unwatch each other: whoever comes first, the other is not called any more."""
+    """Two handlers that unwatch each other: whichever runs first, the other is not called any more."""
     (one, to_one), (other, to_other) = pipe(), pipe()
     calls = []
     reactor.watch(one, lambda: (calls.append("one"), reactor.unwatch(other), reactor.unwatch(one)))
@@ -232,7 +232,7 @@ def test_unwatched_within_the_batch_in_which_it_was_due(reactor: Reactor, pipe) 
 
 
 def test_closed_and_opened_anew_within_the_batch_in_which_it_was_due(reactor: Reactor, pipe) -> None:
-    """The new owner of the number may be called for nothing, and takes "would block" for an answer."""
+    """The number's new owner may be called for nothing, and tolerates "would block"."""
     (one, to_one), (other, to_other) = pipe(), pipe()
     calls = []
 
@@ -328,7 +328,7 @@ def test_events_without_end_leave_time_for_others(reactor: Reactor, pipe) -> Non
 
 
 def test_it_lingers_for_what_comes_late(reactor: Reactor, pipe) -> None:
-    """The second event comes while it waits for more; it is not left to whoever waits for the descriptor."""
+    """The second event comes while it waits for more; it is handled without another wait for `fileno()`."""
     reader, writer = pipe()
     got = []
     reactor.watch(reader, lambda: got.append(os.read(reader, 1)))
@@ -350,7 +350,7 @@ def test_it_lingers_only_after_there_was_something(reactor: Reactor) -> None:
 
 
 def test_it_never_lingers_beside_a_regular_file(reactor: Reactor, pipe, tmp_path: Path) -> None:
-    """That one always has something to be done."""
+    """A regular file is always ready."""
     reader, writer = pipe()
     os.write(writer, b"x")
     calls = []
@@ -369,7 +369,7 @@ def test_it_never_lingers_beside_a_regular_file(reactor: Reactor, pipe, tmp_path
 
 
 def test_a_batch_goes_on_while_there_are_events_but_not_for_long(reactor: Reactor, pipe) -> None:
-    """Answers of many events leave together; not so many that whoever waits for the first feels it."""
+    """Answers to many events leave together, but not so many that the first of them is delayed noticeably."""
     order = ""
 
     def handle(reader: int) -> None:
@@ -394,7 +394,7 @@ def test_a_batch_goes_on_while_there_are_events_but_not_for_long(reactor: Reacto
 
 
 def test_an_event_that_comes_alone_is_a_batch_of_its_own(reactor: Reactor, pipe) -> None:
-    """Where they come one by one, nobody is to be waited for."""
+    """When events come singly, there is nothing to wait for."""
     reader, writer = pipe()
     os.write(writer, b"abc")
     order = []
@@ -410,7 +410,7 @@ def test_an_event_that_comes_alone_is_a_batch_of_its_own(reactor: Reactor, pipe)
 
 
 def test_a_batch_is_longer_where_more_is_to_be_done_afterwards(reactor: Reactor, pipe) -> None:
-    """Each of many clients is to have more than one answer in it."""
+    """Each of many clients gets more than one answer in a batch."""
     sizes = []
 
     def handle(reader: int) -> None:
@@ -438,7 +438,7 @@ def test_a_batch_is_longer_where_more_is_to_be_done_afterwards(reactor: Reactor,
 
 
 def test_a_batch_ends_with_its_slice(reactor: Reactor, pipe) -> None:
-    """However much is to be done afterwards: taking a connection in takes longer than an answer."""
+    """However much `call_soon` work there is: accepting a connection takes longer than an answer."""
     order = []
 
     def handle(reader: int) -> None:
@@ -481,7 +481,7 @@ def test_afterwards_of_afterwards_is_in_the_same_batch(reactor: Reactor) -> None
 
 
 def test_afterwards_without_end_leave_time_for_others(reactor: Reactor, pipe) -> None:
-    """As with a client that sent a readful of lines that are all refused.  What is left is due at once."""
+    """As with a client that sent a full buffer of lines that are all refused.  What is left is due at once."""
     reader, writer = pipe()
     reactor.watch(reader, lambda: (os.read(reader, 1), calls.append("event")))
     calls: list[str] = []
@@ -505,7 +505,7 @@ def test_afterwards_without_end_leave_time_for_others(reactor: Reactor, pipe) ->
 
 
 def test_afterwards_between_turns_is_due_at_once(reactor: Reactor) -> None:
-    """A timer or a signal asked for it: whoever waits for the descriptor must wake up."""
+    """A timer or a signal asked for it: a wait for `fileno()` must end."""
     done = []
     reactor.call_soon(lambda: done.append(1))
     assert is_due(reactor)

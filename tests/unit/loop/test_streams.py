@@ -1,4 +1,4 @@
-"""Borrowed descriptors: never waited for, and left as they were found."""
+"""Borrowed descriptors never block, and are left as they were found."""
 
 import contextlib
 import ctypes
@@ -36,7 +36,7 @@ def kept(keep: contextlib.ExitStack, *ends: int) -> tuple[int, ...]:
 
 
 class Ends(NamedTuple):
-    """What the bridge is given to read from and to write to, and the other ends of both."""
+    """The descriptors the bridge reads and writes, and their other ends."""
 
     reader: int
     writer: int
@@ -73,7 +73,7 @@ class Lent(NamedTuple):
     piece: int = 65536
 
     def reads(self, count: int) -> bytes:
-        """So many bytes that were sent to it; a terminal passes them on in its own time."""
+        """Read this many bytes; a terminal passes them on in its own time."""
         data = b""
         while len(data) < count:
             ready = select.poll()
@@ -85,7 +85,7 @@ class Lent(NamedTuple):
 
 @pytest.fixture(params=[(kind, careful) for kind in KINDS for careful in (False, True)], ids=str)
 def lent(request, keep, monkeypatch) -> Lent:
-    """A source and a sink on each kind of stream; also where it may not be opened anew."""
+    """A source and a sink on each kind of stream; also where it may not be reopened."""
     kind, careful = request.param
     ends = KINDS[kind](keep)
     if careful:
@@ -99,7 +99,7 @@ def lent(request, keep, monkeypatch) -> Lent:
 
 @contextlib.contextmanager
 def limited_to(seconds: float) -> Iterator[None]:
-    """Fail, rather than stand still, where something waits that must not."""
+    """Fail, instead of hanging, if something blocks that must not."""
 
     def give_up(*_: object) -> None:
         raise AssertionError("it waits")
@@ -149,7 +149,7 @@ def test_a_terminal_that_may_not_be_opened_anew_gets_no_more_than_it_surely_has_
 
 
 def test_they_are_left_as_they_were_found(lent: Lent) -> None:
-    """O_NONBLOCK on the caller's description would hit whoever shares it, and stay when we are killed."""
+    """O_NONBLOCK on the caller's file description would affect everybody who shares it, and stay if we are killed."""
     os.write(lent.ends.to, b"x")
     lent.reads(1)
     lent.sink.write(b"x")
@@ -180,7 +180,7 @@ def test_one_that_was_non_blocking_stays_so(keep, nonblocking: bool) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
 @pytest.mark.parametrize("kind", ["pipes", "terminal"])
 def test_another_user_s_pipe_or_terminal(keep, kind: str) -> None:
-    """It cannot be opened anew; it is asked whether it is ready before it is touched."""
+    """It cannot be reopened; it is polled before it is used."""
     ends = KINDS[kind](keep)
     os.fchmod(ends.reader, 0o600)
     os.seteuid(NOBODY)
@@ -222,7 +222,7 @@ def test_nobody_reads(keep) -> None:
 
 
 def test_a_reader_that_is_gone_before_we_begin(keep) -> None:
-    """Opening it anew fails then; writing says why."""
+    """Reopening it fails then; writing says why."""
     reader, writer = os.pipe()
     os.close(reader)
     sink = borrow(writer, os.O_WRONLY)
@@ -245,7 +245,7 @@ def test_a_hang_up_is_an_error_or_the_end(keep) -> None:
 
 
 def test_regular_files(tmp_path: Path, keep) -> None:
-    """Read and written from where they stand, as the caller's descriptor does."""
+    """Read and written from the caller's file position."""
     path = tmp_path / "file"
     path.write_bytes(b"skipped, read")
     (there,) = kept(keep, os.open(path, os.O_RDWR))
@@ -282,7 +282,7 @@ def test_a_descriptor_of_our_own() -> None:
 
 
 def test_a_terminal_does_not_become_ours(keep) -> None:
-    """A session leader without a terminal that opens one gets it as its own, with its signals."""
+    """A session leader without a terminal that opens one gets it as its controlling terminal, with its signals."""
     master, slave = os.openpty()
     kept(keep, master, slave)
     child = os.fork()

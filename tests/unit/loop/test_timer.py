@@ -1,4 +1,4 @@
-"""Timers have their actions called at the earliest of the times they were set to; the reactor keeps them."""
+"""Timers call their action at the earliest of the times they were set to; the reactor keeps them."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ unhurried = settings(deadline=None)  # the machine may be busy
 
 
 class Many:
-    """So many timers of one reactor, on a clock that the test moves.
+    """Timers of one reactor, on a clock that the test moves.
 
     Attributes:
       rang: the numbers of those whose actions were called, in order.
@@ -168,7 +168,7 @@ def test_many_as_each_alone_would_ring(settings_made: list[tuple[int, float]], u
 
 
 def test_events_are_handled_before_any_of_them_rings(make) -> None:
-    """We may have stood still: what has been said by now is no silence."""
+    """We may have been stopped: a reply that has arrived by now is no silence."""
     many, happened = make(0), []
     many.reactor.call_at(1.0, lambda: happened.append("time"))
     many.reactor.call_soon(lambda: happened.append("event"))
@@ -233,7 +233,7 @@ def test_running_until_something_is_done() -> None:
 
 
 def test_a_timer_that_is_set_from_outside_shortens_the_wait() -> None:
-    """`fileno` becomes readable: whoever waits for it looks at `pause` again."""
+    """`fileno` becomes readable, so that a wait for it ends and looks at `pause` again."""
     reactor, happened = Reactor(), []
     timer = reactor.call_at(reactor.clock() + 1000.0, lambda: happened.append("time"))
     reactor.run_once()

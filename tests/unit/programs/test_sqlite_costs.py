@@ -1,4 +1,4 @@
-"""Hashes of several costs in one file: no check tells by its time who is a user, and old ones are renewed."""
+"""Hashes of several costs in one file: a check's time never shows who is a user, and old hashes are renewed."""
 
 import hashlib
 import os
@@ -57,7 +57,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> list[Cost]:
 
 
 def put(path: Path, user: str, cost: Cost) -> None:
-    """A user as another version of the program has left it."""
+    """Store a user as another version of the program would have."""
     salt = os.urandom(16)
     digest = hashlib.scrypt(SECRET.encode(), salt=salt, n=cost.n, r=cost.r, p=cost.p, dklen=32)
     run(path, "INSERT INTO users VALUES (?, ?, ?, ?, ?, ?, ?)", user, HOST, *cost, salt, digest)
@@ -85,7 +85,7 @@ def row(path: Path, user: str) -> Row:
 def test_every_check_makes_the_same_hashes_in_the_same_order(
     store: Users, path: Path, work: list[Cost], costs: list[Cost], way: Callable[[Users, str, str, str], bool]
 ) -> None:
-    """For nobody, for a wrong and a right secret, whatever the cost of the stored hash."""
+    """For an unknown user, a wrong and a right secret, whatever the stored hash's cost."""
     for number, cost in enumerate(costs):
         put(path, f"u{number}", cost)
         put(path, f"keeps{number}", cost)  # so that the cost is there until the end
@@ -117,7 +117,7 @@ def test_a_cost_that_another_process_brings_counts_at_once(store: Users, path: P
 
 
 def test_no_check_costs_more_than_is_in_time(store: Users, path: Path, work: list[Cost]) -> None:
-    """What is beyond that is its own user's trouble; so is what is no cost at all."""
+    """Costs beyond that affect only their own user, as do invalid ones."""
     huge = Cost(n=2**9, r=8, p=1)  # four times today's
     for user, cost in {"huge": huge, "old": OLD, "high": HIGH, "higher": HIGHER}.items():
         put(path, user, cost)
@@ -161,7 +161,7 @@ def test_a_good_login_renews_a_cheap_hash(store: Users, path: Path, work: list[C
 
 @pytest.mark.parametrize("cost", [TODAY, OTHER, HIGH])
 def test_other_hashes_stay(store: Users, path: Path, cost: Cost) -> None:
-    """Two versions that share a file do not take turns, and no hash gets cheaper."""
+    """Two versions that share a file do not renew each other's hashes, and no hash gets cheaper."""
     put(path, "alice", cost)
     before = row(path, "alice")
     assert store.check("alice", HOST, SECRET)
@@ -190,7 +190,7 @@ def test_a_removal_finds_what_a_login_has_renewed_meanwhile(
 
 
 def after_a_hash(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
-    """Something that another process does while the first hash is made."""
+    """Have another process do something while the first hash is made."""
     scrypt = hashlib.scrypt
 
     def once(secret: bytes, **named: Any) -> bytes:
@@ -202,7 +202,7 @@ def after_a_hash(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object])
 
 
 def test_a_renewal_that_cannot_be_stored_is_no_wrong_secret(store: Users, path: Path) -> None:
-    """While somebody else writes: it is not waited for as long as a change is, and made up for later."""
+    """While another process writes: a renewal waits less than a change does, and is done later."""
     put(path, "alice", OLD)
     before = row(path, "alice")
     other = sqlite3.connect(path, isolation_level=None)
@@ -219,7 +219,7 @@ def test_a_renewal_that_cannot_be_stored_is_no_wrong_secret(store: Users, path: 
 
 
 def test_nor_where_nothing_can_be_written(store: Users, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file or a file system that may be read only; root may write to all of the former."""
+    """A read-only file or file system; root may write to any read-only file."""
     put(path, "alice", OLD)
     before = row(path, "alice")
     set_wait = users._set_wait

@@ -23,7 +23,7 @@ SECRET = "wonder:länd "
 
 
 def manage(database: Path, *words: str, password: bytes = b"") -> tuple[int, str, str]:
-    """Exit status, standard output and error of one command without a terminal."""
+    """Exit status, standard output and standard error of one command without a terminal."""
     done = subprocess.run(
         [*PROGRAM, str(database), *words],
         input=password,
@@ -322,7 +322,7 @@ def test_end_of_input_at_the_prompt(at_terminal: tuple[Path, Opener]) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_at_the_prompt(at_terminal: tuple[Path, Opener], number: signal.Signals) -> None:
-    """A quiet end, with the terminal's echo on again."""
+    """It ends quietly, with the terminal's echo back on."""
     database, run = at_terminal
     terminal = run("passwd", "alice@example.com")
     terminal.expect(": ")

@@ -29,7 +29,7 @@ def frame(body: str | bytes) -> bytes:
 
 
 class Running:
-    """One `extauth-sqlite` that serves, and what a test does with it."""
+    """A serving `extauth-sqlite`, and what a test does with it."""
 
     def __init__(self, database: Path) -> None:
         self.process = subprocess.Popen(
@@ -66,7 +66,7 @@ class Running:
         return line.decode()
 
     def end(self) -> tuple[int, bytes, bytes]:
-        """End its input: exit status and what was left on stdout and stderr."""
+        """End its input; returns exit status and what was left on stdout and stderr."""
         out, err = self.process.communicate(timeout=DEADLINE)
         return self.process.returncode, out, err
 
@@ -102,7 +102,7 @@ def program(start: Callable[[], Running]) -> Running:
 
 
 def run(database: Path, data: bytes) -> subprocess.CompletedProcess[bytes]:
-    """All of `data` at once, then end of input."""
+    """Send all of `data` at once, then end of input."""
     return subprocess.run([*PROGRAM, str(database)], input=data, capture_output=True, timeout=DEADLINE, check=False)
 
 
@@ -157,7 +157,7 @@ def test_several_frames_in_one_write(database: Path) -> None:
     ["::", "a:b:c:", " ", "pässwörd", "пароль", "🔑" * 20, "x" * 4000, "é" * 2000],
 )
 def test_secrets(program: Running, secret: str) -> None:
-    """The secret is all the rest, in bytes; and all of it counts."""
+    """The secret is the whole rest, in bytes, and all of it counts."""
     assert program.ask(f"setpass:alice:example.com:{secret}")
     assert program.ask(f"auth:alice:example.com:{secret}")
     assert not program.ask(f"auth:alice:example.com:{secret}x")
@@ -242,7 +242,7 @@ def test_no_input_at_all(tmp_path: Path) -> None:
 
 
 def test_each_reply_is_one_write(database: Path) -> None:
-    """A packet socket keeps writes apart."""
+    """A packet socket keeps writes separate."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, its:
         ours.settimeout(DEADLINE)
@@ -294,7 +294,7 @@ def test_broken_descriptors_are_one_line(database: Path, redirection: str, reaso
 
 @pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full"])
 def test_nobody_to_complain_to(tmp_path: Path, stderr: str) -> None:
-    """Not a word of the complaint on standard output, and life goes on."""
+    """No part of the complaint appears on standard output, and it goes on serving."""
     done = subprocess.run(
         ["/bin/sh", "-c", f'exec "$@" {stderr}', "sh", *PROGRAM, str(tmp_path / "missing" / "users.db")],
         input=frame("isuser:alice:example.com") * 2,

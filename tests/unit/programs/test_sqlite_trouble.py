@@ -49,7 +49,7 @@ class Running:
         return reply == b"\0\2\0\1"
 
     def end(self) -> list[str]:
-        """End its input, expect a good end; the lines it complained with."""
+        """End its input, and expect exit status 0; returns its error lines."""
         out, err = self.process.communicate(timeout=DEADLINE)
         assert (self.process.returncode, out) == (0, b"")
         return err.decode().splitlines()
@@ -157,7 +157,7 @@ def overwrite(source: Path, target: Path) -> None:
 
 @pytest.mark.parametrize("put", [os.replace, overwrite], ids=["moved", "overwritten"])
 def test_a_replaced_database(database: Path, start: Start, tmp_path: Path, put: Callable[[Path, Path], None]) -> None:
-    """The new file counts at once, and nothing of the old one is left, neither users nor passwords."""
+    """The new file is used at once, and nothing of the old one is left, neither users nor passwords."""
     new = make(tmp_path / "new.db", "bob", "builder")
     program = start(database, QUICK)
     assert program.ask("setpass:alice:example.com:other")
@@ -214,7 +214,7 @@ def test_not_a_secret_on_stderr(tmp_path: Path, start: Start) -> None:
 
 
 def test_four_processes_share_one_file(tmp_path: Path, start: Start) -> None:
-    """They begin with none, so they also make it all at once."""
+    """There is none at first, so they also create it at the same time."""
     database = tmp_path / "users.db"
     programs = [start(database, QUICK) for _ in range(4)]
 

@@ -70,7 +70,7 @@ def test_old_hashes_stay_valid_when_the_cost_changes(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("cost", [Cost(n=2**16, r=8, p=1), Cost(n=2**4, r=8, p=2**13)])
 def test_costs_beyond_the_default_memory_limit(cost: Cost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """64 MiB, and one with more for p than for n: OpenSSL's default limit is 32 MiB."""
+    """64 MiB, and one that needs more for p than for n: OpenSSL's default limit is 32 MiB."""
     monkeypatch.setattr(users, "COST", cost)
     with Users(tmp_path / "users.db") as store:
         assert store.add("alice", "example.com", SECRET)

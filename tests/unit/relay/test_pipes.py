@@ -1,4 +1,4 @@
-"""A relay on pipes and sockets: every line gets its answer, in order, whatever becomes of the daemon."""
+"""A relay on pipes and sockets: every line gets its answer, in order, whatever happens to the daemon."""
 
 import os
 import random
@@ -24,7 +24,7 @@ def site() -> Iterator[RelaySite]:
 
 
 def finish(process: "subprocess.Popen[bytes]", data: bytes) -> list[bytes]:
-    """Give it all of its input; the answers."""
+    """Send all input; returns the answers."""
     answers, log = process.communicate(data, PATIENCE)
     assert process.returncode == 0, log
     assert b"Traceback" not in log
@@ -50,7 +50,7 @@ def test_executable_configuration_file(site: RelaySite) -> None:
 
 
 def test_lines_arrive_as_the_daemon_would_have_read_them(site: RelaySite) -> None:
-    """It drops one CR itself, so one that belongs to the line gets another."""
+    """The daemon drops one CR, so one that belongs to the line is doubled."""
     answers = finish(relay("connect", site.daemon.path), b"a\r\nb\r\r\n\r\n\nauth:\xff:\0:\n" + question("end"))
     assert answers == [b"0\n"] * 5 + [b"1\n"]
     assert site.daemon.asked == [b"a", b"b\r\r", b"", b"", b"auth:\xff:\0:", question("end")]
@@ -59,7 +59,7 @@ def test_lines_arrive_as_the_daemon_would_have_read_them(site: RelaySite) -> Non
 # Not `twice`: while other lines are open, a second answer cannot be told from the next line's.
 @pytest.mark.parametrize("manner", ["garbage", "long", "half", "close", "leave"])
 def test_bad_manners_never_shift_an_answer(site: RelaySite, manner: str) -> None:
-    """Of the lines that were open, none gets an answer that was another's."""
+    """No open line gets another's answer."""
     lines = [question(manner if number % 7 == 3 else f"u{number}", number % 2 == 0) for number in range(200)]
     answers = finish(relay("connect", site.daemon.path), b"".join(line + b"\n" for line in lines))
     assert len(answers) == len(lines)
@@ -176,7 +176,7 @@ def test_client_that_reads_no_more_ends_it(site: RelaySite) -> None:
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_signals(site: RelaySite, name: str) -> None:
-    """The first one ends it after the answer that is owed, the second at once."""
+    """The first one ends it after the outstanding answer, the second at once."""
     for signals in (1, 2):
         process = relay("connect", site.daemon.path)
         assert process.stdin is not None
@@ -197,7 +197,7 @@ def test_signals(site: RelaySite, name: str) -> None:
 
 
 def pending(pid: int) -> bool:
-    """Whether a signal has not been delivered, or its handler has not come to its effect."""
+    """Whether a signal has not been delivered, or its handler has not taken effect."""
     status = Path(f"/proc/{pid}/status").read_text()
     waiting = any(int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigPnd", "ShdPnd")))
     return waiting or status.split("State:")[1].split()[0] == "R"
@@ -226,7 +226,7 @@ def test_broken_file_is_an_error_where_somebody_sees_it(tmp_path: Path) -> None:
     process = relay(path)
     answers, log = process.communicate(timeout=PATIENCE)
     assert (process.returncode, answers) == (2, b"")
-    assert log == f"extauth-bridge: {path}: unknown key program; in a file with connect there are ".encode() + (
+    assert log == f"extauth-bridge: {path}: unknown key program; a file with connect may hold ".encode() + (
         b"connect, answer_timeout, max_line, log.level, log.target\n"
     )
 

@@ -97,15 +97,15 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         ('connect = "/s"\nmax_line = 15', "max_line is 15, but must be a whole number of bytes from 16 to 32767"),
         (
             'connect = "/s"\nprogram = "x"',
-            "unknown key program; in a file with connect there are connect, answer_timeout",
+            "unknown key program; a file with connect may hold connect, answer_timeout",
         ),
         ('connect = "/s"\nenv = { A = "secret" }', "unknown key env;"),
         ('connect = "/s"\n[log]\nlevel = "loud"', "log.level is loud, but must be debug, info, warning or error"),
         ('connect = "/s"\n[log]\ntarget = ["x"]', "log.target is something else, but must be auto"),
         ('connect = "/s"\n[log]\ncolour = 1', "unknown key log.colour"),
         ('connect = "/s"\nlog = 5', "unknown key log;"),
-        ('connect = "/s"\nconnect = "/t"', "no valid TOML"),
-        ("connect = ", "no valid TOML"),
+        ('connect = "/s"\nconnect = "/t"', "not valid TOML"),
+        ("connect = ", "not valid TOML"),
         (b'connect = "/s"\n# \xff', "line 2: not UTF-8"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The connection to the daemon, step by step: what is there is handled when `run_once` says so, and time is ours."""
+"""The connection to the daemon, step by step: events are handled by `run_once`, and the test moves the clock."""
 
 import socket
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ YES, NO, LOST = Verdict.GRANTED, Verdict.DENIED, Verdict.UNAVAILABLE
 
 
 class Scene:
-    """An upstream, its asker, and the daemon's end of it all."""
+    """An upstream, its asker, and the daemon's end of the connection."""
 
     def __init__(self, path: Path, lockstep: bool, negotiates: bool = False) -> None:
         self.now = 100.0
@@ -73,7 +73,7 @@ def lockstep(tmp_path: Path) -> Iterator[Scene]:
 
 @pytest.fixture
 def inquirer(tmp_path: Path) -> Iterator[Scene]:
-    """Who asks for himself."""
+    """An upstream that requests the third answer, as `oneshot` does."""
     scene = Scene(tmp_path / "s", lockstep=True, negotiates=True)
     yield scene
     scene.close()
@@ -108,7 +108,7 @@ def test_connects_when_there_is_a_question_and_stays(lockstep: Scene) -> None:
 
 @pytest.mark.parametrize("stale", [b"1\n", b"0\n", b"1", b"x"])
 def test_what_is_there_before_a_question_answers_nothing(lockstep: Scene, stale: bytes) -> None:
-    """Even when it is noticed only with the question."""
+    """Even if it is noticed only with the question."""
     lockstep.ask()
     lockstep.run_once()
     old = lockstep.accept()
@@ -246,8 +246,8 @@ def test_unread_lines_are_sent_when_there_is_room_and_never_cut(pipelined: Scene
 def test_daemon_that_closes_while_lines_wait_for_room_has_read_whole_lines(
     pipelined: Scene, monkeypatch: pytest.MonkeyPatch, buffer: int
 ) -> None:
-    """The daemon takes a last line without its end for a line: it must never be the first part of one.  The system
-    may allow a smaller buffer than is asked for."""
+    """The daemon accepts a last line without its end, so part of a line must never be the last thing sent.  The system
+    may allow a smaller buffer than requested."""
     monkeypatch.setattr("bridge.relay.upstream._SEND_BUFFER", buffer)
     queries = [pipelined.ask(question("u").ljust(length, b"x")) for length in range(3000, 3256)]
     pipelined.run_once()
@@ -303,7 +303,7 @@ def test_outage_is_logged_once_and_its_end(tmp_path: Path, lockstep: Scene) -> N
 
 @pytest.mark.parametrize("scene", ["lockstep", "pipelined"])
 def test_a_relay_never_asks_for_the_third_answer(scene: str, request: pytest.FixtureRequest) -> None:
-    """Its client's line could be the first on a connection: then the daemon's `2` would be no answer to anybody."""
+    """Its client's line could be the first on a connection: then the daemon's `2` would be an answer to nobody."""
     relay: Scene = request.getfixturevalue(scene)
     assert relay.ask(b"extauth-bridge:answers:3").verdict is NO
     assert relay.warned == ["line refused"]
@@ -395,7 +395,7 @@ def test_the_wish_has_no_more_time_than_the_question(inquirer: Scene) -> None:
 
 @pytest.mark.parametrize("kind", ["lockstep", "pipelined"])
 def test_an_answer_that_is_read_after_its_time(kind: str, request: pytest.FixtureRequest) -> None:
-    """We stood still, and the timer with us; the answer was there all the time."""
+    """We were stopped, and the timer with us; the answer had arrived meanwhile."""
     scene: Scene = request.getfixturevalue(kind)
     query = scene.ask()
     scene.run_once()

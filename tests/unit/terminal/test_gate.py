@@ -1,4 +1,4 @@
-"""Whether an answer may leave, for whatever a watcher can see."""
+"""Whether an answer may be written, for everything a watcher can see."""
 
 import itertools
 
@@ -35,7 +35,7 @@ def test_the_first_answer_is_never_written_blindly() -> None:
 
 
 def test_looking_busy_is_no_first_answer() -> None:
-    """Being asked to come back decides nothing: the answer that follows is still the first."""
+    """Being told to wait decides nothing: the answer that follows is still the first."""
     assert decisions(BUSY, BUSY, UNSEEN, UNSEEN) == [Decision.WAIT, Decision.WAIT, Decision.DROP, Decision.WRITE]
 
 
@@ -45,7 +45,7 @@ def test_out_of_sight_starts_over() -> None:
 
 
 def test_every_short_history() -> None:
-    """Never written but to one who is seen waiting, or blindly right after a decision that was blind too."""
+    """Only written if the client is seen waiting, or blindly right after another blind decision."""
     for looks in itertools.product(Look, repeat=4):
         last = None
         for look, decision in zip(looks, decisions(*looks), strict=True):
@@ -56,7 +56,7 @@ def test_every_short_history() -> None:
 
 @pytest.mark.parametrize("blinks", [0, 1, 2, 3])
 def test_a_client_that_is_just_about_to_wait_is_looked_at_again(blinks: int) -> None:
-    """It needs some microseconds from its write to its wait."""
+    """A client needs some microseconds from its write to its wait."""
     eyes = Eyes(*[BUSY] * blinks, WAITING)
     assert Gate(eyes.watcher).decide() is Decision.WRITE
     assert eyes.times == blinks + 1

@@ -167,7 +167,7 @@ def test_a_wrapper_without_the_master(stage: Stage) -> None:
 
 
 def test_a_wrapper_alone(stage: Stage) -> None:
-    """What it does tells nothing, and the client may be somewhere out of sight."""
+    """Its state says nothing, and the client may be out of sight."""
     scene = stage("import os; os.close(master); os.read(0, 1)", wrapper=["sh", "-c", '"$@"; true', "sh"])
     settle(scene, "UNSEEN")
     assert re.search(f"only a wrapper, pid |{REFUSED}", scene.probe.ask("describe"))
@@ -181,7 +181,7 @@ def test_a_duplicate_of_the_master(stage: Stage) -> None:
 
 
 def test_a_number_that_is_used_again(stage: Stage) -> None:
-    """The master has moved, and its number is another descriptor's now, one that is waited for."""
+    """The master has moved, and its number now belongs to another descriptor, which the client waits for."""
     scene = stage(
         "import os, select; select.select([0], [], []); os.dup(master); os.dup2(slave, master);"
         "select.select([master], [], [])"

@@ -20,7 +20,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to start 
 
 
 def python_of_nobody() -> str:
-    """A Python that the user nobody can run, with this checkout."""
+    """A Python with this checkout that the user `nobody` can run."""
     for python in (sys.executable, "/usr/bin/python3"):
         try:
             tried = subprocess.run(
@@ -62,7 +62,7 @@ def test_another_user(stage: Stage) -> None:
 
 @needs_root
 def test_a_client_that_changed_its_user(stage: Stage) -> None:
-    """Same user now, but the kernel protects what it may have in memory from before."""
+    """It is the same user now, but the kernel protects what it may still hold in memory."""
     python = python_of_nobody()
     code = (
         f"import os, runpy, sys; os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY});"
@@ -88,7 +88,7 @@ def test_a_view_that_is_lost(stage: Stage) -> None:
 
 
 def hide(scene: Scene, tmp_path: Path, *names: str) -> None:
-    """Gives the probe a /proc without these files."""
+    """Give the probe a /proc without these files."""
     scene.probe.ask(f"proc {overlay(tmp_path, [scene.probe.pid, scene.pid], names)}")
 
 
@@ -120,7 +120,7 @@ def test_the_wait_channel_of_a_client_that_runs(stage: Stage, tmp_path: Path) ->
 
 
 def test_the_wait_channel_is_not_trusted_without_epoll(stage: Stage, tmp_path: Path) -> None:
-    """A main loop on select would be taken for a wait for us."""
+    """A main loop on select would be mistaken for a wait for us."""
     scene = stage(SELECT)
     scene.probe.until("WAITING")
     hide(scene, tmp_path, "syscall")

@@ -1,4 +1,4 @@
-"""What the Watcher makes of the files of /proc: a made-up tree, for what this machine or kernel does not have.
+"""How the Watcher reads /proc: a made-up tree, for what this machine or kernel does not have.
 
 The client is process 100, our parent, with the master as descriptor 7; see `tree`.
 """
@@ -89,7 +89,7 @@ def test_a_set_of_select(tree: Tree, head: tuple[int, int, int], number: int, bi
 
 @pytest.mark.parametrize(("count", "view"), [(8, Look.WAITING), (7, Look.BUSY), (0, Look.BUSY)])
 def test_a_select_below(tree: Tree, count: int, view: Look) -> None:
-    """What a set has from its first argument on is not waited for."""
+    """Descriptors from the first argument up are not waited for."""
     tree.memory(bytes([255] * 128))
     tree.write("100/syscall", SELECT_OF_8.replace("0x8", hex(count)))
     assert tree.look() is view
@@ -122,7 +122,7 @@ def test_an_array_of_poll(
 
 @pytest.mark.parametrize("address", ["0x0", "0x7000", "0xffffffffffffffff", "0x8000000000000000"])
 def test_an_address_where_nothing_is(tree: Tree, address: str) -> None:
-    """Not WAITING; at the end of its memory a client has become another program, and is looked for again."""
+    """Not WAITING; a client whose memory is gone runs another program, and is searched for again."""
     tree.memory(b"\xff" * 128)
     tree.write("100/syscall", f"270 0x8 {address} 0x0 0x0 0x0 0x0 0x7ffc 0x7f5e\n")
     assert tree.look() is (Look.UNSEEN if address == "0x7000" else Look.BUSY)
@@ -164,7 +164,7 @@ def test_an_epoll_set_that_is_closed_meanwhile(tree: Tree) -> None:
 
 
 def test_a_32_bit_program_has_its_own_numbers(tree: Tree) -> None:
-    """What is read on x86-64 restarts a call there, poll is waitpid, and close is read."""
+    """The number of read on x86-64 is restart_syscall there, poll's is waitpid, and close's is read."""
     tree.program(100, I386)
     tree.memory(struct.pack("<ihh", 7, 1, 0))
     for number in (0, 7):
@@ -244,7 +244,7 @@ def test_no_wait_channel_of_one_that_runs(tree: Tree) -> None:
 
 
 def test_a_kernel_that_shows_no_wait_channels(tree: Tree) -> None:
-    """`0` for a client that certainly sleeps: it would be taken for busy for ever."""
+    """`0` for a client that certainly sleeps: it would seem busy for ever."""
     tree.remove("100/syscall")
     tree.write("100/wchan", "0")
     watcher = tree.watcher()
@@ -307,7 +307,7 @@ def test_a_file_with_the_name_of_a_ptmx(tree: Tree) -> None:
 
 
 def test_parents_in_a_circle(tree: Tree) -> None:
-    """As numbers are used again while they are read."""
+    """As happens when pids are reused while they are read."""
     tree.write("100/stat", "100 (sh) S 100 100 100 0 -1")
     assert tree.look() is Look.BUSY
 
@@ -395,7 +395,7 @@ CONTENT = (
 @given(contents=st.dictionaries(st.sampled_from(FILES), CONTENT, min_size=1, max_size=4))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nothing_raises(tree: Tree, contents: dict[str, bytes]) -> None:
-    """Neither to a Watcher that begins with such files, nor to one that has found its client before."""
+    """Neither in a Watcher that starts with such files, nor in one that has already found its client."""
     present = [name for name in FILES if (tree.path / "100" / name).exists()]
     good = {name: (tree.path / "100" / name).read_bytes() for name in present}
     before, after = tree.watcher(), tree.watcher()
@@ -412,7 +412,7 @@ def test_nothing_raises(tree: Tree, contents: dict[str, bytes]) -> None:
 
 
 def test_the_import_is_cheap() -> None:
-    """The relay starts for every program on a terminal, and has it."""
+    """Every relay imports it, and one is started for every terminal."""
     code = (
         "import collections.abc, enum, errno, os, struct, sys, time; before = set(sys.modules);"
         f"sys.path.insert(0, {str(ROOT)!r}); import bridge.terminal.watcher; print(*sorted(set(sys.modules) - before))"
