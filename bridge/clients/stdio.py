@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def stderr_is_the_clients(taken: ProgramTerminal | None) -> bool:
     """Whether the client would read what is written to stderr among its answers."""
-    return is_one_stream(1, 2) if taken is None else 2 in taken.was
+    return is_one_stream(1, 2) if taken is None else 2 in taken.held
 
 
 def pipelined(
@@ -63,4 +63,4 @@ def _streams(taken: ProgramTerminal | None) -> tuple[Borrowed, Borrowed]:
     if taken is None:
         return borrow(0, os.O_RDONLY), borrow(1, os.O_WRONLY)
     source = owned(taken.descriptor, taken.may_block)
-    return source, owned(os.dup(taken.descriptor), taken.may_block) if 1 in taken.was else borrow(1, os.O_WRONLY)
+    return source, owned(os.dup(taken.descriptor), taken.may_block) if 1 in taken.held else borrow(1, os.O_WRONLY)

@@ -21,7 +21,7 @@ from bridge.log.setup import configure
 from bridge.pool.poolset import PoolSet
 from bridge.protocol.checks import Checks
 from bridge.protocol.query import Query, Refusal, Verdict
-from bridge.relay.oneshot import inquire
+from bridge.relay.oneshot import ask_once
 from bridge.relay.settings import RelayConfigError, RelaySettings, read
 from bridge.terminal.takeover import ProgramTerminal
 
@@ -93,7 +93,7 @@ def _ask_daemon(daemon: RelaySettings, line: bytes) -> int:
     refusal = Checks(_COMMANDS, allow_empty_password=True)(line)
     if refusal is None and len(line) > daemon.max_line:
         refusal = Refusal.LENGTH
-    return _told(*inquire(daemon, line)) if refusal is None else _refused(refusal)
+    return _told(*ask_once(daemon, line)) if refusal is None else _refused(refusal)
 
 
 def _told(verdict: Verdict, why: str) -> int:

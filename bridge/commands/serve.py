@@ -26,7 +26,7 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     Raises:
       UsageError, ConfigError: nothing was started.
     """
-    signals.hold()
+    signals.block()
     del taken  # a daemon has no client on its terminal
     parser = Parser(
         "serve",

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from bridge.config.options import KEYS, Key, as_in_toml, option
-from bridge.config.regularfile import SIZE_MAX, contents
+from bridge.config.regularfile import SIZE_MAX, read_regular_file
 from bridge.config.settings import ConfigError, InvalidValue, LogSettings, ProgramSettings, Settings
 from bridge.log.text import shortened, shown
 
@@ -238,7 +238,7 @@ def _domain_in_parts(path: Path, table: Mapping[str, object]) -> Path:
 def _read(file: str) -> str:
     """The text of a file, without a byte order mark."""
     try:
-        data = contents(file)
+        data = read_regular_file(file)
     except (OSError, ValueError) as error:  # ValueError: NUL in the name
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"{_where(file)}cannot be read: {reason}") from None

@@ -23,7 +23,7 @@ _KINDS = {
 }
 
 
-def contents(path: str) -> bytes:
+def read_regular_file(path: str) -> bytes:
     """Read the file.
 
     Returns:

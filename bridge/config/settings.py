@@ -13,7 +13,7 @@ from typing import Literal, cast
 
 import attrs
 
-from bridge.log.text import shown, sort_of
+from bridge.log.text import shown, type_name
 
 
 def _frozen(table: Mapping[str, str]) -> Mapping[str, str]:
@@ -257,14 +257,14 @@ class Environment(Kind):
 
     def check(self, value: object) -> Mapping[str, str]:
         if not self.fits(value):
-            raise InvalidValue(sort_of(value), self.allowed())
+            raise InvalidValue(type_name(value), self.allowed())
         table = cast("dict[str, object]", value)
         for name, text in table.items():
             before, equals, _ = name.partition("=")  # what follows the = may be a secret value
             if not before or equals or not _fits_the_system(name):
                 raise InvalidValue("not a variable name", "one: not empty, without = and NUL", before + equals)
             if not _fits_the_system(text):
-                raise InvalidValue(sort_of(text), "a string without NUL", name)
+                raise InvalidValue(type_name(text), "a string without NUL", name)
         return cast("dict[str, str]", table)
 
 

@@ -70,7 +70,7 @@ class LastResort:
             return
         self._until = until
         signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
-        with signals.all_held():  # for the thread: a signal delivered to it would not wake the main thread
+        with signals.all_blocked():  # for the thread: a signal delivered to it would not wake the main thread
             stack = _thread.stack_size(_STACK)
             with contextlib.suppress(RuntimeError, MemoryError):  # no thread: there is still the signal
                 faulthandler.dump_traceback_later(seconds + 3 * _AGAIN, exit=True, file=self._nowhere)

@@ -50,7 +50,7 @@ def running(
       clear_away: called, after the programs are killed, if the process has to be ended by force.
       status: the exit status then.
     """
-    signals.hold()
+    signals.block()
     if not order_is_told():
         reason = "the kernel does not tell when a program reads a question: programs that reply twice may go unnoticed"
         log.warning(event("replies are looked at less closely", reason=reason))
@@ -66,7 +66,7 @@ def running(
     try:
         poolset.apply(settings)
         poolset.starts.start_at_once()
-        signals.let_end(exit_now, hang_up_ends)
+        signals.exit_on(exit_now, hang_up_ends)
         yield process
     finally:
         last_resort.exit_within(_CLEANUP)

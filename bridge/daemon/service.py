@@ -105,7 +105,7 @@ class Service:
           connect: makes the client; its argument is to be called when the client is done.
           broken: there is no usable configuration yet; keep trying to read one.
         """
-        signals.hold()
+        signals.block()
         if self._process.told_to_exit:
             sys.exit(0)
         gc.freeze()  # what exists now stays for good: exempt it from collection
@@ -169,7 +169,7 @@ class Service:
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job
             numbers.remove(signal.SIGINT)
         try:
-            with trio.open_signal_receiver(*numbers) as received, signals.delivered():
+            with trio.open_signal_receiver(*numbers) as received, signals.unblocked():
                 async for number in received:
                     self._obey(number, nursery, client)
         finally:

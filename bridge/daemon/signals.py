@@ -16,12 +16,12 @@ OBEYED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _ALL = signal.valid_signals()
 
 
-def hold() -> None:
+def block() -> None:
     """Block them."""
     signal.pthread_sigmask(signal.SIG_BLOCK, OBEYED)
 
 
-def let_end(leave: Callable[[int, object], None], hang_up_ends: bool) -> None:
+def exit_on(leave: Callable[[int, object], None], hang_up_ends: bool) -> None:
     """Have them call `leave`, except those that were ignored at start; SIGHUP stays blocked unless it is a hang-up."""
     ends = [number for number in OBEYED if number != signal.SIGHUP or hang_up_ends]
     for number in ends:
@@ -31,13 +31,13 @@ def let_end(leave: Callable[[int, object], None], hang_up_ends: bool) -> None:
 
 
 @contextlib.contextmanager
-def delivered() -> Generator[None]:
+def unblocked() -> Generator[None]:
     """Unblock them, and block them again afterwards: nothing may end us before everything is cleaned up."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, OBEYED)
     try:
         yield
     finally:
-        hold()
+        block()
 
 
 def end_with(leave: Callable[[int, object], None]) -> None:
@@ -47,7 +47,7 @@ def end_with(leave: Callable[[int, object], None]) -> None:
 
 
 @contextlib.contextmanager
-def all_held() -> Generator[None]:
+def all_blocked() -> Generator[None]:
     """Block every signal, in this thread and, for good, in those it starts meanwhile."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
     try:

@@ -43,7 +43,7 @@ def shortened(text: str, size: int = _SHOWN) -> str:
     return harmless if len(harmless) <= size else harmless[: size - 3] + "..."
 
 
-def sort_of(value: object) -> str:
+def type_name(value: object) -> str:
     """The TOML type of a value that must not be shown itself."""
     name = type(value).__name__  # the other types are date, time and datetime
     return _SORTS.get(name, f"a {name}")
@@ -61,7 +61,7 @@ def shown(value: object) -> str:
     # str() of an int with thousands of digits raises ValueError, and 0xfff... can be one.
     if isinstance(value, float) or (isinstance(value, int) and value.bit_length() <= 128):
         return str(value)
-    return "a huge number" if isinstance(value, int) else sort_of(value)
+    return "a huge number" if isinstance(value, int) else type_name(value)
 
 
 def _is_array(value: object) -> TypeGuard[list[object]]:

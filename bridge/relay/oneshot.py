@@ -11,7 +11,7 @@ from bridge.relay.upstream import Upstream
 _NO_PROGRAM = "the daemon could ask no program, or none gave a valid answer in time; its log says why"
 
 
-def inquire(settings: RelaySettings, line: bytes) -> tuple[Verdict, str]:
+def ask_once(settings: RelaySettings, line: bytes) -> tuple[Verdict, str]:
     """Ask the daemon, and wait at most `answer_timeout` for its answer.
 
     Args:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 
-from bridge.config.regularfile import SIZE_MAX, contents
+from bridge.config.regularfile import SIZE_MAX, read_regular_file
 from bridge.log.text import shortened, shown
 
 TYPE_CHECKING = False  # typing is slow to import
@@ -97,7 +97,7 @@ def read_again(path: str) -> RelaySettings:
 def _contents(path: str) -> bytes | None:
     """The file's contents; `None` if it cannot be a relay's."""
     try:
-        data = contents(path)
+        data = read_regular_file(path)
     except (OSError, ValueError):  # `run` reads it instead, and says what is wrong
         return None
     return data if len(data) <= SIZE_MAX else None

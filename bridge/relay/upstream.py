@@ -264,7 +264,8 @@ class Upstream:
         if awaited and self._queries[0] is self._hello:
             self._known = b"012" if heard[:1] == YES[:1] else b"01"
         if (digits + half).strip(self._known) or line_ends.strip(b"\n") or size + len(half) > awaited:
-            self._lose("daemon said what nobody asked for", bytes=len(heard))
+            self.warn("daemon said what nobody asked for", bytes=len(heard))
+            self._lose()
             return
         self._half = half
         answered = [self._queries.popleft() for _ in range(size)]
@@ -290,10 +291,10 @@ class Upstream:
         if self._queries:
             self._hang_up()
 
-    def _lose(self, message: str, **fields: object) -> None:
-        """Close the connection; log it the first time that it leaves a query unanswered."""
+    def _lose(self, message: str = "", **fields: object) -> None:
+        """Close the connection; log why, the first time that it leaves a query unanswered."""
         lost = len(self._queries)
-        if (lost and not self._unanswered) or "nobody" in message:
+        if message and lost and not self._unanswered:
             self.warn(message, **fields)
         self._unanswered += lost
         self._hang_up()

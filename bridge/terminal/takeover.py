@@ -29,15 +29,15 @@ class ProgramTerminal:
     Attributes:
       descriptor: open for reading and writing; the only one left on that terminal.
       may_block: its file description is shared with others, so O_NONBLOCK could not be set.
-      was: the standard descriptors that were on it and are now on /dev/null; always includes 0.
+      held: the standard descriptors that were on it and are now on /dev/null; always includes 0.
     """
 
-    __slots__ = ("descriptor", "may_block", "was")
+    __slots__ = ("descriptor", "held", "may_block")
 
-    def __init__(self, descriptor: int, may_block: bool, was: frozenset[int]) -> None:
+    def __init__(self, descriptor: int, may_block: bool, held: frozenset[int]) -> None:
         self.descriptor = descriptor
         self.may_block = may_block
-        self.was = was
+        self.held = held
 
 
 def take() -> ProgramTerminal | None:
@@ -90,11 +90,11 @@ def _move_away() -> ProgramTerminal:
     except OSError:  # another user's terminal: share the file description, and poll before each use
         own, may_block = os.dup(0), True
     null = os.open(os.devnull, os.O_RDWR)
-    was = frozenset(descriptor for descriptor in (0, 1, 2) if _is_same_terminal(descriptor, own))
-    for descriptor in was:
+    held = frozenset(descriptor for descriptor in (0, 1, 2) if _is_same_terminal(descriptor, own))
+    for descriptor in held:
         os.dup2(null, descriptor)
     os.close(null)
-    return ProgramTerminal(own, may_block, was)
+    return ProgramTerminal(own, may_block, held)
 
 
 def _is_same_terminal(one: int, other: int) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from bridge.config import regularfile
 from bridge.config.load import load
-from bridge.config.regularfile import SIZE_MAX, contents
+from bridge.config.regularfile import SIZE_MAX, read_regular_file
 from bridge.config.settings import ConfigError
 from bridge.relay.settings import read
 
@@ -129,23 +129,23 @@ def test_what_becomes_another_kind_between_look_and_open(
     with make(path):
         monkeypatch.setattr(os, "stat", lambda _path: seen)
         with pytest.raises(OSError, match=f"but is {kind}"):
-            contents(str(path))
+            read_regular_file(str(path))
         monkeypatch.undo()
 
 
 def test_a_file_is_read_whole_however_it_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "auth.toml"
     path.write_bytes(TEXT)
-    assert contents(str(path)) == TEXT
+    assert read_regular_file(str(path)) == TEXT
     piece = os.read
     monkeypatch.setattr(regularfile.os, "read", lambda descriptor, _size: piece(descriptor, 1))
-    assert contents(str(path)) == TEXT
+    assert read_regular_file(str(path)) == TEXT
 
 
 def test_a_file_without_a_size_is_a_file() -> None:
     """Files of /proc have no size, but can be read."""
     assert os.stat("/proc/self/status").st_size == 0
-    assert contents("/proc/self/status").startswith(b"Name:")
+    assert read_regular_file("/proc/self/status").startswith(b"Name:")
 
 
 def test_a_redirected_file_is_a_file(tmp_path: Path) -> None:
@@ -153,20 +153,20 @@ def test_a_redirected_file_is_a_file(tmp_path: Path) -> None:
     path = tmp_path / "auth.toml"
     path.write_bytes(TEXT)
     with path.open("rb") as redirected:
-        assert contents(f"/dev/fd/{redirected.fileno()}") == TEXT
+        assert read_regular_file(f"/dev/fd/{redirected.fileno()}") == TEXT
 
 
 def test_the_largest_is_read_and_of_a_larger_one_not_much_more(tmp_path: Path) -> None:
     path = tmp_path / "auth.toml"
     path.write_bytes(b"#" * SIZE_MAX)
-    assert len(contents(str(path))) == SIZE_MAX
+    assert len(read_regular_file(str(path))) == SIZE_MAX
     with path.open("r+b") as file:
         file.truncate(1 << 40)
-    assert SIZE_MAX < len(contents(str(path))) <= 2 * SIZE_MAX + 1
+    assert SIZE_MAX < len(read_regular_file(str(path))) <= 2 * SIZE_MAX + 1
 
 
 def test_what_is_not_there_or_not_allowed(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        contents(str(tmp_path / "missing"))
+        read_regular_file(str(tmp_path / "missing"))
     with pytest.raises(ValueError, match="null byte"):
-        contents("nul\0")
+        read_regular_file("nul\0")

@@ -31,28 +31,28 @@ def said(code: str) -> str:
 
 @pytest.mark.parametrize("number", OBEYED)
 def test_one_that_waits_ends_the_process_as_soon_as_it_may(number: signal.Signals) -> None:
-    code = f"signals.hold(); send({number:d}); print('begun', flush=True); signals.let_end(leave, True); print('late')"
+    code = f"signals.block(); send({number:d}); print('begun', flush=True); signals.exit_on(leave, True); print('late')"
     assert said(code) == f"begun\nleft by {number:d}\n"
 
 
 def test_a_reload_waits_on_while_others_end_the_process() -> None:
-    code = "signals.hold(); send(1); signals.let_end(leave, False); print(waiting(), flush=True); send(15)"
+    code = "signals.block(); send(1); signals.exit_on(leave, False); print(waiting(), flush=True); send(15)"
     assert said(code) == f"{[signal.SIGHUP]}\nleft by 15\n"
 
 
 def test_what_we_were_started_to_ignore_stays_ignored() -> None:
-    code = "signal.signal(2, signal.SIG_IGN); signals.hold(); signals.let_end(leave, True); send(2); print('here')"
+    code = "signal.signal(2, signal.SIG_IGN); signals.block(); signals.exit_on(leave, True); send(2); print('here')"
     assert said(code) == "here\n"
 
 
 def test_they_are_delivered_for_a_while_and_wait_again_whatever_happens() -> None:
     code = """
-signals.hold()
+signals.block()
 for number in signals.OBEYED:
     signal.signal(number, lambda number, _frame: print(number))
 send(1)
 try:
-    with signals.delivered():
+    with signals.unblocked():
         send(15)
         raise OSError
 except OSError:
@@ -63,14 +63,14 @@ print(waiting())
 
 
 def test_the_end_by_sigterm_does_not_wait() -> None:
-    assert said("signals.hold(); send(15); signals.end_with(leave)") == "left by 15\n"
+    assert said("signals.block(); send(15); signals.end_with(leave)") == "left by 15\n"
 
 
 def test_every_signal_waits_and_the_mask_is_as_before() -> None:
     code = """
-signals.hold()
+signals.block()
 signal.signal(10, leave)
-with signals.all_held():
+with signals.all_blocked():
     send(10)
     print(waiting(), flush=True)
 """
