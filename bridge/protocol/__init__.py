@@ -1,1 +1,1 @@
-"""The two protocols and the rules of asking.  No I/O."""
+"""The two protocols, and the rules for queries and their answers.  No I/O."""

@@ -1,9 +1,9 @@
-"""What of a client's lines is let through; everything else is answered `0` and never reaches a program.
+"""Which of a client's lines may reach a program; all others are answered `0`.
 
   command   one of those allowed
-  fields    auth, setpass, tryregister, removeuser3, certauth: user:host:secret, the secret being all the
-            rest, colons included; isuser, removeuser: user:host exactly
-  contents  valid UTF-8 without control characters (C0, DEL, C1); no field empty (the secret may be, if allowed)
+  fields    auth, setpass, tryregister, removeuser3, certauth: user:host:secret, where the secret is the whole
+            rest, colons included; isuser, removeuser: exactly user:host
+  contents  valid UTF-8 without control characters (C0, DEL, C1); no empty field, except the secret if allowed
 
 No I/O.
 """
@@ -24,12 +24,16 @@ _NEVER = b"(?!)"
 
 
 class Checks:
-    """What is let through, for one set of allowed commands.
+    """The checks for one set of allowed commands.
 
-    Calling it with a line gives `None` if the line may reach a program, else why not.
+    Called with a line, it returns `None` if the line may reach a program, otherwise the reason why not.
+
+    Args:
+      commands: those allowed.
+      allow_empty_password: the secret may be empty.
 
     Attributes:
-      plain: true for nearly every line that may: printable ASCII throughout.  One match instead of all the steps.
+      plain: true for nearly every good line, those of printable ASCII: one match instead of all the steps.
     """
 
     def __init__(self, commands: Collection[str], allow_empty_password: bool) -> None:
@@ -46,7 +50,7 @@ class Checks:
             text = line.decode()
         except UnicodeDecodeError:
             return Refusal.ENCODING
-        # isprintable is one quick pass in C; only what it dislikes (an odd space, say) needs the exact rule.
+        # isprintable is one quick pass in C; only what it rejects (an odd space, say) needs the exact rule.
         if not text.isprintable() and _CONTROL.search(text):
             return Refusal.CONTROL
         command, _, rest = line.partition(b":")
@@ -66,17 +70,17 @@ class Checks:
 
 
 def command_of(line: bytes) -> str:
-    """The command of a checked `line`: one of those allowed, so that it may be logged."""
+    """The command of a checked `line`: one of those allowed, so it may be logged."""
     return line.partition(b":")[0].decode()
 
 
 def host_of(line: bytes) -> bytes:
-    """The host field of a `line`, or nothing where there is none."""
+    """The host field of `line`, or nothing if it has none."""
     fields = line.split(b":", 3)
     return fields[2] if len(fields) > 2 else b""
 
 
 def secret_of(line: bytes) -> bytes:
-    """The secret of a checked `line`, or nothing where its command has none."""
+    """The secret of a checked `line`, or nothing if its command has none."""
     fields = line.split(b":", 3)
     return fields[3] if len(fields) > 3 else b""

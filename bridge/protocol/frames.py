@@ -11,7 +11,7 @@ import struct
 from bridge.protocol.query import Verdict
 
 header = struct.Struct(">h").pack  # signed, so that it refuses more than MAX_BODY
-"""What stands before a body of so many bytes; of more than MAX_BODY it raises struct.error."""
+"""The header for a body of the given length; raises struct.error for more than MAX_BODY."""
 
 GRANTED = b"\x00\x02\x00\x01"
 DENIED = b"\x00\x02\x00\x00"
@@ -20,16 +20,16 @@ MAX_BODY = 32767
 """Bytes.  The field could say 65535, but several programs read it as a signed short."""
 
 verdict_of = {GRANTED: Verdict.GRANTED, DENIED: Verdict.DENIED}.get
-"""The verdict of a complete reply; `None` for anything else, which is not a reply."""
+"""The verdict of a complete reply; `None` for anything else."""
 
 
 def may_become_reply(data: bytes) -> bool:
-    """Whether `data` is the beginning of a reply that is still to be completed."""
+    """Whether `data` is an incomplete reply."""
     return len(data) < 4 and (GRANTED.startswith(data) or DENIED.startswith(data))
 
 
 def may_become_replies(data: bytes) -> bool:
-    """Whether `data` is replies, at least the beginning of one, and nothing else."""
+    """Whether `data` consists of replies, the last of which may be incomplete."""
     whole = len(data) // 4 * 4
     replies = (data[at : at + 4] for at in range(0, whole, 4))
     return bool(data) and None not in map(verdict_of, replies) and may_become_reply(data[whole:])

@@ -1,10 +1,10 @@
 """Prosody's generic protocol: lines in, `1` or `0` out; `2` for a client that asked for it.
 
-A line ends in LF; one CR before it is dropped; the last one before end of input counts even without LF.
-At most max_line bytes without the line end; the rest of a longer line is skipped, not stored.
-What a line may hold is for `checks` to say.
+A line ends in LF; one CR before it is dropped; the last line before end of input counts even without LF.
+It has at most max_line bytes without the line end; the rest of a longer line is skipped, not stored.
+`checks` decides what a line may hold.
 
-No I/O.  Nothing here knows who asks or who answers.
+No I/O.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ if TYPE_CHECKING:
 
 YES = b"1\n"
 NO = b"0\n"
-"""Also the answer when nobody knows."""
+"""Also the answer if the verdict is `UNAVAILABLE`."""
 
 UNKNOWN = b"2\n"
-"""What a client gets for that which asked for a third answer."""
+"""The answer then for a client that requested the third answer."""
 
 HELLO = b"extauth-bridge:answers:3"
-"""Asks for it, as the very first line of a connection to the daemon; anywhere else it is refused like any line."""
+"""Requests it, as the very first line of a connection to the daemon; anywhere else it is refused like any other line
+that is not a question."""
 
 
 class LineReader:
-    """Cuts a byte stream into lines, storing no more than it may have to give back.
+    """Splits a byte stream into lines, storing no more than it may have to return.
 
-    Lines come without their line ends, with `Refusal.LENGTH` in the place of each over-long one.
+    Lines come without their line ends, with `Refusal.LENGTH` in place of each over-long one.
 
     Attributes:
-      max_line: bytes; a new limit counts for the line that is being read, too.
+      max_line: bytes; a new limit also applies to the line that is being read.
     """
 
     def __init__(self, max_line: int) -> None:
@@ -42,11 +43,11 @@ class LineReader:
 
     @property
     def unfinished(self) -> int:
-        """Bytes of a line that has begun and not ended; at least `max_line` of one that is too long."""
+        """Bytes of a line that has begun but not ended; at least `max_line` if it is too long."""
         return len(self._rest) + self.max_line * self._skipping
 
     def feed(self, data: bytes) -> Sequence[bytes | Refusal]:
-        """Take more bytes of the stream; returns the lines that they complete."""
+        """Take more bytes of the stream, and return the lines they complete."""
         if self._rest:
             data, self._rest = self._rest + data, b""
         lines = data.split(b"\n")
@@ -62,7 +63,7 @@ class LineReader:
         return finished
 
     def finish(self) -> Sequence[bytes | Refusal]:
-        """End of input: what is unfinished counts as a line."""
+        """End of input: an unfinished line counts."""
         if not self.unfinished:
             return []
         rest, self._rest = self._rest, b""

@@ -3,17 +3,17 @@
 Prosody is such a client, and what it passes on may hold a newline that somebody typed: a second line in the
 same burst is an attack, not a question.
 
-  - Bytes behind a line, there when it is read or at most 50 ms later and before its answer is written: the
-    whole burst is one violation.  It gets one `0`, once it has been quiet for 50 ms.
-  - Bytes later than that, before the answer is written: the client gave up; the old answer is void and the
+  - Bytes after a line that are there when it is read, or arrive within 50 ms and before its answer is written: the
+    whole burst is one violation.  It gets one `0`, after 50 ms without further bytes.
+  - Bytes that arrive later, before the answer is written: the client gave up; the old answer is void and the
     new line is the question.
-  - A line that comes in pieces is one line only if nothing else can be: pieces more than 50 ms apart, or on
-    a terminal any piece that was written whole, are a line that was cut off (lpty cuts at a NUL) and another
-    question.  Joined they are neither.  A violation too.
+  - A line that comes in pieces is one line only if it can be nothing else.  Pieces more than 50 ms apart, or on a
+    terminal after any piece that was written whole, are a truncated line (lpty cuts at a NUL) and another question;
+    joined, they would be neither.  A violation too.
   - On a terminal, a first line whose secret holds another question to the same host: this is how both pieces
-    look when they came before we were there to read the first.  In doubt, a violation.
+    look if they came before we could read the first.  When in doubt, a violation.
 
-No I/O; time is passed in, in seconds.  Nothing here knows who answers.
+No I/O; the caller passes the time in, in seconds.
 """
 
 from __future__ import annotations
@@ -24,56 +24,56 @@ from bridge.protocol.lines import LineReader
 from bridge.protocol.query import Refusal
 
 BURST = 0.050
-"""Seconds.  Lines injected with one write arrive together; no client gives up and asks again so soon."""
+"""Seconds.  Lines injected with one write arrive together; no client gives up and asks again this soon."""
 
 WRITTEN_WHOLE = 2048
-"""Bytes.  What is written to a terminal at once is there at once up to this size (Linux, iterate_tty_write)."""
+"""Bytes.  One write(2) to a terminal of up to this size arrives in one piece (Linux, iterate_tty_write)."""
 
 _QUESTIONS = (b"auth:", b"isuser:", b"setpass:", b"tryregister:", b"removeuser:", b"removeuser3:")
 
 
 class Heard(enum.Enum):
-    """What became of the questions.  After any of these an answer to the question before is void."""
+    """What the client's bytes mean.  Any of these makes an answer to the previous question void."""
 
-    GAVE_UP = "the question that was open is not the client's any more, and nobody reads its answer"
-    QUESTION = "there is a question now"
-    VIOLATION = "a burst is the question now: the line before it, if one was open, is part of it"
+    GAVE_UP = "the client gave up on the open question, and nobody reads its answer"
+    QUESTION = "there is a new question"
+    VIOLATION = "a burst is the question now, including the line before it if one was open"
 
 
 class LockstepRule:
-    """What one lockstep client has asked and not yet been answered.
+    """The open question of one lockstep client.
 
-    Only what `received` and `ended` return, and `close`, change the question.
+    It changes only with what `received` and `ended` return, and with `close`.
+
+    Args:
+      max_line: bytes.
+      terminal: the client is on a terminal, and writes a line with one write.
 
     Attributes:
-      question: the line that is open, `Refusal.INJECTION` for a violation, `None` if nothing is owed.
+      question: the open line, `Refusal.INJECTION` for a violation, `None` if no answer is owed.
       since: when it was complete.
-      quiet_at: not before this time may a violation be answered.
+      quiet_at: the earliest time at which a violation may be answered.
     """
 
     def __init__(self, max_line: int, terminal: bool = False) -> None:
-        """Args:
-        max_line: bytes.
-        terminal: the client is on a terminal, and writes a line with one write.
-        """
         self._max_line = max_line
         self._terminal = terminal
         self._reader = LineReader(max_line)
         self._begun = 0.0  # when the first piece of an unfinished line came
-        self._first = True  # nothing was asked so far
+        self._first = True  # no question so far
         self.question: bytes | Refusal | None = None
         self.since = 0.0
         self.quiet_at = float("-inf")
 
     def limit(self, max_line: int) -> None:
-        """Another limit, in bytes, for lines that are still to come."""
+        """Set a new limit, in bytes, for further lines."""
         self._max_line = self._reader.max_line = max_line
 
     def received(self, data: bytes, now: float) -> tuple[Heard, ...]:
-        """Bytes came from the client: all that were there.
+        """Take `data` from the client, which must be everything there was to read.
 
         Returns:
-          What that means, in its order; nothing if no line is complete, or more came of a violation.
+          what it means, in order; nothing if no line is complete, or if it continues a violation.
         """
         if self.question is Refusal.INJECTION:
             self.quiet_at = now + BURST
@@ -86,18 +86,18 @@ class LockstepRule:
         return (Heard.GAVE_UP, *self._read(data, now))
 
     def ended(self, now: float) -> tuple[Heard, ...]:
-        """End of input: a last line without its line end counts."""
+        """End of input: a last line without a line end counts."""
         if self.question is not None:
             return ()
         lines = self._reader.finish()
         return self._open(lines[0], now) if lines else ()
 
     def close(self) -> None:
-        """The question has been answered, or never will be."""
+        """Close the question: it has been answered, or never will be."""
         self.question = None
 
     def _read(self, data: bytes, now: float) -> tuple[Heard, ...]:
-        """Bytes of a line, while none is open."""
+        """Take bytes while no question is open."""
         begun = self._reader.unfinished
         if not begun:
             self._begun = now
@@ -125,7 +125,7 @@ class LockstepRule:
 
 
 def holds_another(line: bytes) -> bool:
-    """Whether the secret of `line` holds what looks like another question to the same host."""
+    """Whether the secret of `line` contains what looks like another question to the same host."""
     fields = line.split(b":", 3)
     if len(fields) < 4:
         return False

@@ -12,11 +12,11 @@ _DENIED = Verdict.DENIED
 
 GRACE_AFTER_DEADLINE = 0.1
 """Seconds after its query's deadline in which an answer may still be written: it may have waited for its turn behind
-one that ended at the same deadline, and a busy machine takes its time to say so."""
+one that timed out at the same deadline, and on a busy machine the timer may be late."""
 
 
 class Ordering(deque[Query]):
-    """The queries of one client that are not yet answered, settled or not, oldest first.
+    """The unanswered queries of one client, settled or not, oldest first.
 
     Its length is the number of lines in flight.
 
@@ -30,9 +30,9 @@ class Ordering(deque[Query]):
         """Take out every answer whose turn has come: a digit and a line end for each.
 
         Args:
-          now: seconds, on the clock of the deadlines.  What is long overdue is unavailable: we stood still
-            meanwhile.
-          everything: the rest, too; what is not known yet is unavailable.
+          now: seconds, on the clock of the deadlines.  A query long past its deadline is unavailable: we were
+            stopped meanwhile.
+          everything: take out all queries; those without a verdict are unavailable.
         """
         answers: list[bytes] = []
         latest, unavailable = now - GRACE_AFTER_DEADLINE, self.unavailable
@@ -49,5 +49,5 @@ class Ordering(deque[Query]):
         return b"".join(answers)
 
     def abandon(self, now: float) -> bytes:
-        """Take out everything: the answers that are known; the rest is unavailable."""
+        """Take out all queries; those without a verdict are unavailable."""
         return self.answers(now, everything=True)

@@ -1,30 +1,30 @@
-"""The nouns of a question's life: what it asks, how it was refused, how it was answered.
+"""A query, its verdict, the refusal of a line, and the interfaces of those who ask and answer.
 
-No I/O, no clock, no trio.  A question is called a query from the moment its line passed the checks.
+No I/O, no clock, no trio.  A question is called a query once its line has passed the checks.
 """
 
 from __future__ import annotations
 
 import enum
 
-TYPE_CHECKING = False  # importing typing for it would double what a relay takes to start
+TYPE_CHECKING = False  # importing typing for it would double a relay's start-up time
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Protocol
 
     class Asker(Protocol):
-        """Who waits for a query's verdict."""
+        """Waits for a query's verdict: a session."""
 
         def settled(self, query: Query) -> None:
             """Called exactly once for each query asked; `query.verdict` is final."""
             ...
 
         def failed(self, error: Exception) -> None:
-            """`settled` has raised: the asker's own affair, which it ends without raising."""
+            """`settled` has raised: the asker ends itself, without raising."""
             ...
 
     class Limits(Protocol):
-        """What a session must know of the settings; see bridge.config.options for units."""
+        """The settings a session needs; see bridge.config.options for units."""
 
         @property
         def max_line(self) -> int: ...
@@ -36,31 +36,31 @@ if TYPE_CHECKING:
         def answer_timeout(self) -> float: ...
 
     class Answerer(Protocol):
-        """Whom a session asks: the router, or a relay's way to the daemon."""
+        """Answers a session's lines: the router, or a relay's connection to the daemon."""
 
         @property
         def settings(self) -> Limits: ...
 
         @property
         def clock(self) -> Callable[[], float]:
-            """Seconds; deadlines are on it."""
+            """Seconds; the clock of all deadlines."""
             ...
 
         def ask(self, lines: Sequence[bytes | Refusal], asker: Asker) -> list[Query]:
-            """Have `lines` answered: a query for each, `REFUSED` for those that are not asked."""
+            """Have `lines` answered; returns a query for each, `REFUSED` for a refused one."""
             ...
 
         def refuse(self, refusal: Refusal) -> Query:
-            """Count and log a line that is not asked."""
+            """Count and log the refusal of a line."""
             ...
 
         def withdraw(self, asker: Asker, queries: Iterable[Query]) -> None:
-            """Nobody listens to `asker` any more, whose open queries are among these."""
+            """End those queries of `asker` that no program has yet; all its open ones are among `queries`."""
             ...
 
         @property
         def warn(self) -> Callable[..., None]:
-            """Log an event, not too often: constant text, and fields without secrets."""
+            """Log an event, rate-limited: constant text, and fields without secrets."""
             ...
 
 
@@ -69,7 +69,7 @@ class Verdict(enum.Enum):
 
     GRANTED = "granted"
     DENIED = "denied"
-    UNAVAILABLE = "unavailable"  # no program could be asked, or none answered well and in time
+    UNAVAILABLE = "unavailable"  # no program could be asked, or none gave a valid reply in time
 
 
 class Refusal(enum.Enum):
@@ -86,22 +86,22 @@ class Refusal(enum.Enum):
 
 
 _MAX_ATTEMPTS = 2
-"""Programs that may have read one query: the first and, for one that changes nothing, one more."""
+"""Programs that may have read one query: the first and, if the query changes nothing, one more."""
 
 _MAX_DEATHS = 4
-"""Programs that end with one query, read or not: enough where programs exit after each reply."""
+"""Programs that may end with one query, read or not: enough for programs that exit after each reply."""
 
 
 class Query:
     """One question on its way: through the queue, to a program, back to its asker.
 
     Attributes:
-      body: `command:user:host[:secret]`, byte for byte as it came.  Holds the secret: never log it.
-      deadline: seconds on the pool's clock; from then on the verdict is `UNAVAILABLE`.  Infinity where there is nothing
-        to wait for.
+      body: `command:user:host[:secret]`, byte for byte as received.  Holds the secret: never log it.
+      deadline: seconds on the pool's clock; from then on the verdict is `UNAVAILABLE`.  Infinity if there is nothing to
+        wait for.
       asker: told the verdict, once, by `settle`.
-      verdict: how it ended; `None` as long as it is open.
-      deaths: programs that ended with it.
+      verdict: how it ended; `None` while it is open.
+      deaths: programs that ended while they had it.
       attempts: those of them that may have read it.
     """
 
@@ -122,18 +122,18 @@ class Query:
 
     @property
     def repeatable(self) -> bool:
-        """It changes nothing, so it may be asked once more when a program dies with it."""
+        """Whether it changes nothing, so that it may be asked once more if a program dies with it."""
         return self.body.startswith((b"auth:", b"isuser:"))
 
     def survives(self, was_read: bool) -> bool:
-        """A program ended with it, and may have read it: whether it may be given to another one."""
+        """Count a program that ended with it; returns whether it may be given to another one."""
         self.deaths += 1
         self.attempts += was_read
         may_repeat = not was_read or (self.repeatable and self.attempts < _MAX_ATTEMPTS)
         return may_repeat and self.deaths < _MAX_DEATHS
 
     def settle(self, verdict: Verdict) -> None:
-        """Tell the asker, whose errors are no concern of who tells it; only the first verdict counts."""
+        """Tell the asker, whose errors do not reach the caller; only the first verdict counts."""
         if self.verdict is None:
             self.verdict = verdict
             try:
@@ -147,29 +147,29 @@ class Query:
 
 class _Nobody:
     def settled(self, query: Query) -> None:
-        """Nobody asked."""
+        """Nothing to do: nobody asked."""
 
     def failed(self, error: Exception) -> None:
-        """Nobody can fail."""
+        """Nothing to do: `settled` does not raise."""
 
 
 REFUSED = Query(b"", deadline=float("inf"), asker=_Nobody())
-"""Stands in the order of answers for every line that was refused."""
+"""Takes the place of every refused line in the order of answers."""
 REFUSED.settle(Verdict.DENIED)
 
 UNASKED = Query(b"", deadline=float("inf"), asker=_Nobody())
-"""Stands there for every line that was read too late to be asked."""
+"""Takes the place of every line that was read too late to be asked."""
 UNASKED.settle(Verdict.UNAVAILABLE)
 
 AGREED = Query(b"", deadline=float("inf"), asker=_Nobody())
-"""Stands there for a client's wish that is met."""
+"""Takes the place of a client's HELLO that was accepted."""
 AGREED.settle(Verdict.GRANTED)
 
 
 def nothing() -> None:
-    """What is called where nobody listens."""
+    """A callback that does nothing."""
 
 
 def raised(error: Exception) -> None:
-    """Told of an error where nobody listens: it goes on its way."""
+    """Raise `error`: the report callback where nothing handles errors."""
     raise error
