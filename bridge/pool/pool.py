@@ -210,7 +210,7 @@ class Pool:
 
     # --- what workers report -----------------------------------------------------------------------------
 
-    def left(self, worker: Worker) -> None:
+    def retired(self, worker: Worker) -> None:
         """A program may not be asked any more, whatever the reason."""
         self.usable -= 1
         self._idle.discard(worker)

@@ -57,7 +57,7 @@ class Owner(Protocol):
     def replied(self, worker: Worker, query: Query, verdict: Verdict) -> None:
         """The program answered well; it is free again."""
 
-    def left(self, worker: Worker) -> None:
+    def retired(self, worker: Worker) -> None:
         """The program may not be asked any more; called once for each."""
 
     def replies_in_pieces(self) -> None:
@@ -220,7 +220,7 @@ class Worker:
         before, self.state = self.state, after(self.state, State.RETIRED)
         if self.state is before:
             return False
-        self._owner.left(self)
+        self._owner.retired(self)
         self.retirement.set()
         return True
 

@@ -79,9 +79,9 @@ class Stage:
         self.verdicts.append(verdict)
         query.settle(verdict)
 
-    def left(self, worker: Worker) -> None:
+    def retired(self, worker: Worker) -> None:
         assert worker.state is not State.READY
-        self.events.append("left")
+        self.events.append("retired")
 
     def replies_in_pieces(self) -> None:
         self.worker.careful = True

@@ -38,7 +38,7 @@ def test_a_reply_and_then_gone(stage) -> None:
     end = stage.until_gone()
     assert end.query is None
     assert worker.status == 0
-    assert stage.events == ["replied", "left", "failing", "ended", "gone"]
+    assert stage.events == ["replied", "retired", "failing", "ended", "gone"]
 
 
 def test_a_reply_and_gone_before_anybody_looked(stage) -> None:
@@ -120,7 +120,7 @@ def test_it_closes_its_stdin(stage) -> None:
     assert not worker.give(query)
     assert worker.query is None
     assert stage.until_gone().query is None
-    assert stage.events == ["left", "failing", "ended", "gone"]
+    assert stage.events == ["retired", "failing", "ended", "gone"]
 
 
 def test_one_that_never_reads_what_it_answers(stage) -> None:
@@ -159,7 +159,7 @@ def test_failing_is_told_once(stage) -> None:
     worker.kill("third")
     worker.signal(signal.SIGKILL)
     worker.close_stdin()
-    assert stage.events == ["left", "failing", "ended", "gone"]
+    assert stage.events == ["retired", "failing", "ended", "gone"]
     assert stage.reasons == ["first"]
 
 

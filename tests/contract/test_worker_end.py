@@ -23,7 +23,7 @@ def test_end_of_input(stage) -> None:
     assert end.query is None
     assert worker.status == 0
     assert stage.reasons == []
-    assert stage.events == ["replied", "left", "ended", "gone"], "it did not fail"
+    assert stage.events == ["replied", "retired", "ended", "gone"], "it did not fail"
 
 
 def test_end_of_input_twice(stage) -> None:
@@ -31,7 +31,7 @@ def test_end_of_input_twice(stage) -> None:
     worker.close_stdin()
     worker.close_stdin()
     stage.until_gone()
-    assert stage.events == ["left", "ended", "gone"]
+    assert stage.events == ["retired", "ended", "gone"]
 
 
 def test_a_question_that_was_asked_before_the_end_of_input(stage) -> None:

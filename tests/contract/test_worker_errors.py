@@ -33,7 +33,7 @@ def test_while_a_reply_is_read(stage, monkeypatch, name: str) -> None:
     monkeypatch.undo()
     assert stage.until_gone().query is query, "it is asked again, or given up"
     assert stage.verdicts == [YES]
-    assert stage.events == ["replied", "left", "failing", "ended", "gone"]
+    assert stage.events == ["replied", "retired", "failing", "ended", "gone"]
     assert stage.reasons[0].startswith("internal error: Fault at bridge/worker/worker.py")
     assert "secret" not in stage.reasons[0]
 
@@ -46,7 +46,7 @@ def test_while_a_question_is_handed_over(stage, monkeypatch, hand_over) -> None:
     assert hand_over(worker, query)
     monkeypatch.undo()
     assert stage.until_gone().query is query
-    assert stage.events == ["left", "failing", "ended", "gone"]
+    assert stage.events == ["retired", "failing", "ended", "gone"]
 
 
 def test_while_an_idle_program_is_looked_at(stage, monkeypatch) -> None:
@@ -54,7 +54,7 @@ def test_while_an_idle_program_is_looked_at(stage, monkeypatch) -> None:
     monkeypatch.setattr(worker, "_look", fail)
     assert not worker.give(stage.query())
     stage.until_gone()
-    assert stage.events == ["left", "failing", "ended", "gone"]
+    assert stage.events == ["retired", "failing", "ended", "gone"]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_while_its_end_is_looked_after(stage, monkeypatch, name: str, times: int
     os.kill(worker.pid, 9)
     end = stage.until_gone()
     assert end.query is query or stage.verdicts == [YES, YES]
-    assert [one for one in stage.events if one != "replied"] == ["left", "failing", "ended", "gone"]
+    assert [one for one in stage.events if one != "replied"] == ["retired", "failing", "ended", "gone"]
 
 
 def test_what_an_error_came_of_is_not_heard_to_its_end(stage, monkeypatch) -> None:
@@ -95,7 +95,7 @@ def test_what_an_error_came_of_is_not_heard_to_its_end(stage, monkeypatch) -> No
     assert worker.state is State.MUTED
     stage.until_gone()
     assert told == ["one"]
-    assert stage.events == ["left", "failing", "ended", "gone"]
+    assert stage.events == ["retired", "failing", "ended", "gone"]
 
 
 def test_an_owner_s_error_does_not_keep_others_from_hearing_of_the_end(stage, monkeypatch) -> None:

@@ -71,7 +71,7 @@ def test_silent(stage) -> None:
     end = stage.until_gone()
     assert end.query is None
     assert worker.status == -9
-    assert stage.events == ["left", "failing", "ended", "gone"]
+    assert stage.events == ["retired", "failing", "ended", "gone"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -105,7 +105,7 @@ def test_what_is_no_reply_kills(stage, which: int) -> None:
     end = stage.until_gone()
     assert (end.query, end.was_read) == (query, True)
     assert worker.status == -9
-    assert stage.events == ["left", "failing", "ended", "gone"]
+    assert stage.events == ["retired", "failing", "ended", "gone"]
     assert "no reply" in stage.reasons[0]
 
 

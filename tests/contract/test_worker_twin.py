@@ -50,8 +50,8 @@ class Owner:
     def replied(self, worker: Worker, query: Query, verdict: Verdict) -> None:
         self.events.append(("replied", query.body, verdict, worker.query, worker.served))
 
-    def left(self, worker: Worker) -> None:
-        self.events.append(("left", worker.state))
+    def retired(self, worker: Worker) -> None:
+        self.events.append(("retired", worker.state))
 
     def replies_in_pieces(self) -> None:
         """No program here writes in pieces."""
@@ -142,8 +142,8 @@ def watched(actor: Kind) -> None:
 
 
 GOOD = "while frame(): say(GRANTED)"
-LEFT = [("left", State.RETIRED), "retirement"]
-FAILED = [*LEFT, "failing"]
+RETIRED = [("retired", State.RETIRED), "retirement"]
+FAILED = [*RETIRED, "failing"]
 
 
 def end(body: bytes | None = None, was_read: bool | None = None, status: int = 0) -> list[object]:
@@ -171,7 +171,7 @@ async def test_end_of_input(actors) -> None:
     watched(actor)
     actor.worker.close_stdin()
     await actor.until(lambda: actor.worker.state is State.GONE)
-    assert actor.owner.events == [*LEFT, *end()]
+    assert actor.owner.events == [*RETIRED, *end()]
 
 
 async def test_a_reply_and_gone(actors) -> None:

@@ -133,7 +133,7 @@ class Run:
     def failing(self, worker: Worker, reason: str) -> None:
         self.count["failed"] += 1
 
-    def left(self, worker: Worker) -> None:
+    def retired(self, worker: Worker) -> None:
         self._idle.discard(worker)
 
     def ended(self, worker: Worker, query: Query | None, was_read: bool) -> None:

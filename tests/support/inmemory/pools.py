@@ -165,7 +165,7 @@ class InMemoryWorker:
         before, self.state = self.state, after(self.state, State.RETIRED)
         if self.state is not before:
             self._changed()
-            self._owner.left(cast("Worker", self))
+            self._owner.retired(cast("Worker", self))
             self.retirement.set()
             if reason:
                 self._owner.failing(cast("Worker", self), reason)
