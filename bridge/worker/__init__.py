@@ -1,1 +1,1 @@
-"""One running program: its start, its pipes, and what it writes."""
+"""One running program: its start, its pipes, and its stderr."""

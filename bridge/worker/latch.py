@@ -1,6 +1,6 @@
-"""Something that happens once, and whoever waits for it.  Nobody has to listen, and nobody can listen too late.
+"""A one-shot event with callbacks.
 
-No I/O, no trio: workers and pools are at work before it is there.
+No I/O, no trio: workers and pools run before it is imported.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
 
 
 class Latch:
-    """Open until it is set, and set for ever."""
+    """Happens once; a listener that comes later is called at once."""
 
     def __init__(self) -> None:
         self._is_set = False
         self._listeners: list[Callable[[], None]] = []
 
     def then(self, listener: Callable[[], None]) -> None:
-        """Call `listener` once, when it happens; at once if it has happened."""
+        """Call `listener` once, when the latch is set; at once if it is set."""
         if self._is_set:
             listener()
         else:
             self._listeners.append(listener)
 
     def set(self) -> None:
-        """It has happened; to say so again does nothing."""
+        """Set the latch and call its listeners; does nothing if it is set."""
         self._is_set = True
         listeners, self._listeners = self._listeners, []
         for listener in listeners:

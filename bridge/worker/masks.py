@@ -1,10 +1,10 @@
-"""Finds secrets in a line, however a program printed them, and puts a mask over every word they are in.
+"""Finds secrets in a line, however a program printed them, and masks every word they are in.
 
-  - Secrets are looked for in the line and in what it decodes to: backslash and percent escapes, and hexadecimal and
-    base64 of each of these.  So the secrets themselves are all that is looked for, and a thousand of them cost little.
-  - Many programs split what they get at every colon and print the parts: each part is a secret as well.
-  - A mask takes the whole word, or all the words that a secret with spaces touches, and always has the same length.
-  - Where masking would not hide a secret, or would take long, there is no masked line at all.
+  - Secrets are searched for in the line and in what it decodes to: backslash and percent escapes, and hexadecimal and
+    base64 of each of these.  So only the secrets themselves are searched for, and a thousand of them cost little.
+  - Many programs split their input at every colon and print the parts: each part counts as a secret too.
+  - A mask covers the whole word, or all words that a secret with spaces touches, and always has the same length.
+  - If masking would not hide a secret, or would take long, there is no masked line at all.
 
 No I/O.  The time is linear in the line and in the secrets, and both are bounded.
 """
@@ -20,18 +20,19 @@ from collections.abc import Callable, Container, Iterable, Iterator
 MASK = b"***"
 
 SHORTEST = 4
-"""Bytes that are masked.  A shorter secret is in many words, and which of them are masked would spell it out."""
+"""Bytes of the shortest secret that is masked.  A shorter one occurs in many words, and which of them are masked would
+spell it out."""
 
-# Bounds on the work for one line, which is withheld beyond them.  No real passwords or diagnosis come near.
+# Bounds on the work for one line; beyond them it is withheld.  No real passwords or diagnostics come near.
 MOST_PARTS = 4096  # colon-separated parts of all secrets: a millisecond
-MOST_SOUGHT = 256  # of them, those whose first four bytes are in the line
-MOST_HITS = 1024  # places in a line where secrets stand
+MOST_SOUGHT = 256  # those of them whose first four bytes are in the line
+MOST_HITS = 1024  # occurrences of secrets in a line
 
-# Compiled when they are first needed, not at start-up.
+# Compiled on first use, not at start-up.
 _WORD = rb"\S+"
 _PERCENT = rb"(?:%[0-9A-Fa-f]{2})+"
 # A character as Python, JSON, JavaScript, Go (\u, \U, \x), Perl and Ruby (braces) and C (octal) print it;
-# JSON's pairs of surrogates come first.  \n and its like are left alone: secrets hold no control characters.
+# JSON's surrogate pairs come first.  \n and the like are left alone: secrets hold no control characters.
 _BACKSLASH = (
     rb"\\(?:u([dD][89abAB][0-9A-Fa-f]{2})\\u([dD][c-fC-F][0-9A-Fa-f]{2})"
     rb"|(?:x|u00)([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|[ux]\{([0-9A-Fa-f]{1,8})\}"
@@ -42,12 +43,12 @@ _TORN_ESCAPE = (
     rb"|u[0-9A-Fa-f]{0,3}|U[0-9A-Fa-f]{0,7}|x[0-9A-Fa-f]?|[0-3][0-7]?)?|%[0-9A-Fa-f]?)?\Z"
 )
 _LONGEST_ESCAPE = 12
-"""Bytes, of a pair such as \\ud83d\\ude00."""
+"""Bytes: a pair such as \\ud83d\\ude00."""
 
 _MOST_HEADS = 16
-"""Places looked at where the end of a torn line may be the beginning of one secret."""
+"""Places tried, for each secret, where the end of a torn line may be its beginning."""
 
-# So that all of a line can be decoded at once: what is no digit reads as one that stands for zero.
+# So that a whole line can be decoded at once: every non-digit reads as the digit for zero.
 _HEX = bytes(byte if byte in b"0123456789abcdefABCDEF" else ord("0") for byte in range(256))
 _BASE64 = bytearray(b"A" * 256)
 for _digit in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/":
@@ -58,10 +59,10 @@ Span = tuple[int, int]
 
 
 class Masks:
-    """What must not be shown.
+    """The masks for some secrets.
 
     Args:
-      secrets: in clear, as they were asked about.
+      secrets: in clear, as in the queries.
     """
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
@@ -81,10 +82,10 @@ class Masks:
         }
 
     def apply(self, line: bytes, torn: bool) -> bytes | None:
-        """`line` with the secrets masked; None where that would not hide them.
+        """`line` with the secrets masked; `None` if that would not hide them.
 
         Args:
-          torn: the line went on, or was to; so its end may be the first part of a secret.
+          torn: the line was cut off, so its end may be the first part of a secret.
         """
         spans = None if self._too_many else self._spans(line)
         if spans is not None and torn:
@@ -93,11 +94,11 @@ class Masks:
         return None if spans is None else _masked(line, spans)
 
     def betrayed_by(self, shown: bytes) -> bool:
-        """Whether a secret can be read in what is to be shown, by some accident of masking and escaping."""
+        """Whether a secret can be read in `shown`, by some accident of masking and escaping."""
         return self._spans(shown) != []
 
     def _spans(self, line: bytes) -> list[Span] | None:
-        """Where the secrets stand; None where masks would not hide them, or there are too many."""
+        """Where the secrets are; `None` if masks would not hide them, or if there are too many."""
         spans: list[Span] = []
         if not (self._pieces or self._forbidden):
             return spans
@@ -116,7 +117,7 @@ class Masks:
         return spans
 
     def _sought(self, text: bytes) -> list[bytes]:
-        """The secrets whose beginning is in `text`."""
+        """The secrets whose first four bytes are in `text`."""
         there: set[int] = set()
         for shift in range(SHORTEST):
             there |= self._any_beginning.intersection(_numbers(text[shift:]))
@@ -125,7 +126,11 @@ class Masks:
         return [piece for piece, begins in zip(self._pieces, self._beginnings, strict=True) if begins in there]
 
     def _torn_off(self, line: bytes) -> list[Span] | None:
-        """The end of `line` as far as it is the first part of a secret, whose last escape may be torn too."""
+        """Where the end of `line` is the first part of a secret, whose last escape may be torn too.
+
+        Returns:
+          `None` if there are too many candidates.
+        """
         tail = line[-2 * _LONGEST_ESCAPE :]
         torn = re.search(_TORN_ESCAPE, tail)
         few = {piece[:length] for piece in self._pieces for length in range(1, SHORTEST)}
@@ -145,8 +150,8 @@ class _View:
     """A line, or what it decodes to.
 
     Args:
-      text: as it reads.
-      origin: from a span of `text` to the span of the line that this was.
+      text: the decoded text.
+      origin: maps a span of `text` to the span of the line it comes from.
     """
 
     def __init__(self, text: bytes, origin: Callable[[int, int], Span]) -> None:
@@ -154,7 +159,7 @@ class _View:
         self._origin = origin
 
     def decoded(self) -> Iterator[_View]:
-        """This view, and what it reads as if it is hexadecimal or base64, wherever that begins."""
+        """This view, and its text decoded as hexadecimal and base64, from every possible offset."""
         yield self
         for shift in range(2):
             yield self._from_digits(shift, 2, 1)
@@ -162,9 +167,9 @@ class _View:
             yield self._from_digits(shift, 4, 3)
 
     def places(self, piece: bytes) -> Iterator[Span]:
-        """Where in the line `piece` stands.
+        """Where `piece` is in the line.
 
-        Without a space in it, places that overlap are in one word, so every other one would do.
+        If it has no space, overlapping occurrences are in the same word, so only those that do not overlap are needed.
         """
         step = len(piece) if piece.split() == [piece] else 1
         at = self.text.find(piece)
@@ -173,7 +178,7 @@ class _View:
             at = self.text.find(piece, at + step)
 
     def heads(self, pieces: Iterable[bytes]) -> Iterator[int]:
-        """Where in the line the first part of a piece begins, if the line ends in it, or may do so."""
+        """Where in the line the first part of a piece begins, if the line ends in it, or might."""
         end = self.text[-SHORTEST:]
         for piece in pieces:
             if end not in piece:
@@ -189,13 +194,13 @@ class _View:
                 yield self._origin(at, len(self.text))[0]
 
     def tails(self, few: Container[bytes]) -> Iterator[int]:
-        """Where in the line its last bytes begin, fewer than four, that are among these."""
+        """Where in the line its last one, two or three bytes begin, for each of these that is among `few`."""
         for length in range(1, min(SHORTEST, len(self.text) + 1)):
             if self.text[-length:] in few:
                 yield self._origin(len(self.text) - length, len(self.text))[0]
 
     def _from_digits(self, shift: int, digits: int, size: int) -> _View:
-        """What the text from `shift` on reads as, where so many `digits` stand for `size` bytes."""
+        """The text from `shift` on, decoded: `digits` characters stand for `size` bytes."""
         whole = self.text[shift:]
         if size == 1:
             text = a2b_hex(whole.translate(_HEX)[: len(whole) & ~1])
@@ -210,7 +215,7 @@ class _View:
 
 
 def _unescaped(line: bytes) -> Iterator[_View]:
-    """`line`, and what it reads as with its escapes undone."""
+    """`line`, and `line` with its escapes undone."""
     yield _View(line, lambda start, end: (start, end))
     if b"\\" in line:
         yield _replaced(line, _BACKSLASH, _character)
@@ -221,7 +226,7 @@ def _unescaped(line: bytes) -> Iterator[_View]:
 
 
 def _replaced(line: bytes, pattern: bytes, meaning: Callable[[re.Match[bytes]], bytes]) -> _View:
-    """The view in which every match of `pattern` reads as what it stands for."""
+    """The view of `line` in which every match of `pattern` is replaced by its meaning."""
     text = bytearray()
     places, sources = [0], [0]
     for match in re.finditer(pattern, line):
@@ -236,11 +241,11 @@ def _replaced(line: bytes, pattern: bytes, meaning: Callable[[re.Match[bytes]], 
 
 
 class _Sources:
-    """Where a text comes from in which something was replaced.
+    """Maps a text in which matches were replaced back to the line.
 
     Args:
-      places: in the text, where a part begins: one that is as it was, one that was replaced, and so on in turn.
-      sources: and where that was in the line.
+      places: where each part of the text begins; unchanged and replaced parts alternate.
+      sources: where each of them begins in the line.
     """
 
     def __init__(self, places: list[int], sources: list[int]) -> None:
@@ -248,7 +253,7 @@ class _Sources:
         self._sources = sources
 
     def __call__(self, start: int, end: int) -> Span:
-        """All of each part that was replaced."""
+        """The span in the line; a replaced part counts as a whole."""
         first, last = (bisect_right(self._places, at) - 1 for at in (start, end - 1))
         from_start = self._sources[first] + (0 if first % 2 else start - self._places[first])
         to_end = self._sources[last + 1] if last % 2 else self._sources[last] + end - self._places[last]
@@ -260,10 +265,10 @@ def _octets(escapes: re.Match[bytes]) -> bytes:
 
 
 def _character(escape: re.Match[bytes]) -> bytes:
-    """What an escape stands for.
+    """The character an escape stands for.
 
-    `\\xe9` is U+00E9, as in Python's strings.  In its bytes it is one byte: a secret printed so reads as if its
-    encoding had been mistaken, which is looked for as well.
+    `\\xe9` is U+00E9, as in Python's str.  In Python's bytes it is one byte: a secret printed that way looks like UTF-8
+    decoded as Latin-1, which is searched for as well.
     """
     high, low, *hexadecimal, octal, itself = escape.groups()
     if itself is not None:
@@ -280,7 +285,7 @@ def _character(escape: re.Match[bytes]) -> bytes:
 
 
 def _masked(line: bytes, spans: list[Span]) -> bytes:
-    """`line` with a mask for each span, over the whole of the words that it begins and ends in."""
+    """`line` with a mask for each span, from the word it begins in to the word it ends in."""
     if not spans:
         return line
     words = [(0, 0), *(word.span() for word in re.finditer(_WORD, line))]
@@ -297,7 +302,7 @@ def _masked(line: bytes, spans: list[Span]) -> bytes:
 
 
 def _in_other_encodings(secret: bytes) -> Iterator[bytes]:
-    """`secret`, its encoding mistaken, and in Latin-1."""
+    """`secret` as it is, as its UTF-8 looks when taken for Latin-1, and in Latin-1."""
     yield secret
     if not secret.isascii():
         yield secret.decode("latin-1").encode()
@@ -307,7 +312,7 @@ def _in_other_encodings(secret: bytes) -> Iterator[bytes]:
 
 
 def _renderings(secret: bytes) -> Iterator[bytes]:
-    """The ways to print exactly this secret that show where escapes are undone."""
+    """The ways to print exactly this secret that are still visible once escapes are undone."""
     yield secret
     yield secret.hex().encode()
     yield secret.hex().upper().encode()
@@ -317,5 +322,5 @@ def _renderings(secret: bytes) -> Iterator[bytes]:
 
 
 def _numbers(text: bytes) -> array[int]:
-    """`text` in fours of bytes, each a number: to be compared in one step."""
+    """`text` in groups of four bytes, each as a number, so that they compare in one step."""
     return array("I", text[: len(text) // SHORTEST * SHORTEST])

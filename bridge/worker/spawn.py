@@ -1,9 +1,9 @@
-"""Starts a program: pipes on 0, 1 and 2, its own session, nothing inherited that it did not ask for.
+"""Starts a program: pipes on 0, 1 and 2, its own session, no other descriptor, none of systemd's variables for us.
 
-posix_spawn does in one step what a fork with Python code in the child would do unsafely: all signals back to
-their defaults, an empty mask, a new session (so no controlling terminal, and one process group to kill), and
-the error of a missing file as an exception here.  It knows no working directory: the bridge has no use for
-its own and goes where the program is to be.
+posix_spawn does in one step what a fork with Python code in the child would do unsafely: it resets all signals to
+their defaults, empties the signal mask, makes a new session (so no controlling terminal, and one process group to
+kill), and reports a missing file as an exception here.  It cannot set a working directory: the bridge, which does not
+need its own, changes to the program's.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ _OURS = frozenset({"NOTIFY_SOCKET", "JOURNAL_STREAM", "INVOCATION_ID"})
 _OURS_BEGIN = ("LISTEN_", "WATCHDOG_")
 
 _SPARE = 32
-"""Descriptors: what a start takes for a moment, a configuration, a log file and some clients."""
+"""Descriptors kept in reserve: for a start in progress, a configuration, a log file and some clients."""
 
 _ALL_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 
 class Process:
-    """A started program's process and our ends of its pipes, all non-blocking.
+    """A started program's process, and our ends of its pipes, all non-blocking.
 
     Attributes:
-      pid: also its session and its process group.
+      pid: also the number of its session and process group.
       exited: a pidfd; readable once the process has ended.
-      stdin, stdout, stderr: descriptors; whoever holds the process closes them.
+      stdin, stdout, stderr: descriptors; the owner of the process closes them.
     """
 
     __slots__ = ("exited", "pid", "stderr", "stdin", "stdout")
@@ -41,7 +41,7 @@ class Process:
         self.stderr = stderr
 
     def discard(self) -> None:
-        """Kill it and let go of it, where nobody can look after it."""
+        """Kill it, reap it and close its descriptors: for a process without an owner."""
         os.killpg(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
         for descriptor in self.descriptors():
@@ -56,8 +56,8 @@ def start(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> Process:
     """Start `argv`; a name without a slash is looked up in the bridge's PATH.
 
     Raises:
-      OSError: `cwd` or the program is missing or may not be used, no process or descriptor is left, ...;
-        nothing is left open then.
+      OSError: `cwd` or the program is missing or may not be used, no process or descriptor is available, ...;
+        nothing is left open.
     """
     os.chdir(cwd)
     _check_spare_descriptors()
@@ -93,21 +93,21 @@ def start(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> Process:
 
 
 def be_a_good_parent() -> None:
-    """Undo what we may have inherited and programs must not: to be called once, before the first start.
+    """Undo what we may have inherited and programs must not; call it once, before the first start.
 
-    Every descriptor from 3 up becomes close-on-exec; no signal is blocked; SIGCHLD is not ignored, which would
+    Every descriptor from 3 up becomes close-on-exec; no signal stays blocked; SIGCHLD is no longer ignored, which would
     reap programs behind our back.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:
-            with contextlib.suppress(OSError):  # the one that listed them
+            with contextlib.suppress(OSError):  # listdir's own, closed by now
                 os.set_inheritable(int(name), False)
 
 
 def _check_spare_descriptors() -> None:
-    """A pool too large for our limit of descriptors may not take the last ones: something else would fail then."""
+    """Raise OSError if hardly any descriptors are left: a pool too large for our limit may not take the last ones."""
     with contextlib.ExitStack() as spare:
         for _ in range(_SPARE):
             spare.callback(os.close, os.dup(0))
@@ -121,7 +121,7 @@ def _pipe(undo: contextlib.ExitStack) -> tuple[int, int]:
 
 
 def _inherited_environment() -> dict[str, str]:
-    """Ours without what was said to us alone: a program must not believe itself to be systemd's service."""
+    """Our environment without systemd's variables for us: a program must not take itself for the service."""
     return {
         name: value
         for name, value in os.environ.items()

@@ -1,8 +1,8 @@
-"""What becomes of a program, as far as the bridge asks it and listens to it.
+"""The states of a worker.
 
-  - A program is asked only while it is `READY`, and nothing leads back there.
-  - Orders to leave come in any number, from anybody, and after its end as well: what may not follow changes nothing.
-  - `GONE` is final: its number may be another process's by now, and is not to be sent a signal.
+  - A program is asked only while it is `READY`, and no other state leads back there.
+  - It may be retired any number of times, by anybody, even after its end: a transition that is not allowed is ignored.
+  - `GONE` is final: its pid may be another process's by now, and must not be sent a signal.
 
 No I/O.
 """
@@ -16,8 +16,8 @@ class State(enum.Enum):
     """Of a worker."""
 
     READY = "ready"  # may be asked: now, or after the query it has
-    RETIRED = "retired"  # never asked again: told to leave, killed, or ended by itself
-    MUTED = "muted"  # retired, and not even heard at its end: an error of ours came of what it said
+    RETIRED = "retired"  # never asked again: told to exit, killed, or ended by itself
+    MUTED = "muted"  # retired, and its last output is not read either: handling its output raised an error of ours
     GONE = "gone"  # its process has been reaped
 
 
@@ -27,9 +27,9 @@ FOLLOWERS = {
     State.MUTED: {State.GONE},
     State.GONE: set[State](),
 }
-"""What may follow each of them."""
+"""The states that may follow each of them."""
 
 
 def after(state: State, wanted: State) -> State:
-    """`wanted`, if it may follow `state`; otherwise `state` stays."""
+    """`wanted` if it may follow `state`, otherwise `state`."""
     return wanted if wanted in FOLLOWERS[state] else state

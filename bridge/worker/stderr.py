@@ -1,10 +1,10 @@
-"""Reads a program's stderr: always, but no more of it than is reasonable.
+"""Reads a program's stderr: always, but at a limited rate.
 
-  - What it writes is read a page at a time, so that nobody else's answer waits for it.
-  - What it may write is generous and bounded: a burst, an amount each second, and an amount for each question, so that
-    no user makes it too much who has long lines printed.  Beyond that it is read four times a second: the pipe is full
-    then, and a program that floods waits in its own write(2) and slows down nobody but itself.
-  - One that goes on like that is a flood, and to be killed.
+  - It is read a page at a time, so that no other answer waits for it.
+  - The limit is generous: a burst, an amount per second, and an amount per question, so that no user can exceed it by
+    having long lines printed.  Beyond it, stderr is read four times a second: the pipe is then full, and a program that
+    floods blocks in its own write(2) and slows down nobody but itself.
+  - A program that goes on like that is flooding, and is to be killed.
 
 The questions whose secrets it may print are remembered here.
 """
@@ -21,43 +21,43 @@ from bridge.protocol.checks import secret_of
 from bridge.worker.stderrlines import LATE, Lines, StderrLines
 
 QUESTIONS = 64
-"""Questions since a program last wrote whose secrets are masked in what it writes."""
+"""Questions since a program last wrote whose secrets are masked in its output."""
 
 MOST_REMEMBERED = 1 << 20
-"""Bytes of all questions that are remembered of one program."""
+"""Bytes of all questions that are remembered for one program."""
 
 _READ = 4096
 _LAST_WORDS = 65536
-"""Bytes of them: what a pipe holds."""
+"""Bytes read after the program's end: what a pipe holds."""
 
 _COST = 512
-"""Bytes that one read counts as, besides those that are read: it takes as long."""
+"""Bytes that one read counts as, in addition to those it returns: it takes as long."""
 
 _BURST = 1 << 20
 _EACH_SECOND = 1 << 18
 _EACH_QUESTION = 1 << 14
-"""Bytes.  Reading so much in a second takes a hundredth of it at most, and the longest login of all, printed with every
-byte escaped, stays below what a question adds."""
+"""Bytes.  Reading a second's amount takes a hundredth of the second at most, and the longest possible login, printed
+with every byte escaped, stays below what a question adds."""
 
 _PAUSE = 0.25
-"""Seconds in which nothing is read: four such reads of a full pipe are what a program may write in a second."""
+"""Seconds without reading: four reads of a full pipe are what a program may write in a second."""
 
 _AGAIN = 1.0
-"""Seconds within which another pause makes it the same flood."""
+"""Seconds within which another pause belongs to the same flood."""
 
 _FLOOD = 10.0
-"""Seconds of flooding until a program is killed: time for a large dump to come through, and to be slowed by it; and a
-program that always floods costs a start each ten seconds, which costs others nothing."""
+"""Seconds of flooding until a program is killed: time for a large dump to come through, slowed down; and a program that
+always floods costs one start every ten seconds, which costs others nothing."""
 
 
 class Asked:
-    """The secrets of a program's last questions, as far as they are remembered; empty ones, too.
-
-    Attributes:
-      add: remembers one more `body`.  Called for each question, so it is no method of ours where it need not be.
+    """The secrets of a program's last questions, as far as they are remembered; empty ones included.
 
     Args:
       max_line: bytes of the longest question.
+
+    Attributes:
+      add: remembers one more `body`.  It is called for each question, so it is the deque's own method where possible.
     """
 
     def __init__(self, max_line: int) -> None:
@@ -72,7 +72,7 @@ class Asked:
         return len(self._bodies)
 
     def forget(self) -> None:
-        """The program is gone."""
+        """Forget all of them: the program is gone."""
         self._bodies.clear()
 
     def _add_large(self, body: bytes) -> None:
@@ -84,15 +84,15 @@ class Asked:
 class Stderr:
     """One program's stderr.
 
-    Attributes:
-      resumes_at: when `resume` is to be called, on the clock; infinity while it is read.
-      is_flood: the program has been writing too much for so long that it is to be killed.
-
     Args:
       descriptor: to be read; its owner closes it.
       readable: called when there is something for `read`.
       asked: the program's questions.
       clock: seconds.
+
+    Attributes:
+      resumes_at: when `resume` must be called, on the clock; infinity while it is being read.
+      is_flood: the program has been writing too much for too long, and must be killed.
     """
 
     def __init__(
@@ -116,26 +116,26 @@ class Stderr:
         self._paused_at = self._flood_began = -FOREVER
 
     def watch(self) -> None:
-        """Begin to read.
+        """Start reading.
 
         Raises:
-          OSError: the kernel has no room for one more descriptor to watch.
+          OSError: the kernel cannot watch one more descriptor.
         """
         self._reactor.watch(self._descriptor, self._readable)
 
     def resume(self) -> None:
-        """Go on reading after a pause."""
+        """Continue reading after a pause."""
         self.resumes_at = FOREVER
         try:
             self.watch()
-        except OSError:  # later, then
+        except OSError:  # try again later
             self.resumes_at = self._clock() + _PAUSE
 
     def read(self, asked: int) -> Lines | None:
-        """The next lines, if there are any.
+        """Read the next lines, if there are any.
 
         Args:
-          asked: how many questions the program has been given.
+          asked: number of questions the program has been given.
         """
         data = self._take()
         if data is None:
@@ -147,7 +147,7 @@ class Stderr:
         return self._lines.feed(data, asked, drained=len(data) < _READ)
 
     def last_words(self, asked: int) -> Iterator[Lines]:
-        """All that is left after the program's end, and its last line if that has no end: nothing more is read then."""
+        """Read what is left after the program's end, including a last line without a newline."""
         self.resumes_at = FOREVER
         size = 0
         while size < _LAST_WORDS and (data := self._take()):
@@ -156,7 +156,7 @@ class Stderr:
         yield self._lines.finish(asked)
 
     def _take(self) -> bytes | None:
-        """A page of what there is, nothing after the end, or `None` where nothing is there now."""
+        """Up to a page of data, none at the end, or `None` if there is none now."""
         try:
             return os.read(self._descriptor, _READ)
         except BlockingIOError:

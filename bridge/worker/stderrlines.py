@@ -1,14 +1,15 @@
-"""What a program writes on its stderr, in whatever pieces it comes, becomes lines that are safe to log.
+"""Turns what a program writes on stderr, in whatever pieces it arrives, into lines that are safe to log.
 
-  - A line ends in a newline.  Of a longer one the first 2 KiB are looked at, and the rest is skipped.
+  - A line ends in a newline.  Of a line longer than 2 KiB the rest is skipped.
   - Secrets are masked before anything is cut, so neither the end of a piece nor the cut shows half of one.
-  - A program may print late: what it writes is masked with the secrets of all its questions that are remembered.  If
-    any is forgotten that it may have printed since it last wrote, its lines are withheld, and say why.
-  - What leaves is one printable line of at most 512 bytes: a program cannot forge a second line, a terminal's
+  - A program may print late: its output is masked with the secrets of all its questions that are remembered.  If it may
+    hold the secret of a forgotten one, as too many questions came since the program last wrote, its lines are withheld
+    and the log says why.
+  - The result is one printable line of at most 512 bytes: a program cannot forge a second line, a terminal's
     escape sequence or a syslog priority.
-  - A line that cannot be masked safely is withheld whole: better to lose a line of diagnosis than a password.
+  - A line that cannot be masked safely is withheld completely: better to lose a line of diagnostics than a password.
 
-No I/O.  The time is linear in what the program writes, and secrets are only looked for in lines that are to be shown.
+No I/O.  The time is linear in what the program writes, and secrets are searched for only in lines that are shown.
 """
 
 from __future__ import annotations
@@ -21,25 +22,25 @@ from bridge.log.text import cut, escaped
 from bridge.worker.masks import Masks
 
 SHOWN = 512
-"""Bytes of one line in the log; what is longer is a dump, and its first part says of what."""
+"""Bytes of one line in the log; a longer line is a dump, and its beginning says of what."""
 
 ROOM = 2048
-"""Bytes of a line that are looked at: more than are shown, as masks are short, and masked in two milliseconds whatever
-they are."""
+"""Bytes of a line that are looked at: more than are shown, as masks are short; masking them takes two milliseconds at
+most."""
 
 WITHHELD = "(line withheld: it may hold a secret)"
 FORGOTTEN = "(line withheld: too many questions since what was written before, it may hold the secret of any)"
 
 LATE = 2
-"""Questions whose secrets may still come when all that was written has been read: the program's and the one before."""
+"""Questions whose secrets may still be printed once all output has been read: the current one and the one before."""
 
-# Compiled when they are first needed, not at start-up.
+# Compiled on first use, not at start-up.
 _FORGED_PRIORITY = r"(?:<\d+>)+"
 _NOTHING_ELSE = rb"(?:<\d+>)+\s*\Z"
 
 
 class Secrets(Protocol):
-    """Of the questions that are remembered, one for each, empty if it has none."""
+    """The secrets of the remembered questions, one for each, empty if it has none."""
 
     def __iter__(self) -> Iterator[bytes]: ...
 
@@ -50,22 +51,21 @@ class StderrLines:
     """One program's stderr.
 
     Args:
-      secrets: what the program may be printing; looked at again whenever it has written.
+      secrets: those the program may print; read again whenever it has written.
     """
 
     def __init__(self, secrets: Secrets) -> None:
         self._secrets = secrets
-        self._line = bytearray()  # up to one byte more than is looked at, which tells that it is longer
-        self._since = 0  # questions asked when last all that it had written was read
-        self._line_since = 0  # the same when its unfinished line began
-        self._dump_seen: int | None = None  # questions asked when what is being withheld had been read
+        self._line = bytearray()  # the unfinished line; one byte more than ROOM if it is longer
+        self._since = 0  # questions asked when its output was last read completely
+        self._line_since = 0  # `_since` when the unfinished line began
+        self._dump_seen: int | None = None  # questions asked when the output being withheld had been read completely
 
     def feed(self, data: bytes, asked: int, drained: bool = True) -> Lines:
-        """The lines that `data` completes.
+        """Take `data`, any piece of the stream, and return the lines it completes.
 
         Args:
-          data: what was read, any piece of the stream.
-          asked: questions so far, the program's own included.
+          asked: questions so far, including the current one.
           drained: there was no more to read.
         """
         lines = self._complete(data, asked, ended=False)
@@ -74,7 +74,7 @@ class StderrLines:
         return lines
 
     def finish(self, asked: int) -> Lines:
-        """The last line, where the program ended without a newline.  What comes then is a new stream."""
+        """End of the stream: return a last line without a newline.  A new stream may follow."""
         return self._complete(b"\n", asked, ended=True)
 
     def _complete(self, data: bytes, asked: int, ended: bool) -> Lines:
@@ -95,14 +95,14 @@ class StderrLines:
         return Lines(rows, self._secrets, withheld, torn=ended)
 
     def _is_forgotten(self, since: int, asked: int) -> bool:
-        """Whether what was written after so many questions may hold the secret of one that is not remembered."""
+        """Whether output written after `since` questions may hold the secret of one that is not remembered."""
         return asked - len(self._secrets) > max(0, since - LATE)
 
     def _note_drained(self, asked: int) -> None:
-        """All it has written is read.
+        """Note that all output has been read.
 
-        What had to be withheld may be the first part of a long dump that it is still busy with.  That is over when it
-        has answered a question which it got later, unless another such dump has begun by then.
+        Output that had to be withheld may be the first part of a long dump, still being written.  The dump is over when
+        the program has answered a question it got later, unless another such dump has begun by then.
         """
         if self._is_forgotten(self._since, asked):
             if self._dump_seen is None or self._is_forgotten(self._dump_seen, asked):
@@ -114,13 +114,13 @@ class StderrLines:
 
 
 class Lines:
-    """What a program wrote: a number of lines, of which only those are masked that are shown.
+    """Some lines a program wrote; a line is masked only when it is shown.
 
     Args:
-      rows: as they were written, none of them blank.
+      rows: as written, none of them blank.
       secrets: what must not be shown.
-      withheld: of how many of them, from the first on, nothing may be shown.
-      torn: the last one has no end.
+      withheld: number of lines, from the first on, that must not be shown at all.
+      torn: the last line has no newline.
     """
 
     def __init__(self, rows: list[bytes], secrets: Secrets, withheld: int, torn: bool) -> None:
@@ -137,7 +137,7 @@ class Lines:
         return (Line(self, number) for number in range(len(self._rows)))
 
     def shown(self, number: int) -> str:
-        """One of them, ready for the log."""
+        """One line, ready for the log."""
         if number < self._withheld:
             return FORGOTTEN
         if self._masks is None:
@@ -148,7 +148,7 @@ class Lines:
 
 
 class Line:
-    """One of some lines, masked when it is shown: by `str`."""
+    """A line that is masked only when `str` shows it."""
 
     __slots__ = ("_lines", "_number")
 
@@ -167,7 +167,7 @@ def _shown(line: bytes, masks: Masks, overlong: bool, torn: bool) -> str:
     text = masked.rstrip().decode("utf-8", "backslashreplace")
     if text.startswith("<"):
         text = re.sub(_FORGED_PRIORITY, "", text, count=1)
-    # Escaping shortens nothing, so one character more than fits is enough to have it cut, and marked.
+    # Escaping never shortens, so one character more than fits is enough for the cut to be marked.
     shown = cut(escaped(text[: SHOWN + 1]) + ("…" if overlong else ""), SHOWN)
     if shown != line and masks.betrayed_by(shown):
         return WITHHELD

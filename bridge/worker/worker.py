@@ -1,19 +1,19 @@
 """One program, one query at a time.
 
-  - A frame is written whole, with one write, and only to a program that has answered the one before.
-  - Exactly four bytes are a reply, and only while a query is with the program.  Anything else is a protocol
-    error, and a program that made one is killed: what it says next could belong to anything.
-  - A reply, or the first bytes of one, that was written before the query's frame was taken out of the pipe is no answer
-    to it, but a second one to the query before (`pipes` says how this is known): a protocol error.  A "no", too: once
-    taken for an answer, it would have every later answer of that program belong to the query before.
-  - An idle program's output is looked at before it gets a query, and reads ask for more than four bytes: a
-    second reply that is already there is seen.
-  - What became of a query that was with a program when it ended is only said once the process is gone, and
-    says whether the frame had been read at all: one that nobody read was never asked.
-  - A program is always ended with its whole process group.
-  - An error in here ends the program, and nobody else: its query is asked again or unavailable, as for any death.
+  - A frame is written whole, with one write, and only to a program that has answered the previous one.
+  - A reply is exactly four bytes, while the program has a query.  Anything else is a protocol error, and a program that
+    made one is killed: its next reply could belong to any query.
+  - A reply, or its first bytes, written before the program had read the query's frame does not answer that query; it is
+    a second reply to the previous one, and a protocol error (`stdinpipe` says how this is known).  This goes for a "no"
+    too: taken for an answer, it would shift every later reply of that program by one query.
+  - An idle program's output is checked before it gets a query, and reads request more than four bytes, so that a second
+    reply that is already there is noticed.
+  - A query whose program ends is reported only once the process is gone, together with whether the frame had been read
+    at all: if not, the query was never asked.
+  - A program is always killed with its whole process group.
+  - An error in this module ends only the program: its query is asked again or unavailable, as for any death.
 
-The pool that owns a worker hears of everything; the worker itself decides nothing.
+A worker reports everything to the pool that owns it, and decides nothing itself.
 """
 
 from __future__ import annotations
@@ -41,39 +41,39 @@ from bridge.worker.stderrlines import Lines, StderrLines
 from bridge.worker.stdinpipe import StdinPipe
 
 _REPLY_READ = 256
-"""Bytes: more than a reply has, so that anything behind it is seen, and as much of a PHP warning as the log shows.
-Asking for more than 400 takes a tenth more time for each reply, since Python gets so large a buffer elsewhere."""
+"""Bytes: more than a reply has, so that anything after it is noticed, and as much of a PHP warning as the log shows.
+Requesting more than 400 takes a tenth more time per reply, as Python allocates larger buffers differently."""
 
 
 _read, _write, _READY = os.read, os.write, State.READY  # looked up once
 
 _SHOWN = 120
-"""Characters of a protocol error that the log shows: enough to recognise a PHP warning by."""
+"""Characters of a protocol error that the log shows: enough to recognise a PHP warning."""
 
 
 class Owner(Protocol):
-    """Whoever lends the worker out: the pool."""
+    """The worker's owner: a pool."""
 
     def replied(self, worker: Worker, query: Query, verdict: Verdict) -> None:
-        """The program answered well; it is free again."""
+        """The program gave a valid reply and is free again."""
 
     def retired(self, worker: Worker) -> None:
-        """The program may not be asked any more; called once for each."""
+        """The program may not be asked any more; called once for each worker."""
 
     def replies_in_pieces(self) -> None:
-        """The first part of a reply came alone, or may have done so: all such programs have to be `careful`."""
+        """The first part of a reply came alone, or may have: all programs of this kind have to be `careful`."""
 
     def failing(self, worker: Worker, reason: str) -> None:
-        """The program did what it must not and is being killed, or ended by itself."""
+        """The program broke a rule and is being killed, or has ended by itself."""
 
     def ended(self, worker: Worker, query: Query | None, was_read: bool) -> None:
-        """The process is gone.  `query` was with it; `was_read` is false if nobody ever read its frame."""
+        """The process is gone.  It had `query`; `was_read` is false if nothing of its frame was ever read."""
 
     def complained(self, worker: Worker, lines: Lines) -> None:
-        """The program wrote on stderr; secrets are masked in what is shown of it."""
+        """The program wrote on stderr; secrets are masked when a line is shown."""
 
     def paused(self, worker: Worker) -> None:
-        """The program wrote too much on stderr: `resume` is to be called at `resumes_at`."""
+        """The program wrote too much on stderr: `resume` must be called at `resumes_at`."""
 
 
 class Worker:
@@ -81,13 +81,13 @@ class Worker:
 
     Attributes:
       pid: of the process, for the log.
-      state: whether it may be given a query, and is there at all.
+      state: see `state`.
       query: the one the program has, or `None`.
-      served: good replies so far.
+      served: valid replies so far.
       careful: it may write its replies in pieces.
       status: its exit status, or minus the signal that ended it, once it is gone.
-      retirement: it is READY no more; its owner has heard of that.
-      end: it is GONE; its owner has heard of that.
+      retirement: set when it is no longer READY, and its owner has been told.
+      end: set when it is GONE, and its owner has been told.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Worker:
         look.register(process.stdout, select.POLLIN)
         self._look = look.poll
         self._partial = b""
-        self._previous: Query | None = None  # the one that it answered last
+        self._previous: Query | None = None  # the last one it answered
         self._asked = Asked(max_line)
         self._remember = self._asked.add
         self._stderr = Stderr(process.stderr, reactor, self._read_stderr, self._asked, clock)
@@ -133,8 +133,8 @@ class Worker:
         """Hand `query` to the idle program.
 
         Returns:
-          False if the program may not be asked any more, or no pipe can be had that takes so long a query: it is still
-          READY then.  It has not seen the query.
+          False if the query was not handed over: the program may not be asked any more; or it is still READY, and no
+          pipe is large enough for the query.
         """
         try:
             if self.state is not _READY or (self._look(0) and not self._is_silent()):
@@ -145,7 +145,7 @@ class Worker:
         return self.hand_over(query)
 
     def hand_over(self, query: Query) -> bool:
-        """`give` for a program that has been looked at in this very moment: its reply has just been read."""
+        """`give` without checking the program's output: for one whose reply has just been read."""
         stdin = self._stdin
         try:
             body = query.body
@@ -157,7 +157,7 @@ class Worker:
         except OSError as error:  # EPIPE: it closed its stdin; EAGAIN: it never read what it answered
             self.kill(f"its stdin cannot be written ({error.strerror})")
             return False
-        except Exception as error:  # perhaps because of the query, which may not end one program after the other
+        except Exception as error:  # perhaps because of the query, which must not end one program after another
             self.query = query
             self.failed(error)
             return True
@@ -168,10 +168,10 @@ class Worker:
         return True
 
     def close_stdin(self) -> None:
-        """Tell the program to leave, as ejabberd does."""
+        """Tell the program to exit, as ejabberd does."""
         self._retire()
         self._stdin.close()
-        self._input = -1  # somebody else's number from now on
+        self._input = -1  # the number may be reused from now on
 
     def signal(self, number: int) -> None:
         """Send a signal to the program's whole process group."""
@@ -180,7 +180,7 @@ class Worker:
                 os.killpg(self.pid, number)
 
     def kill(self, reason: str) -> None:
-        """End the program now.  Its query stays with it until the process is gone."""
+        """Kill the program.  Its query stays with it until the process is gone."""
         try:
             if self._retire():
                 self._owner.failing(self, reason)
@@ -188,23 +188,23 @@ class Worker:
             self.signal(signal.SIGKILL)
 
     def failed(self, error: Exception) -> None:
-        """Something went wrong in here: what this program says next could be taken for anything."""
+        """Kill the program after an error of ours: its next reply could belong to any query."""
         reason = "internal error"
         try:
             reason = f"{reason}: {describe(error)}"
         finally:
             try:
                 self.kill(reason)
-            finally:  # or the same might go wrong again
+            finally:  # or the same error might happen again
                 self.state = after(self.state, State.MUTED)
 
     def release(self) -> Query | None:
-        """Take the query away from a program that will not be asked again: its time is over."""
+        """Take the query, which has timed out, from a program that is about to be killed."""
         query, self.query = self.query, None
         return query
 
     def reap(self, seconds: float) -> None:
-        """Kill and wait for at most `seconds`: when nobody drives the reactor any more."""
+        """Kill the program and wait for it, for at most `seconds`; used when the reactor no longer runs."""
         self._retire()
         self.signal(signal.SIGKILL)
         if self.state is State.GONE:
@@ -216,7 +216,7 @@ class Worker:
         self._close()
 
     def _retire(self) -> bool:
-        """No more queries from here on; false if that was so before."""
+        """Retire the program; false if it was retired before."""
         before, self.state = self.state, after(self.state, State.RETIRED)
         if self.state is before:
             return False
@@ -225,7 +225,7 @@ class Worker:
         return True
 
     def _is_silent(self) -> bool:
-        """Whether an idle program did not say something unasked, and has not ended."""
+        """Whether an idle program has neither written anything nor ended; otherwise it is killed."""
         try:
             data = _read(self._stdout, _REPLY_READ)
         except BlockingIOError:
@@ -243,7 +243,7 @@ class Worker:
         query, verdict = self.query, verdict_of(data)
         if query is not None and self.state is _READY and (self._input in self._taken or self._stdin.looks_taken()):
             if verdict is not None:
-                if self.careful:  # nothing that was told of what has just been read may be left
+                if self.careful:  # leave no place in epoll's queue from a piece just read; see `stdinpipe`
                     self._reactor.unwatch(self._stdout)
                     self._reactor.watch(self._stdout, self._readable, ARRIVING)
                 self.query = None
@@ -261,16 +261,16 @@ class Worker:
         if not data:
             self._reactor.unwatch(self._stdout)
         if self.state is not _READY:
-            return  # it is leaving, and may do so in its own way
+            return  # it is exiting, and may write what it likes
         if not data:
             self.kill("it ended" if not self._partial else "it ended in the middle of a reply")
         else:
-            self._owner.replies_in_pieces()  # or perhaps it does, which can look so, though hardly ever
+            self._owner.replies_in_pieces()  # just in case: pieces can, rarely, look like this
             what = "bytes nobody asked for" if self.query is None else "something that is no reply"
             self.kill(f"it wrote {what}{self._explained(data)}: {self._shown(data)}")
 
     def _explained(self, data: bytes) -> str:
-        """In brackets, as far as it can be told, what `data` is instead: for whoever has to mend the program."""
+        """What `data` seems to be, in brackets, for whoever has to fix the program; may be empty."""
         query, previous = self.query, self._previous
         first, rest = verdict_of(data[:4]), data[4:]
         if query is not None and first is not None and self._has_taken():
@@ -286,11 +286,11 @@ class Worker:
         return " (a blank line, and a reply)" if may_become_replies(data.lstrip(b"\r\n")) else ""
 
     def _has_taken(self) -> bool:
-        """Whether the program had taken its question out of the pipe before it wrote what has just been read."""
+        """Whether the program had read its question before it wrote what has just been read."""
         return self._input in self._taken or self._stdin.looks_taken()
 
     def _shown(self, data: bytes) -> str:
-        """The beginning of what a program wrote, without secrets; it may have been asked long before."""
+        """The beginning of a program's output with secrets masked, even those of earlier questions."""
         if not data.strip(b"\0\1\2\r\n"):
             return escaped(data.decode())
         said, asked = StderrLines(self._asked), self._number_asked()
@@ -298,7 +298,7 @@ class Worker:
 
     @property
     def resumes_at(self) -> float:
-        """When `resume` is to be called, on the pool's clock; infinity for most programs."""
+        """When `resume` must be called, on the pool's clock; infinity for most programs."""
         return self._stderr.resumes_at
 
     def resume(self) -> None:
@@ -318,9 +318,9 @@ class Worker:
 
     def _exited(self) -> None:
         if self.state not in (State.MUTED, State.GONE):
-            self._hear_out()
-        self.kill("it ended")  # whatever it left behind in its process group
-        with contextlib.suppress(ChildProcessError):  # an error cut us short the last time
+            self._read_last_output()
+        self.kill("it ended")  # and what may be left of its process group
+        with contextlib.suppress(ChildProcessError):  # already reaped, if an error cut us short the last time
             self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         query, was_read = self.query, self._was_read()
         self._close()
@@ -330,15 +330,15 @@ class Worker:
         finally:
             self.end.set()
 
-    def _hear_out(self) -> None:
-        """A reply that was written before the end is still in the pipe, and so are the last words."""
+    def _read_last_output(self) -> None:
+        """Read a reply written before the end, which is still in the pipe, and the rest of stderr."""
         if self.query is not None and self.state is _READY:
             self._readable()
         for lines in self._stderr.last_words(self._number_asked()):
             self._owner.complained(self, lines)
 
     def _was_read(self) -> bool:
-        """Whether the program has taken anything of the last frame out of its stdin."""
+        """Whether the program has read anything of the last frame."""
         if self.query is None or self._stdin.descriptor < 0:
             return True
         return self._stdin.unread() < len(self.query.body) + 2
