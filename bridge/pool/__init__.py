@@ -1,1 +1,1 @@
-"""Which program answers a question, and when programs are started, exchanged and stopped."""
+"""Which program answers a question, and when programs are started, replaced and stopped."""

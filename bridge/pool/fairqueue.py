@@ -1,9 +1,9 @@
-"""Queries that wait for a program: clients take turns, and within a client the first comes first.
+"""The queue of queries that wait for a program: clients take turns, each with its oldest query.
 
-So a client with a full window delays another's single query by one query's time and no more.  A query that
-is asked again, because its program died, goes before all others: it has waited longest.
+So a client with a full window delays another's single query by no more than one query's time.  A query that is asked
+again, because its program died, goes before all others: it has waited longest.
 
-Where there is no memory for something, no query is lost.
+If memory runs out, no query is lost.
 
 No I/O, no clock.
 """
@@ -23,35 +23,35 @@ if TYPE_CHECKING:
 
 
 class FairQueue:
-    """The queue of one pool.  Every client's own queries are in the order of their deadlines."""
+    """The queue of one pool.  The queries of a client are in the order of their deadlines."""
 
     def __init__(self) -> None:
-        self._again: deque[Query] = deque()  # by deadline
-        self._lines: dict[Asker, deque[Query]] = {}  # none of them is empty
-        self._turns: deque[deque[Query]] = deque()  # the same lines, the next one first; and some whose client left
+        self._again: deque[Query] = deque()  # asked before; by deadline
+        self._queues: dict[Asker, deque[Query]] = {}  # none of them is empty
+        self._turns: deque[deque[Query]] = deque()  # the same queues, the next one first; and some emptied since
 
     def __bool__(self) -> bool:
-        return bool(self._lines or self._again)
+        return bool(self._queues or self._again)
 
     def __len__(self) -> int:
-        return len(self._again) + sum(map(len, self._lines.values()))
+        return len(self._again) + sum(map(len, self._queues.values()))
 
     def add(self, queries: Sequence[Query]) -> None:
-        """Put `queries` of one client, at least one, behind its others."""
+        """Add `queries` of one client, at least one, after its others."""
         asker = queries[0].asker
-        line = self._lines.get(asker)
-        if line is None:
-            self._lines[asker] = line = deque(queries)
+        queue = self._queues.get(asker)
+        if queue is None:
+            self._queues[asker] = queue = deque(queries)
             try:
-                self._turns.append(line)
+                self._turns.append(queue)
             except MemoryError:
-                del self._lines[asker]
+                del self._queues[asker]
                 raise
         else:
-            line.extend(queries)
+            queue.extend(queries)
 
     def add_again(self, query: Query) -> None:
-        """Put `query` before all that were never asked."""
+        """Add a query that was asked before, ahead of all that were not."""
         at = sum(other.deadline <= query.deadline for other in self._again)
         self._again.insert(at, query)
 
@@ -61,15 +61,15 @@ class FairQueue:
             return self._again.popleft()
         turns = self._turns
         while turns:
-            line = turns[0]
+            queue = turns[0]
             try:
-                query = line.popleft()
-            except IndexError:  # its client left
+                query = queue.popleft()
+            except IndexError:  # its queries were withdrawn
                 turns.popleft()
                 continue
-            if not line:
+            if not queue:
                 turns.popleft()
-                del self._lines[query.asker]
+                del self._queues[query.asker]
             else:
                 turns.rotate(-1)
             return query
@@ -77,36 +77,36 @@ class FairQueue:
 
     def first_deadline(self) -> float:
         """The earliest deadline of all, or infinity."""
-        deadlines = [line[0].deadline for line in self._lines.values()]
+        deadlines = [queue[0].deadline for queue in self._queues.values()]
         if self._again:
             deadlines.append(self._again[0].deadline)
         return min(deadlines, default=FOREVER)
 
     def take_out(self, hopeless: Callable[[Query], bool]) -> Iterator[Query]:
-        """Take out, one by one, all queries for which `hopeless` is true, which must include those due before them."""
+        """Take out, one by one, all queries that are `hopeless`, as any with an earlier deadline must be too."""
         while self._again and hopeless(self._again[0]):
             yield self._again.popleft()
-        for line in [*self._turns]:
-            while line and hopeless(line[0]):
-                query = line.popleft()
-                if not line:
-                    del self._lines[query.asker]
+        for queue in [*self._turns]:
+            while queue and hopeless(queue[0]):
+                query = queue.popleft()
+                if not queue:
+                    del self._queues[query.asker]
                 yield query
-        with contextlib.suppress(MemoryError):  # then another time
-            self._turns = deque(line for line in self._turns if line)
+        with contextlib.suppress(MemoryError):  # the empty queues go another time
+            self._turns = deque(queue for queue in self._turns if queue)
 
     def take_all_of(self, asker: Asker) -> list[Query]:
-        """Take out every query of one client, which costs no more than these: its empty line is left to its turn."""
+        """Take out every query of one client, without a search: its empty queue is dropped when its turn comes."""
         again = [query for query in self._again if query.asker is asker]
-        line = self._lines.get(asker, deque[Query]())
-        taken = [*again, *line]
+        queue = self._queues.get(asker, deque[Query]())
+        taken = [*again, *queue]
         for query in again:
             self._again.remove(query)
-        if line:
-            del self._lines[asker]
-            line.clear()
+        if queue:
+            del self._queues[asker]
+            queue.clear()
         return taken
 
     def __iter__(self) -> Iterator[Query]:
-        for line in (self._again, *self._turns):
-            yield from line
+        for queue in (self._again, *self._turns):
+            yield from queue

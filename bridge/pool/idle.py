@@ -1,7 +1,7 @@
 """Idle programs, and which of them is asked next.
 
- 1. The one that was used last, as its caches are warm.
- 2. Those that were started and not yet heard of, the oldest first.
+ 1. The one used last, as its caches are warm.
+ 2. Those that have given no reply yet, the oldest first.
  3. Those that have served enough.
 
 No I/O.
@@ -25,7 +25,7 @@ class Idle:
         self._worn: list[Worker] = []
 
     def put(self, worker: Worker, is_worn: bool) -> None:
-        """Keep a free program until its turn comes."""
+        """Add a free program."""
         if is_worn:
             self._worn.append(worker)
         elif worker.served:
@@ -34,7 +34,7 @@ class Idle:
             self._new.append(worker)
 
     def take(self) -> Worker | None:
-        """The one to ask next, which is idle no more; `None` if there is none."""
+        """Take out the one to ask next; `None` if there is none."""
         if self._used:
             return self._used.pop()
         if self._new:
@@ -42,7 +42,7 @@ class Idle:
         return self._worn.pop() if self._worn else None
 
     def discard(self, worker: Worker) -> None:
-        """It may not be asked any more; it need not have been idle."""
+        """Take out `worker`, if it is idle."""
         for shelf in (self._used, self._new, self._worn):
             if worker in shelf:
                 shelf.remove(worker)

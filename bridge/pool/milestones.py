@@ -1,10 +1,10 @@
-"""What is looked at with some replies of a program, as looking with each would cost every line.
+"""What is checked at some of a program's replies only, as doing it for each would cost every line.
 
-  - The first one: it proves the program, and ends an outage.
+  - The first reply: it proves the program, and ends an outage.
   - The one after which it has served enough (`max_requests`): from then on it is asked last, until it is replaced.
-  - Now and then one that is timed, and whether replies come whole.
+  - Now and then: one is timed, and whether replies arrive whole is looked at again.
 
-No I/O; the clock comes from outside.
+No I/O; the caller supplies the clock.
 """
 
 from __future__ import annotations
@@ -23,15 +23,20 @@ if TYPE_CHECKING:
     from bridge.worker.worker import Worker
 
 _WHOLE = 10_000
-"""Replies of a pool's programs, none of which came in pieces, after which they are believed to write them whole.  To be
-careful costs some of the rate under full load, and nothing otherwise."""
+"""Replies of a pool's programs, none in pieces, after which they are assumed to write replies whole.  Being `careful`
+costs some of the rate under full load, and nothing otherwise."""
 
 
 class Milestones:
-    """Of the programs of one pool.
+    """The milestones of one pool's programs.
+
+    Args:
+      figures: the pool's; read only.
+      log: told of the first reply.
+      clock: seconds.
 
     Attributes:
-      in_pieces: a part of a reply came alone.
+      in_pieces: part of a reply came alone.
       service_time: measured here.
     """
 
@@ -43,7 +48,7 @@ class Milestones:
         self._clock = clock
 
     def passed(self, worker: Worker, record: Record, settings: Settings, busy: bool) -> bool:
-        """Look at a program whose good replies have reached the milestone in its record, and set the next one.
+        """Check a program that has reached the milestone in its record, and set the next one.
 
         Args:
           busy: it gets its next query at once.

@@ -1,18 +1,17 @@
-"""Lends idle programs to queries, first come first served, and never one program to two of them.
+"""Lends idle programs to queries, in the order of `fairqueue`, and never one program to two of them.
 
-  - A freed program gets the next waiting query in the step in which its reply is read.
+  - A freed program gets the next waiting query in the same step in which its reply is read.
   - Programs that have served enough (`max_requests`, `max_age`) are asked last, until they are replaced.
-  - A query whose program died is asked once more on another one if it changes nothing and time is left;
-    one that nobody read was never asked, so it goes to the next program whatever it is.
-  - Whatever is still open at its deadline ends `UNAVAILABLE`, and the program that has it is killed: its
-    late reply must never be taken for the next query's.  A query that has waited so long that no program
-    could answer it in the time left is not given to one: the delay is ours, and killing programs for it would
-    stop an overloaded pool altogether.
-  - While no program can be asked and none is due before a query's deadline, or the last start failed for a
-    reason that lasts, a query ends at once: the client stands still while it waits.
+  - A query whose program died is asked once more, of another one, if it changes nothing and time is left; a query that
+    no program read was never asked, so it goes to the next program whether it changes anything or not.
+  - A query still open at its deadline ends `UNAVAILABLE`, and the program that has it is killed: its late reply must
+    never be taken for the next query's.  A query that has waited so long that no program could answer it in the time
+    left is not handed over: the delay is ours, and killing programs for it would bring an overloaded pool to a halt.
+  - If no program can be asked and none is due before a query's deadline, or if the last start failed for a permanent
+    reason, the query ends at once: a waiting client is blocked.
 
-No trio here: programs can be started before trio is even imported.  `starts` has `start_due` called whenever a slot is
-vacant, a timer of its own `expire`; the supervisor renews and stops programs.
+No trio here: programs can be started before trio is imported.  `starts` calls `start_due` whenever a slot is vacant,
+the pool's timer calls `expire`; the supervisor replaces and stops programs.
 """
 
 from __future__ import annotations
@@ -47,11 +46,16 @@ if TYPE_CHECKING:
 class Pool:
     """The programs of one kind, and the queries that wait for them.
 
+    Args:
+      starts: told when a start is due.
+      attention: called when the supervisor is needed: the pool's first program was started, or one has served enough.
+      launch: starts a program.
+
     Attributes:
       name: for the log: the host it serves, or "default".
       slots: one for each program of `pool_size`.
-      workers: every program whose process is not yet gone, and what is known of it.
-      usable: programs that may be asked, now or after the query they have.
+      workers: every program whose process is not yet gone, with its record.
+      usable: number of programs that may be asked, now or after the query they have.
     """
 
     def __init__(
@@ -64,10 +68,6 @@ class Pool:
         attention: Callable[[Pool], None],
         launch: Callable[[Pool], Worker] | None = None,
     ) -> None:
-        """Args:
-        attention: told when the supervisor is needed: a program was started and there was none before, or one has
-          served enough.
-        """
         self.name = name
         self.program = program
         self.settings = settings
@@ -84,7 +84,7 @@ class Pool:
         self._idle = Idle()
         self._waiting = FairQueue()
         self._closed = False
-        self._missed_at = -FOREVER  # when there was none for a query
+        self._missed_at = -FOREVER  # when a query last found no program
         self._log = PoolLog(name, program.argv[0], self.figures, self.clock)
         self._milestones = Milestones(self.figures, self._log, self.clock)
         self._service_time = self._milestones.service_time
@@ -92,14 +92,14 @@ class Pool:
     # --- queries -----------------------------------------------------------------------------------------
 
     def ask(self, queries: Sequence[Query]) -> None:
-        """Have `queries` answered: of one client, with one deadline, at least one.
+        """Have `queries` answered: at least one, all of one client and with one deadline.
 
-        Their asker hears of each, perhaps before this returns.
+        The asker is told of each, perhaps before this returns.
         """
         due = queries[0].deadline - self._service_time.reserve
         if due < self._timer.when:
             self._timer.set(due)
-        while self._lend(queries[0]):  # an idle program means that nobody waits
+        while self._lend(queries[0]):  # if there is an idle program, no query is waiting
             if not (queries := queries[1:]):
                 return
         self._waiting.add(queries)
@@ -109,7 +109,7 @@ class Pool:
             self._give_up_hopeless()
 
     def expire(self) -> None:
-        """End what has had its time, and read every stderr again whose pause is over."""
+        """End the queries whose time is over, and resume reading each stderr whose pause is over."""
         now = self.clock()
         for worker in [*self.workers]:
             if worker.resumes_at <= now:
@@ -125,7 +125,7 @@ class Pool:
         self._timer.set(self.earliest_deadline())
 
     def earliest_deadline(self) -> float:
-        """When `expire` has something to do next, or infinity."""
+        """When `expire` next has something to do, or infinity."""
         if not self.workers and not self._waiting:
             return FOREVER
         deadlines = [worker.query.deadline for worker in self.workers if worker.query is not None]
@@ -139,13 +139,13 @@ class Pool:
 
     @property
     def in_flight(self) -> int:
-        """Queries waiting or with a program."""
+        """Number of queries that wait or are with a program."""
         if not self.workers and not self._waiting:
             return 0
         return len(self._waiting) + sum(worker.query is not None for worker in self.workers)
 
     def _lend(self, query: Query) -> bool:
-        """Give `query` to an idle program, if there is one that is fit."""
+        """Give `query` to an idle program; false if there is none."""
         while (worker := self._idle.take()) is not None:
             if worker.give(query):
                 return True
@@ -156,7 +156,7 @@ class Pool:
         return False
 
     def _ask_again(self, query: Query) -> None:
-        """Before all others: it has waited longest.  Nobody else knows of it now: it must not be lost."""
+        """Ask `query` before all others: it has waited longest.  Only this call has it, so it must not be lost."""
         try:
             if not self._lend(query):
                 self._waiting.add_again(query)
@@ -167,7 +167,7 @@ class Pool:
             raise
 
     def _not_handed_over(self, worker: Worker, query: Query) -> None:
-        """A free program did not take `query`, which is its own fault or the query's."""
+        """A free program did not take `query`: either the program failed, or the query is too long."""
         while worker.state is _READY:
             self._give_up_too_long(query)
             following = self._waiting.next()
@@ -192,7 +192,7 @@ class Pool:
         query.settle(_UNAVAILABLE)
 
     def _give_up_hopeless(self) -> None:
-        """No program can be asked: end what will have had its time before one can."""
+        """If no program can be asked, end the queries whose deadline comes before one can."""
         if self.usable:
             return
         now = self.clock()
@@ -201,7 +201,7 @@ class Pool:
             self._give_up(query)
 
     def hasten(self, answer_timeout: float) -> None:
-        """Let no query take longer than so many seconds from now: a shorter time counts at once."""
+        """Let no query take longer than `answer_timeout` from now: a shorter limit applies to open queries too."""
         deadline = self.clock() + answer_timeout
         self._service_time.limit(answer_timeout)
         for query in [*self._waiting, *(worker.query for worker in self.workers if worker.query is not None)]:
@@ -211,20 +211,20 @@ class Pool:
     # --- what workers report -----------------------------------------------------------------------------
 
     def retired(self, worker: Worker) -> None:
-        """A program may not be asked any more, whatever the reason."""
+        """Forget a program that may not be asked any more."""
         self.usable -= 1
         self._idle.discard(worker)
 
     def replied(self, worker: Worker, query: Query, verdict: Verdict) -> None:
-        """A good reply: tell the asker, and give the program its next query."""
+        """Tell the asker of a valid reply, and give the program its next query."""
         if query.deadline <= self.clock():
-            self._time_out(query)  # we stood still, as did its timer
+            self._time_out(query)  # we were stopped, and our timer with us
         else:
             if verdict is _GRANTED:
                 self.figures.granted += 1
             else:
                 self.figures.denied += 1
-            query.verdict = verdict  # as `settle` does it, which is one call more for each line
+            query.verdict = verdict  # `settle` inlined: saves a call per line
             try:
                 query.asker.settled(query)
             except Exception as error:
@@ -239,30 +239,30 @@ class Pool:
             self._not_handed_over(worker, following)
 
     def replies_in_pieces(self) -> None:
-        """The first part of a reply came alone, or may have done so."""
+        """The first part of a reply came alone, or may have."""
         self._milestones.in_pieces = True
         for worker in self.workers:
             worker.careful = True
 
     def failing(self, worker: Worker, reason: str) -> None:
-        """Take a program out of service that failed; the place it leaves is due for another."""
+        """Take a failed program out of service, and plan a start in its slot."""
         record = self.workers[worker]
         record.reason = reason
         self.figures.failures += 1
         self._free_place(worker, record.slot)
 
     def ended(self, worker: Worker, query: Query | None, was_read: bool) -> None:
-        """A program is gone; decide what becomes of the query it had."""
+        """A program is gone: log it, and ask its query again or give it up."""
         record = self.workers.pop(worker)
         try:
-            self._free_place(worker, record.slot)  # should an error have kept it there
+            self._free_place(worker, record.slot)  # in case an error kept it there
             self._log.program_ended(worker, record.reason)
         finally:
             if query is not None:
                 self._ask_once_more(query, was_read)
 
     def _ask_once_more(self, query: Query, was_read: bool) -> None:
-        """Its program died: ask another one, or give it up."""
+        """Ask another program, or give up `query`, whose program died."""
         if query.survives(was_read) and self.clock() < query.deadline:
             self.figures.retries += 1
             self._ask_again(query)
@@ -274,22 +274,22 @@ class Pool:
             self._plan_start(slot)
 
     def complained(self, worker: Worker, lines: Lines) -> None:
-        """Log what a program wrote on stderr, as long as it is not too much."""
+        """Log what a program wrote on stderr, within limits."""
         self._log.program_wrote(worker, lines)
 
     def paused(self, worker: Worker) -> None:
-        """Have a program's stderr read again in time; `expire` does it."""
+        """Plan to resume reading a program's stderr; `expire` does it."""
         self._timer.set(worker.resumes_at)
 
     # --- what the supervisor does ----------------------------------------------------------------------------
 
     @property
     def pressing(self) -> bool:
-        """Whether it serves somebody, or has failed to in the time of a longest back-off."""
+        """Whether it has usable programs, or lacked one for a query within the longest back-off."""
         return self.usable > 0 or self.clock() < self._missed_at + LONGEST_DELAY
 
     def start_due(self) -> bool:
-        """Start a program in a vacant slot that is due, if there is one; returns whether there is another one."""
+        """Start a program in a vacant slot that is due, if there is one; returns whether another one is due."""
         now = self.clock()
         vacant = [slot for slot in self.slots if slot.worker is None and slot.due <= now]
         if vacant:
@@ -297,12 +297,12 @@ class Pool:
         return len(vacant) > 1
 
     def start(self, slot: Slot) -> Worker | None:
-        """Start a program for `slot`: to serve if it is vacant, else as the successor of the one that serves.
+        """Start a program in `slot`, as the successor of its present one if there is one.
 
         A successor is not asked before `employ`.
 
         Returns:
-          `None` if it could not be started, or the pool is closed; a vacant slot is due again then.
+          `None` if it could not be started, or the pool is closed; the next start in a vacant slot is planned then.
         """
         if self._closed:
             return None
@@ -332,7 +332,7 @@ class Pool:
         return worker
 
     def employ(self, worker: Worker) -> None:
-        """Give a new program the next query, or put it where one will find it."""
+        """Give a new program the next query, or make it idle."""
         following = self._waiting.next()
         if following is None:
             self._shelve(worker)
@@ -340,13 +340,13 @@ class Pool:
             self._not_handed_over(worker, following)
 
     def close(self) -> None:
-        """No program is started any more; those that run go on."""
+        """Start no more programs; those that run go on."""
         self._closed = True
         for slot in self.slots:
             slot.due = FOREVER
 
     def dismiss(self, worker: Worker) -> None:
-        """Let a program leave, after the query it has."""
+        """Have a program exit, after the query it has."""
         if worker.state is not _READY:
             return
         if worker.query is not None:
@@ -357,11 +357,11 @@ class Pool:
     # --- inside ------------------------------------------------------------------------------------------
 
     def _shelve(self, worker: Worker) -> None:
-        """Keep a free program where the next query will find it."""
+        """Make a free program idle."""
         self._idle.put(worker, self.workers[worker].standing is _WORN)
 
     def _passed_milestone(self, worker: Worker, record: Record) -> bool:
-        """Look at a program whose good replies have reached its milestone; returns whether it may go on."""
+        """Check a program that has reached its milestone; returns whether it goes on."""
         if record.standing is Standing.DISMISSED:
             worker.close_stdin()
             return False
@@ -370,7 +370,7 @@ class Pool:
         return True
 
     def _plan_start(self, slot: Slot) -> None:
-        """Nobody serves in `slot`: have a program started there in time."""
+        """Plan the next start in `slot`, which is vacant."""
         delay = FOREVER if self._closed else slot.backoff.next_delay()
         slot.due = self.clock() + delay
         if not self._closed:

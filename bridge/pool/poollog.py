@@ -1,4 +1,4 @@
-"""What the log says of a pool, within reason: how its programs failed, what they wrote, when all were down."""
+"""Logs, rate-limited, how a pool's programs failed, what they wrote on stderr, and when all were down."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bridge.worker.worker import Worker
 
 
 class PoolLog:
-    """Of one pool.
+    """The log of one pool.
 
     Args:
       pool: its name.
-      program: what is started for it.
-      figures: its own; read only.
+      program: the program it starts.
+      figures: the pool's; read only.
       clock: seconds.
     """
 
@@ -33,14 +33,14 @@ class PoolLog:
         self._unavailable_before = 0
 
     def down(self, programs: int) -> None:
-        """None of so many programs runs, and none is to be started at once."""
+        """None of the pool's programs runs, and none will be started at once."""
         if self._down_since is None:
             self._down_since = self._clock()
             self._unavailable_before = self._figures.unavailable
             log.error(event("pool is down", pool=self._pool, programs=programs))
 
     def back(self) -> None:
-        """A program has given its first good reply."""
+        """A program has given its first valid reply."""
         if self._down_since is None:
             return
         seconds, self._down_since = self._clock() - self._down_since, None
@@ -52,7 +52,7 @@ class PoolLog:
         self._warn("program cannot be started", reason=describe(error), program=self._program)
 
     def program_ended(self, worker: Worker, reason: str) -> None:
-        """A program is gone: because it failed, if there is a reason."""
+        """A program is gone; if there is a `reason`, it failed."""
         if reason:
             ended = {"pid": worker.pid, "status": worker.status, "served": worker.served}
             self._warn("program failed", reason=reason, program=self._program, **ended)
@@ -60,12 +60,12 @@ class PoolLog:
             log.debug(event("program left", pool=self._pool, pid=worker.pid, served=worker.served))
 
     def too_long(self, size: int) -> None:
-        """No program can be asked a question of so many bytes, for which they are not to blame."""
+        """A question of `size` bytes cannot be asked, which is no program's fault."""
         what = "question cannot be asked: no pipe can be had that takes it whole (fs.pipe-user-pages-soft)"
         self._warn(what, bytes=size)
 
     def program_wrote(self, worker: Worker, lines: Lines) -> None:
-        """A program wrote `lines` on stderr; only what is logged of it costs time."""
+        """A program wrote `lines` on stderr; only those that are logged cost time."""
         for number, line in enumerate(lines):
             if not self._stderr.log(logging.WARNING, "", "program says", pool=self._pool, pid=worker.pid, stderr=line):
                 self._stderr.suppress("", len(lines) - number - 1)

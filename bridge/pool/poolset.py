@@ -1,6 +1,6 @@
-"""Everything of a bridge but its clients and its tasks: the reactor, the pools, the router between them.
+"""Everything of a bridge except its clients and its tasks: the reactor, the pools and the router.
 
-Built and filled with programs before trio is imported, so that both start at the same time.
+It is built, and starts its programs, before trio is imported, so that they start while trio is imported.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from bridge.pool.router import Router
 from bridge.pool.starts import Starts
 
 DEFAULT = ""
-"""Key of the pool for every host that has none of its own."""
+"""Key of the pool for all hosts without a pool of their own."""
 
 _REAP = 1.0
-"""Seconds, for all programs together, that a killed program may take to be gone before we leave without it."""
+"""Seconds, for all programs together, to wait for killed programs to be gone before we exit without them."""
 
 _OVERDUE = 2.0
 """Seconds."""
@@ -32,9 +32,9 @@ class PoolSet:
     """The pools of one set of settings.
 
     Attributes:
-      starts: of the programs of all pools.
-      pools: in service, by host.
-      draining: out of service, with queries or programs left.
+      starts: decides when each pool starts a program.
+      pools: those in service, by host.
+      draining: those out of service that still have queries or programs.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
@@ -49,10 +49,10 @@ class PoolSet:
         self._log = RateLimited(5, 60.0, clock)
 
     def apply(self, settings: Settings) -> tuple[list[Pool], list[Pool]]:
-        """Put `settings` in force: new pools are connected, and start programs; those whose program is the same go on.
+        """Apply `settings`: new pools are connected, and start programs; those whose program is unchanged go on.
 
         Returns:
-          the pools that are new, and those that are to be drained.
+          the new pools, and those to be drained.
         """
         programs = {} if settings.program is None else {DEFAULT: settings.program}
         programs |= settings.hosts
@@ -76,7 +76,7 @@ class PoolSet:
         return [*new.values()], replaced
 
     def supervise(self, by: Callable[[Pool], None]) -> None:
-        """Have `by` called with each pool whose supervisor is needed, and now with those that were so far."""
+        """Have `by` called with each pool whose supervisor is needed, and now with those where it already was."""
         self._supervise = by
         for pool in [*self._unsupervised]:
             del self._unsupervised[pool]
@@ -99,29 +99,29 @@ class PoolSet:
         return f"{alive} of {programs} programs up, {in_flight} in flight, {done} answered, {unavailable} unavailable"
 
     def is_overdue(self) -> bool:
-        """Whether a query should have been ended long ago: the clock of a pool does not work."""
+        """Whether a query should have ended long ago: a pool's timer does not work."""
         latest = self.clock() - _OVERDUE
         return any(pool.earliest_deadline() < latest for pool in (*self.pools.values(), *self.draining))
 
     def report(self, error: Exception) -> None:
-        """Log what went wrong where no client and no program can be ended alone for it; all goes on."""
+        """Log an error that belongs to no single client or program; everything goes on."""
         with contextlib.suppress(MemoryError):
             self._log.log(logging.ERROR, "", "internal error, please report it", error=error)
 
     def kill(self) -> None:
-        """Kill every program with its process group, and wait for none."""
+        """Kill every program with its process group, without waiting."""
         for pool in (*self.pools.values(), *self.draining):
             for worker in [*pool.workers]:
                 worker.signal(signal.SIGKILL)
 
     def close(self) -> None:
-        """Kill what still runs and let go of everything.  May be called again."""
+        """Kill and reap what still runs, and close the reactor.  May be called again."""
         self.kill()
         until = self.clock() + _REAP
         for pool in [*self.pools.values(), *self.draining]:
             for worker in [*pool.workers]:
                 try:
                     worker.reap(max(0.0, until - self.clock()))
-                except Exception as error:  # the others are to be reaped all the same
+                except Exception as error:  # the others must be reaped all the same
                     self.report(error)
         self.reactor.close()

@@ -1,4 +1,4 @@
-"""What a pool knows of each of its programs, and the program itself does not.
+"""What a pool keeps about each of its programs, in addition to the worker's own state.
 
 No I/O.
 """
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 
 class Standing(enum.Enum):
-    """What a pool still wants of a program that it may ask; none leads back to one before it."""
+    """How a pool uses a program that may be asked; a program only moves down this list."""
 
     SERVES = "serves"
-    WORN = "worn"  # it has served enough, and is asked only where no other is idle, until it is replaced
-    DISMISSED = "dismissed"  # it leaves after the query it has
+    WORN = "worn"  # it has served enough, and is asked only if no other is idle, until it is replaced
+    DISMISSED = "dismissed"  # it exits after the query it has
 
 
 class Record:
-    """Of one program, from its start to its end.
+    """The record of one program, from its start to its end.
 
     Attributes:
-      slot: its place.
-      born: seconds on the pool's clock.
+      slot: its slot.
+      born: when it was started, in seconds on the pool's clock.
       standing: SERVES, WORN or DISMISSED.
-      milestone: number of good replies at which the pool has a look at it.
+      milestone: number of valid replies at which the pool checks it.
       timed_from: when its query was handed over, if its reply is to be timed.
       reason: why it failed, if it did.
-      proof: its first good reply.
+      proof: set at its first valid reply.
     """
 
     def __init__(self, slot: Slot, born: float) -> None:
@@ -45,6 +45,6 @@ class Record:
         self.proof = Latch()
 
     def dismiss(self) -> None:
-        """Look at its next reply, which is its last one."""
+        """Have the pool check it at its next reply, which is its last."""
         self.standing = Standing.DISMISSED
         self.milestone = 0

@@ -1,6 +1,6 @@
-"""From a client's line to the pool that answers it: the one place where a line is let through or refused.
+"""Passes each client's line to the pool that answers it, or refuses it; no other module decides that.
 
-Lines are refused per host: each host may have its own program and its own commands.
+What is refused depends on the host: each may have its own program and its own commands.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Route:
-    """Where one host's lines go, and which of them."""
+    """The pool of a host's lines, and the checks they must pass."""
 
     def __init__(self, pool: Pool, allow_empty_password: bool) -> None:
         self.pool = pool
@@ -30,15 +30,17 @@ class Route:
 
 
 class Router:
-    """Connects every client with every pool.
+    """Connects all clients with all pools.
 
     Args:
-      draining: the pools, at any time, that lines went to before a reload and that still have some.
+      settings: those in force until `connect`.
+      clock: seconds.
+      draining: a live collection of the pools that were replaced by a reload and still have queries.
 
     Attributes:
       settings: those in force; a reload changes them and the routes together.
-      clock: seconds; all deadlines are on it.
-      refused: lines so far, by reason.
+      clock: seconds; the clock of all deadlines.
+      refused: number of lines refused so far, by reason.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float], draining: Collection[Pool] = ()) -> None:
@@ -51,11 +53,11 @@ class Router:
         self._hosts: Mapping[str, Route] = {}
 
     def connect(self, settings: Settings, default: Pool | None, hosts: Mapping[str, Pool]) -> None:
-        """From now on lines go to these pools, under these settings.
+        """Send lines to these pools from now on, under these settings.
 
         Args:
-          default: for every host that is not listed; without it such lines are refused.
-          hosts: by domain, in lower case.
+          default: for all hosts not listed; without it their lines are refused.
+          hosts: pools by domain, in lower case.
         """
         self.settings = settings
         allow_empty = settings.allow_empty_password
@@ -63,16 +65,16 @@ class Router:
         self._hosts = {domain: Route(pool, allow_empty) for domain, pool in hosts.items()}
 
     def ask(self, lines: Sequence[bytes | Refusal], asker: Asker) -> list[Query]:
-        """Have `lines` of one client answered in time, counted from now.
+        """Have `lines` of one client answered within `answer_timeout` from now.
 
         Returns:
-          A query for each line: `REFUSED` for one that was refused (its asker is not told); one that could not be
-          asked is settled already (its asker was told).
+          a query for each line: `REFUSED` for a refused one, of which the asker is not told; one that could not be
+          asked is already settled, and its asker was told.
         """
-        if not lines:  # which is no question for a pool
+        if not lines:  # `Pool.ask` needs at least one
             return []
         deadline = self.clock() + self.settings.answer_timeout
-        route = None if self._hosts else self._default  # the one for all lines, if there is only one
+        route = None if self._hosts else self._default  # the only route, if there is only one
         if route is not None and _none_refused(lines) and all(map(route.plain, lines)):  # most of the time
             queries = [Query(line, deadline, asker) for line in lines]
             route.pool.ask(queries)
@@ -80,7 +82,7 @@ class Router:
         return self._ask_each(lines, deadline, asker)
 
     def _ask_each(self, lines: Sequence[bytes | Refusal], deadline: float, asker: Asker) -> list[Query]:
-        """`ask` where a line may have to be refused, or lines go to several pools."""
+        """`ask` line by line, as some may have to be refused or go to another pool."""
         queries: list[Query] = []
         let_through: defaultdict[Pool, list[Query]] = defaultdict(list)
         for line in lines:
@@ -101,23 +103,23 @@ class Router:
         return queries
 
     def withdraw(self, asker: Asker, queries: Iterable[Query]) -> None:
-        """Nobody listens to `asker` any more: end those of its `queries` that no program has yet.
+        """End those of the `queries` of `asker` that no program has yet.
 
-        Where they wait is found out here, from their hosts: there may be thousands of pools, and no query is to cost
-        anything because its client may leave.
+        Their pools are found here, from their hosts: there may be thousands of pools, and keeping track would cost
+        every query something.
         """
         routes = {self._route(query.body) for query in queries if not query.settled}
         for pool in {*self._draining, *(route.pool for route in routes if route is not None)}:
             pool.withdraw(asker)
 
     def refuse(self, refusal: Refusal) -> Query:
-        """Count and log a refusal, never with the line."""
+        """Count and log a refusal, never the line itself."""
         self.refused[refusal] += 1
         self._log.log(logging.WARNING, refusal, "line refused", reason=refusal.value)
         return REFUSED
 
     def warn(self, message: str, **fields: object) -> None:
-        """Log something about a client, not too often."""
+        """Log an event about a client, rate-limited."""
         self._log.log(logging.WARNING, message, message, **fields)
 
     def _route(self, line: bytes) -> Route | None:
@@ -126,5 +128,5 @@ class Router:
 
 
 def _none_refused(lines: Sequence[bytes | Refusal]) -> TypeGuard[Sequence[bytes]]:
-    """Whether the line codec had no reason to refuse any of `lines`."""
+    """Whether the line codec has refused none of `lines`."""
     return Refusal not in map(type, lines)

@@ -1,9 +1,9 @@
 """How long a program takes for a query, measured now and then.
 
-Only replies of a pool that has queries waiting are timed: there the next query is handed over with each
-reply, so the time between two replies is one query's time, and timing one in sixteen costs nothing.
+Replies are timed only while the pool has queries waiting: the next query is then handed over with each reply, so the
+time between two replies is one query's time, and timing one in sixteen costs nothing.
 
-No I/O; time is passed in, in seconds.
+No I/O; the caller passes the time in, in seconds.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ _EVERY = 16
 """Replies of one program from one measurement to the next."""
 
 _SLOWER, _FASTER = 0.05, 0.5
-"""Weight of a new measurement against all former ones: where queries differ, what the quick ones take counts, for
-they are the ones that can still be answered."""
+"""Weight of a new measurement against all former ones: if queries differ, the quick ones count most, as those can still
+be answered."""
 
 _MARGIN = 1.5
-"""Times what a query usually takes: what must be left of a query's time for it to be worth asking."""
+"""A query is worth asking if this many times the usual time is left until its deadline."""
 
 
 class ServiceTime:
     """One pool's usual time for a query.
 
     Attributes:
-      reserve: seconds that must be left of a waiting query's time; 0 until something has been measured.
+      reserve: seconds that must be left until a waiting query's deadline; 0 until something has been measured.
     """
 
     def __init__(self) -> None:
@@ -35,16 +35,16 @@ class ServiceTime:
         self._usual = 0.0
 
     def measure(self, record: Record, now: float, busy: bool, answer_timeout: float) -> int:
-        """A reply that was to be looked at, of the program that `record` is of.
+        """Start or finish timing a reply of the program with this `record`.
 
         Args:
           busy: the program gets its next query at once.
 
         Returns:
-          how many replies later to look again.
+          number of replies after which to call this again.
         """
         if record.timed_from is not None:
-            # What stood still (a stopped process, a stalled machine) is no measure for others.
+            # A program that was stopped, or a stalled machine, says nothing about other queries.
             took = min(now - record.timed_from, answer_timeout)
             weight = 1.0 if not self._usual else _SLOWER if took > self._usual else _FASTER
             self._usual += (took - self._usual) * weight
@@ -57,5 +57,5 @@ class ServiceTime:
         return 1 if busy else _EVERY
 
     def limit(self, answer_timeout: float) -> None:
-        """Leave at least half of so many seconds for waiting: with less, no query that waits would ever be asked."""
+        """Leave at least half of `answer_timeout` for waiting: otherwise a waiting query might never be asked."""
         self.reserve = min(self.reserve, answer_timeout / 2)

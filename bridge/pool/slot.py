@@ -1,4 +1,4 @@
-"""The places of a pool, and what it has done so far."""
+"""The slots of a pool, and its counters."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from bridge.pool.backoff import Backoff
 from bridge.worker.worker import Worker
 
 _PASSING = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
-"""Why a start may fail now and succeed in a moment."""
+"""Errors of a start that may succeed a moment later."""
 
 
 class Slot:
-    """A place in the pool, for one program after another.
+    """A place in the pool for one program, replaced as needed.
 
     Attributes:
       worker: the program in service, or `None` while none runs.
-      successor: the one that is to take over from it and is still proving itself.
+      successor: the program that will take over and is still proving itself.
       due: when the next start is due, on the pool's clock; only meaningful without a worker.
       hopeless: the last start failed for a reason that will not go away by itself, like a missing file.
+      backoff: delays its starts.
     """
 
     def __init__(self) -> None:
@@ -34,18 +35,18 @@ class Slot:
         self.hopeless = not isinstance(error, MemoryError) and getattr(error, "errno", None) not in _PASSING
 
     def due_by(self, now: float) -> float:
-        """When a program may be there, as far as can be told; infinity if there is no hope of it."""
+        """The earliest time at which it may have a program; infinity if there is no hope of that."""
         return FOREVER if self.hopeless and self.due > now else self.due
 
     def promote(self) -> bool:
-        """Put the successor in its predecessor's place; false if there is none any more."""
+        """Let the successor take over; false if there is none any more."""
         if self.successor is None:
             return False
         self.worker, self.successor = self.successor, None
         return True
 
     def vacate(self, worker: Worker) -> bool:
-        """`worker` is not to be asked any more; true if that leaves nobody in a place that it held."""
+        """Remove `worker`, which may not be asked any more; true if that leaves the slot vacant."""
         if self.successor is worker:
             self.successor = None
         elif self.worker is worker:
@@ -55,7 +56,7 @@ class Slot:
 
 
 class Figures:
-    """What a pool has done so far, in numbers of queries or programs."""
+    """What a pool has done so far, in numbers of queries and programs."""
 
     def __init__(self) -> None:
         self.granted = 0

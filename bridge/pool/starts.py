@@ -1,12 +1,12 @@
-"""Which pool starts a program next, and when: one after another, first where somebody waits for one.
+"""Which pool starts a program next, and when: one at a time, first where a client needs one.
 
-  - Starting is slow: the bridge stands still until the child has been given a CPU, 5 to 10 ms where others are busy,
-    80 at worst.  So one program is started at a time, and everybody else has a turn before the next one.
-  - Pools take turns, a program each: of ten thousand all have one before any has two.
-  - Pools that serve, or were asked lately, are tried whenever they are due.  All others together get a few starts a
-    second: thousands of pools whose program is missing may not keep a machine busy on which nobody asks for them.
+  - Starting is slow: the bridge is blocked until the child gets a CPU, 5 to 10 ms on a busy machine, 80 at worst.  So
+    one program is started at a time, and all pending events are handled before the next start.
+  - Pools take turns, one program each: of ten thousand, all have one before any has two.
+  - Pools that have usable programs, or were asked lately, start one whenever it is due.  All others share a few starts
+    a second: thousands of pools whose program is missing must not keep a machine busy when nobody asks them.
 
-No I/O; the clock comes from outside.
+No I/O; the caller supplies the clock.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ from bridge.loop.timer import FOREVER, Timer
 from bridge.protocol.query import raised
 
 AT_ONCE = 128
-"""Starts before the first look at events, and those that pools which nobody asks get without a pause: enough for all
-programs of all but the largest sites."""
+"""Starts before events are first handled, and the burst of starts for pools that nobody asks: enough for all programs
+of all but the largest sites."""
 
 _AGAIN = 1.0
-"""Seconds until a pool is tried again that failed for an error of ours."""
+"""Seconds until a pool is tried again whose start raised an error of ours."""
 
 _UNASKED_A_SECOND = 10.0
-"""A start that fails at once takes 0.3 ms, with its line in the log and what comes of it 1 ms."""
+"""A start that fails at once takes 0.3 ms, and 1 ms with its log line and everything that follows."""
 
 
 class Starter(Protocol):
-    """Who has programs started: a pool."""
+    """Starts programs when told to: a pool."""
 
     @property
     def pressing(self) -> bool:
-        """Whether somebody needs its programs."""
+        """Whether clients need its programs."""
         ...
 
     def start_due(self) -> bool:
-        """Start a program, if one is due; tell whether another one is."""
+        """Start a program if one is due; returns whether another one is."""
         ...
 
 
 class Starts:
-    """The starts of all pools, by a timer that rings once for each start.
+    """The starts of all pools, one each time a timer fires.
 
     Args:
-      call_at: of the reactor.
-      report: told of an error; the pool it came from is tried again in a second.
-      clock: seconds, the reactor's.
+      call_at: the reactor's.
+      clock: the reactor's, in seconds.
+      report: called with an error; the pool it came from is tried again a second later.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Starts:
         self._order = itertools.count()
         self._later: list[tuple[float, int, Starter]] = []  # a heap
         self._pressing: OrderedDict[Starter, None] = OrderedDict()  # due, the next one first
-        self._patient: OrderedDict[Starter, None] = OrderedDict()
+        self._patient: OrderedDict[Starter, None] = OrderedDict()  # due too, and not pressing
         self._tokens = TokenBucket(_UNASKED_A_SECOND, AT_ONCE, clock)
 
     def plan(self, pool: Starter, when: float) -> None:
@@ -75,14 +75,14 @@ class Starts:
         self._timer.set(when)
 
     def hasten(self, pool: Starter) -> None:
-        """`pool` has become pressing: what is due there is due at once."""
+        """`pool` has become pressing: if a start is due there, it no longer has to wait for its share."""
         if pool in self._patient:
             del self._patient[pool]
             self._pressing[pool] = None
             self._timer.set(self._clock())
 
     def start_at_once(self) -> None:
-        """Start what is due, where nobody has to be given a turn in between."""
+        """Start what is due, without handling events in between."""
         for _ in range(AT_ONCE):
             if self._timer.when > self._clock():
                 break
@@ -92,7 +92,7 @@ class Starts:
     def _start_one(self) -> None:
         now = self._clock()
         while self._later and self._later[0][0] <= now:
-            self._line_up(heapq.heappop(self._later)[2])
+            self._enqueue(heapq.heappop(self._later)[2])
         pool = self._next()
         if pool is None:
             self._timer.set(self._later[0][0] if self._later else FOREVER)
@@ -106,19 +106,19 @@ class Starts:
             self.plan(pool, now + _AGAIN)
         else:
             if another:
-                self._line_up(pool)
+                self._enqueue(pool)
         self._timer.set(now)
 
     def _next(self) -> Starter | None:
-        """Take out the pool that starts a program now, if there is one."""
+        """Take out the pool that may start a program now, if there is one."""
         if self._pressing:
             return self._pressing.popitem(last=False)[0]
         if self._patient and self._tokens.take():
             return self._patient.popitem(last=False)[0]
         return None
 
-    def _line_up(self, pool: Starter) -> None:
-        """`pool` has a program due, and is in one of the lines already if it had one due before."""
+    def _enqueue(self, pool: Starter) -> None:
+        """Queue `pool`, which has a start due and may be queued already."""
         if pool.pressing:
             self._patient.pop(pool, None)
             self._pressing[pool] = None

@@ -1,11 +1,11 @@
-"""Renews a pool's programs: replaces what has served enough, and stops all at the end.
+"""Replaces a pool's programs when they have served enough, and stops all of them at the end.
 
-- What failed is not its business: that is started again when `starts` says so.
-- A program that has served enough stays in service until its successor has had time to start and has
-  given a good reply, or has been alive for a second; one at a time, so there is never less and at most one more than
-  pool_size, and not faster than the machine would notice.
+- It does not replace failed programs: `starts` decides when those are started again.
+- A program that has served enough stays in service until its successor has had time to start, and has given a valid
+  reply or been alive for a second.  They are replaced one at a time, so there are never fewer than pool_size and at
+  most one more, and slowly enough for the machine not to notice.
 - A program is stopped as ejabberd does it: end of input, `shutdown_grace`, then SIGTERM and SIGKILL for its
-  whole process group.  Whoever cancels `run` gets the short way: SIGKILL.
+  whole process group.  If `run` is cancelled, only SIGKILL.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from bridge.worker.state import State
 from bridge.worker.worker import Worker
 
 _PROOF = 1.0
-"""Seconds after which a program that has not been asked counts as started; real ones take up to half of it."""
+"""Seconds after which a program that has not been asked counts as started; real ones take up to half of this."""
 
 _REST = 0.25
-"""Seconds in which a successor is left alone, while its predecessor serves: a query should not wait for a program that
-is still starting.  And Linux takes what a program used while it started for what it will always use if it is kept busy
-from then on: without a rest, 8 new programs answer a tenth fewer queries a second for as long as the load lasts."""
+"""Seconds before a successor gets its first query, while its predecessor serves: a query should not wait for a program
+that is still starting.  And if a program is kept busy right from its start, Linux goes on expecting of it the CPU time
+its start used: without this rest, 8 new programs answer a tenth fewer queries a second for as long as the load
+lasts."""
 
 _TERM_GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL: every real program that ignored end of input died of SIGTERM at once."""
 
 _KILL_GRACE = 1.0
-"""Seconds to wait for a killed process: one that the kernel cannot end (a dead NFS server) may not keep us."""
+"""Seconds to wait for a killed process: one that the kernel cannot end (a dead NFS server) must not hold us up."""
 
 _RENEWALS_A_SECOND = 1.0
 _RENEWALS_AT_ONCE = 2
-"""Under full load on two CPUs an exchanged program costs 6 ms, in which hundreds of queries would be answered: half a
-percent of the time is enough for it.  Real programs that die of their age do so after about 1000 queries; with
-`max_requests` at 500, up to 1000 queries a second bring none so far, and one that does die costs its query a second
-try."""
+"""Under full load on two CPUs, replacing a program costs 6 ms, enough to answer hundreds of queries: half a percent of
+the time is all it may take.  Real programs that die of old age do so after about 1000 queries; with `max_requests` at
+500, up to 1000 queries a second let none get that far, and one that does die costs its query a second try."""
 
 _ROUNDING = 1e-6
-"""Seconds to wait at least for a program to be worn: a sum of times may be a hair early, again and again."""
+"""Minimum wait in seconds for a program to be worn: a sum of times may be too early by a rounding error, repeatedly."""
 
 _RENEWAL_RETRY = 5.0
-"""Seconds before a renewal is tried again whose successor failed: the old program still serves."""
+"""Seconds before a renewal whose successor failed is tried again: the old program still serves."""
 
 
 class Supervisor:
@@ -61,11 +61,11 @@ class Supervisor:
         self._renewals = TokenBucket(_RENEWALS_A_SECOND, _RENEWALS_AT_ONCE, pool.clock)
 
     def look(self) -> None:
-        """A program may have served enough."""
+        """Check the pool again: a program may have served enough."""
         self._called.set()
 
     async def run(self) -> None:
-        """Renew the pool's programs until stopped or cancelled; what still runs then is killed."""
+        """Replace the pool's programs until stopped or cancelled; those that still run then are killed."""
         try:
             with self._scope:
                 await self._renew()
@@ -74,7 +74,7 @@ class Supervisor:
                 worker.signal(signal.SIGKILL)
 
     async def stop(self) -> None:
-        """Stop every program, all at once, and then `run`; to be called when nobody asks any more."""
+        """Stop all programs at the same time, and then `run`; call it when there are no more queries."""
         self.pool.close()
         async with trio.open_nursery() as nursery:
             for worker in [*self.pool.workers]:
@@ -103,7 +103,7 @@ class Supervisor:
             slot = self._worn_slot()
             if slot is not None:
                 return slot
-            # While no program is up, one may come up any moment: no look later than it would be worn.
+            # While no program is up, one may be started at any moment: look again before that one could be worn.
             longest = self.pool.settings.max_age or 3600.0
             with trio.move_on_after(max(_ROUNDING, min(self._next_worn() - self.pool.clock(), longest))):
                 await self._called.wait()
@@ -121,7 +121,7 @@ class Supervisor:
         return min(born, default=FOREVER) + (self.pool.settings.max_age or FOREVER)
 
     async def _prove(self, worker: Worker) -> None:
-        """Let a new program start; then wait until it has given a good reply, has failed, or has just stayed alive."""
+        """Let a new program start, then wait until it has given a valid reply, has failed, or has stayed alive."""
         await trio.sleep(_REST)
         if worker.state is not State.READY:
             return
@@ -131,9 +131,9 @@ class Supervisor:
             await decided.wait()
 
     async def _dismiss(self, worker: Worker) -> None:
-        """Stop a program that is not needed any more, after the query it has."""
+        """Stop a program that is no longer needed, after the query it has."""
         self.pool.dismiss(worker)
-        await _event(worker.retirement).wait()  # it may have a query, which its deadline ends at the latest
+        await _event(worker.retirement).wait()  # it may have a query, which ends at its deadline at the latest
         await self._end(worker)
 
     async def _end(self, worker: Worker) -> None:
@@ -151,7 +151,7 @@ class Supervisor:
 
 
 def _event(*latches: Latch) -> trio.Event:
-    """One that is set with the first of `latches`."""
+    """An event that is set with the first of `latches`."""
     event = trio.Event()
     for latch in latches:
         latch.then(event.set)
