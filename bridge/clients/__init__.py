@@ -1,1 +1,1 @@
-"""Whoever asks: sessions, and the daemon's sockets with what comes in through them."""
+"""The clients: their sessions, and the daemon's listening sockets."""

@@ -1,8 +1,8 @@
-"""Takes connections from listeners, a few at a time, and looks away while there is no room for one.
+"""Accepts connections, a few at a time, and pauses while there is no descriptor or memory for one.
 
-- However many come at once, everybody who is here has a turn in between.
-- Without a descriptor or memory left, who knocks waits in the listener's queue.  A listener with a queue stays
-  readable: looking again at once would take all the time there is.
+- However many connect at once, other events are handled in between.
+- During a pause, new connections wait in the listener's queue.  A listener with a queue stays readable: trying again
+  at once would take all CPU time.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from bridge.loop.reactor import Reactor
 from bridge.loop.timer import FOREVER
 
 _AT_ONCE = 16
-"""Connections taken in a row before everybody else has a turn."""
+"""Connections accepted in a row before other events are handled."""
 
 _PAUSE = 0.1
-"""Seconds before accepting is tried again when no descriptor is left."""
+"""Seconds before accepting is tried again if no descriptor was left."""
 
 
 class Acceptor:
-    """The listeners of one daemon; closing them is for who opened them here.
+    """Accepts connections on the listeners of one daemon; whoever opens one here closes it.
 
     Args:
-      warn: logs an event, not too often.
+      warn: logs an event, rate-limited.
     """
 
     def __init__(self, reactor: Reactor, warn: Callable[..., None]) -> None:
@@ -37,13 +37,13 @@ class Acceptor:
         self._pause = reactor.call_at(FOREVER, self._look_again)
 
     def open(self, listener: Listener, welcome: Callable[[socket.socket], None], at_once: int = _AT_ONCE) -> None:
-        """From now on give every connection to `welcome`, which takes it over unless it raises OSError."""
+        """Pass every connection from now on to `welcome`, which takes it over unless it raises OSError."""
         self._accepters[listener] = functools.partial(self._accept, listener, welcome, at_once)
         if self._pause.when == FOREVER:
             self._reactor.watch(listener.fileno(), self._accepters[listener])
 
     def shut(self, listener: Listener) -> None:
-        """Take no more from this one; it may be shut already."""
+        """Stop accepting on `listener`; it may be shut already."""
         if self._accepters.pop(listener, None) is not None:
             self._reactor.unwatch(listener.fileno())
 
@@ -65,7 +65,7 @@ class Acceptor:
                 return
             try:
                 welcome(connection)
-            except (OSError, MemoryError) as error:  # it takes more than the one of the connection
+            except (OSError, MemoryError) as error:  # a session needs more than the connection's descriptor
                 connection.close()
                 self._look_away(error)
                 return

@@ -1,8 +1,8 @@
-"""How much all the clients of one daemon may hold together in lines that are not answered yet.
+"""Limits the memory that all clients of one daemon together use for unanswered lines.
 
-Nobody is refused and nobody waits for another's line: whoever holds more than is left for all others is not read until
-half of it is answered, and whoever holds nothing may always be read once.  So few clients may hold much, many may hold
-little each, and one that comes late finds room as soon as those before it are answered, or have had their time.
+No client is refused, and none waits for another's line: a client that holds more than is left for all others is not
+read until half of its lines are answered, and one that holds nothing may always be read once.  So a few clients may
+hold much each, many may hold little each, and a late one finds room as soon as earlier ones are answered or time out.
 
 No I/O.
 """
@@ -10,22 +10,25 @@ No I/O.
 from __future__ import annotations
 
 TOTAL = 16 * 1024 * 1024
-"""Bytes.  Greedy clients with the longest lines, 128 of which could have 140 MB in flight, have the daemon grow by
-20 MB; 128 clients whose windows are full of usual lines hold half of it, and never feel it."""
+"""Bytes.  128 greedy clients with the longest lines, which could have 140 MB in flight, make the daemon grow by 20 MB;
+128 clients whose windows are full of usual lines hold half of this, and never notice."""
 
 LINE = 200
-"""Bytes that a line in flight takes here besides its own: what it is asked with, and its places in queues."""
+"""Bytes that a line in flight takes in addition to its own: its query, and its places in queues."""
 
 UNCOUNTED = 16384
-"""Bytes read of a client until it is counted again what it holds.  Counting a full window takes as long as asking two
-lines, so it is not to be done at each read; and so much may be read of each client without being counted."""
+"""Bytes read from a client before what it holds is counted again.  Counting a full window takes as long as asking two
+lines, too long for every read; the price is that this much may be read from each client uncounted."""
 
 
 class Budget:
-    """Bytes in all.
+    """The budget of one daemon.
+
+    Args:
+      total: bytes.
 
     Attributes:
-      held: by everybody, as counted last.
+      held: bytes held by all clients, as counted last.
     """
 
     def __init__(self, total: int = TOTAL) -> None:
@@ -34,5 +37,5 @@ class Budget:
 
     @property
     def left(self) -> int:
-        """For all others, and for each of them."""
+        """Bytes left, for all others together and for each of them."""
         return self._total - self.held

@@ -1,4 +1,4 @@
-"""What becomes of a session, whichever kind it is: its states, and what follows in each of them.
+"""The states of a session of either kind, and what each event leads to.
 
            END      STOP     HANG_UP  DONE     FAIL     CLOSE
   OPEN     ENDED    STOPPED  MUTE     -        OVER     CLOSED
@@ -8,7 +8,8 @@
   OVER     -        -        -        -        -        CLOSED
   CLOSED   -        -        -        -        -        -
 
-An event at a dash is ignored.  On the way to `OVER`, and only there, whoever made the session is told that it is over.
+An event marked with a dash is ignored.  The session's owner is told that it is over when it enters `OVER`, and only
+then.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ class State(enum.Enum):
     """What a session still does."""
 
     OPEN = "reads, asks and answers"
-    ENDED = "reads nothing more; asks and answers what was read"
-    STOPPED = "asks nothing more; answers what was asked"
-    MUTE = "neither asks nor answers; waits for the verdicts that are to come"
-    OVER = "nothing: its streams are not watched any more, and wait to be closed"
-    CLOSED = "nothing: its streams are closed, or another session's"
+    ENDED = "reads no more; asks and answers what was read"
+    STOPPED = "asks no more; answers what was asked"
+    MUTE = "neither asks nor answers; waits for outstanding verdicts"
+    OVER = "nothing: its streams are no longer watched, and wait to be closed"
+    CLOSED = "nothing: its streams are closed, or belong to another session"
 
 
 class Event(enum.Enum):
-    """What may come."""
+    """What may happen to a session."""
 
-    END = "there is no more input"
-    STOP = "whoever made it wants it to end"
-    HANG_UP = "nobody is there to read an answer"
-    DONE = "nothing more is to be done"
-    FAIL = "an error in here"
+    END = "end of input"
+    STOP = "its owner wants it to end"
+    HANG_UP = "nobody reads its answers any more"
+    DONE = "there is nothing left to do"
+    FAIL = "an error of ours"
     CLOSE = "its streams are closed, or were handed over"
 
 
@@ -52,12 +53,12 @@ NEXT: dict[State, dict[Event, State]] = {
 
 
 class Lifecycle:
-    """What both kinds of session are."""
+    """The state of a session; base class of both kinds."""
 
     _state = State.OPEN
 
     def _enter(self, event: Event) -> bool:
-        """Take `event` in, and say whether it means anything in this state."""
+        """Change the state for `event`; false if it is ignored in this state."""
         following = NEXT[self._state].get(event)
         if following is not None:
             self._state = following

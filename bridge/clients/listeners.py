@@ -1,12 +1,12 @@
-"""Unix sockets that clients connect to, and who is at the other end of a connection.
+"""Unix sockets that clients connect to, and the identity of the process at the other end of a connection.
 
-  - A socket's file never has wider rights than it is to have, and has exactly those before anybody can connect.
-  - Only a dead daemon's socket is replaced.  A living one's, or what is no socket, is never touched.
-  - While a daemon looks, makes or removes its file, it holds a lock on the directory: of two that start at the
-    same moment one sees the other's socket alive.
-  - A file is removed by who made it, and only if it still is that very file.
+  - A socket's file never has wider permissions than configured, and has exactly those before anybody can connect.
+  - Only a dead daemon's socket is replaced, never a live one's or anything that is not a socket.
+  - While a daemon checks, makes or removes its file, it holds a lock on the directory: of two daemons that start at the
+    same moment, one sees that the other's socket is in use.
+  - A file is removed only by the daemon that made it, and only if it still is that very file.
 
-Nothing here waits longer than `PATIENCE`; and a daemon that stops, with clients to answer, hardly at all.
+Nothing here waits longer than `PATIENCE`, and a daemon that is stopping, with clients to answer, hardly at all.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ PATIENCE = 5.0
 """Seconds to wait for the lock on the directory.  Another daemon holds it for about a millisecond."""
 
 _LITTLE_PATIENCE = 0.1
-"""Seconds to wait for it where clients wait meanwhile.  Whoever may read the directory can lock it."""
+"""Seconds to wait for it while clients wait.  Anybody who may read the directory can lock it."""
 
 _LOCK_PAUSE = 0.01
-"""Seconds between two tries: flock(2) knows no time limit."""
+"""Seconds between two tries: flock(2) has no timeout."""
 
-_LONGEST = 107
+_MAX_PATH = 107
 """Bytes of a socket's path: `sun_path` has 108, and one is the final zero (unix(7))."""
 
 _UCRED = struct.Struct("=iII")
@@ -48,9 +48,9 @@ _SO_PEERGROUPS = 59
 """From asm-generic/socket.h, since Linux 4.13; Python has no name for it."""
 
 _MOST_GROUPS = 256
-"""The 1024 bytes that Python's getsockopt takes at most.  Of a peer with more groups only the gid is known."""
+"""As many as fit into the 1024 bytes of Python's getsockopt.  If a peer has more groups, only its gid is known."""
 
-_HIGHEST_ID = 2**32 - 2
+_MAX_ID = 2**32 - 2
 """(uid_t) -1 means "none" everywhere."""
 
 
@@ -67,7 +67,7 @@ class Listener:
     Args:
       sock: listening and non-blocking; closed with the listener.
       path: its address, for messages.
-      made: device and inode of the file, if it is ours to remove.
+      made: device and inode of the file, if we made it and have to remove it.
     """
 
     def __init__(self, sock: socket.socket, path: str, made: tuple[int, int] | None = None) -> None:
@@ -77,19 +77,19 @@ class Listener:
 
     @classmethod
     def inherited(cls, sock: socket.socket) -> Listener:
-        """For a socket that somebody else made, with a file that is theirs."""
+        """A listener for a socket that was passed to us, with a file that is not ours."""
         address = sock.getsockname()
         path = os.fsdecode(address)  # bytes for one in the abstract namespace
         return cls(sock, "@" + path[1:] if path.startswith("\0") else path)
 
     def fileno(self) -> int:
-        """To be watched; -1 once closed."""
+        """The descriptor to watch; -1 once closed."""
         return self.socket.fileno()
 
     def withdraw(self) -> None:
-        """Remove the file, if we made it and it still is that one.  Who is connected or queued stays so.
+        """Remove the file, if we made it and it still is that one.  Connections, accepted or queued, are not affected.
 
-        What cannot be removed is left: the next daemon replaces it.
+        A file that cannot be removed is left: the next daemon replaces it.
         """
         made, self._made = self._made, None
         if made is None:
@@ -100,7 +100,7 @@ class Listener:
             _remove(name, place, made)
 
     def close(self) -> None:
-        """Withdraw, and let go of the socket.  One that others hold as well (systemd's) goes on queueing there."""
+        """Withdraw, and close the socket.  One that another process holds too (systemd's) goes on queueing there."""
         if self.fileno() >= 0:
             self.withdraw()
             self.socket.close()
@@ -111,7 +111,7 @@ def listen(path: str, mode: int) -> Listener:
 
     Args:
       path: made absolute, as the working directory changes.
-      mode: permissions, exactly so, whatever the umask; connecting takes the right to write.
+      mode: permissions of the file, whatever the umask; connecting requires write permission.
 
     Raises:
       ListenError: another daemon listens there, something else is there, the directory is missing, ...
@@ -119,8 +119,8 @@ def listen(path: str, mode: int) -> Listener:
     path = os.path.abspath(path)
     if "\0" in path:
         raise ListenError(f"{path}: a path cannot hold a zero byte")
-    if len(os.fsencode(path)) > _LONGEST:
-        raise ListenError(f"{path}: too long for a socket, at most {_LONGEST} bytes are possible")
+    if len(os.fsencode(path)) > _MAX_PATH:
+        raise ListenError(f"{path}: too long for a socket, at most {_MAX_PATH} bytes are possible")
     directory, name = os.path.split(path)
     try:
         with _alone_in(directory, PATIENCE) as place:
@@ -131,11 +131,11 @@ def listen(path: str, mode: int) -> Listener:
 
 
 class Peer(NamedTuple):
-    """A connection's other end, as it was when it connected; 65534 is who our user namespace does not know.
+    """A connection's other end, as it was when it connected.  65534 is an id unknown in our user namespace.
 
     Attributes:
-      pid: 0 if our pid namespace does not know it.
-      groups: `gid` and the supplementary ones.
+      pid: 0 if it is unknown in our pid namespace.
+      groups: `gid` and the supplementary groups.
     """
 
     pid: int
@@ -145,28 +145,28 @@ class Peer(NamedTuple):
 
 
 def peer(sock: socket.socket) -> Peer:
-    """Who is connected to `sock`.
+    """The process connected to `sock`.
 
-    The groups are those the kernel noted with the pid, uid and gid.  /proc/PID/status may by now be another
-    process's and is hidden from us by ProtectProc=invisible; the user database (getgrouplist) does not know
-    what the process really has, such as SupplementaryGroups= of a unit, and may ask the network.
+    The groups are those the kernel recorded with pid, uid and gid.  /proc/PID/status may by now be another
+    process's, and ProtectProc=invisible hides it from us; the user database (getgrouplist) does not know the
+    process's real groups, such as SupplementaryGroups= of a unit, and may ask the network.
 
     Raises:
-      OSError: `sock` is no Unix socket.
+      OSError: `sock` is not a Unix socket.
     """
     pid, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
     groups = b""
-    with contextlib.suppress(OSError):  # more than fit, or a kernel without it: fewer rights, never more
+    with contextlib.suppress(OSError):  # too many groups, or a kernel without it: fewer rights, never more
         groups = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MOST_GROUPS)
     return Peer(pid, uid, gid, frozenset([gid, *memoryview(groups).cast("I")]))
 
 
 def allowed(peer: Peer, users: frozenset[int] | None, groups: frozenset[int] | None) -> bool:
-    """Whether `peer` may be a client: it is one of the users or in one of the groups.
+    """Whether `peer` may be a client: it is one of the users, or in one of the groups.
 
     Args:
       users: uids.
-      groups: gids.  Where both are None everybody is allowed; root is nobody special.
+      groups: gids.  If both are `None`, everybody is allowed; root has no special rights.
     """
     if users is None and groups is None:
         return True
@@ -177,7 +177,7 @@ def resolve_users(names: Sequence[str]) -> frozenset[int]:
     """The uids of users given by name or number.
 
     Raises:
-      ListenError: naming the first unknown one.
+      ListenError: one is unknown; the message names the first such.
     """
     return frozenset(_resolved("user", name, lambda name: pwd.getpwnam(name).pw_uid) for name in names)
 
@@ -186,15 +186,15 @@ def resolve_groups(names: Sequence[str]) -> frozenset[int]:
     """The gids of groups given by name or number.
 
     Raises:
-      ListenError: naming the first unknown one.
+      ListenError: one is unknown; the message names the first such.
     """
     return frozenset(_resolved("group", name, lambda name: grp.getgrnam(name).gr_gid) for name in names)
 
 
 def _resolved(kind: str, name: str, look_up: Callable[[str], int]) -> int:
-    # A number needs no entry in the database, and is never taken for a name.
+    # A number needs no entry in the user database, and is never taken for a name.
     if name.isascii() and name.isdigit():
-        if len(name) > len(str(_HIGHEST_ID)) or int(name) > _HIGHEST_ID:
+        if len(name) > len(str(_MAX_ID)) or int(name) > _MAX_ID:
             raise ListenError(f"no {kind} can have the number {name}")
         return int(name)
     try:
@@ -205,9 +205,9 @@ def _resolved(kind: str, name: str, look_up: Callable[[str], int]) -> int:
 
 @contextlib.contextmanager
 def _alone_in(directory: str, patience: float) -> Generator[int, None, None]:
-    """A descriptor of `directory`, locked against other daemons.
+    """Lock `directory` against other daemons, and return its descriptor.
 
-    The directory itself: a lock file would have to stay for ever, as removing one opens the race it is to close.
+    The directory itself is locked: a lock file could never be removed, as that would open the race it is to prevent.
     """
     try:
         place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -217,7 +217,7 @@ def _alone_in(directory: str, patience: float) -> Generator[int, None, None]:
         _lock(place, directory, patience)
         yield place
     finally:
-        os.close(place)  # and with it the lock
+        os.close(place)  # releases the lock
 
 
 def _lock(place: int, directory: str, patience: float) -> None:
@@ -232,7 +232,7 @@ def _lock(place: int, directory: str, patience: float) -> None:
 
 
 def _clear(path: str, name: str, place: int) -> None:
-    """Remove the socket that a dead daemon left, if there is one."""
+    """Remove a dead daemon's socket, if there is one."""
     try:
         mode = os.stat(name, dir_fd=place, follow_symlinks=False).st_mode
     except FileNotFoundError:
@@ -256,8 +256,8 @@ def _make(path: str, name: str, mode: int, place: int) -> Listener:
     with contextlib.ExitStack() as undo:
         undo.callback(sock.close)
         sock.setblocking(False)
-        # bind takes the file's mode from the socket's, and the umask away from it: from the first moment at most
-        # `mode`, without changing the umask, which is the whole process's.
+        # bind gives the file the socket's mode less the umask: at most `mode` from the first moment, without changing
+        # the umask, which belongs to the whole process.
         os.fchmod(sock.fileno(), mode)
         sock.bind(path)
         made = _identity(name, place)
@@ -269,7 +269,7 @@ def _make(path: str, name: str, mode: int, place: int) -> Listener:
 
 
 def _set_mode(name: str, mode: int, place: int) -> None:
-    """chmod, only where needed and never through a symbolic link."""
+    """chmod, only if needed, and never through a symbolic link."""
     file = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
     try:
         if stat.S_IMODE(os.fstat(file).st_mode) != mode:

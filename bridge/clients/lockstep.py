@@ -1,10 +1,9 @@
-"""One lockstep client: one question at a time, by the rule of `lockstep`, behind the `gate` of its terminal.
+"""One lockstep client: one question at a time, by the rule of `protocol.lockstep`, behind the `gate` of its terminal.
 
-Everything that was there is read before a line is believed to be alone, and again right before its answer is
-written.  An answer to a question that is no longer the question is never written: whatever the rule has heard makes
-the answer void that was to come, or to be written.
+All available input is read before a line counts as alone, and again right before its answer is written.  An answer is
+written only if its question is still the open one: any event the rule returns makes a pending answer void.
 
-Its states are those of `lifecycle`.  Stopped, it reads on: a newer line makes an answer void all the same.
+Its states are those of `lifecycle`.  When stopped it reads on, as a newer line still makes an answer void.
 """
 
 from __future__ import annotations
@@ -28,23 +27,23 @@ if TYPE_CHECKING:
 
 _READ = 65536
 _READS = 16
-"""Reads in a row; a client that sends more than that without a pause is no client in lockstep."""
+"""Reads in a row; a client that sends more than that without a pause is not in lockstep."""
 
 _RETRY_WHEN_FULL = 0.050
-"""Seconds before a full pipe or terminal is tried again."""
+"""Seconds before writing to a full pipe or terminal is tried again."""
 
 GRACE_AFTER_TIMEOUT = 0.25
-"""Seconds after answer_timeout in which an answer may still be written: the client may be slow to begin to wait."""
+"""Seconds after answer_timeout in which an answer may still be written: the client may have started waiting late."""
 
 
 class LockstepSession(Lifecycle):
-    """A lockstep client on two streams, which are one on a terminal.
+    """A lockstep client on two streams, or on a terminal, which is both.
 
     Args:
-      over: called once, when nothing more will be answered.
+      over: called once, when no more answers will be written.
       gate: decides about each answer on a program's terminal; `None` elsewhere.
-      hand_over: takes over a client whose very first line is HELLO, and what it has sent.  Such a client keeps many
-        lines in flight: answered in lockstep, an answer could be taken for that to another of its lines.
+      hand_over: takes over a client whose very first line is HELLO, with the bytes it has sent.  Such a client has many
+        lines in flight: if it were served in lockstep, it could take an answer for that to another of its lines.
     """
 
     def __init__(
@@ -64,41 +63,41 @@ class LockstepSession(Lifecycle):
         self._reactor = reactor
         self._timer = reactor.call_at(FOREVER, self._come_back)
         self._gate = gate
-        self._hand_over = hand_over  # until the first bytes are there
+        self._hand_over = hand_over  # until the first bytes arrive
         self._rule = LockstepRule(router.settings.max_line, terminal=gate is not None)
-        self._query: Query | None = None  # that of the open question, until its verdict is there
-        self._asked: list[Query] = []  # with those that the client gave up on, as long as they are open
+        self._query: Query | None = None  # the open question's, until its verdict is known
+        self._asked: list[Query] = []  # that, and those the client gave up on, while they are open
         self._answer = b""  # to the open question, until it is written
         reactor.watch(source.descriptor, self._readable)
-        if gate is None and sink.descriptor != source.descriptor:  # a terminal tells of its hang-up where it is read
+        if gate is None and sink.descriptor != source.descriptor:  # a terminal's hang-up shows when it is read
             reactor.watch(sink.descriptor, self._hang_up, BROKEN)
 
     @property
     def idle(self) -> bool:
-        """Whether its question, if it had one, is answered."""
+        """Whether no question is open."""
         return self._rule.question is None
 
     def reconfigure(self, settings: Limits) -> None:
-        """New limits, for lines that are still to come."""
+        """Set new limits, for further lines."""
         self._rule.limit(settings.max_line)
 
     def stop(self) -> None:
-        """Read nothing new; answer the question that is open."""
+        """Ask nothing new; answer the open question."""
         if self._enter(Event.STOP):
             self._finish_if_done()
 
     def abort(self) -> None:
-        """Answer now, where an answer cannot be taken for another's; what no program has yet is not asked."""
+        """Answer now, except on a terminal; withdraw a query that no program has yet."""
         if not self._enter(Event.STOP):
             return
-        self._query = None  # nobody waits for its verdict any more
+        self._query = None  # its verdict is no longer needed
         self._router.withdraw(self, self._asked)
         if self._rule.question is not None and self._gate is None:
             self._write(NO)
         self._close_question()
 
     def close(self) -> None:
-        """Let go of the streams; nothing is written any more, whatever is still settled."""
+        """Close the streams; queries that are settled later are ignored."""
         if not self._enter(Event.CLOSE):
             return
         self._void()
@@ -107,7 +106,7 @@ class LockstepSession(Lifecycle):
             stream.close()
 
     def failed(self, error: Exception) -> None:
-        """Something went wrong in here: the client is let go without an answer."""
+        """End the session after an error of ours, without an answer."""
         ends = self._enter(Event.FAIL)
         self._void()
         try:
@@ -120,7 +119,7 @@ class LockstepSession(Lifecycle):
                 self._over()
 
     def settled(self, query: Query) -> None:
-        """The verdict is there; if the client gave up on this query meanwhile, nobody wants to know."""
+        """Answer the question; a query that the client has given up on is ignored."""
         if query is self._query:
             self._answered(query)
 
@@ -130,10 +129,10 @@ class LockstepSession(Lifecycle):
         self._hear()
 
     def _hear(self) -> bool:
-        """Take in all that the client has sent: what is there now is one burst.
+        """Read all that the client has sent, which is one burst.
 
         Returns:
-          Whether the question is not the same any more: an answer that was about to be written is void.
+          whether the question has changed, so that an answer that was about to be written is void.
         """
         burst, ended = self._read()
         if burst:
@@ -148,7 +147,7 @@ class LockstepSession(Lifecycle):
             reason = "its timeout is below answer_timeout, or it was interrupted"
             self._router.warn("client gave up on a question", reason=reason)
         if ended and (self._gate is not None or nobody_reads(self._sink.descriptor)):
-            self._hang_up()  # nobody is there to be answered, and a last line may be part of one
+            self._hang_up()  # nobody reads an answer, and the last line may be incomplete
             return True
         if ended:
             self._enter(Event.END)
@@ -158,7 +157,7 @@ class LockstepSession(Lifecycle):
         return bool(heard)
 
     def _read(self) -> tuple[bytes, bool]:
-        """All that is there, and whether that is the end."""
+        """All available input, and whether that is the end of it."""
         burst = b""
         for _ in range(_READS if self._state in (State.OPEN, State.STOPPED) else 0):
             try:
@@ -173,9 +172,9 @@ class LockstepSession(Lifecycle):
         return burst, False
 
     def _attend(self, heard: Sequence[Heard]) -> None:
-        """See what the question is now, if anything was heard."""
+        """Ask the present question, if anything was heard."""
         if heard:
-            self._query, self._answer = None, b""  # of the question before
+            self._query, self._answer = None, b""  # those of the previous question
             if self._rule.question is not None:
                 self._put(self._rule.question)
         self._finish_if_done()
@@ -206,23 +205,23 @@ class LockstepSession(Lifecycle):
             self._answer_now()
 
     def _answer_now(self) -> None:
-        """Write the answer, if it may be written now; else come back, or drop it."""
+        """Write the answer if that is allowed now, otherwise try again later or drop it."""
         if self._put_off() or not self._let_through():
             return
-        if self._hear():  # the last look: this answer is void, and another one may have been written or be to come
+        if self._hear():  # the last check: this answer is void, and a newer one may already have been written
             return
-        if not self._put_off():  # there was more of a violation
+        if not self._put_off():  # unless the violation has just continued
             self._write(self._answer)
 
     def _put_off(self) -> bool:
-        """Answer a violation later that has not been quiet yet for as long as it must, and say so."""
+        """Postpone the answer to a violation that has not been quiet for long enough; returns whether it did."""
         if self._rule.question is not Refusal.INJECTION or self._router.clock() >= self._rule.quiet_at:
             return False
         self._timer.set(self._rule.quiet_at)
         return True
 
     def _let_through(self) -> bool:
-        """Whether the answer may be written, by the time and the gate; if not, drop it, or look again later."""
+        """Whether time and gate allow the answer to be written; if not, drop it, or ask the gate again later."""
         now = self._router.clock()
         late = now > self._rule.since + self._router.settings.answer_timeout + GRACE_AFTER_TIMEOUT
         if self._gate is None:
@@ -256,14 +255,14 @@ class LockstepSession(Lifecycle):
     # --- the end -----------------------------------------------------------------------------------------
 
     def _hang_up(self) -> None:
-        """Nobody reads answers any more: what no program has yet is not asked."""
+        """Nobody reads answers any more: withdraw queries that no program has yet."""
         if self._enter(Event.HANG_UP):
-            self._void()  # first: what is withdrawn may be settled at once
+            self._void()  # first: withdrawn queries may be settled at once
             self._router.withdraw(self, self._asked)
             self._finish_if_done()
 
     def _void(self) -> None:
-        """No question is open, and no answer to one is written."""
+        """Drop the question and its answer."""
         self._rule.close()
         self._query, self._answer = None, b""
 

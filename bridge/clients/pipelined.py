@@ -1,15 +1,15 @@
 """One pipelined client: many lines in, their answers out in the same order.
 
-- A client of the daemon may ask for a third answer with its very first line, HELLO: UNKNOWN in the place of NO
-  where nobody could be asked.
-- At most `window` lines are in flight.  What one read has brought beyond that waits in the backlog, and nothing more
-  is read: the client feels it, and memory stays bounded.  A line's time begins when it is taken into the window.
-- An answer counts as in flight until it is written: a client that does not read gets nothing more asked.
-- Nor is anything read of a client whose lines in flight hold more bytes than the `budget` of all clients has left.
-- Whatever goes wrong in here ends this client and nobody else.
-- Answers are written together, in one write at the end of a batch of events, unless there is no room for them.
-- End of input: what was read is answered, then the session is over.  Output that nobody reads any more ends
-  it the same way, without the answers.  Its states are those of `lifecycle`.
+- A client of the daemon may request the third answer with its very first line, HELLO: UNKNOWN instead of NO when the
+  verdict is `UNAVAILABLE`.
+- At most `window` lines are in flight.  Lines beyond that from the same read wait in the backlog, and nothing more is
+  read: the client is slowed down, and memory stays bounded.  A line's deadline counts from when it enters the window.
+- An answer counts as in flight until it is written: a client that does not read its answers cannot ask more.
+- A client is not read while its lines in flight hold more bytes than the `budget` of all clients has left.
+- An error in this module ends only this client.
+- Answers are written together, in one write at the end of a batch of events, as far as there is room.
+- At end of input, what was read is answered, and then the session is over.  If nobody reads its output any more, it
+  ends the same way, without the answers.  Its states are those of `lifecycle`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bridge.protocol.query import Answerer, Limits, Refusal
 
 _READ = 65536
-"""Bytes at a time: a whole pipe's worth."""
+"""Bytes: what a pipe holds."""
 
 _OPEN = State.OPEN
 _WRITES = State.OPEN, State.ENDED, State.STOPPED
@@ -42,8 +42,8 @@ class PipelinedSession(Lifecycle):
 
     Args:
       over: called once, when everything has been answered, or cannot be.
-      negotiates: it may ask for a third answer.
-      budget: shared with others.
+      negotiates: it may request the third answer.
+      budget: shared with other clients.
     """
 
     def __init__(
@@ -62,35 +62,34 @@ class PipelinedSession(Lifecycle):
         self._router = router
         self._reactor = reactor
         self._lines = LineReader(router.settings.max_line)
-        self._backlog: Sequence[bytes | Refusal] = ()  # read, and not yet in the window
+        self._backlog: Sequence[bytes | Refusal] = ()  # read, but not yet in the window
         self._window = router.settings.window
         self._ordering = Ordering()
         self._negotiates = negotiates  # until its first line is there
         self._unwritten = b""
-        # What is no state of its own, as it comes and goes in several: is a flush asked for, is the source watched,
-        # is more held than others have left?
+        # Not states in `lifecycle`, as each comes and goes in several of them.
         self._flush_due = False
-        self._listening = False  # true only while nothing is held up: there is room, and no end in sight
-        self._heavy = False
+        self._listening = False  # the source is watched: only while there is room, and no end in sight
+        self._heavy = False  # it holds more than others have left
         self._budget = budget or Budget()
         self._held = 0  # bytes in flight, as counted last
         self._uncounted = 0  # bytes read since then
-        self._lines_to_count = 0  # fewer in flight than this: time to count again
+        self._lines_to_count = 0  # count again when fewer lines than this are in flight
         reactor.watch(sink.descriptor, self._hang_up, BROKEN)
         self._listen()
 
     @property
     def idle(self) -> bool:
-        """Whether all its lines are answered, and the answers written."""
+        """Whether all its lines have been answered, and the answers written."""
         return not (self._ordering or self._backlog or self._unwritten)
 
     def reconfigure(self, settings: Limits) -> None:
-        """New limits, for lines that are still to come."""
+        """Set new limits, for further lines."""
         self._lines.max_line = settings.max_line
         self._window = settings.window
 
     def stop(self) -> None:
-        """Read no more; answer what is in flight; what was read but is not is unavailable."""
+        """Read no more, and answer the lines in flight; those in the backlog are unavailable."""
         if not self._enter(Event.STOP):
             return
         self._ordering.extend([UNASKED] * len(self._backlog))
@@ -99,14 +98,14 @@ class PipelinedSession(Lifecycle):
         self._flush_later()
 
     def abort(self) -> None:
-        """Answer now, as far as nobody has to be waited for: what is known; the rest is unavailable, and not asked."""
+        """Answer everything now: queries without a verdict are unavailable, and those that still wait are withdrawn."""
         if self._enter(Event.STOP):
             self.stop()
             self._router.withdraw(self, self._ordering)
             self._write(self._ordering.abandon(self._router.clock()))
 
     def close(self) -> None:
-        """Let go of both streams; nothing is written any more, whatever is still settled."""
+        """Close both streams; queries that are settled later are ignored."""
         if not self._enter(Event.CLOSE):
             return
         self._unwatch()
@@ -114,12 +113,12 @@ class PipelinedSession(Lifecycle):
             stream.close()
         self._unwritten, self._backlog = b"", ()
         self._budget.held -= self._held
-        self._held, self._budget, self._lines_to_count = 0, Budget(), 0  # what is counted from now on is nobody's
+        self._held, self._budget, self._lines_to_count = 0, Budget(), 0  # no longer counts against other clients
 
     def failed(self, error: Exception) -> None:
-        """Something went wrong in here: nothing more is written, as it might be the answer to another line."""
+        """End the session after an error of ours; nothing more is written, as it might answer the wrong line."""
         ends = self._enter(Event.FAIL)
-        self._unwritten, self._backlog = b"", ()  # first of all there is memory again
+        self._unwritten, self._backlog = b"", ()  # free memory first
         try:
             if ends:
                 self._unwatch()
@@ -132,15 +131,15 @@ class PipelinedSession(Lifecycle):
                 self._over()
 
     def settled(self, query: Query) -> None:
-        """One of our queries has its verdict; it is written at the end of this batch."""
+        """A query has its verdict, which is written at the end of this batch."""
         if not self._flush_due:
             self._flush_later()
 
     def take(self, data: bytes) -> None:
-        """Bytes of the client that were read before it was ours."""
+        """Take bytes of the client that were read before this session existed."""
         try:
             self._take(self._lines.feed(data))
-        except Exception as error:  # not whoever has read them
+        except Exception as error:  # must not end the caller
             self.failed(error)
 
     # --- lines -------------------------------------------------------------------------------------------
@@ -158,7 +157,7 @@ class PipelinedSession(Lifecycle):
             if self._uncounted > UNCOUNTED:
                 self._count()
         elif nobody_reads(self._sink.descriptor):
-            self._hang_up()  # a last line without its end may be the first part of one: a password nobody chose
+            self._hang_up()  # a last line without its end may be incomplete: a password nobody chose
         else:
             self._enter(Event.END)
             self._take(self._lines.finish())
@@ -166,23 +165,23 @@ class PipelinedSession(Lifecycle):
             self._flush_later()  # perhaps nothing is left to do
 
     def _take(self, lines: Sequence[bytes | Refusal]) -> None:
-        """Take `lines` into the window, as many as there is room for; what is left waits, and nothing is read."""
+        """Take as many of `lines` into the window as fit; the rest waits, and nothing is read meanwhile."""
         full = self._unwritten or len(lines) >= self._window - len(self._ordering)
-        if full:  # so `_backlog` is empty here, whoever called: it was taken out, or nothing would have been read
+        if full:  # `_backlog` is empty here: either the caller took it out, or nothing would have been read
             left = self._window_left()
             self._backlog = lines[left:]
             lines = lines[:left]
         if self._negotiates and lines:
             lines = self._negotiate(lines)
-        queries = self._router.ask(lines, self)  # may settle some already: they are written at the flush
+        queries = self._router.ask(lines, self)  # may already settle some: their answers are written at the flush
         self._ordering.extend(queries)
-        if REFUSED in queries and not self._flush_due:  # of those nobody is told
+        if REFUSED in queries and not self._flush_due:  # `settled` is not called for refused lines
             self._flush_later()
         if full:
             self._listen()
 
     def _negotiate(self, lines: Sequence[bytes | Refusal]) -> Sequence[bytes | Refusal]:
-        """Take HELLO out of the client's first lines, if it is the first."""
+        """Remove HELLO from `lines`, the client's first ones, if it is the first."""
         self._negotiates = False
         if lines[0] != HELLO:
             return lines
@@ -192,11 +191,11 @@ class PipelinedSession(Lifecycle):
         return lines[1:]
 
     def _window_left(self) -> int:
-        """Lines that may still be taken into the window; an answer that nobody has read yet takes its line's place."""
+        """Lines that still fit into the window, in which an unwritten answer takes its line's place."""
         return max(0, self._window - len(self._ordering) - (len(self._unwritten) + 1) // len(NO))
 
     def _listen(self) -> None:
-        """Read only while all that was read is in the window, and there is room in it."""
+        """Watch the source, or not: only while the backlog is empty and there is room in the window and the budget."""
         listening = self._state is _OPEN and not self._backlog and self._window_left() > 0 and not self._heavy
         if listening == self._listening:
             return
@@ -207,7 +206,7 @@ class PipelinedSession(Lifecycle):
             self._reactor.unwatch(self._source.descriptor)
 
     def _count(self) -> None:
-        """See how many bytes are in flight; once the number of lines in flight has halved it is seen again."""
+        """Count the bytes in flight, and plan to count again when the number of lines in flight has halved."""
         lines = len(self._ordering)
         held = sum([len(query.body) for query in self._ordering]) + LINE * lines
         self._budget.held += held - self._held
@@ -218,12 +217,12 @@ class PipelinedSession(Lifecycle):
     # --- answers -----------------------------------------------------------------------------------------
 
     def _flush_later(self) -> None:
-        """At the end of this batch of events, or at once if there is none in hand."""
+        """Flush at the end of this batch of events, or of the next one, which then comes at once."""
         self._flush_due = True
         self._reactor.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Write the answers whose turn has come, and see what that makes possible."""
+        """Write the answers whose turn has come, and use the room that makes."""
         self._flush_due = False
         if answers := self._ordering.answers(self._router.clock()):
             self._write(answers)
@@ -233,7 +232,7 @@ class PipelinedSession(Lifecycle):
             self._go_on()
 
     def _go_on(self) -> None:
-        """Take lines that had to wait for room; see whether all is done."""
+        """Take lines from the backlog; end the session if everything is done."""
         if self._backlog:
             lines, self._backlog = self._backlog, ()
             self._take(lines)
@@ -243,7 +242,7 @@ class PipelinedSession(Lifecycle):
             self._over()
 
     def _write(self, answers: bytes) -> None:
-        """Write `answers`, behind those that wait for room; what there is no room for waits, too."""
+        """Write `answers` as far as there is room, after those that already wait for room; the rest waits too."""
         if self._state is not _OPEN and self._state not in _WRITES:
             return
         if self._unwritten:
@@ -262,14 +261,14 @@ class PipelinedSession(Lifecycle):
             self._reactor.watch(self._sink.descriptor, self._write_on, WRITABLE)
 
     def _write_on(self) -> None:
-        """There may be room for answers that wait."""
+        """Write waiting answers: there may be room now."""
         size = len(self._unwritten)
         while size > 0:
             try:
                 written = self._sink.write(self._unwritten[:size])
                 break
             except BlockingIOError:
-                size //= 2  # a pipe takes so many or nothing: fill what room it has
+                size //= 2  # a pipe takes this many or none: fill the room it has
             except OSError:
                 self._hang_up()
                 return
@@ -282,7 +281,7 @@ class PipelinedSession(Lifecycle):
         self._go_on()
 
     def _hang_up(self) -> None:
-        """Nobody reads the answers any more: let the programs finish what they have, and write nothing."""
+        """Nobody reads the answers any more: write nothing, and withdraw queries that no program has yet."""
         if not self._enter(Event.HANG_UP):
             return
         self._router.withdraw(self, self._ordering)

@@ -1,15 +1,15 @@
-"""Many clients on Unix sockets, each a session of its own on the same pools.
+"""Many clients on Unix sockets, each with a session of its own, sharing the same pools.
 
-  - Whoever may not connect, or comes when there are enough, is disconnected at once; the log says why.
-  - No user keeps others out: when there are enough, a newcomer gets the place of a client of the user who holds most,
-    if that user still holds as many as the newcomer's then; an idle one, if there is one.
-  - Where clients are in lockstep, one that asks for the third answer is not: it says so with its first line.
+  - A client that is not allowed, or comes when the limit is reached, is disconnected at once; the log says why.
+  - No user can keep others out: when the limit is reached, a newcomer gets the place of a client of the user who holds
+    most, an idle one if possible, provided that user still holds at least as many as the newcomer's then.
+  - If clients are served in lockstep, one that requests the third answer with its first line becomes pipelined.
   - Clients never take the descriptors that programs need: there may be fewer of them than `max_clients`.
-  - A client that is gone takes its waiting queries with it; what a program has is finished unheard.
-  - Stopping: no new clients (systemd keeps them waiting for the next daemon), answer what is in flight for at
-    most `shutdown_grace`, then `0` for the rest.
+  - When a client is gone, its waiting queries are withdrawn; programs finish theirs, and the verdicts are ignored.
+  - Stopping: accept no new clients (systemd keeps them waiting for the next daemon), answer the lines in flight for at
+    most `shutdown_grace`, then answer `0` to the rest.
 
-To the service all of them together are one client.
+To the service, all of them together are one client.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _FOR_PROGRAM = 8
 _FOR_CLIENT = 2
 
 _FOR_ALL_ELSE = 64
-"""Descriptors: standard ones, sockets, log, epoll, and what starting a program keeps in reserve."""
+"""Descriptors: standard ones, sockets, log, epoll, and the reserve that starting a program requires."""
 
 _AT_START = ("listen", "status_listen", "socket_mode")
-"""What a reload does not change: the sockets are there."""
+"""Keys that a reload does not apply, as the sockets exist already."""
 
 
 class Server:
@@ -55,9 +55,10 @@ class Server:
       over: called once, when everything has been answered after `stop`.
 
     Attributes:
-      acceptor: where clients are taken in; others may be let in there too.
-      sessions: the clients that are connected, and who they are.
-      refused: connections that were not let in so far.
+      acceptor: accepts the clients; other listeners may be opened in it too.
+      sessions: the connected clients, and who they are.
+      accepted: number of clients so far.
+      refused: number of refused connections so far.
     """
 
     def __init__(self, listeners: list[Listener], router: Router, reactor: Reactor, over: Callable[[], None]) -> None:
@@ -65,7 +66,7 @@ class Server:
         self.sessions: dict[PipelinedSession | LockstepSession, Peer] = {}
         self.accepted = 0
         self.refused = 0
-        self._places: Counter[int] = Counter()  # that clients of each user hold, by uid
+        self._places: Counter[int] = Counter()  # clients of each user, by uid
         self._listeners = listeners
         self._router = router
         self._reactor = reactor
@@ -79,10 +80,10 @@ class Server:
             self.acceptor.open(listener, self._admit)
 
     def reconfigure(self, settings: Settings) -> None:
-        """New limits, also for those who are connected: who may not be any more is answered and disconnected.
+        """Apply new limits, also to connected clients: one no longer allowed is answered and disconnected.
 
         Raises:
-          ListenError: a user or group is unknown; all stays as it was.
+          ListenError: a user or group is unknown; nothing has changed.
         """
         self._limit(settings)
         for session, who in [*self.sessions.items()]:
@@ -96,7 +97,7 @@ class Server:
             log.warning(event("a restart is needed for these to be in force", keys=" ".join(changed)))
 
     def stop(self) -> None:
-        """Nobody new, nothing new; answer what is in flight."""
+        """Accept no more clients, ask no more lines, and answer those in flight."""
         self._stopping = True
         for listener in self._listeners:
             self.acceptor.shut(listener)
@@ -110,12 +111,12 @@ class Server:
         self._finish_if_done()
 
     def abort(self) -> None:
-        """Answer everybody now."""
+        """Answer and disconnect all clients now."""
         for session in [*self.sessions]:
             self._disconnect(session)
 
     def close(self) -> None:
-        """Let go of every client and every listener."""
+        """Close all connections and listeners."""
         for session in [*self.sessions]:
             session.close()
         self.sessions.clear()
@@ -134,7 +135,11 @@ class Server:
             log.warning(event(what, clients=self._most, max_clients=settings.max_clients))
 
     def _admit(self, connection: socket.socket) -> None:
-        """Raises OSError, and leaves the connection to the caller, if there is no room for it in this process."""
+        """Serve `connection`, or refuse it.
+
+        Raises:
+          OSError: no descriptor is left; the caller keeps the connection.
+        """
         who = peer(connection)
         if not allowed(who, self._users, self._groups):
             self._refuse(connection, "not allowed", uid=who.uid, pid=who.pid)
@@ -146,8 +151,8 @@ class Server:
     def _free_place(self, newcomer: Peer) -> bool:
         """Disconnect a client of the user who holds most places, unless the newcomer's user would then hold more.
 
-        Of those that are idle it is the one that came first.  Which has been idle for longest is not known: noting it
-        would cost time for every line.
+        Of the idle ones, it is the one that connected first.  Which has been idle for longest is not known: recording
+        that would cost time for every line.
         """
         most = max(self._places, key=self._places.__getitem__)
         if self._places[most] <= self._places[newcomer.uid] + 1:
@@ -201,7 +206,7 @@ class Server:
     def _hand_over(
         self, lockstep: PipelinedSession | LockstepSession, source: Borrowed, sink: Borrowed, burst: bytes
     ) -> None:
-        """Serve as pipelined a client that turns out not to be in lockstep; `burst` is what it has sent so far."""
+        """Serve a client as pipelined that turns out not to be in lockstep; `burst` is all it has sent so far."""
         for stream in (source, sink):
             self._reactor.unwatch(stream.descriptor)
         session = PipelinedSession(
@@ -229,7 +234,7 @@ class Server:
 
 
 def _client_limit(settings: Settings) -> int:
-    """Clients for whom there are descriptors, besides the programs; at least one."""
+    """The number of clients there are descriptors for, besides the programs; at least one."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         return settings.max_clients

@@ -1,6 +1,6 @@
-"""The status socket: whoever connects is told what the daemon is doing, as one line of JSON, and is let go.
+"""The status socket: each connection gets one line of JSON about what the daemon is doing, and is closed.
 
-Who does not read holds nothing up: a page waits for its reader, but only so many of them.
+A reader that does not read holds nothing up: a limited number of pages wait for their readers.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ from bridge.loop.reactor import WRITABLE
 from bridge.pool.poolset import PoolSet
 
 _WAITING = 8
-"""Pages that may wait for a slow reader, the oldest is dropped for one more.  Up to some 500 pools a page fits into
-the socket whole and does not wait at all."""
+"""Pages that may wait for slow readers; one more, and the oldest is dropped.  With up to some 500 pools, a page fits
+into the socket's buffer and does not wait at all."""
 
 
 class StatusPage:
-    """Answers on the listeners of one daemon, which are closed with it."""
+    """Serves the status on the listeners of one daemon.
+
+    Args:
+      listeners: closed with the page.
+    """
 
     def __init__(self, listeners: list[Listener], poolset: PoolSet, server: Server) -> None:
         self._listeners = listeners
@@ -28,40 +32,40 @@ class StatusPage:
         self._server = server
         self._unsent: dict[socket.socket, bytes] = {}  # the longest waiting first
         for listener in listeners:
-            # One in a row: a page of many pools takes a moment, and clients are more urgent.
-            server.acceptor.open(listener, self._tell, at_once=1)
+            # One at a time: a page about many pools takes a moment, and clients are more urgent.
+            server.acceptor.open(listener, self._respond, at_once=1)
 
     def close(self) -> None:
-        """Let go of the listeners, and of whoever still reads."""
+        """Close the listeners, and the connections of slow readers."""
         for connection in [*self._unsent]:
-            self._let_go(connection)
+            self._disconnect(connection)
         for listener in self._listeners:
             self._server.acceptor.shut(listener)
             listener.close()
 
-    def _tell(self, connection: socket.socket) -> None:
+    def _respond(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         self._unsent[connection] = (json.dumps(self._figures()) + "\n").encode()
         self._send(connection)
         if connection in self._unsent:
             self._poolset.reactor.watch(connection.fileno(), functools.partial(self._send, connection), WRITABLE)
         if len(self._unsent) > _WAITING:
-            self._let_go(next(iter(self._unsent)))
+            self._disconnect(next(iter(self._unsent)))
 
     def _send(self, connection: socket.socket) -> None:
-        """Send what there is room for."""
+        """Send as much as there is room for."""
         page = self._unsent[connection]
         try:
             page = page[connection.send(page) :]
         except BlockingIOError:
             pass
-        except (OSError, MemoryError):  # nobody there any more, or no room for him
+        except (OSError, MemoryError):  # the reader is gone, or there is no memory for it
             page = b""
         self._unsent[connection] = page
         if not page:
-            self._let_go(connection)
+            self._disconnect(connection)
 
-    def _let_go(self, connection: socket.socket) -> None:
+    def _disconnect(self, connection: socket.socket) -> None:
         del self._unsent[connection]
         self._poolset.reactor.unwatch(connection.fileno())
         connection.close()

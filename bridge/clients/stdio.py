@@ -1,7 +1,7 @@
-"""The one client on standard input and output: that of `run`, and that of a relay.
+"""The single client on standard input and output, of `run` and of a relay.
 
-On a program's terminal everything goes through the one descriptor that was kept of it, and answers through a gate.
-Sessions and gate are imported when they are made: a relay needs one kind, and is to be there at once.
+On a program's terminal, everything goes through the one descriptor of it that was kept, and answers pass a gate.
+Sessions and gate are imported only when needed: a relay needs only one kind, and must start quickly.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def stderr_is_the_clients(taken: ProgramTerminal | None) -> bool:
-    """Whether the client would read what is written to stderr among its answers."""
+    """Whether the client would read stderr output among its answers."""
     return is_one_stream(1, 2) if taken is None else 2 in taken.held
 
 
 def pipelined(
     taken: ProgramTerminal | None, answerer: Answerer, reactor: Reactor, over: Callable[[], None]
 ) -> PipelinedSession:
-    """A client with many lines in flight."""
+    """A session for a client with many lines in flight."""
     from bridge.clients.pipelined import PipelinedSession
 
     return PipelinedSession(*_streams(taken), answerer, reactor, over)
@@ -41,10 +41,10 @@ def lockstep(
     over: Callable[[], None],
     inform: Callable[..., None],
 ) -> LockstepSession:
-    """A client with one question at a time.
+    """A session for a client with one question at a time.
 
     Args:
-      inform: logs an event; its fields are functions, to be called when it is written.
+      inform: logs an event; its fields are functions, called when it is written.
     """
     from bridge.clients.lockstep import LockstepSession
 
