@@ -238,14 +238,14 @@ def _clear(path: str, name: str, place: int) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise ListenError(f"{path}: there is something that is no socket, and it stays: remove it, or listen elsewhere")
+        raise ListenError(f"{path}: something is there that is not a socket: remove it, or listen elsewhere")
     with socket.socket(socket.AF_UNIX) as probe:
         probe.setblocking(False)
         status = probe.connect_ex(path)
     if status in (0, errno.EAGAIN):  # EAGAIN: alive, with a full backlog
         raise ListenError(f"{path}: another daemon listens there")
     if status == errno.EPROTOTYPE:
-        raise ListenError(f"{path}: another process uses this socket, and not for connections")
+        raise ListenError(f"{path}: another process uses this socket, but not for connections")
     if status != errno.ECONNREFUSED:
         raise ListenError(f"{path}: cannot tell whether another daemon listens there: {os.strerror(status)}")
     os.unlink(name, dir_fd=place)

@@ -113,7 +113,7 @@ class LockstepSession(Lifecycle):
             if ends:
                 self._unwatch()
                 self._router.withdraw(self, self._asked)
-            self._router.warn("client let go after an internal error, please report it", error=error)
+            self._router.warn("client dropped after an internal error, please report it", error=error)
         finally:
             if ends:
                 self._over()
@@ -229,13 +229,13 @@ class LockstepSession(Lifecycle):
                 self._answer = NO
             return True
         if late:
-            self._drop("it is too late for it")
+            self._drop("it is too late")
             return False
         decision = self._gate.decide()
         if decision is Decision.WAIT:
             self._timer.set(now + self._gate.pause)
         elif decision is Decision.DROP:
-            self._drop("the client is not waiting for it, or cannot be seen and it is the first")
+            self._drop("the client is not waiting for it, or cannot be seen and this is the first answer")
         return decision is Decision.WRITE
 
     def _write(self, answer: bytes) -> None:

@@ -124,7 +124,7 @@ class PipelinedSession(Lifecycle):
                 self._unwatch()
                 self._router.withdraw(self, self._ordering)
             self._ordering.clear()
-            self._router.warn("client let go after an internal error, please report it", error=error)
+            self._router.warn("client dropped after an internal error, please report it", error=error)
         finally:
             self._ordering.clear()
             if ends:

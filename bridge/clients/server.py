@@ -94,7 +94,7 @@ class Server:
                 self._disconnect(session)
         changed = [name for name in _AT_START if getattr(settings, name) != getattr(self._router.settings, name)]
         if changed:
-            log.warning(event("a restart is needed for these to be in force", keys=" ".join(changed)))
+            log.warning(event("a restart is needed for these to take effect", keys=" ".join(changed)))
 
     def stop(self) -> None:
         """Accept no more clients, ask no more lines, and answer those in flight."""
@@ -160,7 +160,7 @@ class Server:
         theirs = [session for session, who in self.sessions.items() if who.uid == most]
         leaving = next((session for session in theirs if session.idle), theirs[0])
         who = self.sessions[leaving]
-        reason = "max_clients are connected, most of them this user's, and another one comes"
+        reason = "max_clients are connected, most of them this user's, and another client needs a place"
         others = {"for_uid": newcomer.uid, "for_pid": newcomer.pid}
         self._warn("client disconnected", reason=reason, uid=who.uid, pid=who.pid, **others)
         self._disconnect(leaving)

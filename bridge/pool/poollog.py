@@ -57,11 +57,11 @@ class PoolLog:
             ended = {"pid": worker.pid, "status": worker.status, "served": worker.served}
             self._warn("program failed", reason=reason, program=self._program, **ended)
         else:
-            log.debug(event("program left", pool=self._pool, pid=worker.pid, served=worker.served))
+            log.debug(event("program exited", pool=self._pool, pid=worker.pid, served=worker.served))
 
     def too_long(self, size: int) -> None:
         """A question of `size` bytes cannot be asked, which is no program's fault."""
-        what = "question cannot be asked: no pipe can be had that takes it whole (fs.pipe-user-pages-soft)"
+        what = "question cannot be asked: no pipe is large enough for it (fs.pipe-user-pages-soft)"
         self._warn(what, bytes=size)
 
     def program_wrote(self, worker: Worker, lines: Lines) -> None:

@@ -29,7 +29,7 @@ ROOM = 2048
 most."""
 
 WITHHELD = "(line withheld: it may hold a secret)"
-FORGOTTEN = "(line withheld: too many questions since what was written before, it may hold the secret of any)"
+FORGOTTEN = "(line withheld: too many questions since the program last wrote, it may hold the secret of any)"
 
 LATE = 2
 """Questions whose secrets may still be printed once all output has been read: the current one and the one before."""

@@ -164,7 +164,7 @@ class Worker:
         self._taken.discard(self._input)
         self.query = query
         if written < len(frame):
-            self.kill("its stdin took only a part of a frame")
+            self.kill("its stdin took only part of a frame")
         return True
 
     def close_stdin(self) -> None:
@@ -266,7 +266,7 @@ class Worker:
             self.kill("it ended" if not self._partial else "it ended in the middle of a reply")
         else:
             self._owner.replies_in_pieces()  # just in case: pieces can, rarely, look like this
-            what = "bytes nobody asked for" if self.query is None else "something that is no reply"
+            what = "bytes nobody asked for" if self.query is None else "something that is not a reply"
             self.kill(f"it wrote {what}{self._explained(data)}: {self._shown(data)}")
 
     def _explained(self, data: bytes) -> str:
@@ -276,7 +276,7 @@ class Worker:
         if query is not None and first is not None and self._has_taken():
             if may_become_replies(rest):
                 return f" (two replies to {command_of(query.body)}, the first one {first.value})"
-            return " (a reply, and a line end behind it)" if not rest.strip(b"\r\n") else ""
+            return " (a reply, and a line end after it)" if not rest.strip(b"\r\n") else ""
         if may_become_replies(data):
             if previous is not None and previous.verdict is not None:
                 return f" (a second reply to {command_of(previous.body)}, which was {previous.verdict.value})"

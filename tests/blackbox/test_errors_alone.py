@@ -62,7 +62,7 @@ def test_one_client_s_error_ends_that_client(serve: Callable[..., Daemon], tmp_p
     assert daemon.programs() == programs
     until(lambda: json.loads(read(daemon.connect_status(), 1 << 20))["clients"]["connected"] == 2, "it is gone")
     log = daemon.log.read_text()
-    assert "client let go after an internal error" in log
+    assert "client dropped after an internal error" in log
     assert "poison" not in log
 
 
@@ -87,7 +87,7 @@ def test_the_only_client_s_error_ends_the_bridge_properly(start: Start, tmp_path
     bridge.send(b"isuser:poison:h\n")
     assert bridge.wait() == 0
     bridge.check_nothing_left()
-    assert b"client let go after an internal error" in bridge.log
+    assert b"client dropped after an internal error" in bridge.log
 
 
 TOLD_IN_A_DESTRUCTOR = """

@@ -228,7 +228,7 @@ def test_what_needs_a_restart_is_said(serve: Callable[..., Daemon], tmp_path: Pa
     assert "restart is needed" not in daemon.log.read_text()
     write(file, "socket_mode = 0o600", f"status_listen = {json.dumps(str(daemon.status_path))}")
     daemon.reload()
-    assert 'restart is needed for these to be in force keys="status_listen socket_mode"' in daemon.log.read_text()
+    assert 'restart is needed for these to take effect keys="status_listen socket_mode"' in daemon.log.read_text()
     assert ask(daemon.connect(), TRUE) == YES
 
 

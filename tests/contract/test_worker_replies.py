@@ -106,7 +106,7 @@ def test_what_is_no_reply_kills(stage, which: int) -> None:
     assert (end.query, end.was_read) == (query, True)
     assert worker.status == -9
     assert stage.events == ["retired", "failing", "ended", "gone"]
-    assert "no reply" in stage.reasons[0]
+    assert "not a reply" in stage.reasons[0]
 
 
 def test_two_replies_at_once_kill(stage) -> None:
@@ -174,7 +174,7 @@ time.sleep(60)
     end = stage.until_gone()
     assert (end.query, end.was_read) == (query, False)
     assert stage.verdicts == [NO]
-    assert "no reply" in stage.reasons[0]
+    assert "not a reply" in stage.reasons[0]
 
 
 def test_text_before_the_first_question(stage) -> None:

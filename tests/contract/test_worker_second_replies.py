@@ -61,7 +61,7 @@ signal.pause()
     assert (end.query, end.was_read) == (query, True)
     assert stage.verdicts == [verdict]
     assert query.verdict is None
-    assert "no reply" in stage.reasons[0]
+    assert "not a reply" in stage.reasons[0]
     if not then:
         assert f"(a second reply to auth, which was {verdict.value})" in stage.reasons[0]
     assert "guessed" not in stage.reasons[0]
@@ -74,7 +74,7 @@ def test_after_the_first_and_before_that_is_read(stage) -> None:
     end = stage.until_gone()
     assert end.query is query
     assert query.verdict is None
-    assert stage.reasons[0].startswith(("it wrote something that is no reply", "it wrote bytes nobody asked for"))
+    assert stage.reasons[0].startswith(("it wrote something that is not a reply", "it wrote bytes nobody asked for"))
 
 
 def test_two_replies_in_one_read(stage) -> None:
@@ -190,7 +190,7 @@ signal.pause()
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (b"\0\2\0\1\n", "(a reply, and a line end behind it): \\x00\\x02\\x00\\x01\\n"),
+        (b"\0\2\0\1\n", "(a reply, and a line end after it): \\x00\\x02\\x00\\x01\\n"),
         (b"\n", "(a blank line): \\n"),
         (b"\n\0\2\0\1", "(a blank line, and a reply): \\n\\x00\\x02\\x00\\x01"),
         (b"yes\n", ": yes"),
@@ -201,7 +201,7 @@ def test_what_else_it_may_have_been_is_said(stage, data: bytes, told: str) -> No
     stage.give(ASKED[0])
     until_read(worker)
     stage.until_gone()
-    assert stage.reasons == [f"it wrote something that is no reply{told if told[:1] == ':' else ' ' + told}"]
+    assert stage.reasons == [f"it wrote something that is not a reply{told if told[:1] == ':' else ' ' + told}"]
 
 
 def test_a_pipe_that_cannot_grow_costs_the_question_and_not_the_program(stage, monkeypatch) -> None:

@@ -96,7 +96,7 @@ class InMemoryWorker:
         if query is None or self.state is not State.READY:
             self.kill("it wrote bytes nobody asked for")
         elif verdict is None:
-            self.kill("it wrote something that is no reply")
+            self.kill("it wrote something that is not a reply")
         else:
             self.query = None
             self.served += 1

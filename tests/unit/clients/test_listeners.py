@@ -223,7 +223,7 @@ def test_what_is_no_socket_is_never_touched(path: str, make: Callable[[str], Non
     before = os.lstat(path), sorted(os.listdir(os.path.dirname(path)))
     message = refused(path)
     assert message.startswith(f"{path}: ")
-    assert "no socket" in message
+    assert "not a socket" in message
     after = os.lstat(path), sorted(os.listdir(os.path.dirname(path)))
     assert (after[0].st_ino, after[0].st_mtime_ns, after[1]) == (before[0].st_ino, before[0].st_mtime_ns, before[1])
 

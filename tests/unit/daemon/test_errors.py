@@ -216,7 +216,7 @@ def test_an_error_ends_the_session_and_frees_what_it_held(monkeypatch, logged) -
         assert client.desk.lines == [b"isuser:a:h", b"isuser:b:h"], "nothing more is asked"
         assert not client.session._ordering and not client.session._backlog
         assert client.is_quiet
-    assert any("client let go after an internal error" in line and 'error="Fault at' in line for line in logged)
+    assert any("client dropped after an internal error" in line and 'error="Fault at' in line for line in logged)
     assert not any("secret" in line for line in logged)
 
 
