@@ -46,8 +46,8 @@ third more time."""
 class StdinPipe:
     """Our end of one program's stdin.
 
-    Args:
-      descriptor: the caller keeps it if OSError is raised because it cannot be watched.
+    Raises:
+      OSError: it cannot be watched; the caller keeps the descriptor.
 
     Attributes:
       descriptor: to write whole frames to, each when the previous one has been read; -1 once closed.  It is in the
