@@ -1,4 +1,4 @@
-"""One real program under one real Worker, and everything the Worker says of it."""
+"""One real program under one real Worker, and everything the Worker reports."""
 
 import os
 import select
@@ -27,7 +27,7 @@ AUTH = b"auth:alice:example.com:pw-alice"
 
 
 class Ended:
-    """How a program ended: what its worker said, once."""
+    """How a program ended, as its worker reported it."""
 
     def __init__(self, query: Query | None, was_read: bool) -> None:
         self.query = query
@@ -41,9 +41,9 @@ class Stage:
       events: what the worker reported, by name, in order.
       verdicts: of the replies.
       reasons: why it failed.
-      ended_with: what it said at its end.
+      ended_with: what the worker reported at its end.
       stderr: lines the program wrote there, as they would be logged.
-      pauses: when it had written too much there.
+      pauses: when it had written too much to stderr.
       clock: the workers'; seconds.
     """
 
@@ -102,7 +102,7 @@ class Stage:
         self.pauses.append(self.clock())
 
     def settled(self, query: Query) -> None:
-        """As an asker."""
+        """Nothing to do: the tests look at the query."""
 
     # --- what a test does --------------------------------------------------------------------------------
 
@@ -116,7 +116,7 @@ class Stage:
         return query
 
     def until(self, done: Callable[[], object]) -> None:
-        """Handle events until it is so."""
+        """Handle events until `done` is true."""
         waiting = select.poll()
         waiting.register(self.reactor.fileno(), select.POLLIN)
         until = time.monotonic() + PATIENCE
@@ -141,7 +141,7 @@ class Stage:
         return self.verdicts[-1]
 
     def until_noted(self, *kinds: str) -> list[int]:
-        """Wait until a program has noted such an event; the pids."""
+        """Wait until programs have noted such an event; returns their pids."""
         self.until(lambda: self.journal.pids(*kinds))
         return self.journal.pids(*kinds)
 

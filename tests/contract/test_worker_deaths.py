@@ -1,4 +1,4 @@
-"""One Worker and one real program that dies: what becomes of its question, and that nothing is left."""
+"""One Worker and one real program that dies: what happens to its question, and that nothing is left."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ def question(user: str) -> bytes:
 
 
 def reads(count: int) -> tuple[str, ...]:
-    """A program that reads so many bytes of its first frame, and is killed."""
+    """A program that reads `count` bytes of its first frame, and is killed."""
     return (*PYTHON, f"import os; os.read(0, {count}); os.kill(os.getpid(), 9)")
 
 
@@ -42,7 +42,7 @@ def test_a_reply_and_then_gone(stage) -> None:
 
 
 def test_a_reply_and_gone_before_anybody_looked(stage) -> None:
-    """The exit may be told first; the reply is still in the pipe, and good."""
+    """The exit may be reported first; the reply is still in the pipe, and valid."""
     worker = stage.start(habit("once", 3))
     stage.give()
     _wait_for_exit(worker)
@@ -124,7 +124,7 @@ def test_it_closes_its_stdin(stage) -> None:
 
 
 def test_one_that_never_reads_what_it_answers(stage) -> None:
-    """Its pipe fills; a frame that fits only in part is the end of it, and one that does not fit at all."""
+    """Its pipe fills up; a frame that fits only in part ends it, and so does one that does not fit at all."""
     worker = stage.start((*PYTHON, "import os\nwhile True: os.write(1, b'\\0\\2\\0\\0'); os.read(0, 1)"))
     long = b"auth:alice:example.com:" + b"x" * 32000
     for _ in range(3):
@@ -179,7 +179,7 @@ def test_a_signal_after_its_end_reaches_nobody(stage) -> None:
 
 
 def test_a_grandchild_that_keeps_the_pipes(stage) -> None:
-    """The reply of one that is gone counts, its end is seen though no pipe tells it, and the rest is killed."""
+    """A dead program's reply counts, its end is seen although no pipe shows it, and the rest of its group is killed."""
     stage.start(habit("orphans"))
     assert stage.ask() is YES
     stage.until_gone()
@@ -204,7 +204,7 @@ def test_dead_with_a_question_while_a_grandchild_keeps_the_pipes(stage) -> None:
 
 
 def test_a_grandchild_out_of_reach(stage) -> None:
-    """In a session of its own, it survives; it costs us no descriptor and no zombie."""
+    """In its own session it survives; it costs us no descriptor and no zombie."""
     worker = stage.start(habit("daemon"))
     (grandchild,) = stage.until_noted("grandchild")
     try:
@@ -255,14 +255,14 @@ print(pool.figures.starts, len(pool.workers))
 
 
 def _wait_for_exit(worker) -> None:
-    """Until the process has ended, which the worker has not been told of."""
+    """Wait until the process has ended, without telling the worker."""
     exited = select.poll()
     exited.register(worker._process.exited, select.POLLIN)
     assert exited.poll(20_000)
 
 
 def _wait_until_deaf(worker) -> None:
-    """Until nobody reads the program's stdin any more."""
+    """Wait until nobody reads the program's stdin any more."""
     broken = select.poll()
     broken.register(worker._process.stdin, 0)
     assert broken.poll(20_000)

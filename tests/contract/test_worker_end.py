@@ -1,4 +1,4 @@
-"""One Worker and one real program that is to leave: what end of input, SIGTERM and SIGKILL do."""
+"""One Worker and one real program that is to exit: what end of input, SIGTERM and SIGKILL do."""
 
 import contextlib
 import os
@@ -123,7 +123,7 @@ def test_reaping_one_that_nobody_drives_any_more(stage) -> None:
 
 
 def test_reaping_does_not_wait_longer_than_it_is_told(stage) -> None:
-    """It cannot be seen, whether it is dead or not: 0 seconds are for whoever has no time left."""
+    """Whether it is dead cannot be told: 0 seconds are for a caller without time left."""
     worker = stage.start(habit("ignores_both"))
     stage.until_noted("start")
     worker.reap(0.0)

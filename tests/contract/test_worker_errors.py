@@ -40,7 +40,7 @@ def test_while_a_reply_is_read(stage, monkeypatch, name: str) -> None:
 
 @pytest.mark.parametrize("hand_over", [Worker.give, Worker.hand_over])
 def test_while_a_question_is_handed_over(stage, monkeypatch, hand_over) -> None:
-    """It may be the question that is to blame: as it stays with the program, it is not asked over and over."""
+    """The question may be to blame: as it stays with the program, it is not asked over and over."""
     worker, query = stage.start(habit("good")), stage.query()
     monkeypatch.setattr("bridge.worker.worker.header", fail)
     assert hand_over(worker, query)
@@ -61,7 +61,7 @@ def test_while_an_idle_program_is_looked_at(stage, monkeypatch) -> None:
     "name, times", [("_read_stderr", 1), ("_read_stderr", 10**9), ("_was_read", 1), ("_was_read", 3), ("_close", 3)]
 )
 def test_while_its_end_is_looked_after(stage, monkeypatch, name: str, times: int) -> None:
-    """It is looked after again, until it is done: however far that got, nothing of the program stays."""
+    """It is tried again until it is done: however far the first try got, nothing of the program is left."""
     worker = stage.start(habit("good"))
     query = stage.give()
     stage.until(lambda: stage.verdicts)
@@ -82,7 +82,7 @@ def test_while_its_end_is_looked_after(stage, monkeypatch, name: str, times: int
 
 
 def test_what_an_error_came_of_is_not_heard_to_its_end(stage, monkeypatch) -> None:
-    """Half a line that goes wrong may be half a secret, which nobody would know again."""
+    """After an error, half a line may be half a secret, which could not be recognised."""
     told: list[str] = []
 
     def fail_to_tell(_worker: Worker, lines: Lines) -> None:

@@ -60,7 +60,7 @@ def test_a_reply_in_pieces(stage) -> None:
 
 
 def test_silent(stage) -> None:
-    """Nothing is decided by the worker; its time is for the pool to watch."""
+    """The worker decides nothing; the pool watches the deadline."""
     worker = stage.start(habit("silent"))
     query = stage.give()
     stage.until_noted("frame")
@@ -128,7 +128,7 @@ def test_a_second_reply_a_little_later_kills(stage) -> None:
 
 
 def test_a_second_reply_that_is_already_there_is_seen_before_the_next_question(stage) -> None:
-    """The reactor has not told yet: the look before lending does."""
+    """The reactor has not reported it yet: the check before lending finds it."""
     program = """
 import os, signal
 signal.signal(signal.SIGUSR1, lambda *_: os.write(1, b"\\0\\2\\0\\1"))
@@ -186,7 +186,7 @@ def test_text_before_the_first_question(stage) -> None:
 
 
 def test_text_before_the_first_question_seen_late(stage) -> None:
-    """The question went out before the text came: no reply, whatever follows it."""
+    """The question was sent before the text arrived: not a reply, whatever follows it."""
     worker = stage.start(habit("banner"))
     if worker.give(stage.query()):
         stage.until_gone()
@@ -211,7 +211,7 @@ def test_it_closes_its_stdout_and_lives_on(stage) -> None:
 
 
 def test_a_program_says_the_frame_s_secret_on_stdout(stage, tmp_path) -> None:
-    """What a protocol error shows of it is masked, also where only the first part of it has come."""
+    """The log line of a protocol error is masked, even if only the first part of the secret has arrived."""
     for count in (4, 5, 11, 12):
         program = f"import os; data = os.read(0, 999); os.write(1, b'debug: ' + data[-12:][:{count}]); os.read(0, 1)"
         stage.start((sys.executable, "-I", "-S", "-c", program))
@@ -225,7 +225,7 @@ def test_a_program_says_the_frame_s_secret_on_stdout(stage, tmp_path) -> None:
 
 
 def _wait_for_output(worker) -> None:
-    """Until there is something to read, which the worker has not been told of."""
+    """Wait until there is something to read, without telling the worker."""
     waiting = select.poll()
     waiting.register(worker._stdout, select.POLLIN)
     assert waiting.poll(20_000)

@@ -1,4 +1,4 @@
-"""A second reply is never another question's: one Worker, one program, and every order in which things can happen."""
+"""A second reply never answers another question: one Worker, one program, and every order of events."""
 
 import os
 import select
@@ -31,7 +31,7 @@ def program(code: str) -> tuple[str, ...]:
 
 
 def until_read(worker) -> None:
-    """Until the program has taken its question, of which the worker is told nothing meanwhile."""
+    """Wait until the program has read its question, without telling the worker."""
     until = time.monotonic() + PATIENCE
     while worker._stdin.unread():
         assert time.monotonic() < until
@@ -42,7 +42,7 @@ def until_read(worker) -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 @pytest.mark.parametrize("then", ["", "os.write(1, b'\\0\\2\\0\\0')"], ids=["silent", "goes on"])
 def test_before_the_next_question_is_taken(stage, first: bytes, size: int, then: str) -> None:
-    """By the time it is read that question has left the pipe, which was believed for an answer once."""
+    """By the time it is read, that question has left the pipe, so it was once taken for an answer."""
     worker = stage.start(
         program(f"""
 frame(); os.write(1, {first!r})
@@ -100,7 +100,7 @@ def test_while_idle(stage) -> None:
 
 @pytest.mark.parametrize("size", [4095, 4097, 4098, 8190])
 def test_frames_of_more_than_a_page(stage, size: int) -> None:
-    """Told as exactly, where a frame fills a power of two of pages; and so is the small one behind it."""
+    """It is known as exactly if a frame fills a power of two of pages, and so it is for the small one after it."""
     worker = stage.start(
         program("""
 os.write(1, b"\\0\\2\\0" + bytes([frame() != b""]))
@@ -170,7 +170,7 @@ def test_one_that_replies_and_leaves_has_replied(stage, close: str) -> None:
 
 
 def test_one_that_closes_its_stdin_unread_has_not(stage) -> None:
-    """Epoll tells of that pipe, too; but not of room in it."""
+    """Epoll reports that pipe too, but no room in it."""
     worker = stage.start(
         program("""
 frame(); os.write(1, b"\\0\\2\\0\\1")

@@ -1,4 +1,4 @@
-"""Real programs in a real Pool: what is handed to one that has just been started, and where it cannot be."""
+"""Real programs in a real Pool: what a new program is asked, and what happens if none can be started."""
 
 import errno
 import os
@@ -28,7 +28,7 @@ AUTH = b"auth:alice:example.com:pw-alice"
 
 class Asker:
     def settled(self, query: Query) -> None:
-        """The tests look at the query."""
+        """Nothing to do: the tests look at the query."""
 
 
 class Scene:
@@ -77,7 +77,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Scene]]:
 
 
 def test_one_that_needs_a_second_to_start(scene) -> None:
-    """The question waits in its pipe; nobody takes the slow start for silence."""
+    """The question waits in its pipe; the slow start is not taken for silence."""
     there = scene(*habit("starts_slowly", 1000))
     there.pool.start(there.pool.slots[0])
     query = there.ask()
@@ -154,7 +154,7 @@ signal.pause()
 
 
 def test_a_program_that_cannot_be_watched(scene) -> None:
-    """epoll_ctl says ENOSPC at fs.epoll.max_user_watches, ENOMEM without memory."""
+    """epoll_ctl fails with ENOSPC at fs.epoll.max_user_watches, with ENOMEM without memory."""
 
     class Full(Reactor):
         def watch(self, descriptor: int, *arguments: object, **options: object) -> None:

@@ -24,7 +24,7 @@ def told(stage) -> str:
 
 
 def nothing_of_the_secret(stage) -> None:
-    """Not it, and no part of it that would help."""
+    """Neither it nor a part of it that would help."""
     text = told(stage) + "".join(stage.reasons)
     for start in range(len(SECRET) - 4):
         assert SECRET[start : start + 5].decode() not in text
@@ -49,7 +49,7 @@ def test_a_dump_does_not_block_the_program(stage) -> None:
 
 
 def test_a_flood_is_slowed_and_then_ended(stage) -> None:
-    """What it answers meanwhile counts; only its stderr waits.  The clock runs five times as fast."""
+    """Its answers count meanwhile; only its stderr waits.  The clock runs five times as fast."""
     stage.clock = lambda: time.monotonic() * 5
     began = stage.clock()
     worker = stage.start(habit("floods_beside"))
@@ -65,7 +65,7 @@ def test_a_flood_is_slowed_and_then_ended(stage) -> None:
 
 
 def test_a_flood_that_ends_in_time_is_only_slowed(stage) -> None:
-    """Two megabytes, and silence: it waits in its write until all is read."""
+    """Two megabytes, then silence: it blocks in its write until all is read."""
     stage.clock = lambda: time.monotonic() * 5
     stage.start(habit("floods", 2000))
     assert stage.ask() is YES
@@ -78,7 +78,7 @@ def question(number: int, secret: bytes) -> bytes:
 
 
 def said(stage, count: int) -> list[str]:
-    """The next lines, as soon as there are so many."""
+    """The next lines, once there are that many."""
     stage.until(lambda: len(stage.stderr) >= count)
     lines, stage.stderr[:] = stage.stderr[:], []
     return lines
@@ -155,7 +155,7 @@ def test_the_secret_as_its_last_words(stage) -> None:
 
 
 def test_the_secret_of_a_question_whose_time_is_over(stage) -> None:
-    """It is not its query any more, and may still come out."""
+    """The program no longer has the query, but may still print its secret."""
     program = "import os; data = os.read(0, 999); os.read(0, 1); os.write(2, b'too late: ' + data[2:])"
     worker = stage.start((*PYTHON, program))
     stage.give(QUERY)

@@ -1,6 +1,6 @@
-"""The real Worker and the one in memory say the same to their owner, in the same order.
+"""The real Worker and the one in memory report the same to their owner, in the same order.
 
-Everything that is tested in virtual time rests on this.
+All tests in virtual time depend on this.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ GRANTED, DENIED = b"\\0\\2\\0\\1", b"\\0\\2\\0\\0"
 
 
 class Owner:
-    """Writes down what it is told."""
+    """Records what it is told."""
 
     def __init__(self) -> None:
         self.events: list[object] = []
@@ -67,14 +67,14 @@ class Owner:
         """Only a real program has a stderr."""
 
     def paused(self, worker: Worker) -> None:
-        """Nor is it too much."""
+        """Only a real program can write too much there."""
 
     def settled(self, query: Query) -> None:
-        """As an asker."""
+        """Nothing to do: the tests look at the query."""
 
 
 class Real:
-    """A real program, as a piece of Python after PROGRAM."""
+    """A real program: a piece of Python after PROGRAM."""
 
     def __init__(self, code: str) -> None:
         self.owner = Owner()
@@ -93,7 +93,7 @@ class Real:
 
 
 class InMemory:
-    """A play."""
+    """A worker in memory, which behaves as `play` does."""
 
     def __init__(self, play: Callable[[InMemoryWorker], Awaitable[int | None]], nursery: trio.Nursery) -> None:
         self.owner = Owner()
@@ -135,7 +135,7 @@ def give(actor: Kind, body: bytes = AUTH) -> Query:
 
 
 def watched(actor: Kind) -> None:
-    """Write down what its supervisor waits for, too."""
+    """Also record what its supervisor waits for."""
     worker, events = actor.worker, actor.owner.events
     worker.retirement.then(lambda: events.append("retirement"))
     worker.end.then(lambda: events.append("end"))
@@ -275,7 +275,7 @@ async def test_its_time_is_over(actors) -> None:
 
 
 async def test_killed_with_its_question(actors) -> None:
-    """The question stays with it until it is gone."""
+    """The question stays with it until the process is gone."""
 
     async def play(program: InMemoryWorker) -> int:
         await trio.sleep_forever()
@@ -321,7 +321,7 @@ async def test_nothing_is_given_to_one_that_left(actors) -> None:
 
 
 def test_they_have_the_same_public_side() -> None:
-    """So that a Pool or a Keeper that uses something new fails here, and not somewhere in virtual time."""
+    """So that a Pool or a Supervisor that uses something new fails here, and not somewhere in virtual time."""
 
     def methods(kind: type) -> dict[str, list[str]]:
         return {

@@ -1,4 +1,4 @@
-"""What clients hold in lines in flight is bounded in bytes, for all of them together; and nobody starves for it."""
+"""The bytes that all clients together have in flight are bounded, and no client starves."""
 
 import contextlib
 import random
@@ -14,16 +14,16 @@ from bridge.protocol.query import Query
 LONG = b"auth:u:h:" + b"x" * (4096 - 10) + b"\n"
 SHORT = b"auth:alice:example.com:secret\n"
 READ = 4096
-"""Bytes of a connection that are read at once."""
+"""Bytes read from a connection at once."""
 
 
 def held(client: Client) -> int:
-    """What the client's lines in flight take; all that were asked and are not settled, as answers are read."""
+    """Bytes of the client's lines in flight: all that are not settled, as it reads its answers."""
     return sum(len(query.body) + LINE for query in client.desk.asked if not query.settled)
 
 
 def send_all(client: Client, data: bytes) -> int:
-    """Send as much of it as the daemon takes; returns how much that was."""
+    """Send as much of it as the daemon takes; returns how much."""
     sent = 0
     with contextlib.suppress(BlockingIOError):
         while sent < len(data):
@@ -74,7 +74,7 @@ def test_every_line_gets_its_own_answer_all_the_same(clients: list[Client], line
 
 
 def test_what_is_counted_is_not_less_than_what_is_held(clients: list[Client]) -> None:
-    """But for what was read since it was counted; and nothing is where nothing is in flight."""
+    """Except for what was read since the last count; without lines in flight the count is zero."""
     dice = random.Random(4)
     for _ in range(600):
         client = dice.choice(clients)
@@ -163,6 +163,6 @@ def test_nothing_is_counted_of_who_was_closed_in_the_middle(monkeypatch) -> None
 
 
 def close_now(client: Client) -> None:
-    """Close the session, which the end of the test does not do again then."""
+    """Close the session, so that the end of the test does not."""
     session, client.session = client.session, mock.Mock()
     session.close()

@@ -1,6 +1,6 @@
-"""No answer after its time, wherever the bridge stood still: a stopped process, a paused machine.
+"""No answer after its deadline, wherever the bridge was stopped: a stopped process, a paused machine.
 
-What was to keep the time stood still as well, so everything that is read looks at the clock itself.
+The timers were stopped as well, so whatever is read is checked against the clock itself.
 """
 
 import select
@@ -42,7 +42,7 @@ async def test_a_reply_that_is_read_late(autojump_clock, late: float, verdict: V
 
 
 def test_what_was_said_in_time_is_heard_before_time_is_called() -> None:
-    """After a standstill replies lie there, and nobody's time is left: no program is killed for that."""
+    """After a standstill there are unread replies, and all deadlines have passed: no program is killed for that."""
     now = 100.0
     poolset = PoolSet(made(*habit("good"), pool_size=2), lambda: now)
     poolset.apply(poolset.router.settings)
@@ -79,7 +79,7 @@ def wait_for_output(worker: Any) -> None:
 
 
 def test_what_was_known_in_time_and_is_written_late() -> None:
-    """Stopped between hearing of it and writing it."""
+    """Stopped between the verdict and writing the answer."""
     for lateness, answer in ((GRACE_AFTER_DEADLINE - 0.01, b"1\n"), (GRACE_AFTER_DEADLINE + 0.01, b"0\n")):
         with on_pipes(answer_timeout=4.0) as client:
             client.says(LINE)
@@ -118,7 +118,7 @@ def test_in_order_only_what_is_late() -> None:
 
 class Nobody:
     def settled(self, query: Query) -> None:
-        """These queries are looked at."""
+        """Nothing to do: the tests look at the queries."""
 
 
 JUST_IN_TIME, TOO_LATE = GRACE_AFTER_TIMEOUT - 0.01, GRACE_AFTER_TIMEOUT + 0.01
@@ -147,7 +147,7 @@ def test_on_a_terminal(lateness: float, answer: bytes) -> None:
 
 
 async def test_a_program_that_is_always_slower_than_its_time(autojump_clock) -> None:
-    """Nothing of the above makes an answer come in time that does not."""
+    """The above does not make a late answer count as timely."""
     async with bench(answers(4.5)) as there:
         answer = await there.ask().done()
         assert answer.verdict is UNAVAILABLE

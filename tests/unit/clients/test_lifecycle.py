@@ -1,6 +1,6 @@
-"""Both kinds of session, in every state, whatever comes: what follows is what the table says, and does what it says.
+"""Both kinds of session, every state, every event: the next state is the table's, and behaves as described.
 
-Each session has a question open when something comes, so that nothing is over by itself.
+Each session has an open question when the event happens, so that it does not end by itself.
 """
 
 import contextlib
@@ -24,14 +24,14 @@ events = pytest.mark.parametrize("event", Event, ids=lambda event: event.name)
 
 
 class Fault(Exception):
-    """No part of ours raises this."""
+    """An error that none of our code raises."""
 
 
 class Scene:
-    """A session, and what it writes, or tries to where nobody reads it.
+    """A session, and what it writes or tries to write.
 
     Attributes:
-      written: in pieces.
+      written: the pieces written.
     """
 
     def __init__(self, client: Client, kind: str) -> None:
@@ -51,7 +51,7 @@ class Scene:
         return state
 
     def reach(self, state: State) -> None:
-        """Ask a question, and let happen what leads there."""
+        """Ask a question, and let the events happen that lead to `state`."""
         self.client.says(QUESTION)
         events = {
             State.OPEN: [],
@@ -66,7 +66,7 @@ class Scene:
         assert self.state is (state if state in self.lasts else State.OVER)
 
     def happens(self, event: Event) -> None:
-        """It comes as it does in life."""
+        """Cause `event` as in real use."""
         match event:
             case Event.END:
                 self.client.to = self._close(self.client.to)
@@ -88,7 +88,7 @@ class Scene:
         self.client.run_once()
 
     def ask_another(self) -> None:
-        """Much later: this is no burst."""
+        """Much later, so that this is not a burst."""
         self.client.clock.now += 1.0
         with contextlib.suppress(OSError):  # nobody reads it
             os.write(self.client.to, ANOTHER)
@@ -115,7 +115,7 @@ def test_the_table_that_is_read_is_the_one_that_counts() -> None:
 
 
 def follows(scene: Scene, event: Event) -> State:
-    """Let it happen, and see that it made of the session what the table says."""
+    """Let `event` happen, and check that the session is in the table's next state."""
     before = scene.state
     expected = NEXT[before].get(event, before)
     if expected not in scene.lasts:
@@ -166,7 +166,7 @@ def test_what_is_still_answered(scene: Scene, state: State, event: Event) -> Non
 @kinds
 @states
 def test_aborted(scene: Scene, state: State) -> None:
-    """What is owed is answered, where there are answers, and all is over."""
+    """Open questions are answered, in states that answer, and the session is over."""
     scene.reach(state)
     scene.client.session.abort()
     scene.client.run_once()
@@ -190,7 +190,7 @@ def test_what_is_withdrawn_is_settled_at_once_and_nobody_is_answered(scene: Scen
 
 @kinds
 def test_descriptors_that_were_closed_are_somebody_else_s(scene: Scene) -> None:
-    """The numbers are soon given to another client, who must not be forgotten or closed for what comes late."""
+    """The descriptors are soon reused for another client, which late events must not unwatch or close."""
     client = scene.client
     client.says(QUESTION)
     numbers = [client.source, client.sink]

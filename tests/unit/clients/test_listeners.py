@@ -1,4 +1,4 @@
-"""Listening sockets: their rights, what they replace and what they never touch."""
+"""Listening sockets: their permissions, what they replace and what they never touch."""
 
 import errno
 import fcntl
@@ -42,7 +42,7 @@ def umask() -> Iterator[Callable[[int], int]]:
 
 
 def stale(path: str) -> None:
-    """What a daemon leaves that is killed."""
+    """What a killed daemon leaves behind."""
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(path)
         dead.listen()
@@ -104,7 +104,7 @@ def test_the_mode_is_exact_whatever_the_umask(path: str, umask, mask: int, mode:
 def test_the_mode_is_never_wider_and_exact_before_anybody_can_connect(
     path: str, umask, monkeypatch: pytest.MonkeyPatch, mask: int
 ) -> None:
-    """Looked at right after bind, and right before listen."""
+    """Checked right after bind, and right before listen."""
     seen: list[int] = []
 
     def look(name: str, mode: int, place: int) -> None:
@@ -123,7 +123,7 @@ def test_the_mode_is_never_wider_and_exact_before_anybody_can_connect(
 
 @pytest.fixture
 def public() -> Iterator[str]:
-    """A path in a directory that is everybody's."""
+    """A path in a directory that everybody may write to."""
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o777)
         yield f"{directory}/auth.sock"
@@ -256,7 +256,7 @@ def test_paths_that_cannot_be(tmp_path: Path) -> None:
 
 
 def test_a_path_is_remembered_as_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Programs are started in a directory of theirs, and we go there with them."""
+    """Programs are started in their own directory, which we change to as well."""
     monkeypatch.chdir(tmp_path)
     listener = listen("auth.sock", 0o600)
     assert listener.path == f"{tmp_path}/auth.sock"

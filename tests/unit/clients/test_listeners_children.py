@@ -13,7 +13,7 @@ PATIENCE = 20.0
 
 
 class Child:
-    """A forked process that does `work`, whose result is a text, and then stays with all it has until `end`."""
+    """A forked process that does `work`, whose result is a text, and then keeps everything open until `end`."""
 
     def __init__(self, work: Callable[[], str]) -> None:
         self._result, writer = os.pipe()
@@ -30,7 +30,7 @@ class Child:
         os.close(stay)
 
     def result(self) -> str:
-        """What `work` came to, or the error that it raised."""
+        """The result of `work`, or the error it raised."""
         ready = select.poll()
         ready.register(self._result, select.POLLIN)
         assert ready.poll(PATIENCE * 1000), "it did not come to an end"
@@ -52,7 +52,7 @@ def _outcome(work: Callable[[], str]) -> str:
 
 @contextlib.contextmanager
 def children(*works: Callable[[], str]) -> Iterator[list[Child]]:
-    """All at once; none is left."""
+    """Start all at once, and leave none behind."""
     with contextlib.ExitStack() as undo:
         begun = []
         for work in works:
@@ -68,7 +68,7 @@ def in_child(work: Callable[[], str]) -> str:
 
 @contextlib.contextmanager
 def bounded() -> Iterator[None]:
-    """What blocks fails, and does not hang."""
+    """Whatever blocks fails instead of hanging."""
 
     def too_late(*_: object) -> None:
         raise AssertionError("it blocks")

@@ -1,4 +1,4 @@
-"""Who is connected, and who is let in."""
+"""The identity of a connection's other end, and who is admitted."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ ALICE = Peer(pid=1, uid=1000, gid=100, groups=frozenset([100, 27, 999]))
 
 
 def seen_of(path: str, prepare: Callable[[], None]) -> tuple[Peer, int]:
-    """What a listener sees of a child that has prepared itself and then connected; and its pid."""
+    """The peer a listener sees when a prepared child connects, and the child's pid."""
     listener = listen(path, 0o600)
 
     def connect() -> str:
@@ -71,7 +71,7 @@ def test_more_groups_than_can_be_asked_for_count_as_none(tmp_path: Path) -> None
 
 @needs_root
 def test_who_it_was_when_it_connected(tmp_path: Path) -> None:
-    """A program started by the client through setuid does not become somebody else to us."""
+    """A setuid program the client starts does not change who the client is to us."""
     listener = listen(f"{tmp_path}/s", 0o600)
 
     def connect() -> str:

@@ -16,7 +16,7 @@ BUSY = -1
 
 
 def owner(path: str) -> int:
-    """The pid of who listens there, or BUSY."""
+    """The pid of the process that listens there, or BUSY."""
     with socket.socket(socket.AF_UNIX) as client:
         client.setblocking(False)
         try:
@@ -33,7 +33,7 @@ def accept_all(listener: Listener) -> None:
 
 
 def starter(path: str, go: int, start: int) -> Callable[[], str]:
-    """Listens at the moment that the last `start` is closed."""
+    """Listens as soon as the last `start` is closed."""
     kept: list[Listener] = []
 
     def work() -> str:
@@ -65,7 +65,7 @@ def test_of_many_that_start_at_once_one_wins(tmp_path: Path, left_behind: bool) 
 
 
 def churn(path: str, times: int) -> str:
-    """Own the path that often, and be found there each time.  Half of the ends are deaths."""
+    """Own the path that many times, and be found there each time.  Half of the daemons are killed."""
     won = 0
     while won < times:
         try:

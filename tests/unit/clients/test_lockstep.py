@@ -81,7 +81,7 @@ def test_lines_that_come_soon_after_void_the_question_that_is_being_asked() -> N
 
 
 def test_bytes_that_come_with_the_verdict_are_seen_before_the_answer_is_written() -> None:
-    """The look right before writing: nobody has told the session yet that there are more bytes."""
+    """The check right before writing: the reactor has not reported the new bytes yet."""
     with on_pipes(lockstep=True) as client:
         client.says(QUERY + b"\n")
         client.send(OTHER + b"\n")
@@ -300,7 +300,7 @@ def test_abort_answers_at_once_and_once() -> None:
 
 
 def test_abort_takes_its_question_back() -> None:
-    """What waits for a program is settled at once then, and nobody hears of it."""
+    """A query that waits for a program is settled at once then, and not answered."""
     with on_pipes(lockstep=True) as client:
         client.says(QUERY + b"\n")
         client.desk.withdraw = lambda asker: client.settle(0, YES)  # type: ignore[method-assign]
@@ -311,7 +311,7 @@ def test_abort_takes_its_question_back() -> None:
 
 
 def test_a_client_that_is_gone_takes_its_question_back_whichever_end_tells_first() -> None:
-    """One descriptor tells of the end of input, the other one that nobody reads: in either order, in one batch."""
+    """One descriptor reports end of input, the other that nobody reads: in either order, in one batch."""
     for first in ("_hear", "_hang_up"):
         with on_socket(lockstep=True) as client:
             client.says(QUERY + b"\n")

@@ -1,4 +1,4 @@
-"""A lockstep client on a program's terminal: an answer leaves only while somebody is seen waiting for it."""
+"""A lockstep client on a program's terminal: an answer is written only while the client is seen waiting for it."""
 
 import logging
 import os
@@ -112,7 +112,7 @@ def test_a_verdict_that_comes_too_late_is_never_written() -> None:
 
 
 def test_a_new_line_between_the_look_and_the_write() -> None:
-    """The client gave up and asked again while we looked: it waits, but for another answer."""
+    """The client gave up and asked again while we were checking: it waits, but for another answer."""
     with on_terminal(eyes := Eyes(WAITING)) as client:
         client.says(QUERY + b"\n")
         client.clock.now += 1.0
@@ -146,7 +146,7 @@ def test_abandoned_while_it_waited_for_the_client() -> None:
 
 
 def test_the_echo_race() -> None:
-    """The client read its own line back as an answer: it is back in its main loop, or asks the next already."""
+    """The client read its own line back as an answer: it is in its main loop, or already asks the next question."""
     with on_terminal(eyes := Eyes(ELSEWHERE)) as client:
         client.says(QUERY + b"\n")
         client.settle(0, YES)
@@ -200,7 +200,7 @@ def test_abort_writes_nothing_that_could_be_taken_for_another_answer() -> None:
 
 
 def test_what_people_type_into_passwords_is_heard_as_it_is(logged: list[str]) -> None:
-    """Each control character but the newline comes through, and the line is refused without being shown."""
+    """Every control character except the newline arrives, and the line is refused without being shown."""
     with on_terminal(Eyes(WAITING)) as client:
         for code in [*range(1, 10), *range(11, 32), 127]:
             client.says(b"auth:alice:example.com:hunter2" + bytes([code]) + b"x\n")
@@ -221,7 +221,7 @@ def test_giving_up_is_logged_without_the_lines(logged: list[str]) -> None:
 
 
 def test_a_pause_between_two_reads_of_one_burst_is_no_giving_up() -> None:
-    """Both lines were there when the first was read; that we were slow to read the second changes nothing."""
+    """Both lines were there when the first was read; reading the second late changes nothing."""
     clock, desk, reactor = Clock(), Desk(), Reactor()
     router = Router(made(), clock)
     router.connect(made(), cast("Any", desk), {})

@@ -112,7 +112,7 @@ def test_a_line_s_time_begins_when_it_is_taken_into_the_window() -> None:
 
 
 def test_beyond_the_window_nothing_is_read() -> None:
-    """The client feels that, and memory stays bounded."""
+    """The client is slowed down, and memory stays bounded."""
     with on_pipes(window=2) as client:
         client.says(lines(4))
         client.send(lines(1000))
@@ -255,7 +255,7 @@ def test_nobody_reads_the_answers_any_more() -> None:
 
 
 def test_nobody_reads_and_nothing_is_asked() -> None:
-    """A pipe tells at once.  (A socket whose peer will not receive tells only when it is written to.)"""
+    """A pipe reports it at once.  (A socket whose peer will not receive reports it only when written to.)"""
     with on_pipes() as client:
         client.end_output()
         client.run_once()

@@ -1,6 +1,6 @@
 """A pipelined session against any client, pool and operator, step by step.
 
-The model knows the lines that were sent and what became of those that were asked.  At each moment the answers that
+The model knows the lines sent and the fate of those asked.  At each moment the answers that
 the client has read must be the beginning of the answers to its lines, each in its own line's place; and at the
 end, unless somebody hung up or all was broken off, they must be all of them.
 """
@@ -25,11 +25,11 @@ REFUSED = [b"", b"x", b"isuser:a:", b"y" * (LIMIT + 1), b"y" * 3 * LIMIT, b"remo
 WINDOWS = st.integers(1, 6)
 
 ROUNDS = 1000
-"""Far more than the lines of any example, each of which needs a few."""
+"""Far more steps than any example needs, as each line takes only a few."""
 
 
 class Pipelined(RuleBasedStateMachine):
-    """One client.  Good lines are numbered, so each query tells which line it was made of."""
+    """One client.  Good lines are numbered, so each query shows which line it was made from."""
 
     negotiates = False
 
@@ -63,7 +63,7 @@ class Pipelined(RuleBasedStateMachine):
     # --- the other end of the answers ------------------------------------------------------------------------
 
     def write_some(self, data: bytes) -> int:
-        """As a stream that has room for this many bytes, or for none."""
+        """Behave like a stream with room for this many bytes, or for none."""
         size = self.room.pop() if self.room else len(data)
         if not size:
             raise BlockingIOError
@@ -85,7 +85,7 @@ class Pipelined(RuleBasedStateMachine):
     @precondition(lambda self: not self.input_ended)
     @rule(what=st.sampled_from(["good", "good", "good", "cr", "hello", *REFUSED]), more=st.integers(0, 9))
     def write_lines(self, what: str | bytes, more: int) -> None:
-        """Lines into the client's own buffer."""
+        """Put lines into the client's own buffer."""
         for _ in range(1 + more):
             if self.hello is None:
                 self.hello = what == "hello"
@@ -114,7 +114,7 @@ class Pipelined(RuleBasedStateMachine):
     @precondition(lambda self: not self.input_ended)
     @rule(more=st.integers(0, 9))
     def say(self, more: int) -> None:
-        """Good lines, all at once: mostly more than there is room for."""
+        """Good lines, all at once: usually more than there is room for."""
         self.write_lines("good", more)
         self.send(len(self.unsent), True)
 
@@ -141,7 +141,7 @@ class Pipelined(RuleBasedStateMachine):
         self.client.desk.verdict = verdict
 
     def ask(self, queries: Sequence[Query]) -> None:
-        """Lines from the first without a written answer to the last that is asked are in the window."""
+        """The window holds the lines from the first without a written answer to the last one asked."""
         last = int(queries[-1].body.split(b":")[1][1:])
         assert self.lines.index(last) + 1 - self.written // 2 <= self.window
         assert not self.stopped
@@ -149,7 +149,7 @@ class Pipelined(RuleBasedStateMachine):
 
     @property
     def is_busy(self) -> bool:
-        """So far that an end can cut something off; ended at once, most examples would show nothing."""
+        """Far enough for an end to cut something off; if ended at once, most examples would show nothing."""
         return len(self.client.desk.asked) >= 3
 
     # --- the operator ----------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ class Pipelined(RuleBasedStateMachine):
     @precondition(lambda self: self.is_busy and not self.broken_off)
     @rule(output_first=st.booleans())
     def hang_up(self, output_first: bool) -> None:
-        """Nothing more is asked, and once the pool is done with what it has, the session is over."""
+        """Nothing more is asked, and once the pool has finished what it has, the session is over."""
         self.client.end_output()
         if output_first:
             self.client.run_once()
@@ -191,7 +191,7 @@ class Pipelined(RuleBasedStateMachine):
     # --- what must be so -------------------------------------------------------------------------------------
 
     def answers(self) -> list[bytes]:
-        """The answers that may be read by now, or later if `?`: one for each line that was sent."""
+        """The answers that may have been read by now, or later if `?`: one for each line sent."""
         asked = {query.body: query for query in self.client.desk.asked}
         unavailable = b"2\n" if self.negotiates and self.hello else b"0\n"
         due = []
@@ -238,7 +238,7 @@ class Pipelined(RuleBasedStateMachine):
             self._context.close()
 
     def everything_comes_to_its_end(self) -> None:
-        """Room for all, everything settled, everything sent: every line that was heard has its answer."""
+        """With room for all, everything settled and everything sent, every line that was read has its answer."""
         self.room = []
         self.client.desk.verdict = NO
         rounds = 0
@@ -266,7 +266,7 @@ class Negotiating(Pipelined):
 
     @initialize(alone=st.booleans())
     def begin(self, alone: bool) -> None:
-        """Nearly always as such a client does."""
+        """Nearly always what such a client does."""
         self.write_lines("hello", 0)
         if alone:
             self.send(400, True)

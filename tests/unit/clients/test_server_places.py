@@ -1,4 +1,4 @@
-"""When as many clients are connected as may be: no user has all places for himself."""
+"""When max_clients are connected, no user keeps all places to himself."""
 
 import contextlib
 import socket
@@ -155,7 +155,7 @@ def test_who_turns_out_to_be_no_client_in_lockstep_keeps_the_place(
 
 
 def test_a_single_place_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever has one would have none."""
+    """Otherwise whoever has one place would have none."""
     with contextlib.ExitStack() as undo:
         house = House(tmp_path, monkeypatch, undo)
         house.server._most = 1

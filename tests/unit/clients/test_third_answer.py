@@ -1,4 +1,4 @@
-"""The third answer: a client of the daemon that asks for it reads `2` where nobody could be asked."""
+"""The third answer: a client of the daemon that requests it reads `2` when no program could be asked."""
 
 import pytest
 from support.inmemory.clients import NO, UNAVAILABLE, YES, on_pipes, on_socket
@@ -104,7 +104,7 @@ def test_a_lockstep_client_may_not_ask_for_it() -> None:
 
 @pytest.mark.parametrize(("negotiates", "rest"), [(True, b"2\n"), (False, b"0\n")])
 def test_what_was_read_too_late_is_unavailable(negotiates: bool, rest: bytes) -> None:
-    """One line is in flight, two more were read behind it, when everything is to be answered at once."""
+    """One line is in flight and two more have been read when everything must be answered at once."""
     with on_socket(negotiates=True, window=1) as client:
         client.says((HELLO if negotiates else b"") + LINE * 3)
         client.session.abort()

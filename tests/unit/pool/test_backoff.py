@@ -1,4 +1,4 @@
-"""When a dead program may start again, and how often something may happen."""
+"""When a dead program may be started again, and how often something may happen."""
 
 import pytest
 from hypothesis import given, settings
@@ -83,7 +83,7 @@ def test_a_burst_and_then_the_rate() -> None:
     st.lists(st.integers(0, 12).map(lambda step: step / 8), max_size=60),
 )
 def test_never_more_than_burst_and_rate_allow(rate: float, burst: int, steps: list[float]) -> None:
-    """In no stretch of time more than `burst + rate * seconds`; and none is refused that this allows."""
+    """Never more than `burst + rate * seconds` in any interval, and nothing refused that this allows."""
     clock = Clock()
     bucket = TokenBucket(rate, burst, clock)
     taken: list[float] = []

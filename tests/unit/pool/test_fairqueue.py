@@ -1,4 +1,4 @@
-"""Who is next: clients take turns, and one that leaves takes its own queries and nobody else's time."""
+"""Which query is next: clients take turns, and withdrawing one's queries costs no other any time."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,11 +10,11 @@ from bridge.protocol.query import Query
 
 class Client:
     def settled(self, query: Query) -> None:
-        """These tests settle nothing."""
+        """Nothing to do: these tests settle no query."""
 
 
 class Watched(Client):
-    """Counts how often it is looked at among others."""
+    """Counts how often it is looked at in a search."""
 
     def __init__(self) -> None:
         self.looks = 0
@@ -88,7 +88,7 @@ def test_what_those_who_left_leave_is_cleared_away_when_time_is_up() -> None:
 
 
 class Model:
-    """The same queue, as simple as can be: a list of lines, the next one first."""
+    """The same queue as simply as possible: a list of queues, the next one first."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[Client, list[Query]]] = []

@@ -11,7 +11,7 @@ from bridge.worker.worker import Worker
 
 
 class Program:
-    """As much of a worker as matters."""
+    """The part of a worker that matters here."""
 
     def __init__(self, name: str, served: int) -> None:
         self.name = name
@@ -19,11 +19,11 @@ class Program:
 
 
 PROGRAMS = [("older", 0, False), ("newer", 0, False), ("used", 5, False), ("warm", 1, False), ("worn", 9, True)]
-"""Name, good replies, and whether it has served enough."""
+"""Name, valid replies, and whether it has served enough."""
 
 
 def shelved(programs: Iterable[tuple[str, int, bool]]) -> tuple[Idle, dict[str, Program]]:
-    """Programs that have become idle in this order, and all of them by name."""
+    """Programs that have become idle in this order; returns all of them by name."""
     idle, made = Idle(), dict[str, Program]()
     for name, served, is_worn in programs:
         made[name] = Program(name, served)
@@ -32,7 +32,7 @@ def shelved(programs: Iterable[tuple[str, int, bool]]) -> tuple[Idle, dict[str, 
 
 
 def order(idle: Idle) -> list[str]:
-    """The names of all, as they are asked."""
+    """All names, in the order in which they are asked."""
     taken = list[str]()
     while (worker := idle.take()) is not None:
         taken.append(cast("Program", worker).name)

@@ -1,4 +1,4 @@
-"""Queries and programs, in virtual time: who is asked, once or twice, until when."""
+"""Queries and programs, in virtual time: which program is asked, once or twice, until when."""
 
 import math
 
@@ -28,7 +28,7 @@ BUSY = BlockingIOError(11, "Resource temporarily unavailable")
 
 
 def after(seconds: float, verdict: Verdict, answer: Answer) -> None:
-    """This came of it, at that time."""
+    """It ended with this verdict, at that time."""
     assert answer.verdict is verdict
     assert answer.seconds == pytest.approx(seconds, abs=1e-6)
 
@@ -43,7 +43,7 @@ def reads_and_dies_after(seconds: float) -> Play:
 
 
 def exits_with_reply(reply: bytes = GRANTED) -> Play:
-    """One reply, then gone."""
+    """One reply, then it exits."""
 
     async def play(program: InMemoryWorker) -> int:
         await program.frame()
@@ -119,7 +119,7 @@ async def test_a_program_that_does_not_answer_in_time_is_killed_and_replaced(aut
 
 
 async def test_a_late_reply_is_nobody_s(autojump_clock) -> None:
-    """The program whose time was over is never asked again, and its reply is no other question's."""
+    """A program that timed out is never asked again, and its reply is never taken for another question's."""
 
     async def late(program: InMemoryWorker) -> None:
         with trio.CancelScope(shield=True):  # it dies slowly
@@ -146,7 +146,7 @@ async def test_time_in_the_queue_counts(autojump_clock) -> None:
 
 
 async def test_time_for_a_retry_counts(autojump_clock) -> None:
-    """Queue, first program and second program together have one time limit."""
+    """Queue, first program and second program share one time limit."""
     async with bench([reads_and_dies_after(3.0), answers(2.0)]) as there:
         after(4.0, UNAVAILABLE, await there.ask().done())
         assert there.pool.figures.retries == 1
@@ -154,7 +154,7 @@ async def test_time_for_a_retry_counts(autojump_clock) -> None:
 
 @pytest.mark.parametrize("shorter", [0.5, 3.9])
 async def test_each_query_has_its_own_time(autojump_clock, shorter: float) -> None:
-    """Also when a later one has less."""
+    """Even if a later one has less time."""
     async with bench(hangs, pool_size=2) as there:
         long, short = there.ask(), there.ask(timeout=shorter)
         after(shorter, UNAVAILABLE, await short.done())
@@ -162,7 +162,7 @@ async def test_each_query_has_its_own_time(autojump_clock, shorter: float) -> No
 
 
 async def test_a_shorter_limit_counts_at_once(autojump_clock) -> None:
-    """A reload: also for what is waiting or with a program."""
+    """A reload: also for queries that wait or are with a program."""
     async with bench(hangs) as there:
         asked = [there.ask() for _ in range(3)]
         await trio.sleep(0.5)
@@ -179,7 +179,7 @@ async def test_a_longer_limit_does_not_lengthen_what_is_open(autojump_clock) -> 
 
 
 async def test_waiting_in_an_order_that_is_not_that_of_the_deadlines(autojump_clock) -> None:
-    """Two programs die with a question each, the older question's first; only one place is due in time."""
+    """Two programs die with a question each, the older question's first; only one slot is due in time."""
     async with bench([reads_and_dies_after(3.5), reads_and_dies_after(0.6), MISSING], pool_size=2) as there:
         for slot in there.pool.slots:
             slot.backoff.next_delay = lambda: 3.3  # type: ignore[method-assign]
@@ -223,7 +223,7 @@ async def test_what_changes_something_is_never_asked_twice(autojump_clock, body:
 
 
 async def test_not_after_its_time(autojump_clock) -> None:
-    """A process may take a while to be gone; its question is not asked again when it is too late."""
+    """A process may take a while to be gone; its question is not asked again if it is too late by then."""
 
     async def dies_slowly(program: InMemoryWorker) -> int:
         with trio.CancelScope(shield=True):
@@ -251,7 +251,7 @@ async def test_a_protocol_error_is_a_death(autojump_clock) -> None:
 
 @pytest.mark.parametrize("body", [AUTH, SETPASS])
 async def test_what_nobody_read_was_never_asked(autojump_clock, body: bytes) -> None:
-    """It goes to the next program whatever it is."""
+    """It goes to the next program, whether it changes anything or not."""
     async with bench([lives(1.0), answers(0.5)]) as there:
         await trio.sleep(0.5)
         after(1.0, YES, await there.ask(body).done())
@@ -310,7 +310,7 @@ async def test_a_retry_goes_before_all_that_wait(autojump_clock) -> None:
 
 
 async def test_asking_from_within_what_is_given_up(autojump_clock) -> None:
-    """All that waits is given up at once, and each asks again in that moment."""
+    """All waiting queries are given up at once, and each asker asks again at that moment."""
     async with bench(keeping=False, plays=[BUSY], pool_size=1) as there:
         slot = there.pool.slots[0]
         slot.due = there.clock() + 1.0

@@ -1,4 +1,4 @@
-"""A pool under more load than its programs can bear, in virtual time."""
+"""A pool under more load than its programs can handle, in virtual time."""
 
 import pytest
 import trio
@@ -12,7 +12,7 @@ YES = Verdict.GRANTED
 
 
 async def flood(there: Bench, clients: int, seconds: float, pause: float = 0.001) -> list[Answer]:
-    """So many clients for so long, each asking again soon after it was answered; the good answers."""
+    """Some clients, each asking again soon after it was answered; returns the number of valid answers."""
     good = []
 
     async def client() -> None:
@@ -49,7 +49,7 @@ async def test_slow_programs_are_used_as_well(autojump_clock, seconds: float) ->
 
 @pytest.mark.parametrize("slow", [0.5, 3.5, 1000.0])
 async def test_a_pool_that_was_slow_serves_again_as_before(autojump_clock, slow: float) -> None:
-    """A database was slow for a minute, or the machine stood still: nothing of it is left later."""
+    """A database was slow for a minute, or the machine was stopped: later there is no trace of it."""
     seconds = 0.01
 
     async def play(program: InMemoryWorker) -> None:
@@ -70,7 +70,7 @@ async def test_a_pool_that_was_slow_serves_again_as_before(autojump_clock, slow:
 
 
 async def test_less_time_for_an_answer_than_programs_took_before(autojump_clock) -> None:
-    """The programs are quick again: what they took for a query once keeps nobody waiting in vain for ever."""
+    """The programs are quick again: the time they once took must not make queries fail for ever."""
     seconds = 2.0
 
     async def play(program: InMemoryWorker) -> None:
@@ -91,7 +91,7 @@ async def test_less_time_for_an_answer_than_programs_took_before(autojump_clock)
 
 
 async def test_a_bridge_that_stood_still(autojump_clock) -> None:
-    """Stopped and continued after an hour with a reply unread: what it took is no measure for others."""
+    """Stopped for an hour with a reply unread: the time it took says nothing about other queries."""
 
     async def play(program: InMemoryWorker) -> None:
         while await program.frame() is not None:

@@ -1,4 +1,4 @@
-"""A reload, with real programs: what is the same goes on, what is new is there first, what is replaced drains."""
+"""A reload, with real programs: unchanged ones go on, new ones start first, replaced ones drain."""
 
 import os
 import select
@@ -27,11 +27,11 @@ AUTH = b"auth:alice:example.com:pw-alice"
 
 class Asker:
     def settled(self, query: Query) -> None:
-        """The tests look at the query."""
+        """Nothing to do: the tests look at the query."""
 
 
 class Works:
-    """A poolset and what drives it."""
+    """A PoolSet, and what drives it."""
 
     def __init__(self, settings: Settings) -> None:
         self.poolset = PoolSet(settings)
@@ -224,7 +224,7 @@ def test_the_summary_counts(works) -> None:
 
 
 def test_who_leaves_after_a_reload_takes_back_what_waits_for_the_old_programs(works) -> None:
-    """Above all what would change something: nobody is there to be told of it."""
+    """Above all one that would change something: nobody would be told."""
     settings = made(*habit("silent"), pool_size=1)
     there = works(settings)
     asker = Asker()

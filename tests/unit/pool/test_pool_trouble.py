@@ -45,7 +45,7 @@ def at_once(answer: Answer) -> None:
 
 @pytest.mark.parametrize("play", [MISSING, BUSY, lives(0.0)], ids=["missing", "no process", "dies at once"])
 async def test_the_schedule(autojump_clock, play) -> None:
-    """At once, then 0.1 s doubling to 30 s, each cut by up to half."""
+    """Immediately, then after 0.1 s doubling to 30 s, each cut by up to half."""
     async with bench(play) as there:
         await trio.sleep(200.0)
         waits = gaps(there.started)
@@ -67,7 +67,7 @@ async def test_the_schedule_begins_anew_after_a_good_reply(autojump_clock) -> No
 
 
 async def test_living_is_no_good_reply(autojump_clock) -> None:
-    """A program that waits ten seconds for its database and exits is not started at once again and again."""
+    """A program that waits ten seconds for its database and exits is not restarted at once every time."""
     async with bench(lives(10.0)) as there:
         await trio.sleep(600.0)
         waits = [gap - 10.0 for gap in gaps(there.started)]
@@ -75,7 +75,7 @@ async def test_living_is_no_good_reply(autojump_clock) -> None:
 
 
 async def test_each_place_has_its_own(autojump_clock) -> None:
-    """A pool of several loses one program, and starts that one again."""
+    """A pool of several loses one program, and restarts that one."""
     async with bench(answers(), pool_size=3) as there:
         await there.ask().done()
         there.programs[1].signal(9)
@@ -125,7 +125,7 @@ async def test_what_waited_is_given_up_when_the_start_fails(autojump_clock) -> N
 
 
 async def test_a_missing_program_is_not_waited_for(autojump_clock) -> None:
-    """However soon the next try is due: it will not be there by itself."""
+    """However soon the next try is due: the missing file will not appear by itself."""
     async with bench(MISSING) as there:
         at_once(there.ask())
 
@@ -145,7 +145,7 @@ async def test_one_place_that_may_recover_is_enough_to_wait(autojump_clock) -> N
 
 
 async def test_one_program_that_lives_is_enough_to_wait(autojump_clock) -> None:
-    """It is busy, and everything else is broken."""
+    """The only working program is busy, and everything else is broken."""
     async with bench([answers(1.0), MISSING], pool_size=2) as there:
         await trio.sleep(50.0)
         asked = [there.ask() for _ in range(3)]
@@ -240,7 +240,7 @@ async def test_a_failure_says_which_program_and_why(autojump_clock, logged: list
 
 
 class Said(list[bytes]):
-    """Secrets, and how often somebody looked for them."""
+    """Secrets, and how often they were searched for."""
 
     looked_at = 0
 

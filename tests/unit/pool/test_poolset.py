@@ -1,4 +1,4 @@
-"""Whoever supervises hears of every pool that needs it: also of what happened before anybody did."""
+"""The supervisor is told of every pool that needs it, even if that was before it existed."""
 
 import os
 import select
@@ -23,11 +23,11 @@ AUTH = b"auth:alice:example.com:pw-alice"
 
 class Asker:
     def settled(self, query: Query) -> None:
-        """The tests look at the query."""
+        """Nothing to do: the tests look at the query."""
 
 
 class Client:
-    """A client that neither asks nor leaves."""
+    """A client that does nothing."""
 
     def reconfigure(self, settings: Settings) -> None: ...
 
@@ -43,7 +43,7 @@ SETTINGS = made(*habit("good"), pool_size=1, max_requests=2)
 
 @pytest.fixture
 def poolset(monkeypatch: pytest.MonkeyPatch) -> Iterator[PoolSet]:
-    """With a program that has served enough after two questions, and nobody who supervises it."""
+    """With a program that has served enough after two questions, and no supervisor."""
     monkeypatch.chdir(os.getcwd())  # starting a program leaves it
     poolset = PoolSet(SETTINGS)
     poolset.apply(SETTINGS)

@@ -1,4 +1,4 @@
-"""The one place where a line is let through or refused: by host, with each host's own commands."""
+"""Lines are let through or refused by host, with each host's own commands."""
 
 import logging
 from typing import Any, cast

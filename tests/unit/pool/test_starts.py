@@ -1,4 +1,4 @@
-"""Who starts a program next: one at a time, those that somebody waits for first, and the rest not too often."""
+"""Which pool starts a program next: one at a time, those that clients wait for first, the rest not too often."""
 
 import os
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ MISSING = FileNotFoundError(2, "No such file or directory")
 
 
 class Pools:
-    """Pools that have so many programs to start, by name; what was started is in `started`."""
+    """Pools by name, each with a number of programs to start; those started are in `started`."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -31,7 +31,7 @@ class Pools:
         return pool
 
     def run(self, until: float) -> None:
-        """Drive them until then, at each time that they ask for."""
+        """Drive them until then, at each time the timer is set to."""
         while (when := self.now + self.reactor.pause()) <= until:
             self.now = when
             self.reactor.run_once()
@@ -117,7 +117,7 @@ def test_not_before_its_time(pools: Pools) -> None:
 
 
 def test_a_crowd_does_not_keep_the_time_of_another(pools: Pools) -> None:
-    """Its timer would ring ten times a second, but for one that is due in between."""
+    """Its timer would fire ten times a second, except for one that is due in between."""
     for _ in range(1000):
         pools.pool("nobody")
     pools.run(pools.now)
@@ -134,7 +134,7 @@ def test_before_the_first_look_at_events_only_so_many(pools: Pools) -> None:
 
 
 async def test_everybody_has_a_turn_between_starts() -> None:
-    """A reactor that is never without events, and a pool that has lost all its programs.
+    """A reactor that always has events, and a pool that has lost all its programs.
 
     In each pass of trio one program is started and the events are handled.
     """
@@ -187,7 +187,7 @@ async def test_a_question_has_its_pool_tried_again_before_all_others(autojump_cl
 
 
 async def test_a_question_waits_for_a_start_that_is_overdue(autojump_clock) -> None:
-    """What was missing when it was tried last may be there by now, and is tried before the question is given up."""
+    """A program that was missing at the last try may exist by now, and is tried before the question is given up."""
     async with bench([MISSING, answers()], pool_size=1, keeping=False) as there:
         crowd_out(there)
         there.fill()
@@ -199,7 +199,7 @@ async def test_a_question_waits_for_a_start_that_is_overdue(autojump_clock) -> N
 
 
 def crowd_out(there: Bench) -> None:
-    """Have ten thousand pools before this one, for which nobody asks."""
+    """Put ten thousand pools before this one that nobody asks."""
     for _ in range(10_000):
         there.starts.plan(FakePool("nobody", 9, False, []), there.clock())
     there.starts.start_at_once()

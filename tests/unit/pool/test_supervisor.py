@@ -1,4 +1,4 @@
-"""Stopping programs in virtual time: what each is told when, and that nobody waits for one that will not go."""
+"""Stopping programs in virtual time: which signal each gets when, and that one that does not exit is not waited for."""
 
 import signal
 

@@ -15,7 +15,7 @@ MISSING = FileNotFoundError(2, "No such file or directory")
 
 
 def within_bounds(there: Bench, size: int) -> None:
-    """From the first full pool on: never fewer that may be asked than `size`, never more alive than one above."""
+    """From the first full pool on: never fewer usable programs than `size`, never more than one above that alive."""
     full = next(number for number, change in enumerate(there.changes) if change.usable == size)
     for change in there.changes[full:]:
         assert change.usable >= size
@@ -158,7 +158,7 @@ async def test_a_good_reply_proves_it_at_once(autojump_clock) -> None:
 
 
 async def test_one_that_may_still_be_starting_is_not_asked(autojump_clock) -> None:
-    """Its predecessor serves meanwhile, however many wait: a query would have to wait for the start, too."""
+    """Its predecessor serves meanwhile, however many wait: a query would have to wait for the start as well."""
     async with bench(answers(0.01), max_age=100.0) as there:
         await trio.sleep(99.99)
         asked = [there.ask() for _ in range(15)]
@@ -205,7 +205,7 @@ async def test_it_is_tried_again_but_not_in_a_hurry(autojump_clock) -> None:
 
 
 async def test_one_that_hangs_is_found_out_by_its_first_question(autojump_clock) -> None:
-    """It lived through its second of proof; it is killed like any other, and replaced."""
+    """It survived its trial second; it is killed like any other, and replaced."""
     async with bench([answers(), hangs, answers()], max_age=100.0) as there:
         await trio.sleep(110.0)
         assert (await there.ask().done()).verdict is Verdict.UNAVAILABLE

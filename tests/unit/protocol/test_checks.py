@@ -1,4 +1,4 @@
-"""What of the lines is let through: the rules once more, written down another way, against `checks`."""
+"""Which lines are let through: the rules written down again, in another way, against `checks`."""
 
 import itertools
 
@@ -23,11 +23,11 @@ FIELDS_OF = {
     "isuser": "user host",
     "removeuser": "user host",
 }
-"""As the two protocols have them; not taken from the code under test."""
+"""From the two protocols, not from the code under test."""
 
 CONTROLS = [*range(0x20), 0x7F, *range(0x80, 0xA0)]
 ODD = "\u00a0\u00ad\u2028\u2029\u200b\u202e\ufeff\ue000\U000e0001\u0378"
-"""Not printable, and no control characters either: XMPP decides about those, not we."""
+"""Neither printable nor control characters: XMPP decides about those, not the bridge."""
 
 words = st.sampled_from(["", "alice", "example.com", "pä", "x y", " ", "👍", "0", "-", *ODD])
 breakers = st.sampled_from([b"", b"", b"", b"\x00", b"\n", b"\x7f", b"\xc2\x85", b"\xff", b"\xed\xa0\x80", b"\xc3"])
@@ -159,7 +159,7 @@ def test_an_empty_secret_only_where_it_is_allowed() -> None:
 @unhurried
 @given(lines)
 def test_host_and_secret_of_what_was_let_through(line: bytes) -> None:
-    """They are parts of the line in their places; of any other line they do not complain."""
+    """They return the line's fields; for a malformed line they do not raise."""
     host, secret = host_of(line), secret_of(line)
     if Checks(ALL, True)(line) is None:
         command = line.partition(b":")[0]

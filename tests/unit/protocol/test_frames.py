@@ -39,7 +39,7 @@ def test_what_no_frame_can_hold(size: int) -> None:
 
 
 def test_beginnings_of_a_reply() -> None:
-    """Exactly those that some byte string completes to one of the two replies."""
+    """Exactly those that more bytes can complete to one of the two replies."""
     beginnings = {reply[:size] for reply in (GRANTED, DENIED) for size in range(4)}
     for size in range(6):
         for values in itertools.product((0, 1, 2, 255), repeat=size):

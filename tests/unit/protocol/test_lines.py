@@ -1,4 +1,4 @@
-"""Prosody's line codec: the same lines whatever pieces they come in, and no memory for what is not let through."""
+"""Prosody's line codec: the same lines in whatever pieces they arrive, and no memory for refused ones."""
 
 import tracemalloc
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ cuts = st.lists(st.integers(1, 12), min_size=1, max_size=60)
 
 
 def expected(stream: bytes, limit: int = LIMIT) -> list[Line]:
-    """The rules once more, for a stream that is there as a whole."""
+    """The rules again, for a complete stream."""
     *whole, last = stream.split(b"\n")
     contents = [line[:-1] if line[-1:] == b"\r" else line for line in whole + [last] * bool(last)]
     return [line if len(line) <= limit else Refusal.LENGTH for line in contents]
@@ -68,7 +68,7 @@ def test_any_pieces(stream: bytes, sizes: list[int]) -> None:
 @unhurried
 @given(streams, streams)
 def test_with_something_behind(stream: bytes, behind: bytes) -> None:
-    """What follows a line changes nothing about it, whether it comes in the same piece or later."""
+    """What follows a line does not affect it, whether it arrives in the same piece or later."""
     whole = stream + b"\n"
     lines = expected(whole)
     assert read([whole + behind])[: len(lines)] == lines
@@ -79,7 +79,7 @@ def test_with_something_behind(stream: bytes, behind: bytes) -> None:
 @given(st.integers(1, 32767), st.integers(-2, 3), st.booleans(), st.booleans())
 @example(limit=1, over=0, carriage_return=True, ended=False)
 def test_length_to_the_byte(limit: int, over: int, carriage_return: bool, ended: bool) -> None:
-    """A line end counts neither way; one byte too many is refused, whether or not the end has come."""
+    """The line end does not count; one byte too many is refused, with or without a line end."""
     line = b"x" * max(0, limit + over)
     stream = line + b"\r" * carriage_return + b"\n" * ended
     wanted = [line if over <= 0 else Refusal.LENGTH] if stream else []

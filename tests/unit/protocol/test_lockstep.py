@@ -1,4 +1,4 @@
-"""The lockstep rule, told the time: what becomes a question, what is an attack, what was given up."""
+"""The lockstep rule in virtual time: what becomes a question, what is an attack, what was given up."""
 
 import math
 
@@ -22,7 +22,7 @@ QUESTION, VIOLATION = (Heard.QUESTION,), (Heard.VIOLATION,)
 
 
 class Counting(LockstepRule):
-    """Counts what it says.
+    """Counts the events that the rule returns.
 
     Attributes:
       serial: number of the newest question.
@@ -108,7 +108,7 @@ def test_on_a_terminal_a_line_of_one_piece_is_a_question() -> None:
 
 
 def test_the_time_of_a_line_begins_with_its_first_piece(rule: Counting) -> None:
-    """Pieces that come one by one, each soon after the last, are no way around."""
+    """Pieces that arrive singly, each soon after the last, do not get around it."""
     for number in range(4):
         rule.received(b"auth", 0.020 * number)
     rule.received(b"\n", 0.080)
@@ -183,7 +183,7 @@ def test_bytes_soon_after_a_line_make_it_a_violation(rule: Counting, gap: float,
 
 
 def test_a_violation_is_over_when_it_has_been_quiet(rule: Counting) -> None:
-    """All that comes while it is open belongs to it, and puts off its answer."""
+    """All bytes that arrive while it is open belong to it, and postpone its answer."""
     rule.received(b"a\nb\n", 0.0)
     assert heard(rule, (OTHER + b"\n", 0.030), (b"isus", 0.070), (b"er:x\n", 9.0)) == [NOTHING] * 3
     assert (rule.question, rule.serial) == (Refusal.INJECTION, 1)
@@ -210,7 +210,7 @@ def test_a_later_line_is_the_question_now(rule: Counting) -> None:
 
 
 def test_the_beginning_of_a_later_line_voids_the_old_question(rule: Counting) -> None:
-    """Nobody waits for the old answer any more, though the new question is not yet whole."""
+    """Nobody waits for the old answer any more, although the new question is incomplete."""
     assert heard(rule, (QUERY + b"\n", 0.0), (OTHER[:4], 1.0)) == [QUESTION, (Heard.GAVE_UP,)]
     assert (rule.question, rule.gave_up) == (None, 1)
     assert heard(rule, (OTHER[4:] + b"\n", 1.0 + 49 * MS)) == [QUESTION]
@@ -260,7 +260,7 @@ def test_the_end_without_a_line(rule: Counting) -> None:
 @unhurried
 @given(st.lists(st.tuples(st.binary(max_size=200), st.floats(0, 0.2)), max_size=20))
 def test_any_bytes_at_any_time(events: list[tuple[bytes, float]]) -> None:
-    """Each new question is told of; it is a whole line or a refusal, and the same until something is told."""
+    """Every new question is reported; it is a whole line or a refusal, and stays the same until the next event."""
     rule, now = Counting(64), 0.0
     for data, step in filter(lambda event: event[0], events):
         now += step

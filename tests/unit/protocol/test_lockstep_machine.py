@@ -1,6 +1,6 @@
 """The lockstep rule against any client, attacker and program at any time, in whole milliseconds.
 
-The oracle keeps what was sent, with times, and works out anew at each step what may be a question: a line that
+The oracle keeps what was sent, with times, and works out again at each step what may be a question: a line that
 came alone, all of it within 50 ms, with nothing else from 50 ms before its first byte that was not answered.
 """
 
@@ -23,7 +23,7 @@ pieces = st.one_of(
 
 
 class Sent:
-    """What the client has sent since the last moment at which nothing was owed and nothing was unfinished."""
+    """What the client has sent since there was last neither an open question nor an unfinished line."""
 
     def __init__(self, terminal: bool) -> None:
         self.terminal = terminal
@@ -44,7 +44,7 @@ class Sent:
 
     @property
     def is_clean(self) -> bool:
-        """One line, alone and in time; on a terminal, where such short lines are written whole, in one piece."""
+        """One line, alone and in time; in one piece on a terminal, where such short lines are written whole."""
         if self.terminal and self.pieces > 1:
             return False
         whole = self.data.count(b"\n") == 1 and self.data.endswith(b"\n")
@@ -78,7 +78,7 @@ class Clients(RuleBasedStateMachine):
 
     @property
     def serial(self) -> int:
-        """Number of the newest question, by what the rule has said."""
+        """Number of the newest question, from the rule's events."""
         return len(self.said) - self.said.count(Heard.GAVE_UP)
 
     @property
@@ -113,7 +113,7 @@ class Clients(RuleBasedStateMachine):
     @precondition(lambda self: self.is_open)
     @rule()
     def answer_is_written(self) -> None:
-        """As a session does: the newest question only, and a violation only once it was quiet."""
+        """Answer as a session does: only the newest question, and a violation only once it has been quiet."""
         if self.violation and self.time < self.rule.quiet_at:
             return
         assert self.serial not in self.answered
@@ -124,7 +124,7 @@ class Clients(RuleBasedStateMachine):
     @precondition(lambda self: self.asked)
     @rule(data=st.data())
     def a_program_answers(self, data: st.DataObject) -> None:
-        """Whichever was asked: its verdict counts only if its question is the one that is open."""
+        """A verdict for any query counts only if its question is the open one."""
         serial = self.asked.pop(data.draw(st.integers(0, len(self.asked) - 1)))
         if serial == self.serial and self.rule.question is not None:
             assert not self.violation

@@ -1,4 +1,4 @@
-"""Answers leave in the order of their questions, in whatever order these are settled."""
+"""Answers leave in the order of their questions, whatever order these are settled in."""
 
 import itertools
 
@@ -13,7 +13,7 @@ unhurried = settings(deadline=None)  # the machine may be busy
 
 class Nobody:
     def settled(self, query: Query) -> None:
-        """These tests look at the verdicts themselves."""
+        """Nothing to do: these tests look at the verdicts."""
 
 
 def queries(count: int) -> list[Query]:
@@ -25,7 +25,7 @@ def text(verdicts: list[Verdict]) -> bytes:
 
 
 def test_every_permutation_with_every_verdict() -> None:
-    """Four questions, all orders, all verdicts: after each settling exactly the beginning that is settled leaves."""
+    """Four questions, all orders, all verdicts: after each verdict, exactly the settled ones at the front leave."""
     for order in itertools.permutations(range(4)):
         for verdicts in itertools.product(Verdict, repeat=4):
             ordering, asked = Ordering(), queries(4)

@@ -1,4 +1,4 @@
-"""Something that happens once: nobody has to listen, and nobody can listen too late."""
+"""A latch is set once; it needs no listeners, and one that comes late is called too."""
 
 from bridge.worker.latch import Latch
 

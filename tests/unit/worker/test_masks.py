@@ -1,4 +1,4 @@
-"""No secret in a line that is shown, however it is printed; and nothing but its words is masked."""
+"""No secret in a shown line, however it was printed; and only its words are masked."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Starting a program: what it gets, what it does not get, and what is left where it cannot be started."""
+"""Starting a program: what it inherits, what it does not, and what is left if it cannot be started."""
 
 import contextlib
 import fcntl
@@ -19,7 +19,7 @@ from bridge.worker.spawn import Process, be_a_good_parent, start
 
 NOBODY = 65534
 C_LIBRARY_S_OWN = 0b11 << 31
-"""Signals 32 and 33, which it lets nobody set."""
+"""Signals 32 and 33, which the C library keeps for itself."""
 
 SHOW = "import os, sys; os.write(1, repr({}).encode())"
 CAT = ("/bin/cat",)
@@ -27,7 +27,7 @@ CAT = ("/bin/cat",)
 
 @pytest.fixture(autouse=True)
 def at_home(monkeypatch) -> None:
-    """`start` goes where the program is to be; the tests come back."""
+    """`start` changes to the program's directory; change back after the test."""
     monkeypatch.chdir(os.getcwd())
 
 
@@ -46,7 +46,7 @@ def started(argv: Sequence[str], cwd: str = "/", env: Mapping[str, str] | None =
 
 
 def output(process: Process, descriptor: int) -> bytes:
-    """All that the program writes there until it closes it."""
+    """Everything the program writes there until it closes it."""
     data = b""
     ready = select.poll()
     ready.register(descriptor, select.POLLIN)
@@ -59,7 +59,7 @@ def output(process: Process, descriptor: int) -> bytes:
 
 
 def shown(expression: str, **options: object) -> str:
-    """What a Python program sees: the `repr` of this expression."""
+    """What a Python program sees: the `repr` of `expression`."""
     with started([sys.executable, "-I", "-S", "-c", SHOW.format(expression)], **options) as process:
         return output(process, process.stdout).decode()
 
@@ -101,7 +101,7 @@ def test_its_exit_is_told() -> None:
 
 
 def test_it_holds_no_end_of_another_program_s_pipes() -> None:
-    """Else one would never see the end of its input."""
+    """Otherwise one would never see the end of its input."""
     with started(CAT) as first, started(CAT):
         os.close(first.stdin)
         try:
@@ -244,7 +244,7 @@ def test_no_such_directory(cwd: str) -> None:
 
 @pytest.mark.parametrize("room", [*range(9), 31, 32, 40])
 def test_too_few_descriptors(room: int) -> None:
-    """Wherever on the way they run out: either it starts, or nothing is left."""
+    """At whatever point they run out: either it starts, or nothing is left."""
     before = open_descriptors()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(map(int, before)) + 1
@@ -268,7 +268,7 @@ def test_too_few_descriptors(room: int) -> None:
 
 
 def open_descriptors_within(limit: int) -> list[int]:
-    """As `open_descriptors`, where there is none left to list a directory with."""
+    """Like `open_descriptors`, when none is left to list a directory with."""
     found = []
     for number in range(limit):
         with contextlib.suppress(OSError):
@@ -309,7 +309,7 @@ def test_no_more_processes() -> None:
 
 
 def test_a_variable_without_a_name_around_us() -> None:
-    """`env =x=y program` makes one; it is nothing that could be passed on, and no reason to end."""
+    """`env =x=y program` makes one; it cannot be passed on, and is no reason to fail."""
     code = "import os; from bridge.worker.spawn import start; os.waitpid(start(('/bin/true',), '/', {}).pid, 0)"
     done = subprocess.run(
         ["/usr/bin/env", "=x=y", sys.executable, "-c", code],

@@ -1,4 +1,4 @@
-"""What may follow what in a worker's life; a row for each state."""
+"""The transitions of a worker's state; a row for each state."""
 
 import itertools
 
@@ -26,7 +26,7 @@ def test_there_is_a_row_for_each() -> None:
 
 @pytest.mark.parametrize("state", State)
 def test_nothing_leads_back(state: State) -> None:
-    """Least of all to being asked: what a program that was given up says could belong to anything."""
+    """Least of all to READY: a retired program's next reply could belong to any query."""
     place = IN_ORDER.index(state)
     assert all(IN_ORDER.index(follower) > place for follower in FOLLOWERS[state])
 

@@ -1,4 +1,4 @@
-"""`bridge.stderr`: how much of a program's stderr is read, on a real pipe and a clock of our own."""
+"""`bridge.worker.stderr`: how much of a program's stderr is read, with a real pipe and our own clock."""
 
 import os
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ class Program:
 
     @property
     def lines(self) -> list[str]:
-        """Those that came since this was asked last."""
+        """The lines since the last call."""
         lines, self._lines = self._lines, []
         return [*map(str, lines)]
 
@@ -54,14 +54,14 @@ class Program:
         self.memory.add(b"auth:alice:example.com:hunter%d" % self.asked)
 
     def write(self, data: bytes) -> int:
-        """As much of it as there is room for."""
+        """Write as much as there is room for."""
         try:
             return os.write(self.theirs, data)
         except BlockingIOError:
             return 0
 
     def flood(self) -> None:
-        """Write as long as anybody reads."""
+        """Write as long as it is read."""
         while size := self.write(LINE * 60):
             self.listened += size
             assert self.listened < 64 * KIB * KIB
@@ -191,7 +191,7 @@ def test_its_end(program: Program):
 
 
 def test_the_last_words_of_a_flood(program: Program):
-    """A pipe full of them, and no more, though somebody still writes."""
+    """What a pipe holds and no more, although another process still writes."""
     program.flood()
     assert program.stderr.resumes_at < FOREVER
     last = b""

@@ -1,4 +1,4 @@
-"""`bridge.worker.stderrlines`: a program's stderr as safe lines, and what of it may hold a forgotten secret."""
+"""`bridge.worker.stderrlines`: stderr as safe lines, and the lines that may hold a forgotten secret."""
 
 import time
 import tracemalloc
@@ -165,7 +165,7 @@ def secret(number: int) -> bytes:
 
 
 def asked(stream: Stream, count: int) -> list[bytes]:
-    """Ask so many questions; what a program prints of them."""
+    """Ask `count` questions; returns what a program prints about them."""
     first = stream.asked
     for number in range(first, first + count):
         stream.ask(secret(number))
@@ -217,7 +217,7 @@ def test_all_of_a_dump_is_withheld_in_whatever_pieces_it_comes():
 
 
 def test_a_pipe_that_is_not_empty_holds_old_secrets():
-    """A program that is slowed goes on answering, and what is read of it was written long ago."""
+    """A program that is slowed down goes on answering, and its output is read long after it was written."""
     stream = Stream()
     waiting: list[bytes] = []
     for _ in range(100):
@@ -283,7 +283,7 @@ def test_the_last_words_after_many_questions_are_withheld():
 def test_no_secret_comes_out_however_late_it_is_written(
     pauses: list[int], full: int, piece: int, drained: bool, memory: int
 ):
-    """A program with a buffer, which it writes when it is full, or after so many questions, in whatever pieces."""
+    """A program with a buffer that it writes when full, or after a number of questions, in whatever pieces."""
     stream = Stream(memory=memory)
     buffer = b""
     shown: list[str] = []

@@ -1,4 +1,4 @@
-"""A pipe that tells when its frame was taken: real pipes, and this process as the program."""
+"""A pipe that tells when its frame was read: real pipes, and this process as the program."""
 
 import contextlib
 import fcntl
@@ -20,8 +20,8 @@ class Program:
     """The other end of a StdinPipe, with a stdout beside it.
 
     Attributes:
-      replies: for each that was told, whether the frame had been told to be taken.
-      between: called after a reply was told and before it is read.
+      replies: for each reply epoll reported, whether it had reported before that the frame was read.
+      between: called after a reply is reported and before it is read.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Program:
         return self.pipe.descriptor in self.reactor.taken
 
     def write(self, size: int) -> None:
-        """A frame, as a worker writes it."""
+        """Write a frame as a worker does."""
         assert self.pipe.above < size <= self.pipe.most or self.pipe.fit(size)
         assert os.write(self.pipe.descriptor, bytes(size)) == size
         self.reactor.taken.discard(self.pipe.descriptor)
@@ -92,7 +92,7 @@ def test_taken_and_then_answered(program: Program, turns: int) -> None:
 
 @pytest.mark.parametrize("turns", [0, 1], ids=["in one go", "looked at in between"])
 def test_answered_and_then_taken(program: Program, turns: int) -> None:
-    """By the time the reply is read the pipe is empty, and tells nothing any more."""
+    """By the time the reply is read the pipe is empty, which no longer tells anything."""
     program.write(100)
     program.reply()
     for _ in range(turns):
@@ -104,7 +104,7 @@ def test_answered_and_then_taken(program: Program, turns: int) -> None:
 
 
 def test_a_reply_in_two_pieces_gives_the_next_one_no_early_place(program: Program) -> None:
-    """The second piece comes when the first has been told, and both are read at once."""
+    """The second piece arrives when the first has been reported, and both are read at once."""
     for _ in range(5):
         program.between = program.reply
         program.write(100)
@@ -149,7 +149,7 @@ def test_a_part_of_a_frame_is_not_all_of_it(program: Program) -> None:
 
 
 def test_a_pipe_just_made_has_not_been_emptied(program: Program) -> None:
-    """It has room, which epoll tells of; but that is no question's having been taken."""
+    """It has room, which epoll reports; but no question has been read."""
     program.write(100)
     program.reply()
     program.read(100)
@@ -158,7 +158,7 @@ def test_a_pipe_just_made_has_not_been_emptied(program: Program) -> None:
 
 
 def test_nor_has_one_whose_number_another_had_in_the_same_batch() -> None:
-    """The other's question was taken; what was told of that is handled when the number is the new one's."""
+    """The old pipe's question was read; that event is handled when its number belongs to the new pipe."""
     reactor = Reactor()
     first, ours = os.pipe2(os.O_NONBLOCK)
     second, new = os.pipe2(os.O_NONBLOCK)
@@ -247,7 +247,7 @@ def test_the_first_page_of_two_tells(program: Program) -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 33000), st.booleans(), st.booleans()), max_size=20))
 def test_any_frames_in_any_order(frames: list[tuple[int, bool, bool]]) -> None:
-    """Whatever was written before: a reply counts if its question was taken first."""
+    """Whatever was written before, a reply counts if its question was read first."""
     program = Program()
     try:
         for size, in_time, looked in frames:
@@ -305,7 +305,7 @@ def larger(real: Callable[..., int]) -> Callable[..., int]:
 
 @pytest.mark.parametrize("how", ["refused", "larger"])
 def test_a_system_without_such_pipes(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A frame does not fill the pipe, so nothing is ever told: seen at the start, and the look has to do."""
+    """A frame does not fill the pipe, so nothing is reported: found out at the start, and the older check has to do."""
 
     def refuse(descriptor: int, command: int, size: int) -> int:
         raise OSError
