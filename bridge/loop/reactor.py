@@ -252,7 +252,7 @@ class Reactor:
         """Events that are ready, or come within `linger` seconds."""
         poll = self._epoll.poll
         events = poll(0, _EVENTS)
-        if events or not linger or self.pause() < linger:
+        if events or not linger or self._always:
             return events
         soon = now + _LOOK_AGAIN
         while self._looks_again and not events and monotonic() < soon:

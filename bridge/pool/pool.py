@@ -259,11 +259,11 @@ class Pool:
             self._log.program_ended(worker, record.reason)
         finally:
             if query is not None:
-                self._ask_once_more(query, was_read)
+                self._ask_once_more(query, was_read, proved=worker.served > 0)
 
-    def _ask_once_more(self, query: Query, was_read: bool) -> None:
+    def _ask_once_more(self, query: Query, was_read: bool, proved: bool) -> None:
         """Ask another program, or give up `query`, whose program died."""
-        if query.survives(was_read) and self.clock() < query.deadline:
+        if query.survives(was_read, proved) and self.clock() < query.deadline:
             self.figures.retries += 1
             self._ask_again(query)
         else:

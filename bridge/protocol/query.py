@@ -89,7 +89,7 @@ _MAX_ATTEMPTS = 2
 """Programs that may have read one query: the first and, if the query changes nothing, one more."""
 
 _MAX_DEATHS = 4
-"""Programs that may end with one query, read or not: enough for programs that exit after each reply."""
+"""Programs that may end with one query, as far as it may be to blame for that."""
 
 
 class Query:
@@ -101,7 +101,7 @@ class Query:
         wait for.
       asker: told the verdict, once, by `settle`.
       verdict: how it ended; `None` while it is open.
-      deaths: programs that ended while they had it.
+      deaths: programs that ended while they had it, without those that had just left as they do after each reply.
       attempts: those of them that may have read it.
     """
 
@@ -125,9 +125,15 @@ class Query:
         """Whether it changes nothing, so that it may be asked once more if a program dies with it."""
         return self.body.startswith((b"auth:", b"isuser:"))
 
-    def survives(self, was_read: bool) -> bool:
-        """Count a program that ended with it; returns whether it may be given to another one."""
-        self.deaths += 1
+    def survives(self, was_read: bool, proved: bool) -> bool:
+        """Count a program that ended with it; returns whether it may be given to another one.
+
+        Args:
+          was_read: the program may have read it.
+          proved: the program had answered another query before.  If it leaves with this one unread, as programs do that
+            serve just once, the query is not to blame, however often that happens to it.
+        """
+        self.deaths += was_read or not proved
         self.attempts += was_read
         may_repeat = not was_read or (self.repeatable and self.attempts < _MAX_ATTEMPTS)
         return may_repeat and self.deaths < _MAX_DEATHS

@@ -23,7 +23,7 @@ ELSEWHERE = {
     "unit/config/test_table.py": "config/options config/settings",
     "unit/log/test_events.py": "log/setup log/ratelimit",
     "unit/pool/test_backoff.py": "log/tokenbucket",
-    "unit/pool/test_pool.py": "pool/milestones pool/record pool/servicetime pool/slot protocol/query",
+    "unit/pool/test_pool.py": "pool/milestones pool/record pool/servicetime pool/slot",
     "unit/pool/test_pool_reload.py": "pool/poolset",
     "unit/pool/test_pool_trouble.py": "pool/poollog",
     "unit/programs/test_sqlite_users.py": "programs/users",
