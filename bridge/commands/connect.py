@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from bridge.log.text import shortened
 from bridge.relay.relay import relay
-from bridge.relay.settings import RelayConfigError, RelaySettings
+from bridge.relay.settings import RelayConfigError, RelaySettings, brief
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
             raise RelayConfigError(f"usage: {_USAGE}")
         if len(os.fsencode(argv[0])) > 107:
             raise RelayConfigError(
-                f"the name of a socket has at most 107 bytes, but this one is longer: {shortened(argv[0], 200)}"
+                f"the name of a socket has at most 107 bytes, but this one is longer: {brief(argv[0])}"
             )
         return RelaySettings(argv[0])
 

@@ -16,7 +16,6 @@ If a handler or a timer's action raises, only its owner ends: the object whose m
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 from collections.abc import Callable
@@ -306,5 +305,7 @@ class Reactor:
             os.eventfd_write(self._nudge, 1)
 
     def _nudged(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        try:  # noqa: SIM105  (contextlib takes a fortieth of a relay's start)
             os.eventfd_read(self._nudge)
+        except BlockingIOError:
+            pass

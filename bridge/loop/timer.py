@@ -8,7 +8,6 @@ No I/O; the caller supplies the clock.
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import itertools
 from collections.abc import Callable, Iterator
@@ -75,10 +74,12 @@ class Timers:
         """Unset and yield those that are due, one after another, but none that is set again meanwhile."""
         entries = self._entries
         come: list[tuple[float, int, Timer]] = []
-        with contextlib.suppress(MemoryError):  # the rest follow a little later
+        try:
             while entries and entries[0][0] <= now:
                 come.append(entries[0])
                 heapq.heappop(entries)
+        except MemoryError:  # the rest follow a little later
+            pass
         for _, number, timer in come:
             if timer.entry == number:
                 timer.cancel()

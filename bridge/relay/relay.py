@@ -11,7 +11,6 @@ On a program's terminal the relay keeps running whatever is wrong, answers `0`, 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable
 
@@ -23,10 +22,14 @@ from bridge.relay.settings import RelayConfigError, RelaySettings
 from bridge.relay.upstream import Upstream
 from bridge.terminal.takeover import ProgramTerminal
 
-TYPE_CHECKING = False
+TYPE_CHECKING = False  # signal makes enums of all it has, which takes a tenth of the start
 if TYPE_CHECKING:
+    import signal as _signal
+
     from bridge.clients.lockstep import LockstepSession
     from bridge.clients.pipelined import PipelinedSession
+else:
+    import _signal
 
 _QUIET = 0.2
 """Seconds the log is held back for the first question, which usually comes right at the start."""
@@ -116,10 +119,10 @@ class Relay:
                 self._over = True
 
         self._reactor.watch(bell, obey)
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        for number in (_signal.SIGTERM, _signal.SIGHUP, _signal.SIGINT):
             # A signal stays ignored where it was at start: in a shell's background job, or under nohup.
-            if self._on_terminal or signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, lambda _number, _frame: os.eventfd_write(bell, 1))
+            if self._on_terminal or _signal.getsignal(number) != _signal.SIG_IGN:
+                _signal.signal(number, lambda _number, _frame: os.eventfd_write(bell, 1))
 
     def _read_again(self) -> RelaySettings:
         """The settings of a file that was broken and may have been repaired."""

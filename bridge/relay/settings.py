@@ -18,9 +18,6 @@ from __future__ import annotations
 
 import os
 
-from bridge.config.regularfile import SIZE_MAX, read_regular_file
-from bridge.log.text import shortened, shown
-
 TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
     from typing import Any
@@ -77,7 +74,7 @@ def read(path: str) -> RelaySettings | None:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise RelayConfigError(f"{_brief(path)}, line {data.count(10, 0, error.start) + 1}: not UTF-8") from None
+        raise RelayConfigError(f"{brief(path)}, line {data.count(10, 0, error.start) + 1}: not UTF-8") from None
     table = _table(text, path)
     return _checked(table, path) if "connect" in table else None
 
@@ -90,12 +87,14 @@ def read_again(path: str) -> RelaySettings:
     """
     settings = read(path)
     if settings is None:
-        raise RelayConfigError(f"{_brief(path)}: cannot be read, or does not say connect any more")
+        raise RelayConfigError(f"{brief(path)}: cannot be read, or does not say connect any more")
     return settings
 
 
 def _contents(path: str) -> bytes | None:
     """The file's contents; `None` if it cannot be a relay's."""
+    from bridge.config.regularfile import SIZE_MAX, read_regular_file
+
     try:
         data = read_regular_file(path)
     except (OSError, ValueError):  # `run` reads it instead, and says what is wrong
@@ -114,8 +113,8 @@ def _table(text: str, path: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        reason = _brief(str(error)) if isinstance(error, tomllib.TOMLDecodeError) else "not understood"
-        raise RelayConfigError(f"{_brief(path)}: not valid TOML: {reason}") from None
+        reason = brief(str(error)) if isinstance(error, tomllib.TOMLDecodeError) else "not understood"
+        raise RelayConfigError(f"{brief(path)}: not valid TOML: {reason}") from None
 
 
 def _checked(table: dict[str, Any], path: str) -> RelaySettings:
@@ -124,10 +123,10 @@ def _checked(table: dict[str, Any], path: str) -> RelaySettings:
         key = f"{section}{name}"
         if key not in _ALLOWED:
             known = ", ".join(_ALLOWED)
-            raise RelayConfigError(f"{_brief(path)}: unknown key {_brief(key)}; a file with connect may hold {known}")
+            raise RelayConfigError(f"{brief(path)}: unknown key {brief(key)}; a file with connect may hold {known}")
         allowed, fits = _ALLOWED[key]
         if not fits(value):
-            raise RelayConfigError(f"{_brief(path)}: {key} is {_sort(value)}, but must be {allowed}")
+            raise RelayConfigError(f"{brief(path)}: {key} is {_sort(value)}, but must be {allowed}")
         if section:
             setattr(settings.log, name, value)
         else:
@@ -146,15 +145,20 @@ def _flat(table: dict[str, Any]) -> list[tuple[str, str, Any]]:
     return flat
 
 
-def _brief(text: str) -> str:
-    return shortened(text, 200)  # long enough for any socket's path
+def brief(text: str) -> str:
+    """`text` as an error shows it: long enough for any socket's path."""
+    from bridge.log.text import shortened
+
+    return shortened(text, 200)
 
 
 def _sort(value: object) -> str:
     if isinstance(value, str):
-        return _brief(value)
+        return brief(value)
     if isinstance(value, bool):
         return str(value)
+    from bridge.log.text import shown
+
     return shown(value) if isinstance(value, int | float) else "something else"
 
 
