@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import time
 from collections.abc import Iterator
 
@@ -48,7 +49,9 @@ def poolset(monkeypatch: pytest.MonkeyPatch) -> Iterator[PoolSet]:
     poolset = PoolSet(SETTINGS)
     poolset.apply(SETTINGS)
     poolset.starts.start_at_once()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     yield poolset
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # a service leaves signals blocked, and children inherit that
     poolset.close()
 
 
