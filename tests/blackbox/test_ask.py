@@ -153,6 +153,7 @@ def read_until(descriptor: int, word: bytes | None, seconds: float) -> bytes:
     return shown
 
 
+@pytest.mark.slow
 def test_ask_leaves_nothing_behind(start: Start, journal: Journal) -> None:
     """Run as a bridge is, to find its processes; its program stays through end of input and SIGTERM."""
     with open(os.devnull, "wb") as null:

@@ -92,6 +92,7 @@ def test_what_no_line_can_carry_is_not_sent(daemon: LineDaemon, name: str, passw
     assert daemon.connections == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("user", "reason"),
     [

@@ -111,6 +111,7 @@ def test_the_watchdog_is_fed_while_it_lives(serve: Callable[..., Daemon], system
     systemd.next("WATCHDOG")
 
 
+@pytest.mark.slow
 def test_another_process_watchdog_is_not_ours(serve: Callable[..., Daemon], systemd: Systemd) -> None:
     env = {"NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "200000", "WATCHDOG_PID": "1"}
     daemon = serve("--pool-size", 1, env=env)
@@ -122,6 +123,7 @@ def test_another_process_watchdog_is_not_ours(serve: Callable[..., Daemon], syst
     assert not any("WATCHDOG" in message for message in seen)
 
 
+@pytest.mark.slow
 def test_systemd_that_does_not_listen_disturbs_nobody(serve: Callable[..., Daemon], systemd: Systemd) -> None:
     """Its socket is full after about ten messages."""
     daemon = serve("--pool-size", 1, env={"NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "4000"})

@@ -67,6 +67,7 @@ def test_what_is_in_flight_is_answered(start: Start, journal: Journal, stop: Sto
     assert bridge.verdicts == ["0", "1"] * 4
 
 
+@pytest.mark.slow
 @both_ways
 def test_what_hangs_gets_its_no_when_its_time_is_over(start: Start, journal: Journal, stop: Stop) -> None:
     bridge = start(
@@ -106,6 +107,7 @@ def sends_nothing_more(bridge: Bridge) -> bool:
     return not pending and found is not None and found.state == "S"
 
 
+@pytest.mark.slow
 @both_ways
 @pytest.mark.parametrize("name", ["ignores_end", "ignores_term", "ignores_both", "spins", "leaves_slowly"])
 def test_stubborn_programs(start: Start, journal: Journal, name: str, stop: Stop) -> None:
@@ -154,6 +156,7 @@ def test_a_daemon_out_of_reach_holds_nothing_up(start: Start, journal: Journal, 
     assert set(bridge.everybody()) <= set(journal.pids("grandchild"))
 
 
+@pytest.mark.slow
 @both_ways
 def test_a_stopped_program(start: Start, journal: Journal, stop: Stop) -> None:
     """SIGTERM does not reach a process that is stopped."""
@@ -237,6 +240,7 @@ def test_programs_of_a_bridge_that_is_killed_see_the_end_of_their_input(start: S
     bridge.until(lambda: not any(map(procfs.alive, programs)), "the programs to leave")
 
 
+@pytest.mark.slow
 def test_sigterm_waits_for_no_client_that_does_not_read(start: Start) -> None:
     """More answers than the pipe holds; the end of input alone would wait for its reader."""
     answers, theirs = os.pipe()

@@ -13,6 +13,7 @@ from support.faults import HANGING, fault
 from support.pty.site import BLOCKING, EMULATED, WRONG, Site, all_right, auth, tree, until_gone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["TERM", "HUP", "INT"])
 @pytest.mark.parametrize("kind", ["lua", "lpty12", "wrapped"])
 def test_signal_ends_it_with_0_and_the_next_query_starts_another(site: Site, kind: str, name: str) -> None:
@@ -82,6 +83,7 @@ def test_terminal_is_raw_before_the_configuration_is_read(site: Site) -> None:
     assert client.wait() == "exit 0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "asked"])
 @pytest.mark.parametrize("kind", ["lpty12", "lpty10", "nonblocking"])
 def test_hang_up_is_the_end_of_input(site: Site, kind: str, busy: bool) -> None:
@@ -98,6 +100,7 @@ def test_hang_up_is_the_end_of_input(site: Site, kind: str, busy: bool) -> None:
     assert not until_gone(processes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in BLOCKING if kind != "wrapped"])
 def test_clients_crash_leaves_nothing_and_frees_its_port(site: Site, kind: str) -> None:
     """A program that answers never and ignores the end of its input goes too."""
@@ -120,6 +123,7 @@ def test_clients_crash_leaves_nothing_and_frees_its_port(site: Site, kind: str) 
     assert not until_gone(processes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lua", *EMULATED])
 def test_inherited_descriptors_are_closed(site: Site, kind: str) -> None:
     """Prosody's listener, the user's socket, its log, the master itself: neither bridge nor program has them."""

@@ -66,6 +66,7 @@ def test_echo_race(site: RelaySite, kind: str) -> None:
         assert verdicts[0] == "0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BLOCKING)
 def test_answer_that_comes_after_the_client_gave_up(site: RelaySite, kind: str) -> None:
     client = site.ready(kind)
@@ -82,6 +83,7 @@ def test_answer_that_comes_after_the_client_gave_up(site: RelaySite, kind: str) 
         all_right(client)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BLOCKING)
 def test_reload_of_the_client(site: RelaySite, kind: str) -> None:
     client = site.ready(kind)
@@ -142,6 +144,7 @@ def test_control_characters_reach_the_daemon(site: RelaySite) -> None:
     all_right(client)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "manner", ["twice", "afterwards", "garbage", "long", "bare", "half", "close", "leave"], ids=str
 )
@@ -272,6 +275,7 @@ def test_over_long_line(site: RelaySite, length: int) -> None:
     all_right(client)
 
 
+@pytest.mark.slow
 def test_broken_configuration_is_answered_no_until_it_is_repaired(site: RelaySite) -> None:
     for broken in ("connect = 5\n", 'connect = "/x"\nprogram = "y"\n', "connect = \n"):
         site.file.write_text(broken)
