@@ -15,7 +15,7 @@ def main() -> int:
     """
     taken = takeover.take()
     try:
-        _leave_no_core_file()
+        _disable_core_files()
         status = _relayed(sys.argv[1:], taken)
         if status is None:
             from bridge.commands.cli import dispatch
@@ -51,7 +51,7 @@ def _relayed(argv: list[str], taken: takeover.ProgramTerminal | None) -> int | N
     return relay(lambda: read_again(files[0]), taken)
 
 
-def _leave_no_core_file() -> None:
+def _disable_core_files() -> None:
     """A core file would hold passwords.  Programs inherit the limit, so theirs are covered too."""
     import resource
 

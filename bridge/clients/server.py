@@ -158,12 +158,12 @@ class Server:
         if self._places[most] <= self._places[newcomer.uid] + 1:
             return False
         theirs = [session for session, who in self.sessions.items() if who.uid == most]
-        leaving = next((session for session in theirs if session.idle), theirs[0])
-        who = self.sessions[leaving]
+        evicted = next((session for session in theirs if session.idle), theirs[0])
+        who = self.sessions[evicted]
         reason = "max_clients are connected, most of them this user's, and another client needs a place"
         others = {"for_uid": newcomer.uid, "for_pid": newcomer.pid}
         self._warn("client disconnected", reason=reason, uid=who.uid, pid=who.pid, **others)
-        self._disconnect(leaving)
+        self._disconnect(evicted)
         return True
 
     def _disconnect(self, session: PipelinedSession | LockstepSession) -> None:

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from bridge.config.settings import ConfigError
 from bridge.terminal.takeover import ProgramTerminal
-from bridge.worker.spawn import be_a_good_parent
+from bridge.worker.spawn import prepare_for_children
 
 COMMANDS = {
     "run": "bridge a client on standard input and output; what `extauth-bridge FILE` does",
@@ -58,7 +58,7 @@ def dispatch(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     if name not in COMMANDS:
         name, rest = "run", list(argv)
     module = importlib.import_module(module_of(name))
-    be_a_good_parent()
+    prepare_for_children()
     try:
         return int(module.main(rest, taken))
     except (UsageError, ConfigError) as error:

@@ -30,7 +30,7 @@ _RESERVE = 4 * 1024 * 1024
 """Bytes of address space, twice: one is released when a time is set, so that a signal handler can run, the other when
 time is up.  They use no memory: nothing is ever written there."""
 
-_AGAIN = 1.0
+_LAST_ACTS = 1.0
 """Seconds the last acts may take before the process ends without them."""
 
 _STACK = 65536
@@ -69,11 +69,11 @@ class LastResort:
         if until >= self._until:
             return
         self._until = until
-        signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
+        signal.setitimer(signal.ITIMER_REAL, seconds, _LAST_ACTS)
         with signals.all_blocked():  # for the thread: a signal delivered to it would not wake the main thread
             stack = _thread.stack_size(_STACK)
             with contextlib.suppress(RuntimeError, MemoryError):  # no thread: there is still the signal
-                faulthandler.dump_traceback_later(seconds + 3 * _AGAIN, exit=True, file=self._nowhere)
+                faulthandler.dump_traceback_later(seconds + 3 * _LAST_ACTS, exit=True, file=self._nowhere)
             _thread.stack_size(stack)
 
     def close(self) -> None:

@@ -66,7 +66,7 @@ EMPTIED = select.EPOLLWRNORM | select.EPOLLET
 _ROOM = select.EPOLLWRNORM
 """Equivalent to EPOLLOUT, which other writers use, so that it identifies an event of `watch_taken` by itself."""
 
-_AGAIN = 1.0
+_RETRY_ACTION = 1.0
 """Seconds until a timer's action that raised is tried again."""
 
 _NO_EVENT = -1, 0
@@ -284,7 +284,7 @@ class Reactor:
                 timer.action()
             except Exception as error:
                 if self._failed(timer.action, error):
-                    timer.set(now + _AGAIN)
+                    timer.set(now + _RETRY_ACTION)
 
     def _failed(self, handler: Callable[[], None], error: Exception) -> bool:
         """End the owner of a handler that raised, or report the error.

@@ -80,7 +80,13 @@ class Timers:
                 heapq.heappop(entries)
         except MemoryError:  # the rest follow a little later
             pass
-        for _, number, timer in come:
-            if timer.entry == number:
-                timer.cancel()
-                yield timer
+        come.reverse()
+        try:
+            while come:
+                _, number, timer = come.pop()
+                if timer.entry == number:
+                    timer.cancel()
+                    yield timer
+        finally:  # whoever takes them may have been cut short: the rest are due all the same
+            for entry in come:
+                heapq.heappush(entries, entry)

@@ -109,11 +109,9 @@ class Pool:
             self._give_up_hopeless()
 
     def expire(self) -> None:
-        """End the queries whose time is over, and resume reading each stderr whose pause is over."""
+        """End the queries whose time is over, and kill the programs that have one of them."""
         now = self.clock()
         for worker in [*self.workers]:
-            if worker.resumes_at <= now:
-                worker.resume()
             query = worker.query
             if query is not None and query.deadline <= now:
                 worker.release()
@@ -129,7 +127,6 @@ class Pool:
         if not self.workers and not self._waiting:
             return FOREVER
         deadlines = [worker.query.deadline for worker in self.workers if worker.query is not None]
-        deadlines += [worker.resumes_at for worker in self.workers]
         return min([*deadlines, self._waiting.first_deadline() - self._service_time.reserve])
 
     def withdraw(self, asker: Asker) -> None:
@@ -277,10 +274,6 @@ class Pool:
         """Log what a program wrote on stderr, within limits."""
         self._log.program_wrote(worker, lines)
 
-    def paused(self, worker: Worker) -> None:
-        """Plan to resume reading a program's stderr; `expire` does it."""
-        self._timer.set(worker.resumes_at)
-
     # --- what the supervisor does ----------------------------------------------------------------------------
 
     @property
@@ -388,7 +381,7 @@ def start_worker(pool: Pool) -> Worker:
     """
     process = start(pool.program.argv, pool.program.cwd, pool.program.env)
     try:
-        return Worker(process, pool.reactor, pool, pool.settings.max_line, pool.clock)
+        return Worker(process, pool.reactor, pool, pool.settings.max_line)
     except BaseException:
         process.discard()
         raise

@@ -25,7 +25,7 @@ AT_ONCE = 128
 """Starts before events are first handled, and the burst of starts for pools that nobody asks: enough for all programs
 of all but the largest sites."""
 
-_AGAIN = 1.0
+_RETRY_POOL = 1.0
 """Seconds until a pool is tried again whose start raised an error of ours."""
 
 _UNASKED_A_SECOND = 10.0
@@ -103,7 +103,7 @@ class Starts:
             another = pool.start_due()
         except Exception as error:
             self._report(error)
-            self.plan(pool, now + _AGAIN)
+            self.plan(pool, now + _RETRY_POOL)
         else:
             if another:
                 self._enqueue(pool)

@@ -34,7 +34,7 @@ else:
 _QUIET = 0.2
 """Seconds the log is held back for the first question, which usually comes right at the start."""
 
-_AGAIN = 0.05
+_RETRY_LOG = 0.05
 """Seconds between checks whether no question is open, so that there is time for the log."""
 
 
@@ -93,7 +93,7 @@ class Relay:
 
     def _write_log(self) -> None:
         if self._on_terminal and not self._session.idle:
-            self._log_timer.set(self._reactor.clock() + _AGAIN)
+            self._log_timer.set(self._reactor.clock() + _RETRY_LOG)
         elif self._log:
             self._log.write()
 

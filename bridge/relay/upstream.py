@@ -48,7 +48,7 @@ _LESS_A_LITTLE = 64
 _CROWDED = 0.010
 """Seconds until the daemon is tried again if its backlog is full, which cannot be polled for."""
 
-_AGAIN = 1.0
+_REREAD_PAUSE = 1.0
 """Seconds between checks whether a broken configuration has been repaired."""
 
 _VERDICTS = {YES[0]: Verdict.GRANTED, NO[0]: Verdict.DENIED, UNKNOWN[0]: Verdict.UNAVAILABLE}
@@ -315,7 +315,7 @@ class Upstream:
     def _repair(self) -> None:
         now = self.clock()
         if now >= self._read_at:
-            self._read_at = now + _AGAIN
+            self._read_at = now + _REREAD_PAUSE
             self.settings = self._read()
             self._reconfigured()
 

@@ -92,7 +92,7 @@ def start(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> Process:
     return Process(pid, exited, stdin, stdout, stderr)
 
 
-def be_a_good_parent() -> None:
+def prepare_for_children() -> None:
     """Undo what we may have inherited and programs must not; call it once, before the first start.
 
     Every descriptor from 3 up becomes close-on-exec; no signal stays blocked; SIGCHLD is no longer ignored, which would

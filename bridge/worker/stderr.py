@@ -42,7 +42,7 @@ with every byte escaped, stays below what a question adds."""
 _PAUSE = 0.25
 """Seconds without reading: four reads of a full pipe are what a program may write in a second."""
 
-_AGAIN = 1.0
+_SAME_FLOOD = 1.0
 """Seconds within which another pause belongs to the same flood."""
 
 _FLOOD = 10.0
@@ -88,10 +88,8 @@ class Stderr:
       descriptor: to be read; its owner closes it.
       readable: called when there is something for `read`.
       asked: the program's questions.
-      clock: seconds.
 
     Attributes:
-      resumes_at: when `resume` must be called, on the clock; infinity while it is being read.
       is_flood: the program has been writing too much for too long, and must be killed.
     """
 
@@ -101,17 +99,16 @@ class Stderr:
         reactor: Reactor,
         readable: Callable[[], None],
         asked: Asked,
-        clock: Callable[[], float],
     ) -> None:
-        self.resumes_at = FOREVER
         self.is_flood = False
         self._descriptor = descriptor
         self._reactor = reactor
         self._readable = readable
-        self._clock = clock
+        self._clock = reactor.clock
+        self._pause = reactor.call_at(FOREVER, self._resume)
         self._lines = StderrLines(asked)
         self._allowed = float(_BURST)  # bytes
-        self._counted_at = clock()
+        self._counted_at = self._clock()
         self._counted_asked = 0
         self._paused_at = self._flood_began = -FOREVER
 
@@ -123,13 +120,14 @@ class Stderr:
         """
         self._reactor.watch(self._descriptor, self._readable)
 
-    def resume(self) -> None:
-        """Continue reading after a pause."""
-        self.resumes_at = FOREVER
-        try:
-            self.watch()
-        except OSError:  # try again later
-            self.resumes_at = self._clock() + _PAUSE
+    @property
+    def resumes_at(self) -> float:
+        """When it is read again, on the reactor's clock; infinity while it is being read."""
+        return self._pause.when
+
+    def close(self) -> None:
+        """Never resume reading: the descriptor may become another program's."""
+        self._pause.cancel()
 
     def read(self, asked: int) -> Lines | None:
         """Read the next lines, if there are any.
@@ -148,7 +146,7 @@ class Stderr:
 
     def last_words(self, asked: int) -> Iterator[Lines]:
         """Read what is left after the program's end, including a last line without a newline."""
-        self.resumes_at = FOREVER
+        self._pause.cancel()
         size = 0
         while size < _LAST_WORDS and (data := self._take()):
             size += len(data)
@@ -168,12 +166,18 @@ class Stderr:
         self._allowed = min(self._allowed + earned, _BURST) - size
         self._counted_at, self._counted_asked = now, asked
         if self._allowed < 0:
-            self._pause(now)
+            self._look_away(now)
 
-    def _pause(self, now: float) -> None:
-        if now - self._paused_at > _AGAIN:
+    def _look_away(self, now: float) -> None:
+        if now - self._paused_at > _SAME_FLOOD:
             self._flood_began = now
         self._paused_at = now
         self.is_flood = now - self._flood_began >= _FLOOD
         self._reactor.unwatch(self._descriptor)
-        self.resumes_at = now + _PAUSE
+        self._pause.set(now + _PAUSE)
+
+    def _resume(self) -> None:
+        try:
+            self.watch()
+        except OSError:  # the kernel cannot watch it now
+            self._pause.set(self._clock() + _PAUSE)

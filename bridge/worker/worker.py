@@ -22,14 +22,11 @@ import contextlib
 import os
 import select
 import signal
-import time
-from collections.abc import Callable
 from typing import Protocol
 
 from bridge.log.events import describe
 from bridge.log.text import escaped
 from bridge.loop.reactor import ARRIVING, Reactor
-from bridge.loop.timer import FOREVER
 from bridge.protocol.checks import command_of
 from bridge.protocol.frames import header, may_become_replies, may_become_reply, verdict_of
 from bridge.protocol.query import Query, Verdict
@@ -72,9 +69,6 @@ class Owner(Protocol):
     def complained(self, worker: Worker, lines: Lines) -> None:
         """The program wrote on stderr; secrets are masked when a line is shown."""
 
-    def paused(self, worker: Worker) -> None:
-        """The program wrote too much on stderr: `resume` must be called at `resumes_at`."""
-
 
 class Worker:
     """A running program.
@@ -96,7 +90,6 @@ class Worker:
         reactor: Reactor,
         owner: Owner,
         max_line: int,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.pid = process.pid
         self.state = State.READY
@@ -118,7 +111,7 @@ class Worker:
         self._previous: Query | None = None  # the last one it answered
         self._asked = Asked(max_line)
         self._remember = self._asked.add
-        self._stderr = Stderr(process.stderr, reactor, self._read_stderr, self._asked, clock)
+        self._stderr = Stderr(process.stderr, reactor, self._read_stderr, self._asked)
         try:
             self._stdin = StdinPipe(process.stdin, reactor)
             reactor.watch(process.stdout, self._readable, ARRIVING)
@@ -296,22 +289,11 @@ class Worker:
         said, asked = StderrLines(self._asked), self._number_asked()
         return " ".join(map(str, [*said.feed(data, asked), *said.finish(asked)]))[:_SHOWN]
 
-    @property
-    def resumes_at(self) -> float:
-        """When `resume` must be called, on the pool's clock; infinity for most programs."""
-        return self._stderr.resumes_at
-
-    def resume(self) -> None:
-        """Read the program's stderr again after a pause."""
-        self._stderr.resume()
-
     def _read_stderr(self) -> None:
         if lines := self._stderr.read(self._number_asked()):
             self._owner.complained(self, lines)
         if self._stderr.is_flood:
             self.kill("it floods its stderr")
-        if self._stderr.resumes_at < FOREVER:
-            self._owner.paused(self)
 
     def _number_asked(self) -> int:
         return self.served + (self.query is not None)
@@ -349,5 +331,6 @@ class Worker:
         for descriptor in (self._process.stdout, self._process.stderr, self._process.exited):
             self._reactor.unwatch(descriptor)
             os.close(descriptor)
+        self._stderr.close()
         self._previous = None
         self._asked.forget()

@@ -1,5 +1,6 @@
 """One real program under one real Worker, and everything the Worker reports."""
 
+import math
 import os
 import select
 import signal
@@ -56,9 +57,16 @@ class Stage:
         self.reasons: list[str] = []
         self.stderr: list[str] = []
         self.pauses: list[float] = []
-        self.clock = time.monotonic
         self.ended_with: Ended | None = None
         self.workers: list[Worker] = []
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        return self.reactor.clock
+
+    @clock.setter
+    def clock(self, clock: Callable[[], float]) -> None:
+        self.reactor.clock = clock
 
     @property
     def worker(self) -> Worker:
@@ -66,7 +74,7 @@ class Stage:
 
     def start(self, argv: Sequence[str], max_line: int = 4096) -> Worker:
         process = start(argv, "/", {**self.journal.environment, MARK: self.mark})
-        worker = Worker(process, self.reactor, self, max_line, self.clock)
+        worker = Worker(process, self.reactor, self, max_line)
         worker.end.then(lambda: self.events.append("gone"))
         self.workers.append(worker)
         return worker
@@ -98,9 +106,6 @@ class Stage:
     def complained(self, worker: Worker, lines: Lines) -> None:
         self.stderr += map(str, lines)
 
-    def paused(self, worker: Worker) -> None:
-        self.pauses.append(self.clock())
-
     def settled(self, query: Query) -> None:
         """Nothing to do: the tests look at the query."""
 
@@ -125,8 +130,9 @@ class Stage:
             waiting.poll(20)  # the journal, which some wait for, tells nobody
             self.reactor.run_once()
             for worker in self.workers:
-                if worker.resumes_at <= self.clock():
-                    worker.resume()
+                paused = worker._stderr.resumes_at - 0.25
+                if paused < math.inf and paused not in self.pauses:
+                    self.pauses.append(paused)
 
     def until_gone(self) -> Ended:
         self.until(lambda: self.worker.state is State.GONE)

@@ -227,12 +227,12 @@ def test_nothing_is_left_after_many(stage) -> None:
 
 
 def test_where_children_are_reaped_behind_our_back() -> None:
-    """SIGCHLD ignored, as some parents leave it: be_a_good_parent() undoes that before the first start."""
+    """SIGCHLD ignored, as some parents leave it: prepare_for_children() undoes that before the first start."""
     code = """
 import signal, time
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-from bridge.worker.spawn import be_a_good_parent
-be_a_good_parent()
+from bridge.worker.spawn import prepare_for_children
+prepare_for_children()
 from support.inmemory.pools import made
 from bridge.pool.pool import Pool
 from bridge.pool.starts import Starts

@@ -66,9 +66,6 @@ class Owner:
     def complained(self, worker: Worker, lines: Lines) -> None:
         """Only a real program has a stderr."""
 
-    def paused(self, worker: Worker) -> None:
-        """Only a real program can write too much there."""
-
     def settled(self, query: Query) -> None:
         """Nothing to do: the tests look at the query."""
 

@@ -61,7 +61,6 @@ class InMemoryWorker:
         self.query: Query | None = None
         self.served = 0
         self.careful = True
-        self.resumes_at = float("inf")  # it has no stderr
         self.status = 0
         self.retirement = Latch()
         self.end = Latch()
@@ -153,9 +152,6 @@ class InMemoryWorker:
     def release(self) -> Query | None:
         query, self.query = self.query, None
         return query
-
-    def resume(self) -> None:
-        raise AssertionError("it is never paused")
 
     def reap(self, seconds: float) -> None:
         self._retire()

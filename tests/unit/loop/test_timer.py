@@ -201,6 +201,24 @@ def test_an_error_in_one_is_told_and_keeps_no_other_from_ringing(make) -> None:
     assert [type(error) for error in many.errors] == [MemoryError] * 2
 
 
+def test_an_error_that_cannot_even_be_told_loses_no_timer(make) -> None:
+    many = make(2)
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    many.reactor.report = fail
+    many.reactor.call_at(1.0, fail)
+    many.timers[0].set(1.0)
+    many.timers[1].set(1.0)
+    many.now = 1.0
+    with pytest.raises(MemoryError):
+        many.reactor.run_once()
+    many.reactor._running = False
+    many.reactor.run_once()
+    assert many.rang == [0, 1]
+
+
 def test_an_error_of_an_owner_who_can_be_ended_ends_that_owner(make) -> None:
     class Owner:
         def __init__(self) -> None:

@@ -261,21 +261,3 @@ async def test_of_a_flood_of_lines_only_those_that_are_logged_are_masked(autojum
         await trio.sleep(1.0)
         there.pool.complained(worker, lines.feed(b"the password was hunter2\n", 1))
         assert logged[40:] == [f"{said} suppressed={10_000 - 40}"]
-
-
-async def test_a_program_whose_stderr_is_paused_is_read_again_in_time(autojump_clock) -> None:
-    async with bench(answers(), pool_size=2) as there:
-        resumed: list[float] = []
-        paused, other = there.alive
-        del other
-        began = trio.current_time()
-
-        def resume() -> None:
-            resumed.append(trio.current_time() - began)
-            paused.resumes_at = began + 0.5 if len(resumed) == 1 else float("inf")
-
-        paused.resume = resume  # type: ignore[method-assign]
-        paused.resumes_at = began + 0.25
-        there.pool.paused(cast("Worker", paused))
-        await trio.sleep(100.0)
-        assert resumed == pytest.approx([0.25, 0.5], abs=0.001)

@@ -15,7 +15,7 @@ import pytest
 from support import procfs
 from support.process import environment
 
-from bridge.worker.spawn import Process, be_a_good_parent, start
+from bridge.worker.spawn import Process, prepare_for_children, start
 
 NOBODY = 65534
 C_LIBRARY_S_OWN = 0b11 << 31
@@ -154,7 +154,7 @@ def test_nothing_is_inherited_but_0_1_and_2() -> None:
     kept = os.open(os.devnull, os.O_RDONLY)
     os.set_inheritable(kept, True)
     try:
-        be_a_good_parent()
+        prepare_for_children()
         with started(CAT) as process:
             assert sorted(procfs.descriptors(process.pid)) == [0, 1, 2]
     finally:
@@ -163,7 +163,7 @@ def test_nothing_is_inherited_but_0_1_and_2() -> None:
 
 def test_keeping_descriptors_private_leaves_the_three_alone() -> None:
     code = (
-        "import os; from bridge.worker.spawn import be_a_good_parent as keep; null = os.open('/dev/null', 0);"
+        "import os; from bridge.worker.spawn import prepare_for_children as keep; null = os.open('/dev/null', 0);"
         "os.dup2(null, 9); keep(); print([os.get_inheritable(number) for number in (0, 1, 2, 9)])"
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, check=True, timeout=60)

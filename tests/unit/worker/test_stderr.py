@@ -30,12 +30,12 @@ class Program:
         self.listened = 0
         self._lines: list[Line] = []
         self.killed_at: float | None = None
-        self.reactor = Reactor()
+        self.reactor = Reactor(clock=lambda: self.now)
         self.ours, self.theirs = os.pipe()
         os.set_blocking(self.ours, False)
         os.set_blocking(self.theirs, False)
         self.memory = Asked(4096)
-        self.stderr = Stderr(self.ours, self.reactor, self.readable, self.memory, lambda: self.now)
+        self.stderr = Stderr(self.ours, self.reactor, self.readable, self.memory)
         self.stderr.watch()
 
     def readable(self) -> None:
@@ -69,9 +69,7 @@ class Program:
 
     def run_once(self) -> None:
         self.reactor.run_once()
-        if self.stderr.resumes_at <= self.now:
-            self.stderr.resume()
-            self.reactor.run_once()
+        self.reactor.run_once()  # what a timer has it watch again
 
     def close(self) -> None:
         self.reactor.unwatch(self.ours)
@@ -171,7 +169,7 @@ def test_no_room_in_the_kernel_to_watch_it_again(program: Program, monkeypatch: 
     program.now += 0.25
     with monkeypatch.context() as patch:
         patch.setattr(program.reactor, "watch", lambda *_: (_ for _ in ()).throw(OSError(28, "no space")))
-        program.stderr.resume()
+        program.reactor.run_once()
     assert program.stderr.resumes_at == program.now + 0.25
     assert program.lines
     program.now += 0.25
@@ -223,3 +221,12 @@ def test_a_mebibyte_of_questions_at_most_is_remembered():
     for _ in range(100):
         asked.add(b"auth:a:b:xyz")
     assert [*asked] == [b"xyz"] * 66
+
+
+def test_once_closed_it_is_never_read_again(program: Program):
+    """By then its descriptor's number may be another program's."""
+    program.flood()
+    program.stderr.close()
+    program.now += 100.0
+    program.run_once()
+    assert not program.reactor._handlers.keys() & {program.ours}
