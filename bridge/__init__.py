@@ -32,8 +32,8 @@ A query's life, folder by folder:
   log/         `events` formats a line, `text` makes it safe, `ratelimit` (`tokenbucket`) holds back floods,
                `setup` chooses the `targets`
   terminal/    `takeover`; `gate`: may this answer be written? `watcher`: is anybody waiting for it? `procfs`
-  protocol/    `query`: the nouns; `lines` and `frames`: the codecs; `checks`: what is let through; `lockstep`: the rule
-               of one question at a time; `ordering`: answers leave in the order of their questions
+  protocol/    `query`: the nouns; `lines` (with their limit) and `frames`: the codecs; `checks`: what is let through;
+               `lockstep`: the rule of one question at a time; `ordering`: answers leave in the order of their questions
 
 Besides: programs/, the bundled SQLite program, and prosody/, our module for Prosody, in Lua.
 

@@ -25,6 +25,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
 from bridge.log.text import escaped
+from bridge.loop.streams import SOCKET_PATH_MAX
 
 BACKLOG = 128
 """Connections that may wait to be accepted; beyond that connecting blocks, or says EAGAIN."""
@@ -38,8 +39,6 @@ _LITTLE_PATIENCE = 0.1
 _LOCK_PAUSE = 0.01
 """Seconds between two tries: flock(2) has no timeout."""
 
-_MAX_PATH = 107
-"""Bytes of a socket's path: `sun_path` has 108, and one is the final zero (unix(7))."""
 
 _UCRED = struct.Struct("=iII")
 """`struct ucred`: pid, uid, gid (unix(7))."""
@@ -119,8 +118,8 @@ def listen(path: str, mode: int) -> Listener:
     path = os.path.abspath(path)
     if "\0" in path:
         raise ListenError(f"{path}: a path cannot hold a zero byte")
-    if len(os.fsencode(path)) > _MAX_PATH:
-        raise ListenError(f"{path}: too long for a socket, at most {_MAX_PATH} bytes are possible")
+    if len(os.fsencode(path)) > SOCKET_PATH_MAX:
+        raise ListenError(f"{path}: too long for a socket, at most {SOCKET_PATH_MAX} bytes are possible")
     directory, name = os.path.split(path)
     try:
         with _alone_in(directory, PATIENCE) as place:

@@ -1,1 +1,1 @@
-"""The commands an operator types, one module each."""
+"""The commands an operator types, one module each, behind `cli` and with `arguments` in common."""

@@ -20,6 +20,7 @@ from bridge.log.events import event, log
 from bridge.log.setup import configure
 from bridge.pool.poolset import PoolSet
 from bridge.protocol.checks import Checks
+from bridge.protocol.lines import MAX_LINE
 from bridge.protocol.query import Query, Refusal, Verdict
 from bridge.relay.oneshot import ask_once
 from bridge.relay.settings import RelayConfigError, RelaySettings, read
@@ -27,9 +28,6 @@ from bridge.terminal.takeover import ProgramTerminal
 
 _WITH_PASSWORD = ("auth", "setpass")
 _COMMANDS = (*_WITH_PASSWORD, "isuser")
-
-_LONGEST = 32767
-"""Bytes of the longest line any daemon can be configured to take."""
 
 
 def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
@@ -139,7 +137,7 @@ def _on_socket(path: str) -> RelaySettings | None:
     with contextlib.suppress(OSError, ValueError):
         if stat.S_ISSOCK(os.stat(path).st_mode):
             settings = RelaySettings(path)
-            settings.max_line = _LONGEST
+            settings.max_line = MAX_LINE
             return settings
     return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from bridge.loop.streams import SOCKET_PATH_MAX
 from bridge.relay.relay import relay
 from bridge.relay.settings import RelayConfigError, RelaySettings, brief
 
@@ -28,9 +29,9 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     def read() -> RelaySettings:
         if len(argv) != 1 or argv[0].startswith("-"):
             raise RelayConfigError(f"usage: {_USAGE}")
-        if len(os.fsencode(argv[0])) > 107:
+        if len(os.fsencode(argv[0])) > SOCKET_PATH_MAX:
             raise RelayConfigError(
-                f"the name of a socket has at most 107 bytes, but this one is longer: {brief(argv[0])}"
+                f"the name of a socket has at most {SOCKET_PATH_MAX} bytes, but this one is longer: {brief(argv[0])}"
             )
         return RelaySettings(argv[0])
 

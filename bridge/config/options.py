@@ -31,6 +31,7 @@ from bridge.config.settings import (
     UserOrGroupNames,
 )
 from bridge.protocol.checks import WITH_SECRET, WITHOUT_SECRET
+from bridge.protocol.lines import MAX_LINE
 
 if TYPE_CHECKING:
     import argparse
@@ -74,7 +75,7 @@ KEYS = (
     Key("commands", Names(*COMMANDS), ["auth", "isuser", "setpass"], "what programs may be asked", per_host=True),
     Key("max_requests", Integer(0, 10**9, "requests"), 500, "a program is replaced after this many; 0 = never"),
     Key("max_age", Seconds(0, 366 * 86400), 3600.0, "a program is replaced after this long; 0 = never"),
-    Key("max_line", Integer(16, 32767, "bytes"), 4096, "longer lines are refused unread"),
+    Key("max_line", Integer(16, MAX_LINE, "bytes"), 4096, "longer lines are refused unread"),
     Key("window", Integer(1, 65536, "lines"), 256, "most lines of one client in flight"),
     Key("client", Choice("auto", "lockstep", "pipelined"), "auto", "how clients send: one line at a time, or many"),
     Key("allow_empty_password", Flag(), False, "let empty passwords through to the program"),

@@ -22,6 +22,9 @@ TYPE_CHECKING = False  # socket takes milliseconds to import, too long for a rel
 if TYPE_CHECKING:
     import socket
 
+SOCKET_PATH_MAX = 107
+"""Bytes of a socket's path: `sun_path` has 108, and one is the final zero (unix(7))."""
+
 _TERMINAL_ROOM = 256
 """Bytes.  A terminal's buffer space comes in units of this size; a writable one has at least one."""
 

@@ -10,14 +10,11 @@ import struct
 
 from bridge.protocol.query import Verdict
 
-header = struct.Struct(">h").pack  # signed, so that it refuses more than MAX_BODY
-"""The header for a body of the given length; raises struct.error for more than MAX_BODY."""
+header = struct.Struct(">h").pack  # signed, so that it refuses more than `lines.MAX_LINE`
+"""The header for a body of the given length; raises struct.error for more than `lines.MAX_LINE`."""
 
 GRANTED = b"\x00\x02\x00\x01"
 DENIED = b"\x00\x02\x00\x00"
-
-MAX_BODY = 32767
-"""Bytes.  The field could say 65535, but several programs read it as a signed short."""
 
 verdict_of = {GRANTED: Verdict.GRANTED, DENIED: Verdict.DENIED}.get
 """The verdict of a complete reply; `None` for anything else."""

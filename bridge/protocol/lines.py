@@ -15,6 +15,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+MAX_LINE = 32767
+"""Bytes of the longest line that a frame can take to a program: its length field has 2 bytes, which several programs
+read as a signed number."""
+
 YES = b"1\n"
 NO = b"0\n"
 """Also the answer if the verdict is `UNAVAILABLE`."""

@@ -18,6 +18,9 @@ from __future__ import annotations
 
 import os
 
+from bridge.loop.streams import SOCKET_PATH_MAX
+from bridge.protocol.lines import MAX_LINE
+
 TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
     from typing import Any
@@ -167,7 +170,12 @@ def _is_table(value: Any) -> bool:
 
 
 def _is_socket(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith("/") and "\0" not in value and len(os.fsencode(value)) <= 107
+    return (
+        isinstance(value, str)
+        and value.startswith("/")
+        and "\0" not in value
+        and len(os.fsencode(value)) <= SOCKET_PATH_MAX
+    )
 
 
 def _is_seconds(value: Any) -> bool:
@@ -175,7 +183,7 @@ def _is_seconds(value: Any) -> bool:
 
 
 def _is_length(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 16 <= value <= 32767
+    return isinstance(value, int) and not isinstance(value, bool) and 16 <= value <= MAX_LINE
 
 
 def _is_level(value: Any) -> bool:
@@ -189,9 +197,9 @@ def _is_target(value: Any) -> bool:
 
 
 _ALLOWED = {
-    "connect": ("the absolute path of a socket, at most 107 bytes", _is_socket),
+    "connect": (f"the absolute path of a socket, at most {SOCKET_PATH_MAX} bytes", _is_socket),
     "answer_timeout": ("a number of seconds above 0, at most 3600", _is_seconds),
-    "max_line": ("a whole number of bytes from 16 to 32767", _is_length),
+    "max_line": (f"a whole number of bytes from 16 to {MAX_LINE}", _is_length),
     "log.level": (", ".join(LEVELS[:-1]) + " or error", _is_level),
     "log.target": (", ".join(TARGETS) + " or file:/path", _is_target),
 }

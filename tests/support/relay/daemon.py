@@ -130,7 +130,7 @@ class LineDaemon:
                 self.reading.wait(0.02)
                 continue
             if self._stopping:
-                return  # what waits in the queue is for who comes next
+                return  # what waits in the queue is for the next one
             connection, _ = self._listener.accept()
             with self._lock:
                 self._open.add(connection)

@@ -97,7 +97,7 @@ def test_whoever_asks_for_ever_keeps_nobody_out_either(house: House) -> None:
     house.desk.asked[0].settle(YES)
     prosody = house.connect(PROSODY)
     house.asks(prosody)
-    assert clients[0].recv(99) == b"1\n0\n", "answered, and then shown out"
+    assert clients[0].recv(99) == b"1\n0\n", "answered, and then disconnected"
     assert clients[0].recv(99) == SHOWN_OUT
     assert is_here(prosody)
     assert len(house.desk.asked) == 9

@@ -55,7 +55,7 @@ def path() -> Example:
     return attrs.evolve(text("/", ["/", "/run/\u00fc x.sock"], bad), default=None)
 
 
-def strangers() -> Example:
+def user_or_group_names() -> Example:
     return Example(
         (),
         [("[]", ()), ('["prosody", "1000"]', ("prosody", "1000"))],
@@ -161,8 +161,8 @@ EXAMPLES = {
         [["888"], [""], ["-1"], ["1000"], ["rw"]],
     ),
     "max_clients": number(128, 1, 65536, ["0", "65537", "1.5"]),
-    "allow_users": strangers(),
-    "allow_groups": strangers(),
+    "allow_users": user_or_group_names(),
+    "allow_groups": user_or_group_names(),
     "log.level": text("info", ["debug", "info", "warning", "error"], ["INFO", "critical"]),
     "log.target": text(
         "auto",

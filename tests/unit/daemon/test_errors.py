@@ -174,7 +174,7 @@ def test_what_could_not_be_watched_can_be_later(reactor: Reactor, readable) -> N
     assert heard
 
 
-def test_a_plant_logs_it_without_what_it_says(logged: list[str]) -> None:
+def test_a_poolset_logs_it_without_what_it_says(logged: list[str]) -> None:
     def fail() -> None:
         raise Fault("secret")
 
@@ -247,7 +247,7 @@ def test_a_lockstep_client_s_error_ends_it(monkeypatch) -> None:
         assert client.is_quiet
 
 
-def test_so_does_one_when_its_alarm_rings(monkeypatch) -> None:
+def test_so_does_one_when_its_timer_rings(monkeypatch) -> None:
     with on_pipes(lockstep=True) as client:
         client.says(b"isuser:a:h\nisuser:b:h\n")
         with failing(monkeypatch, "_answer_now", client.session):
@@ -397,7 +397,7 @@ async def test_a_new_program_that_cannot_be_asked_is_replaced(autojump_clock, mo
         assert len(there.programs) == 2
 
 
-def test_a_plant_closes_what_can_be_closed(logged) -> None:
+def test_a_poolset_closes_what_can_be_closed(logged) -> None:
     class Program:
         def __init__(self) -> None:
             self.did: list[object] = []
@@ -419,7 +419,7 @@ def test_a_plant_closes_what_can_be_closed(logged) -> None:
     assert len(logged) == 2
 
 
-async def test_a_switchboard_that_failed_itself_turns_on(reported: list[Exception], reactor: Reactor) -> None:
+async def test_a_reactor_that_failed_itself_turns_on(reported: list[Exception], reactor: Reactor) -> None:
     turn, faults, turned = reactor.run_once, [MemoryError()], trio.Event()
 
     def fail_at_first(linger: float) -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.protocol.frames import DENIED, GRANTED, MAX_BODY, header, may_become_reply
+from bridge.protocol.frames import DENIED, GRANTED, header, may_become_reply
+from bridge.protocol.lines import MAX_LINE
 
 unhurried = settings(deadline=None)  # the machine may be busy
 
@@ -32,7 +33,7 @@ def test_lengths_that_programs_trip_over(size: int) -> None:
     assert before[0] < 128, "negative, read as a signed short"
 
 
-@pytest.mark.parametrize("size", [MAX_BODY + 1, 65535, 65536])
+@pytest.mark.parametrize("size", [MAX_LINE + 1, 65535, 65536])
 def test_what_no_frame_can_hold(size: int) -> None:
     with pytest.raises(struct.error):
         header(size)

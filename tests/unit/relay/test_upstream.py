@@ -72,7 +72,7 @@ def lockstep(tmp_path: Path) -> Iterator[Scene]:
 
 
 @pytest.fixture
-def inquirer(tmp_path: Path) -> Iterator[Scene]:
+def negotiating(tmp_path: Path) -> Iterator[Scene]:
     """An upstream that requests the third answer, as `oneshot` does."""
     scene = Scene(tmp_path / "s", lockstep=True, negotiates=True)
     yield scene
@@ -328,69 +328,69 @@ def test_a_relay_never_asks_for_the_third_answer(scene: str, request: pytest.Fix
 )
 @pytest.mark.parametrize("size", [1, 9])
 def test_who_asks_for_himself_may_ask_for_the_third_answer(
-    inquirer: Scene, said: bytes, verdict: Verdict, size: int
+    negotiating: Scene, said: bytes, verdict: Verdict, size: int
 ) -> None:
-    query = inquirer.ask(b"one")
-    inquirer.run_once()
-    daemon = inquirer.accept()
+    query = negotiating.ask(b"one")
+    negotiating.run_once()
+    daemon = negotiating.accept()
     assert daemon.recv(100) == b"extauth-bridge:answers:3\none\n"
     for start in range(0, len(said), size):
         assert not query.settled
         daemon.sendall(said[start : start + size])
-        inquirer.run_once()
+        negotiating.run_once()
     assert (query.settled, query.verdict) == (True, verdict)
-    assert (inquirer.told, inquirer.warned) == ([query], [])
-    again = inquirer.ask(b"two")
-    inquirer.run_once()
+    assert (negotiating.told, negotiating.warned) == ([query], [])
+    again = negotiating.ask(b"two")
+    negotiating.run_once()
     assert daemon.recv(100) == b"two\n", "once on a connection"
     daemon.sendall(said[2:])
-    inquirer.run_once()
+    negotiating.run_once()
     assert again.verdict is verdict
 
 
 @pytest.mark.parametrize(
     "said", [b"0\n2\n", b"2\n", b"2\n1\n", b"1\n3\n", b"1\n1\n1\n", b"1\n22", b"x\n1\n", b"1\n2 \n"]
 )
-def test_nor_does_it_believe_more_than_was_agreed(inquirer: Scene, said: bytes) -> None:
-    query = inquirer.ask(b"one")
-    inquirer.run_once()
-    daemon = inquirer.accept()
+def test_nor_does_it_believe_more_than_was_agreed(negotiating: Scene, said: bytes) -> None:
+    query = negotiating.ask(b"one")
+    negotiating.run_once()
+    daemon = negotiating.accept()
     daemon.recv(100)
     daemon.sendall(said)
-    inquirer.run_once()
+    negotiating.run_once()
     assert (query.settled, query.verdict) == (True, LOST)
-    assert inquirer.warned == ["daemon said what nobody asked for"]
+    assert negotiating.warned == ["daemon said what nobody asked for"]
     assert daemon.recv(100) == b""
 
 
-def test_what_was_agreed_ends_with_the_connection(inquirer: Scene) -> None:
-    inquirer.ask(b"one")
-    inquirer.run_once()
-    first = inquirer.accept()
+def test_what_was_agreed_ends_with_the_connection(negotiating: Scene) -> None:
+    negotiating.ask(b"one")
+    negotiating.run_once()
+    first = negotiating.accept()
     first.recv(100)
     first.sendall(b"1\n2\n")
-    inquirer.run_once()
+    negotiating.run_once()
     first.close()
-    inquirer.run_once()
-    query = inquirer.ask(b"two")
-    inquirer.run_once()
-    second = inquirer.accept()
+    negotiating.run_once()
+    query = negotiating.ask(b"two")
+    negotiating.run_once()
+    second = negotiating.accept()
     assert second.recv(100) == b"extauth-bridge:answers:3\ntwo\n"
     second.sendall(b"0\n2\n")
-    inquirer.run_once()
+    negotiating.run_once()
     assert query.verdict is LOST
-    assert "daemon said what nobody asked for" in inquirer.warned
+    assert "daemon said what nobody asked for" in negotiating.warned
 
 
-def test_the_wish_has_no_more_time_than_the_question(inquirer: Scene) -> None:
-    query = inquirer.ask(b"one")
-    inquirer.run_once()
-    inquirer.accept().sendall(b"1\n")
-    inquirer.run_once()
-    inquirer.now = inquirer.upstream._timer.when
-    inquirer.reactor._ring()
+def test_the_wish_has_no_more_time_than_the_question(negotiating: Scene) -> None:
+    query = negotiating.ask(b"one")
+    negotiating.run_once()
+    negotiating.accept().sendall(b"1\n")
+    negotiating.run_once()
+    negotiating.now = negotiating.upstream._timer.when
+    negotiating.reactor._ring()
     assert (query.settled, query.verdict) == (True, LOST)
-    assert inquirer.warned == ["daemon did not answer in time"]
+    assert negotiating.warned == ["daemon did not answer in time"]
 
 
 @pytest.mark.parametrize("kind", ["lockstep", "pipelined"])
