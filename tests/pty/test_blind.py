@@ -155,10 +155,10 @@ def test_line_given_up_is_not_answered_when_the_next_is_there(site: Site, how: s
 def test_log_says_once_which_rule_is_in_force(site: Site, how: str) -> None:
     client = blind_client(site, how, "lpty12")
     site.ready(client)
-    site.until_logged("first answer")
+    site.until_logged("first answer is not written")
     first_is_lost(site, client)
     all_right(client)
-    assert len(re.findall("first answer", site.log_text())) == 1
+    assert len(re.findall("first answer is not written", site.log_text())) == 1
 
 
 def test_log_says_once_that_the_client_can_be_seen(site: Site) -> None:
