@@ -151,7 +151,7 @@ def test_control_characters_reach_the_daemon(site: RelaySite) -> None:
 def test_daemon_with_bad_manners(site: RelaySite, manner: str) -> None:
     site.configure(answer_timeout=0.5 if manner == "bare" else 4.5)  # only half an answer has to be waited for
     client = site.emulation()
-    for right in (True, False, True):
+    for number, right in enumerate((True, False, True), 1):
         began = time.monotonic()
         expected = "1" if manner in ("leave", "afterwards") and right else "0"
         assert ask(client, question(manner, right)) == expected
@@ -160,6 +160,7 @@ def test_daemon_with_bad_manners(site: RelaySite, manner: str) -> None:
         assert manner != "bare" or took > 0.4, "half an answer may still become a whole one"
         if manner == "afterwards":
             site.daemon.go()
+            until(lambda number=number: site.daemon.unasked == number, "the second answer")
         if manner in ("afterwards", "leave"):  # the relay hears of it when it asks next, and that question is lost
             assert ask(client, NO) == "0"
         all_right(client)

@@ -44,6 +44,7 @@ class LineDaemon:
     Attributes:
       asked: all lines that arrived, in order.
       knows: whether it agrees to a third answer; requests for it count as `wishes`, not as asked.
+      unasked: second answers that it has sent.
       connections: how many have been accepted.
       reading: while it is clear, nothing is read.
     """
@@ -54,6 +55,7 @@ class LineDaemon:
         self.asked: list[bytes] = []
         self.knows = False
         self.wishes = 0
+        self.unasked = 0
         self.connections = 0
         self.reading = threading.Event()
         self.reading.set()
@@ -180,6 +182,9 @@ class LineDaemon:
             case b"afterwards":
                 connection.sendall(answer)
                 self._gate.acquire()
+                connection.sendall(answer)
+                self.unasked += 1
+                return True
             case b"garbage":
                 answer = b"yes\n"
             case b"long":
