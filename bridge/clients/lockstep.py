@@ -101,8 +101,8 @@ class LockstepSession(Lifecycle):
         if not self._enter(Event.CLOSE):
             return
         self._void()
+        self._unwatch()
         for stream in {self._source, self._sink}:
-            self._reactor.unwatch(stream.descriptor)
             stream.close()
 
     def failed(self, error: Exception) -> None:

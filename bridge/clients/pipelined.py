@@ -243,7 +243,7 @@ class PipelinedSession(Lifecycle):
 
     def _write(self, answers: bytes) -> None:
         """Write `answers` as far as there is room, after those that already wait for room; the rest waits too."""
-        if self._state is not _OPEN and self._state not in _WRITES:
+        if self._state not in _WRITES:
             return
         if self._unwritten:
             self._unwritten += answers

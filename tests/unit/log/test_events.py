@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.logsite import Clock
 
 from bridge.log.events import describe, event, log
 from bridge.log.ratelimit import KEYS, RateLimited
@@ -22,14 +23,6 @@ class Settings:
     def __init__(self, target: str = "stderr", level: str = "debug") -> None:
         self.level = level
         self.target = target
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Reader:

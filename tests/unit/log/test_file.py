@@ -4,20 +4,12 @@ import os
 import re
 import resource
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from unit.log.test_site import Site, flood, in_time, taken, texts
+from support.logsite import Site, flood, in_time, taken, texts
 
 from bridge.log.events import log
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
-    with Site(tmp_path) as site:
-        yield site
 
 
 def test_a_file_is_made_for_its_owner_only_and_appended_to(site: Site, tmp_path: Path):

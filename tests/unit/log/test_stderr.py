@@ -12,26 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from unit.log.test_site import Site, flood, in_time, taken, texts
+from support.logsite import Site, flood, in_time, taken, texts
 
 from bridge.log.events import log
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
-    with Site(tmp_path) as site:
-        yield site
-
-
-@pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
-    """Its reading end does not block."""
-    read, write = os.pipe()
-    os.set_blocking(read, False)
-    yield read, write
-    os.close(read)
-    os.close(write)
 
 
 @pytest.fixture

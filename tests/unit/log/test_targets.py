@@ -4,31 +4,13 @@ import os
 import re
 import resource
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from unit.log.test_site import Site, descriptors, flood, handlers, in_time, texts
+from support.logsite import Site, descriptors, flood, handlers, in_time, texts
 
 from bridge.log.events import log
 from bridge.log.targets import journal_field
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
-    with Site(tmp_path) as site:
-        yield site
-
-
-@pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
-    """Its reading end does not block."""
-    read, write = os.pipe()
-    os.set_blocking(read, False)
-    yield read, write
-    os.close(read)
-    os.close(write)
 
 
 def test_the_journals_fields(site: Site):

@@ -1,9 +1,7 @@
 """The supervisor is told of every pool that needs it, even if that was before it existed."""
 
 import os
-import select
 import signal
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -58,13 +56,7 @@ def poolset(monkeypatch: pytest.MonkeyPatch) -> Iterator[PoolSet]:
 def ask(poolset: PoolSet) -> None:
     """One question, answered."""
     (query,) = poolset.router.ask([AUTH], Asker())
-    waiting = select.poll()
-    waiting.register(poolset.reactor.fileno(), select.POLLIN)
-    until = time.monotonic() + PATIENCE
-    while not query.settled:
-        assert time.monotonic() < until
-        waiting.poll(20)
-        poolset.reactor.run_once()
+    poolset.reactor.run_until(lambda: query.settled)  # by its deadline at the latest
     assert query.verdict is Verdict.GRANTED
 
 
