@@ -8,7 +8,8 @@ A query's life, folder by folder:
     process      its pools with their programs, and how it ends, by force if need be (`lastresort`);
                  `signals`: when they are blocked
     service      its tasks: events, signals, reload, drain (trio)
-    systemd      socket activation, readiness, watchdog
+    systemd      readiness, status, watchdog
+    activation   sockets that systemd passes
   relay/       `connect`: the same clients, asking the shared daemon (`upstream`) as its `settings` say; `oneshot` asks
                once, `deferredlog` logs when there is time
   clients/     whoever asks

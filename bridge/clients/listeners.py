@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
+from bridge.config.settings import ConfigError
 from bridge.log.text import escaped
 from bridge.loop.streams import SOCKET_PATH_MAX
 
@@ -53,7 +54,7 @@ _MAX_ID = 2**32 - 2
 """(uid_t) -1 means "none" everywhere."""
 
 
-class ListenError(Exception):
+class ListenError(ConfigError):
     """A socket cannot be used, or a user or group is unknown.  `str(error)` is one line for the operator."""
 
     def __init__(self, text: str) -> None:

@@ -10,11 +10,12 @@ from bridge.clients.listeners import Listener, ListenError, listen
 from bridge.clients.server import Server
 from bridge.clients.status import StatusPage
 from bridge.commands.arguments import Arguments
-from bridge.commands.cli import Parser, UsageError
+from bridge.commands.cli import Parser
 from bridge.config.settings import Settings
 from bridge.daemon import signals
+from bridge.daemon.activation import handed_over
 from bridge.daemon.process import running
-from bridge.daemon.systemd import Notifier, forget, handed_over
+from bridge.daemon.systemd import Notifier, forget
 from bridge.log.events import event, log
 from bridge.log.setup import configure
 from bridge.terminal.takeover import ProgramTerminal
@@ -24,7 +25,7 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     """Serve until told to stop.
 
     Raises:
-      UsageError, ConfigError: nothing was started.
+      UsageError, ConfigError, ListenError: nothing was started.
     """
     signals.block()
     del taken  # a daemon has no client on its terminal
@@ -36,11 +37,8 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     read = Arguments(parser, argv).reader()
     settings = read()
     configure(settings.log, client_terminal=False)
-    try:
-        with contextlib.ExitStack() as undo:
-            _serve(settings, read, undo)
-    except ListenError as error:
-        raise UsageError(str(error)) from None
+    with contextlib.ExitStack() as undo:
+        _serve(settings, read, undo)
     return 0
 
 

@@ -18,7 +18,6 @@ from typing import Protocol
 
 import trio
 
-from bridge.clients.listeners import ListenError
 from bridge.config.settings import ConfigError, Settings
 from bridge.daemon import signals
 from bridge.daemon.process import Process
@@ -28,10 +27,6 @@ from bridge.log.setup import configure
 from bridge.loop.reactor import Reactor
 from bridge.pool.pool import Pool
 from bridge.pool.supervisor import Supervisor
-
-_COLLECT_AFTER = 20_000
-"""Net allocations before the garbage collector looks for cycles.  A query creates none; at the default of 700 the
-collector would run for every few hundred lines in flight."""
 
 _REPAIR_PAUSE = 1.0
 """Seconds between checks whether a broken configuration has been repaired."""
@@ -109,7 +104,6 @@ class Service:
         if self._process.told_to_exit:
             sys.exit(0)
         gc.freeze()  # what exists now stays for good: exempt it from collection
-        gc.set_threshold(_COLLECT_AFTER)
         client = connect(self._over.set)
         try:
             trio.run(self._serve, client, broken)
@@ -206,7 +200,7 @@ class Service:
         try:
             settings = self._load()
             client.reconfigure(settings)
-        except (ConfigError, ListenError) as error:
+        except ConfigError as error:
             self._refused_configuration = str(error)
             log.error(event("configuration refused, the old one stays", error=str(error)))
             self._notifier.ready(self._status())

@@ -1,6 +1,6 @@
-"""The protocols between systemd and a daemon: socket activation, readiness, status, watchdog.
+"""The protocols between systemd and a daemon: readiness, status, watchdog.
 
-They are those of sd_listen_fds(3), sd_notify(3) and sd_watchdog_enabled(3), which systemd calls stable and
+They are those of sd_notify(3) and sd_watchdog_enabled(3), which systemd calls stable and
 recommends to implement oneself.
 
   - Nothing here blocks, and notifying systemd never raises: the daemon works the same without systemd, or with
@@ -10,39 +10,21 @@ recommends to implement oneself.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
-import stat
 import time
 from collections.abc import Mapping, MutableMapping
-from typing import NamedTuple
 
-from bridge.clients.listeners import ListenError
 from bridge.log.text import cut, escaped
-
-NAMES = ("auth", "status")
-"""What a socket can be for: `FileDescriptorName=` in its unit; without any name, in this order."""
 
 STATUS_MAX = 512
 """Bytes of a status: more than a line of `systemctl status` shows, far less than systemd reads (4096)."""
-
-_FIRST = 3
-"""SD_LISTEN_FDS_START."""
 
 _MOST_OWED = 4
 """Messages kept for later: a reload's two, the end of the start before it, and the stop after it."""
 
 _OURS = frozenset({"NOTIFY_SOCKET"})
 _OURS_BEGIN = ("LISTEN_", "WATCHDOG_")
-
-_FILE_KINDS = {
-    stat.S_IFREG: "a file",
-    stat.S_IFDIR: "a directory",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFCHR: "a character device",
-    stat.S_IFBLK: "a block device",
-}
 
 
 class Notifier:
@@ -142,50 +124,6 @@ class Notifier:
         return True
 
 
-class Handed(NamedTuple):
-    """The sockets that systemd passed.
-
-    Attributes:
-      sockets: name (one of NAMES, repeated if there are several) and listening Unix stream socket, non-blocking
-        and close-on-exec.  Its file is not ours, and must never be unlinked or changed.
-      reason: for the log, why there are none although the environment mentions some; otherwise empty.
-    """
-
-    sockets: list[tuple[str, socket.socket]]
-    reason: str
-
-
-def handed_over(environ: Mapping[str, str], pid: int) -> Handed:
-    """Take the sockets that `environ` says were passed to process `pid`, us.  To be called once, and early.
-
-    Raises:
-      ListenError: saying what was passed instead of listening Unix stream sockets with known names.
-        All descriptors then stay open, and unchanged except for close-on-exec.
-    """
-    if not environ.keys() & {"LISTEN_PID", "LISTEN_FDS"}:
-        return Handed([], "")
-    said = environ.get("LISTEN_PID", "")
-    if _number(said) != pid:
-        return Handed([], f'sockets were handed to the process "{said}" by LISTEN_PID, and not to us, {pid}')
-    count = _number(environ.get("LISTEN_FDS", ""))
-    if count is None:
-        raise ListenError(f'LISTEN_FDS must be a number, not "{environ.get("LISTEN_FDS", "")}"')
-    names = _names(environ.get("LISTEN_FDNAMES", ""), count)
-    descriptors = range(_FIRST, _FIRST + count)
-    for descriptor in descriptors:
-        _keep_private(descriptor, count)
-    with contextlib.ExitStack() as undo:
-        sockets: list[tuple[str, socket.socket]] = []
-        for name, descriptor in zip(names, descriptors, strict=True):
-            sock = _listening(name, descriptor)
-            undo.callback(sock.detach)
-            sockets.append((name, sock))
-        undo.pop_all()
-    for _, sock in sockets:
-        sock.setblocking(False)
-    return Handed(sockets, "")
-
-
 def forget(environ: MutableMapping[str, str]) -> None:
     """Remove the variables addressed to us alone, once they are read, so that our children do not act on them.
 
@@ -195,62 +133,10 @@ def forget(environ: MutableMapping[str, str]) -> None:
         del environ[name]
 
 
-def _names(given: str, count: int) -> list[str]:
-    """A name for each of `count` sockets."""
-    names = given.split(":") if given else [*NAMES[:count]]  # no names: systemd-socket-activate without --fdname
-    if len(names) != count:
-        what = f"{len(names)} names" if given else "no names"
-        raise ListenError(f"{count} sockets were handed over with {what}: set FileDescriptorName= for each")
-    for name in names:
-        if name not in NAMES:
-            known = " or ".join(NAMES)
-            raise ListenError(f'a socket named "{name}" was handed over: FileDescriptorName= must be {known}')
-    return names
-
-
-def _keep_private(descriptor: int, count: int) -> None:
-    try:
-        os.set_inheritable(descriptor, False)
-    except OSError as error:
-        raise ListenError(f"LISTEN_FDS is {count}, but descriptor {descriptor} is not open") from error
-
-
-def _listening(name: str, descriptor: int) -> socket.socket:
-    """The listening Unix stream socket on `descriptor`.
-
-    Raises:
-      ListenError: it is something else.
-    """
-    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
-    if kind != stat.S_IFSOCK:
-        raise _unwanted(name, descriptor, _FILE_KINDS.get(kind, "no socket"))
-    with contextlib.ExitStack() as undo:
-        try:
-            sock = socket.socket(fileno=descriptor)
-            undo.callback(sock.detach)
-            listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
-        except OSError as error:
-            raise _unwanted(name, descriptor, f"a socket that cannot be used ({error.strerror})") from error
-        if (sock.family, sock.type, listening) != (socket.AF_UNIX, socket.SOCK_STREAM, True):
-            family = getattr(sock.family, "name", f"family {sock.family}")
-            sort = getattr(sock.type, "name", f"type {sock.type}")
-            state = "listening" if listening else "not listening"
-            raise _unwanted(name, descriptor, f"a socket of {family} {sort}, {state}")
-        undo.pop_all()
-        return sock
-
-
-def _unwanted(name: str, descriptor: int, found: str) -> ListenError:
-    return ListenError(
-        f'descriptor {descriptor} ("{name}") must be a listening AF_UNIX SOCK_STREAM socket '
-        f"(ListenStream=/path, Accept=no), but {found} was handed over"
-    )
-
-
 def _watchdog_interval(environ: Mapping[str, str]) -> float | None:
-    if _number(environ.get("WATCHDOG_PID", str(os.getpid()))) != os.getpid():
+    if number(environ.get("WATCHDOG_PID", str(os.getpid()))) != os.getpid():
         return None
-    wait = _number(environ.get("WATCHDOG_USEC", ""))
+    wait = number(environ.get("WATCHDOG_USEC", ""))
     return wait / 2e6 if wait else None
 
 
@@ -259,5 +145,5 @@ def _status(text: str) -> str:
     return "STATUS=" + cut(escaped(text[: STATUS_MAX + 1]), STATUS_MAX).decode()
 
 
-def _number(text: str) -> int | None:
+def number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None

@@ -14,13 +14,14 @@ from support.components import command
 from unit.clients.test_listeners_children import PATIENCE, bounded
 
 from bridge.clients.listeners import ListenError
-from bridge.daemon.systemd import Handed, handed_over
+from bridge.daemon.activation import Handed, handed_over
 
 ROOT = Path(__file__).parents[3]
 
 DAEMON = """
 import json, os, select
-from bridge.daemon.systemd import forget, handed_over
+from bridge.daemon.activation import handed_over
+from bridge.daemon.systemd import forget
 
 handed = handed_over(os.environ, os.getpid())
 forget(os.environ)
