@@ -9,6 +9,8 @@
   value of `env`, and `load` raises nothing else.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import tomllib
@@ -16,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, cast
 
-from bridge.config.options import KEYS, Key, as_in_toml, option
+from bridge.config.options import KEYS, Key, as_in_toml, default_pool_max, option
 from bridge.config.regularfile import SIZE_MAX, read_regular_file
 from bridge.config.settings import ConfigError, InvalidValue, LogSettings, ProgramSettings, Settings
 from bridge.log.text import shortened, shown
@@ -59,12 +61,12 @@ def load(path: str | None, options: Mapping[str, object], argv: Sequence[str] = 
 
     hosts: dict[str, ProgramSettings] = {}
     for domain, own in values.pop("hosts").items():
-        program = _program(_merged(values, own))
+        below = ("hosts", domain)
+        program = _program(_merged(values, own), place, below)
         if program is None:
-            below = ("hosts", domain)
             raise place.error(below, f"{place.name(below)} has no program, and there is none to inherit")
         hosts[domain] = program
-    return _settings(values, hosts)
+    return _settings(values, hosts, place)
 
 
 def defaults(options: Mapping[str, object] = MappingProxyType({})) -> Settings:
@@ -73,12 +75,12 @@ def defaults(options: Mapping[str, object] = MappingProxyType({})) -> Settings:
     Raises:
       ConfigError: an option is unknown or not allowed.
     """
-    return _settings(_merged(_defaults(), _checked_options(options, _Place())), {})
+    return _settings(_merged(_defaults(), _checked_options(options, _Place())), {}, _Place())
 
 
-def _settings(values: Mapping[str, Any], hosts: Mapping[str, ProgramSettings]) -> Settings:
+def _settings(values: Mapping[str, Any], hosts: Mapping[str, ProgramSettings], place: _Place) -> Settings:
     return Settings(
-        program=_program(values),
+        program=_program(values, place),
         hosts=MappingProxyType(hosts),
         log=LogSettings(**{name: values[key.name] for name, key in SECTIONS["log"].items()}),
         **{name: values[name] for name in TOP if name not in HOST and name != "hosts"},
@@ -105,10 +107,20 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _program(values: Mapping[str, Any]) -> ProgramSettings | None:
+def _program(values: Mapping[str, Any], place: _Place, below: Path = ()) -> ProgramSettings | None:
+    """The program that `values` describe, if any.
+
+    Raises:
+      ConfigError: `pool_max` is below `pool_size`; each may come from `below`, from the top, or be the default.
+    """
     if values["program"] is None:
         return None
     others = {name: values[name] for name in HOST if name != "program"}
+    size, most = values["pool_size"], values["pool_max"]
+    others["pool_max"] = most or default_pool_max(size)
+    if others["pool_max"] < size:
+        path = (*below, "pool_max")
+        raise place.refused(path, InvalidValue(str(most), f"at least pool_size, {size}"))
     return ProgramSettings(argv=values["program"], **others)
 
 

@@ -17,6 +17,7 @@ import attrs
 
 from bridge.config.settings import (
     AbsolutePath,
+    Address,
     Choice,
     Command,
     Environment,
@@ -36,12 +37,20 @@ from bridge.protocol.lines import MAX_LINE
 if TYPE_CHECKING:
     import argparse
 
+SPARES = 16
+"""Most spares of a pool by default: enough for a dozen logins that hang at the same time, and for a small machine."""
+
 COMMANDS = tuple(sorted(WITH_SECRET | WITHOUT_SECRET))
 
 
 def usable_cpus() -> int:
     """The number of CPUs this process may run on, at least 2: one slow query must not hold up everybody."""
     return min(max(2, len(os.sched_getaffinity(0))), 1024)
+
+
+def default_pool_max(pool_size: int) -> int:
+    """The default of `pool_max`; a program that has to be alone stays alone."""
+    return 1 if pool_size == 1 else min(4 * pool_size, pool_size + SPARES)
 
 
 @attrs.frozen
@@ -70,8 +79,16 @@ KEYS = (
     Key("program", Command(), None, "the program to ask, and its arguments", per_host=True),
     Key("pool_size", Integer(1, 1024, "programs"), usable_cpus, "how many programs are kept running",
         default_text="number of CPUs, at least 2", per_host=True),
+    Key("pool_max", Integer(1, 4096, "programs"), None,
+        "how many may run in all, with spares for programs that are stuck; not below pool_size",
+        default_text="4 x pool_size, at most 16 more than it; 1 if that is 1", per_host=True),
     Key("answer_timeout", Seconds(0, 3600, above=True), 4.0,
         "a query without a verdict by then is answered 0; keep it below the clients' timeout"),
+    Key("start_timeout", Seconds(0, 3600, above=True), 30.0, "how long a new program may take to its first reply"),
+    Key("probe", Address(), "", "asked of new and idle programs by isuser; the account need not exist",
+        default_text="none", per_host=True),
+    Key("probe_interval", Seconds(0, 86400), 60.0,
+        "a program that has been idle this long is asked the probe; 0 = only new ones"),
     Key("commands", Names(*COMMANDS), ["auth", "isuser", "setpass"], "what programs may be asked", per_host=True),
     Key("max_requests", Integer(0, 10**9, "requests"), 500, "a program is replaced after this many; 0 = never"),
     Key("max_age", Seconds(0, 366 * 86400), 3600.0, "a program is replaced after this long; 0 = never"),
@@ -102,6 +119,7 @@ METAVARS: dict[type[Kind], str] = {
     Seconds: "SECONDS",
     Choice: "NAME",
     AbsolutePath: "PATH",
+    Address: "USER@HOST",
     Names: "NAMES",
     UserOrGroupNames: "NAMES",
     Mode: "MODE",

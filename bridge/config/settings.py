@@ -27,16 +27,20 @@ class ProgramSettings:
     Attributes:
       argv: the program and its arguments.
       pool_size: how many of it to keep running.
+      pool_max: how many may run, with spares for programs that are stuck; at least `pool_size`.
       commands: those it may be asked.
       cwd: its working directory.
       env: added to the bridge's environment.
+      probe: `user@host` that new and idle programs are asked about by isuser; empty: none.
     """
 
     argv: tuple[str, ...]
     pool_size: int
+    pool_max: int
     commands: frozenset[str]
     cwd: str
     env: Mapping[str, str] = attrs.field(repr=False, converter=_frozen)
+    probe: str
 
 
 @attrs.frozen(kw_only=True)
@@ -59,6 +63,8 @@ class Settings:
     program: ProgramSettings | None
     hosts: Mapping[str, ProgramSettings]
     answer_timeout: float
+    start_timeout: float
+    probe_interval: float
     max_requests: int
     max_age: float
     max_line: int
@@ -244,6 +250,19 @@ class Command(Kind):
         if not self.fits(words):
             raise InvalidValue(shown(value), self.allowed())
         return tuple(cast("list[str]", words))
+
+
+class Address(Kind):
+    """`user@host`, or nothing: fields that a question may have."""
+
+    def allowed(self) -> str:
+        return "user@host, without spaces, controls and colons, at most 1000 bytes, or empty"
+
+    def fits(self, value: object) -> bool:
+        if not isinstance(value, str) or not value.isprintable() or any(char in " :" for char in value):
+            return False
+        user, at, host = value.partition("@")
+        return not value or bool(user and at and host and "@" not in host and len(value.encode()) <= 1000)
 
 
 class Environment(Kind):

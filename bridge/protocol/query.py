@@ -99,17 +99,19 @@ class Query:
       body: `command:user:host[:secret]`, byte for byte as received.  Holds the secret: never log it.
       deadline: seconds on the pool's clock; from then on the verdict is `UNAVAILABLE`.  Infinity if there is nothing to
         wait for.
+      address: of the client it is asked for, if known, as text; otherwise empty.
       asker: told the verdict, once, by `settle`.
       verdict: how it ended; `None` while it is open.
       deaths: programs that ended while they had it, without those that had just left as they do after each reply.
       attempts: those of them that may have read it.
     """
 
-    __slots__ = ("asker", "attempts", "body", "deadline", "deaths", "verdict")
+    __slots__ = ("address", "asker", "attempts", "body", "deadline", "deaths", "verdict")
 
-    def __init__(self, body: bytes, deadline: float, asker: Asker) -> None:
+    def __init__(self, body: bytes, deadline: float, asker: Asker, address: str = "") -> None:
         self.body = body
         self.deadline = deadline
+        self.address = address
         self.asker = asker
         self.verdict: Verdict | None = None
         self.deaths = 0

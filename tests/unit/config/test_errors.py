@@ -11,7 +11,8 @@ from bridge.config.settings import ConfigError
 COMMAND = "an array of strings or one string split as a shell would, not empty, without NUL"
 NO_PROGRAM = 'no program: set program or [hosts."domain"] in a file, or give --program COMMAND or -- PROGRAM'
 KNOWN = (
-    "program, pool_size, answer_timeout, commands, max_requests, max_age, max_line, window, client, "
+    "program, pool_size, pool_max, answer_timeout, start_timeout, probe, probe_interval, commands, "
+    "max_requests, max_age, max_line, window, client, "
     "allow_empty_password, shutdown_grace, cwd, env, listen, status_listen, socket_mode, max_clients, "
     "allow_users, allow_groups, log.level, log.target, hosts"
 )
@@ -54,13 +55,16 @@ IN_FILES = [
     ("[log]\nfile = 3", ", line 2: unknown key log.file; known keys: log.level, log.target"),
     ("[log]\npool_size = 3", ", line 2: unknown key log.pool_size; pool_size belongs above the first [table]"),
     ("[hosts.a]\nprogramm = 3", ", line 2: unknown key hosts.a.programm; did you mean program?"),
-    ("[hosts.a]\nx = 3", ", line 2: unknown key hosts.a.x; known keys: program, pool_size, commands, cwd, env"),
+    (
+        "[hosts.a]\nx = 3",
+        ", line 2: unknown key hosts.a.x; known keys: program, pool_size, pool_max, probe, commands, cwd, env",
+    ),
     ("hosts.a.window = 3", ", line 1: unknown key hosts.a.window; window belongs above the first [table]"),
     ("[hosts.a.envs]\nA='x'", ", line 1: unknown key hosts.a.envs; did you mean env?"),
     ('[hosts.im.b.example]\nprogram = "x"', ', line 1: a domain needs quotes: [hosts."im.b.example"]'),
     (
         "[hosts.a.log]\nlevel = 'info'",
-        ", line 1: unknown key hosts.a.log; known keys: program, pool_size, commands, cwd, env",
+        ", line 1: unknown key hosts.a.log; known keys: program, pool_size, pool_max, probe, commands, cwd, env",
     ),
     ('[hosts.im.example.env]\nA = "x"', ': a domain needs quotes: [hosts."im.example"]'),
     (

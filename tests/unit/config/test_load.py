@@ -110,6 +110,7 @@ def test_a_host_inherits_what_it_does_not_set(write: Write) -> None:
         settings.program,
         argv=("/own",),
         pool_size=5,
+        pool_max=20,
         commands=frozenset({"isuser"}),
         cwd="/own/cwd",
         env={"A": "top", "B": "own", "C": "own"},

@@ -11,11 +11,12 @@ import attrs
 import pytest
 
 from bridge.config.load import load
-from bridge.config.options import KEYS, add_options, option, options_from
+from bridge.config.options import KEYS, add_options, default_pool_max, option, options_from
 from bridge.config.settings import ConfigError, LogSettings, ProgramSettings, Settings
 
 NAMES = [key.name for key in KEYS]
-HOST_NAMES = ["program", "pool_size", "commands", "cwd", "env"]
+CPUS = max(2, len(os.sched_getaffinity(0)))
+HOST_NAMES = ["program", "pool_size", "pool_max", "probe", "commands", "cwd", "env"]
 
 
 @attrs.frozen
@@ -91,7 +92,17 @@ EXAMPLES = {
         [(["/bin/a -x 'y z'"], ("/bin/a", "-x", "y z")), (["a"], ("a",))],
         [[""], [" "], ["'"], ["''"], ["a\\"]],
     ),
-    "pool_size": number(max(2, len(os.sched_getaffinity(0))), 1, 1024, ["0", "1025", "-1", "2.0"]),
+    "pool_size": number(CPUS, 1, 1024, ["0", "1025", "-1", "2.0"]),
+    "pool_max": number(default_pool_max(CPUS), CPUS, 4096, ["0", "4097", "-1", "8.0"]),
+    "start_timeout": number(30.0, math.nextafter(0.0, 1.0), 3600, ["0", "-1", "3601"]),
+    "probe": Example(
+        "",
+        [('""', ""), ('"probe@example.com"', "probe@example.com"), ('"a.b@\u00fc"', "a.b@\u00fc")],
+        ['"a"', '"@h"', '"a@"', '"a@b@c"', '"a b@c"', '"a:b@c"', '"a@b\\u0000"', "1", '["a@b"]', "true"],
+        [(["a@b"], "a@b"), ([""], "")],
+        [["a"], ["a@"], ["a@b:c"], ["a@" + "b" * 1000]],
+    ),
+    "probe_interval": number(60.0, 0, 86400, ["-1", "86401"]),
     "answer_timeout": number(4.0, math.nextafter(0.0, 1.0), 3600, ["0", "0.0", "-1", "3600.001", "3601"]),
     "commands": Example(
         {"auth", "isuser", "setpass"},
@@ -317,3 +328,27 @@ def test_help_tells_meaning_range_unit_and_default() -> None:
     assert "a whole number of programs from 1 to 1024 (default: number of CPUs, at least 2)" in text
     assert "a number of seconds above 0, at most 3600 (default: 4.0)" in text
     assert "(default: auth isuser setpass)" in text and "true or false (default: false)" in text
+
+
+@pytest.mark.parametrize(("size", "most"), [(1, 1), (2, 8), (4, 16), (5, 20), (6, 22), (64, 80), (1024, 1040)])
+def test_a_pool_has_room_for_spares_unless_its_program_is_alone(size: int, most: int) -> None:
+    program = load(None, {"program": "a", "pool_size": str(size)}).program
+    assert program is not None and program.pool_max == most
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("pool_size = 4\npool_max = 3", ", line 3: pool_max is 3, but must be at least pool_size, 4"),
+        (
+            '[hosts."b"]\npool_size = 3\npool_max = 2',
+            ", line 4: hosts.b.pool_max is 2, but must be at least pool_size, 3",
+        ),
+        ('pool_max = 8\n[hosts."b"]\npool_size = 9', ": hosts.b.pool_max is 8, but must be at least pool_size, 9"),
+    ],
+)
+def test_there_is_room_for_the_whole_pool(file: Path, text: str, complaint: str) -> None:
+    file.write_text(f'program = "/bin/p"\n{text}\n')
+    with pytest.raises(ConfigError) as caught:
+        load(str(file), {})
+    assert str(caught.value).startswith(f"{file}{complaint}")

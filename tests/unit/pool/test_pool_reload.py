@@ -156,7 +156,9 @@ def test_a_shorter_time_counts_for_what_is_in_flight(works) -> None:
 
 def test_hosts_come_and_go(works) -> None:
     settings = plain()
-    other = ProgramSettings(argv=habit("denies"), pool_size=1, commands=frozenset({"auth"}), cwd="/", env={})
+    other = ProgramSettings(
+        argv=habit("denies"), pool_size=1, pool_max=1, commands=frozenset({"auth"}), cwd="/", env={}, probe=""
+    )
     there = works(settings)
     default = there.poolset.pools[DEFAULT]
     line = b"auth:alice:other.example:pw-alice"
