@@ -30,3 +30,7 @@ class TokenBucket:
             return False
         self._tokens -= 1.0
         return True
+
+    def give_back(self) -> None:
+        """Put a token back that was taken without need."""
+        self._tokens = min(self._burst, self._tokens + 1.0)

@@ -55,7 +55,7 @@ class FairQueue:
         at = sum(other.deadline <= query.deadline for other in self._again)
         self._again.insert(at, query)
 
-    def next(self) -> Query | None:
+    def next(self, proven: bool = True) -> Query | None:
         """Take out the query whose turn it is; `None` if there is none."""
         if self._again:
             return self._again.popleft()
@@ -73,6 +73,18 @@ class FairQueue:
             else:
                 turns.rotate(-1)
             return query
+        return None
+
+    def ahead_of(self, query: Query) -> int:
+        return len(self)
+
+    def take_last(self) -> Query | None:
+        for queue in reversed(self._turns):
+            if queue:
+                query = queue.pop()
+                if not queue:
+                    del self._queues[query.asker]
+                return query
         return None
 
     def first_deadline(self) -> float:

@@ -1,7 +1,8 @@
 """Idle programs, and which of them is asked next.
 
  1. The one used last, as its caches are warm.
- 2. Those that have given no reply yet, the oldest first.
+ 2. Those that have given no reply yet, the oldest first; but not for a query that changes something, while there are
+    any others: if the program is still starting, the query would be refused, and happen later.
  3. Those that have served enough.
 
 No I/O.
@@ -10,9 +11,11 @@ No I/O.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from bridge.protocol.query import Query
     from bridge.worker.worker import Worker
 
 
@@ -33,13 +36,32 @@ class Idle:
         else:
             self._new.append(worker)
 
-    def take(self) -> Worker | None:
-        """Take out the one to ask next; `None` if there is none."""
+    def take(self, query: Query, ready: int) -> Worker | None:
+        """Take out the one to ask `query`; `None` if there is none.
+
+        Args:
+          ready: programs, idle or not, that have given a reply.
+        """
         if self._used:
             return self._used.pop()
-        if self._new:
+        if self._new and (query.repeatable or not ready):
             return self._new.popleft()
         return self._worn.pop() if self._worn else None
+
+    def take_ready(self) -> Worker | None:
+        """Take out one that has given a reply; `None` if there is none."""
+        if self._used:
+            return self._used.pop()
+        return self._worn.pop() if self._worn else None
+
+    @property
+    def any_ready(self) -> bool:
+        """Whether there is one that has given a reply."""
+        return bool(self._used or self._worn)
+
+    def __iter__(self) -> Iterator[Worker]:
+        """Those that are needed least first."""
+        return iter([*self._worn, *self._new, *self._used])
 
     def discard(self, worker: Worker) -> None:
         """Take out `worker`, if it is idle."""

@@ -18,8 +18,7 @@ from bridge.pool.servicetime import ServiceTime
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bridge.config.settings import Settings
-    from bridge.pool.poollog import PoolLog
-    from bridge.pool.slot import Figures
+    from bridge.pool.figures import Figures
     from bridge.worker.worker import Worker
 
 _WHOLE = 10_000
@@ -32,20 +31,20 @@ class Milestones:
 
     Args:
       figures: the pool's; read only.
-      log: told of the first reply.
       clock: seconds.
+      proved: called with a program, and its record, at its first reply.
 
     Attributes:
       in_pieces: part of a reply came alone.
       service_time: measured here.
     """
 
-    def __init__(self, figures: Figures, log: PoolLog, clock: Callable[[], float]) -> None:
+    def __init__(self, figures: Figures, clock: Callable[[], float], proved: Callable[[Worker, Record], None]) -> None:
         self.in_pieces = False
         self.service_time = ServiceTime()
         self._figures = figures
-        self._log = log
         self._clock = clock
+        self._proved = proved
 
     def passed(self, worker: Worker, record: Record, settings: Settings, busy: bool) -> bool:
         """Check a program that has reached the milestone in its record, and set the next one.
@@ -57,16 +56,12 @@ class Milestones:
           whether it has just served enough.
         """
         if worker.served == 1:
-            record.slot.backoff.reset()
-            record.proof.set()
-            self._log.back()
-        worker.careful = self.in_pieces or self._figures.granted + self._figures.denied < _WHOLE
+            self._proved(worker, record)
+        worker.careful = self.in_pieces or self._figures.answered < _WHOLE
         limit = settings.max_requests or FOREVER
         replies = self.service_time.measure(record, self._clock(), busy, settings.answer_timeout)
         record.milestone = worker.served + replies
         if worker.served < limit:
             record.milestone = min(record.milestone, limit)
             return False
-        is_new = record.standing is Standing.SERVES
-        record.standing = Standing.WORN
-        return is_new
+        return record.enter(Standing.WORN)

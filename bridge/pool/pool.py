@@ -1,17 +1,18 @@
 """Lends idle programs to queries, in the order of `fairqueue`, and never one program to two of them.
 
   - A freed program gets the next waiting query in the same step in which its reply is read.
-  - Programs that have served enough (`max_requests`, `max_age`) are asked last, until they are replaced.
-  - A query whose program died is asked once more, of another one, if it changes nothing and time is left; a query that
-    no program read was never asked, so it goes to the next program whether it changes anything or not.
-  - A query still open at its deadline ends `UNAVAILABLE`, and the program that has it is killed: its late reply must
-    never be taken for the next query's.  A query that has waited so long that no program could answer it in the time
-    left is not handed over: the delay is ours, and killing programs for it would bring an overloaded pool to a halt.
+  - Ready programs are asked first; a starting one is asked only if no ready one is idle, and only what changes nothing.
+    Programs that have served enough (`max_requests`, `max_age`) are asked last, until they are replaced.
+  - A query whose program died is asked once more, of another one, if it changes nothing and time is left, but not ahead
+    of others: it may have been the cause.  A query that no program read was never asked, so it goes ahead, whether it
+    changes anything or not.
+  - A query still open at its deadline ends `UNAVAILABLE`, and what its program says to it is dropped; `rounds` decides
+    what becomes of the program.  A query that no program could answer in the time left is not handed over.
   - If no program can be asked and none is due before a query's deadline, or if the last start failed for a permanent
     reason, the query ends at once: a waiting client is blocked.
 
-No trio here: programs can be started before trio is imported.  `starts` calls `start_due` whenever a slot is vacant,
-the pool's timer calls `expire`; the supervisor replaces and stops programs.
+No trio here: programs can be started before trio is imported.  `starts` calls `start_due` whenever a program is
+missing, the pool's timer makes its `rounds`; the supervisor replaces and stops programs.
 """
 
 from __future__ import annotations
@@ -24,20 +25,24 @@ from bridge.loop.reactor import Reactor
 from bridge.loop.timer import FOREVER
 from bridge.pool.backoff import LONGEST_DELAY
 from bridge.pool.fairqueue import FairQueue
+from bridge.pool.figures import Figures
 from bridge.pool.idle import Idle
 from bridge.pool.milestones import Milestones
+from bridge.pool.overload import Overload
 from bridge.pool.poollog import PoolLog
+from bridge.pool.probation import Probation
 from bridge.pool.record import Record, Standing
-from bridge.pool.slot import Figures, Slot
+from bridge.pool.rounds import ROUND, Rounds
+from bridge.pool.staffing import Staffing
 from bridge.pool.starts import Starts
-from bridge.protocol.query import Query, Verdict
+from bridge.protocol.query import Query, StandIn, Verdict
 from bridge.worker.spawn import start
 from bridge.worker.state import State
 from bridge.worker.stderrlines import Lines
 from bridge.worker.worker import Worker
 
 _GRANTED, _UNAVAILABLE = Verdict.GRANTED, Verdict.UNAVAILABLE
-_READY, _WORN = State.READY, Standing.WORN
+_ASKABLE, _WORN = State.READY, Standing.WORN
 
 if TYPE_CHECKING:
     from bridge.protocol.query import Asker
@@ -53,9 +58,13 @@ class Pool:
 
     Attributes:
       name: for the log: the host it serves, or "default".
-      slots: one for each program of `pool_size`.
       workers: every program whose process is not yet gone, with its record.
       usable: number of programs that may be asked, now or after the query they have.
+      ready: number of those that have given a good reply.
+      stuck: number of those that are stuck.
+      waiting: queries that no program has.
+      idle: programs that have no query.
+      last_failure: why a program failed or could not be started, the last time; one line without secrets.
     """
 
     def __init__(
@@ -73,21 +82,29 @@ class Pool:
         self.settings = settings
         self.reactor = reactor
         self.clock = reactor.clock
-        self._timer = reactor.call_at(FOREVER, self.expire)
-        self._starts = starts
-        self.slots = [Slot() for _ in range(program.pool_size)]
         self.workers: dict[Worker, Record] = {}
         self.usable = 0
+        self.ready = 0
+        self.stuck = 0
         self.figures = Figures()
+        self.staffing = Staffing(program.pool_size, program.pool_max, self.clock)
+        self.idle = Idle()
+        self.waiting = FairQueue()
+        self.last_failure = ""
+        self.log = PoolLog(name, program.argv[0], self.figures, self.clock)
+        self._starts = starts
+        self._planned = FOREVER  # when `starts` has been told to call
         self._attention = attention
         self._launch = launch or start_worker
-        self._idle = Idle()
-        self._waiting = FairQueue()
         self._closed = False
         self._missed_at = -FOREVER  # when a query last found no program
-        self._log = PoolLog(name, program.argv[0], self.figures, self.clock)
-        self._milestones = Milestones(self.figures, self._log, self.clock)
-        self._service_time = self._milestones.service_time
+        self._milestones = Milestones(self.figures, self.clock, self._proved)
+        self.service_time = self._milestones.service_time
+        self.overload = Overload(name, self.service_time)
+        self.probation = Probation(self)
+        self._following: Callable[[], Query | None] = self.waiting.next  # the next query for a ready program
+        self._timer = reactor.call_at(FOREVER, Rounds(self).make)
+        self._ahead = max(0.0, settings.answer_timeout - ROUND)  # from the next round to a new query's deadline
 
     # --- queries -----------------------------------------------------------------------------------------
 
@@ -96,126 +113,197 @@ class Pool:
 
         The asker is told of each, perhaps before this returns.
         """
-        due = queries[0].deadline - self._service_time.reserve
-        if due < self._timer.when:
-            self._timer.set(due)
+        soon = queries[0].deadline - self._ahead
+        if soon < self._timer.when:
+            self._timer.set(soon)
+        if self.probation.knows_any and not (queries := self.probation.let_through(queries)):
+            return
         while self._lend(queries[0]):  # if there is an idle program, no query is waiting
             if not (queries := queries[1:]):
                 return
-        self._waiting.add(queries)
-        if not self.usable:
+        if self.overload.looms(len(self.waiting) + len(queries), self.serving, self.settings.answer_timeout):
+            queries = self._refuse_excess(queries)
+        else:
+            self.waiting.add(queries)
+        if not self.ready:
             self._missed_at = self.clock()
             self._starts.hasten(self)
-            self._give_up_hopeless()
+            self.give_up_hopeless()
 
-    def expire(self) -> None:
-        """End the queries whose time is over, and kill the programs that have one of them."""
-        now = self.clock()
-        for worker in [*self.workers]:
-            query = worker.query
-            if query is not None and query.deadline <= now:
-                worker.release()
-                self._time_out(query)
-                worker.kill("it gave no reply in time")
-        in_vain = now + self._service_time.reserve
-        for query in self._waiting.take_out(lambda query: query.deadline <= in_vain):
-            self._time_out(query)
-        self._timer.set(self.earliest_deadline())
+    def set_timer(self, when: float) -> None:
+        """Make a round at `when` at the latest."""
+        self._timer.set(when)
 
     def earliest_deadline(self) -> float:
-        """When `expire` next has something to do, or infinity."""
-        if not self.workers and not self._waiting:
+        """The earliest one of an open query, or infinity."""
+        if not self.workers and not self.waiting:
             return FOREVER
-        deadlines = [worker.query.deadline for worker in self.workers if worker.query is not None]
-        return min([*deadlines, self._waiting.first_deadline() - self._service_time.reserve])
+        open_ones = (worker.query for worker in self.workers if worker.query is not None)
+        deadlines = [query.deadline for query in open_ones if query.verdict is None]
+        return min([*deadlines, self.waiting.first_deadline(), self.probation.first_deadline()])
 
     def withdraw(self, asker: Asker) -> None:
         """End the queries of `asker` that no program has yet."""
-        for query in self._waiting.take_all_of(asker):
-            self._give_up(query)
+        for query in [*self.waiting.take_all_of(asker), *self.probation.take_all_of(asker)]:
+            self.give_up(query)
 
     @property
     def in_flight(self) -> int:
         """Number of queries that wait or are with a program."""
-        if not self.workers and not self._waiting:
+        if not self.workers and not self.waiting:
             return 0
-        return len(self._waiting) + sum(worker.query is not None for worker in self.workers)
+        asked = sum(worker.query is not None and worker.query.verdict is None for worker in self.workers)
+        return len(self.waiting) + self.probation.waiting + asked
+
+    @property
+    def serving(self) -> int:
+        """Number of programs that may be expected to answer; at least one."""
+        return max(1, self.ready - self.stuck)
 
     def _lend(self, query: Query) -> bool:
-        """Give `query` to an idle program; false if there is none."""
-        while (worker := self._idle.take()) is not None:
+        """Give `query` to an idle program; false if there is none for it."""
+        while (worker := self.idle.take(query, self.ready)) is not None:
             if worker.give(query):
                 return True
-            if worker.state is _READY:
+            if worker.state is _ASKABLE:
                 self._give_up_too_long(query)
                 self._shelve(worker)
                 return True
         return False
 
-    def _ask_again(self, query: Query) -> None:
+    def ask_ready(self, query: Query) -> None:
+        """Give `query` to an idle program that is ready, of which there is one."""
+        while (worker := self.idle.take_ready()) is not None:
+            if worker.give(query):
+                return
+            if worker.state is _ASKABLE:
+                self._give_up_too_long(query)
+                self._shelve(worker)
+                return
+        self.ask_ahead(query)
+
+    def ask_ahead(self, query: Query) -> None:
         """Ask `query` before all others: it has waited longest.  Only this call has it, so it must not be lost."""
         try:
             if not self._lend(query):
-                self._waiting.add_again(query)
-                self._timer.set(query.deadline - self._service_time.reserve)
-                self._give_up_hopeless()
+                self.waiting.add_again(query)
+                self._timer.set(query.deadline - self._ahead)
+                self.give_up_hopeless()
         except Exception:
-            self._give_up(query)
+            self.give_up(query)
+            raise
+
+    def _ask_last(self, query: Query) -> None:
+        """Ask `query` after all others: it may be what ended its program.  Only this call has it."""
+        try:
+            if self.probation.knows_any and not self.probation.let_through([query]):
+                return
+            if self.waiting or not self._lend(query):
+                self.waiting.add([query])
+                self.give_up_hopeless()
+        except Exception:
+            self.give_up(query)
             raise
 
     def _not_handed_over(self, worker: Worker, query: Query) -> None:
         """A free program did not take `query`: either the program failed, or the query is too long."""
-        while worker.state is _READY:
+        while worker.state is _ASKABLE:
             self._give_up_too_long(query)
-            following = self._waiting.next()
+            following = self._next_for(worker)
             if following is None:
                 self._shelve(worker)
                 return
             if worker.give(following):
                 return
             query = following
-        self._ask_again(query)
+        self.ask_ahead(query)
+
+    def _next_for(self, worker: Worker) -> Query | None:
+        """The next query for a free program."""
+        if worker.served:
+            return self._following()
+        following = self.waiting.next(proven=False)
+        return following or (None if self.ready else self.waiting.next())
+
+    def has_on_probation(self, any_wait: bool) -> None:
+        """Have ready programs ask queries on probation, too, or no longer."""
+        self._following = self._next_in_turn if any_wait else self.waiting.next
+
+    def _next_in_turn(self) -> Query | None:
+        return self.probation.next() or self.waiting.next()
+
+    def _refuse_excess(self, queries: Sequence[Query]) -> list[Query]:
+        """Queue those that can be answered in time, and refuse the others; returns what was queued."""
+        kept: list[Query] = []
+        for query in queries:
+            now = self.clock()
+            wait = (self.waiting.ahead_of(query) + 1) * self.service_time.usual / self.serving
+            if now + wait + self.service_time.usual <= query.deadline:
+                self.waiting.add([query])
+                kept.append(query)
+            else:
+                self.refuse_for_time(query, now)
+        return kept
+
+    def refuse_for_time(self, query: Query, now: float) -> None:
+        """Refuse a query that waits, or would have to, because no program could answer it in time."""
+        self.figures.overload += 1
+        waited = max(0.0, self.settings.answer_timeout - (query.deadline - now))
+        self.overload.refused(now, waited, self.figures.answered)
+        self.give_up(query)
 
     def _give_up_too_long(self, query: Query) -> None:
-        self._log.too_long(len(query.body))
-        self._give_up(query)
+        self.log.too_long(len(query.body))
+        self.give_up(query)
 
-    def _time_out(self, query: Query) -> None:
+    def time_out(self, query: Query) -> None:
+        """End a query whose time is over."""
         self.figures.timeouts += 1
-        self._give_up(query)
+        self.give_up(query)
 
-    def _give_up(self, query: Query) -> None:
+    def give_up(self, query: Query) -> None:
+        """End a query that cannot be answered."""
         self.figures.unavailable += 1
         query.settle(_UNAVAILABLE)
 
-    def _give_up_hopeless(self) -> None:
-        """If no program can be asked, end the queries whose deadline comes before one can."""
-        if self.usable:
+    def give_up_hopeless(self) -> None:
+        """If no program is ready, end the queries whose deadline comes before one can be."""
+        if self.ready or not self.waiting:
             return
-        now = self.clock()
-        due = min(slot.due_by(now) for slot in self.slots)
-        for query in self._waiting.take_out(lambda query: query.deadline < due):
-            self._give_up(query)
+        hope = self._hope(self.clock())
+        for query in self.waiting.take_out(lambda query: query.deadline < hope):
+            self.give_up(query)
+
+    def _hope(self, now: float) -> float:
+        """The earliest time at which a program may be ready; infinity if there is no hope of that."""
+        startup, staffing = self.staffing.startup.expected, self.staffing
+        trying = [record.born + startup for record in self.workers.values() if record.standing is not Standing.LEAVING]
+        due = FOREVER if staffing.hopeless and staffing.due > now else max(staffing.due, now) + startup
+        return max(now, min([*trying, due]))
 
     def hasten(self, answer_timeout: float) -> None:
         """Let no query take longer than `answer_timeout` from now: a shorter limit applies to open queries too."""
         deadline = self.clock() + answer_timeout
-        self._service_time.limit(answer_timeout)
-        for query in [*self._waiting, *(worker.query for worker in self.workers if worker.query is not None)]:
+        self._ahead = max(0.0, answer_timeout - ROUND)
+        self.service_time.limit(answer_timeout)
+        for query in [*self.waiting, *(worker.query for worker in self.workers if worker.query is not None)]:
             query.deadline = min(query.deadline, deadline)
-        self._timer.set(deadline)
+        self._timer.set(self.clock())
 
     # --- what workers report -----------------------------------------------------------------------------
 
     def retired(self, worker: Worker) -> None:
         """Forget a program that may not be asked any more."""
         self.usable -= 1
-        self._idle.discard(worker)
+        record = self.workers[worker]
+        self.ready -= record.proven
+        record.enter(Standing.LEAVING)
+        self.idle.discard(worker)
 
     def replied(self, worker: Worker, query: Query, verdict: Verdict) -> None:
         """Tell the asker of a valid reply, and give the program its next query."""
         if query.deadline <= self.clock():
-            self._time_out(query)  # we were stopped, and our timer with us
+            self._late(query)
         else:
             if verdict is _GRANTED:
                 self.figures.granted += 1
@@ -229,11 +317,18 @@ class Pool:
         record = self.workers[worker]
         if worker.served >= record.milestone and not self._passed_milestone(worker, record):
             return
-        following = self._waiting.next()
+        following = self._following()
         if following is None:
-            self._idle.put(worker, record.standing is _WORN)
+            self.idle.put(worker, record.standing is _WORN)
         elif not worker.hand_over(following):
             self._not_handed_over(worker, following)
+
+    def _late(self, query: Query) -> None:
+        """A good reply is nobody's: its query has ended, or ends now because we were stopped, and our timer with us."""
+        if query.verdict is None:
+            self.time_out(query)
+        else:
+            self.figures.late += 1
 
     def replies_in_pieces(self) -> None:
         """The first part of a reply came alone, or may have."""
@@ -242,60 +337,87 @@ class Pool:
             worker.careful = True
 
     def failing(self, worker: Worker, reason: str) -> None:
-        """Take a failed program out of service, and plan a start in its slot."""
+        """Take a failed program out of service, and plan the start of another one."""
         record = self.workers[worker]
-        record.reason = reason
+        record.reason = self.last_failure = reason
         self.figures.failures += 1
-        self._free_place(worker, record.slot)
+        if worker.blamed is not None:
+            self.probation.accuse(worker.blamed)
+        if not worker.served:
+            query = worker.query if worker.was_read() else None
+            body = query.body if query is not None and query.asks else None
+            self._cannot_start(self.staffing.ended_starting(body, self.figures.answered, self.clock()), body)
+        self.plan_start()
+
+    def _cannot_start(self, delay: float | None, body: bytes | None) -> None:
+        if delay and not self._closed and not self.ready:
+            self.log.down(self.program.pool_size, "programs die of questions" if body else "programs cannot start")
 
     def ended(self, worker: Worker, query: Query | None, was_read: bool) -> None:
         """A program is gone: log it, and ask its query again or give it up."""
         record = self.workers.pop(worker)
         try:
-            self._free_place(worker, record.slot)  # in case an error kept it there
-            self._log.program_ended(worker, record.reason)
+            self.log.program_ended(worker, record.reason, query)
+            self.plan_start()  # its place is free now
         finally:
-            if query is not None:
+            if query is not None and query.verdict is None:
                 self._ask_once_more(query, was_read, proved=worker.served > 0)
 
     def _ask_once_more(self, query: Query, was_read: bool, proved: bool) -> None:
         """Ask another program, or give up `query`, whose program died."""
         if query.survives(was_read, proved) and self.clock() < query.deadline:
             self.figures.retries += 1
-            self._ask_again(query)
-        else:
-            self._give_up(query)
-
-    def _free_place(self, worker: Worker, slot: Slot) -> None:
-        if slot.vacate(worker):
-            self._plan_start(slot)
+            (self._ask_last if was_read else self.ask_ahead)(query)
+            return
+        if was_read and query.deaths > 1:
+            self.probation.accuse(query)
+        self.give_up(query)
 
     def complained(self, worker: Worker, lines: Lines) -> None:
         """Log what a program wrote on stderr, within limits."""
-        self._log.program_wrote(worker, lines)
+        self.log.program_wrote(worker, lines)
 
-    # --- what the supervisor does ----------------------------------------------------------------------------
+    # --- starting --------------------------------------------------------------------------------------------
 
     @property
     def pressing(self) -> bool:
         """Whether it has usable programs, or lacked one for a query within the longest back-off."""
         return self.usable > 0 or self.clock() < self._missed_at + LONGEST_DELAY
 
+    @property
+    def closed(self) -> bool:
+        """Whether it starts no more programs."""
+        return self._closed
+
+    def plan_start(self) -> None:
+        """Plan the next start, if a program is missing."""
+        when = FOREVER if self._closed else self.staffing.next_start(self.workers, self.clock())
+        if when < self._planned:
+            self._planned = when
+            self._starts.plan(self, when)
+        self.give_up_hopeless()
+
     def start_due(self) -> bool:
-        """Start a program in a vacant slot that is due, if there is one; returns whether another one is due."""
+        """Start a program if one is missing and due; returns whether another one is."""
         now = self.clock()
-        vacant = [slot for slot in self.slots if slot.worker is None and slot.due <= now]
-        if vacant:
-            self.start(vacant[0])
-        return len(vacant) > 1
+        self._planned = FOREVER
+        if self._closed:
+            return False
+        if self.staffing.next_start(self.workers, now) <= now:
+            if self.staffing.take():
+                self.start()
+            else:
+                self.staffing.due = now + ROUND
+        when = self.staffing.next_start(self.workers, now)
+        if now < when < FOREVER:
+            self.plan_start()
+        return when <= now
 
-    def start(self, slot: Slot) -> Worker | None:
-        """Start a program in `slot`, as the successor of its present one if there is one.
-
-        A successor is not asked before `employ`.
+    def start(self, replaces: Worker | None = None) -> Worker | None:
+        """Start a program, perhaps as the successor of another one; a successor is not asked before `employ`.
 
         Returns:
-          `None` if it could not be started, or the pool is closed; the next start in a vacant slot is planned then.
+          `None` if it could not be started, or the pool is closed; the next start is planned then.
         """
         if self._closed:
             return None
@@ -303,46 +425,53 @@ class Pool:
             worker = self._launch(self)
         except (OSError, ValueError, MemoryError) as error:
             self.figures.failures += 1
-            self._log.cannot_start(error)
-            if slot.worker is None:
-                slot.cannot_start(error)
-                self._plan_start(slot)
+            self.last_failure = self.log.cannot_start(error)
+            if replaces is None:
+                self._cannot_start(self.staffing.cannot_start(error, self.clock()), None)
+                self.plan_start()
             return None
-        slot.hopeless = False
+        self.staffing.started()
         self.figures.starts += 1
-        self.workers[worker] = Record(slot, self.clock())
+        self.workers[worker] = Record(self.clock(), self.workers[replaces] if replaces is not None else None)
         self.usable += 1
-        if len(self.workers) == 1:
+        if len(self.workers) == 1 or len(self.workers) > self.program.pool_size:
             self._attention(self)
-        if slot.worker is None:
-            slot.worker = worker
+        if replaces is None:
             try:
                 self.employ(worker)
             except Exception as error:
                 worker.failed(error)
-        else:
-            slot.successor = worker
         return worker
 
     def employ(self, worker: Worker) -> None:
-        """Give a new program the next query, or make it idle."""
-        following = self._waiting.next()
+        """Give a new program the probe, if there is one, or the next query, or make it idle."""
+        if not worker.served and self.program.probe:
+            self.probe(worker)
+            return
+        following = self._next_for(worker)
         if following is None:
             self._shelve(worker)
         elif not worker.give(following):
             self._not_handed_over(worker, following)
 
+    def probe(self, worker: Worker) -> None:
+        """Ask a free program the probe; any good reply will do."""
+        user, _, host = self.program.probe.partition("@")
+        self.idle.discard(worker)
+        self.set_timer(self.clock() + ROUND)
+        if not worker.give(StandIn(f"isuser:{user}:{host}".encode())) and worker.state is _ASKABLE:
+            self._shelve(worker)  # no pipe is large enough, so it may never be
+
     def close(self) -> None:
         """Start no more programs; those that run go on."""
         self._closed = True
-        for slot in self.slots:
-            slot.due = FOREVER
+        self.staffing.due = FOREVER
 
     def dismiss(self, worker: Worker) -> None:
         """Have a program exit, after the query it has."""
-        if worker.state is not _READY:
+        if worker.state is not _ASKABLE:
             return
-        if worker.query is not None:
+        if worker.query is not None and worker.query.verdict is None:
             self.workers[worker].dismiss()
         else:
             worker.close_stdin()
@@ -351,26 +480,28 @@ class Pool:
 
     def _shelve(self, worker: Worker) -> None:
         """Make a free program idle."""
-        self._idle.put(worker, self.workers[worker].standing is _WORN)
+        self.idle.put(worker, self.workers[worker].standing is _WORN)
+
+    def _proved(self, worker: Worker, record: Record) -> None:
+        """A program has given its first good reply."""
+        record.proven = worker.state is _ASKABLE
+        self.ready += record.proven
+        record.enter(Standing.READY)
+        self.staffing.proved(record, self.clock())
+        self.log.back()
+        self.plan_start()
+        record.proof.set()
 
     def _passed_milestone(self, worker: Worker, record: Record) -> bool:
         """Check a program that has reached its milestone; returns whether it goes on."""
-        if record.standing is Standing.DISMISSED:
+        if record.standing is Standing.LEAVING:
+            if worker.served == 1:
+                self._proved(worker, record)
             worker.close_stdin()
             return False
-        if self._milestones.passed(worker, record, self.settings, busy=bool(self._waiting)):
+        if self._milestones.passed(worker, record, self.settings, busy=bool(self.waiting)):
             self._attention(self)
         return True
-
-    def _plan_start(self, slot: Slot) -> None:
-        """Plan the next start in `slot`, which is vacant."""
-        delay = FOREVER if self._closed else slot.backoff.next_delay()
-        slot.due = self.clock() + delay
-        if not self._closed:
-            self._starts.plan(self, slot.due)
-        if 0 < delay < FOREVER and not any(other.worker for other in self.slots):
-            self._log.down(len(self.slots))
-        self._give_up_hopeless()
 
 
 def start_worker(pool: Pool) -> Worker:

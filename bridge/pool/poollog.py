@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 from bridge.log.events import describe, event, log
 from bridge.log.ratelimit import RateLimited
-from bridge.pool.slot import Figures
+from bridge.pool.figures import Figures
+from bridge.protocol.checks import shape_of
+from bridge.protocol.query import Query
 from bridge.worker.stderrlines import Lines
 from bridge.worker.worker import Worker
 
@@ -31,13 +33,20 @@ class PoolLog:
         self._stderr = RateLimited(40, 20.0, clock)
         self._down_since: float | None = None
         self._unavailable_before = 0
+        self._answered_before = 0
 
-    def down(self, programs: int) -> None:
-        """None of the pool's programs runs, and none will be started at once."""
+    def down(self, programs: int, cause: str) -> None:
+        """No program of the pool can answer, and that will not change at once."""
         if self._down_since is None:
             self._down_since = self._clock()
             self._unavailable_before = self._figures.unavailable
-            log.error(event("pool is down", pool=self._pool, programs=programs))
+            self._answered_before = self._figures.answered
+            log.error(event("pool is down", pool=self._pool, programs=programs, cause=cause))
+
+    def answers(self, answered: int) -> None:
+        """The pool has given this many valid replies: if it was down, it is back after another one."""
+        if self._down_since is not None and answered > self._answered_before:
+            self.back()
 
     def back(self) -> None:
         """A program has given its first valid reply."""
@@ -47,17 +56,29 @@ class PoolLog:
         unavailable = self._figures.unavailable - self._unavailable_before
         log.warning(event("pool is back", pool=self._pool, down_seconds=round(seconds, 1), unavailable=unavailable))
 
-    def cannot_start(self, error: Exception) -> None:
-        """A program could not be started."""
-        self._warn("program cannot be started", reason=describe(error), program=self._program)
+    def cannot_start(self, error: Exception) -> str:
+        """A program could not be started; returns the reason."""
+        reason = describe(error)
+        self._warn("program cannot be started", reason=reason, program=self._program)
+        return reason
 
-    def program_ended(self, worker: Worker, reason: str) -> None:
-        """A program is gone; if there is a `reason`, it failed."""
+    def program_ended(self, worker: Worker, reason: str, query: Query | None) -> None:
+        """A program is gone; if there is a `reason`, it failed, perhaps because of the `query` it had."""
         if reason:
             ended = {"pid": worker.pid, "status": worker.status, "served": worker.served}
-            self._warn("program failed", reason=reason, program=self._program, **ended)
+            asked = {"question": shape_of(query.body)} if query is not None and query.asks else {}
+            self._warn("program failed", reason=reason, program=self._program, **asked, **ended)
         else:
             log.debug(event("program exited", pool=self._pool, pid=worker.pid, served=worker.served))
+
+    def convicted(self, query: Query, pause: float) -> None:
+        """A question hung or ended programs while others were answered well."""
+        what = "a question does harm to programs: it is not asked again for a while"
+        self._warn(what, question=shape_of(query.body), seconds=round(pause))
+
+    def not_asked_again(self, query: Query) -> None:
+        """The same question came again too soon."""
+        self._warn("a question was not asked again, as it did harm to programs", question=shape_of(query.body))
 
     def too_long(self, size: int) -> None:
         """A question of `size` bytes cannot be asked, which is no program's fault."""

@@ -92,7 +92,7 @@ class PoolSet:
         """One line about all pools, for people."""
         pools = [*self.pools.values()]
         alive = sum(pool.usable for pool in pools)
-        programs = sum(len(pool.slots) for pool in pools)
+        programs = sum(pool.program.pool_size for pool in pools)
         done = sum(pool.figures.granted + pool.figures.denied for pool in pools)
         unavailable = sum(pool.figures.unavailable for pool in pools)
         in_flight = sum(pool.in_flight for pool in pools)

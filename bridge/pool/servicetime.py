@@ -27,12 +27,13 @@ class ServiceTime:
     """One pool's usual time for a query.
 
     Attributes:
+      usual: seconds a query takes; 0 until something has been measured.
       reserve: seconds that must be left until a waiting query's deadline; 0 until something has been measured.
     """
 
     def __init__(self) -> None:
         self.reserve = 0.0
-        self._usual = 0.0
+        self.usual = 0.0
 
     def measure(self, record: Record, now: float, busy: bool, answer_timeout: float) -> int:
         """Start or finish timing a reply of the program with this `record`.
@@ -45,17 +46,21 @@ class ServiceTime:
         """
         if record.timed_from is not None:
             # A program that was stopped, or a stalled machine, says nothing about other queries.
-            took = min(now - record.timed_from, answer_timeout)
-            weight = 1.0 if not self._usual else _SLOWER if took > self._usual else _FASTER
-            self._usual += (took - self._usual) * weight
-            self.reserve = self._usual * _MARGIN
-            self.limit(answer_timeout)
+            self.note(min(now - record.timed_from, answer_timeout), answer_timeout)
             record.timed_from = None
             return _EVERY
         if busy:
             record.timed_from = now
         return 1 if busy else _EVERY
 
+    def note(self, took: float, answer_timeout: float) -> None:
+        """A query took so many seconds."""
+        weight = 1.0 if not self.usual else _SLOWER if took > self.usual else _FASTER
+        self.usual += (took - self.usual) * weight
+        self.reserve = self.usual * _MARGIN
+        self.limit(answer_timeout)
+
     def limit(self, answer_timeout: float) -> None:
         """Leave at least half of `answer_timeout` for waiting: otherwise a waiting query might never be asked."""
+        self.usual = min(self.usual, answer_timeout / 2)
         self.reserve = min(self.reserve, answer_timeout / 2)

@@ -1,9 +1,10 @@
-"""Replaces a pool's programs when they have served enough, and stops all of them at the end.
+"""Replaces a pool's programs when they have served enough, has idle spares leave, probes, and stops all at the end.
 
 - It does not replace failed programs: `starts` decides when those are started again.
-- A program that has served enough stays in service until its successor has had time to start, and has given a valid
-  reply or been alive for a second.  They are replaced one at a time, so there are never fewer than pool_size and at
-  most one more, and slowly enough for the machine not to notice.
+- A program that has served enough stays in service until its successor is ready.  A successor that nobody asks is taken
+  for ready after a while, as long as another program has shown that it is: the last one that has stays.
+  They are replaced one at a time, and slowly enough for the machine not to notice.
+- A program that has to be alone (`pool_max` is 1) goes first.
 - A program is stopped as ejabberd does it: end of input, `shutdown_grace`, then SIGTERM and SIGKILL for its
   whole process group.  If `run` is cancelled, only SIGKILL.
 """
@@ -18,13 +19,9 @@ from bridge.log.tokenbucket import TokenBucket
 from bridge.loop.timer import FOREVER
 from bridge.pool.pool import Pool
 from bridge.pool.record import Standing
-from bridge.pool.slot import Slot
 from bridge.worker.latch import Latch
 from bridge.worker.state import State
 from bridge.worker.worker import Worker
-
-_PROOF = 1.0
-"""Seconds after which a program that has not been asked counts as started; real ones take up to half of this."""
 
 _REST = 0.25
 """Seconds before a successor gets its first query, while its predecessor serves: a query should not wait for a program
@@ -44,11 +41,21 @@ _RENEWALS_AT_ONCE = 2
 the time is all it may take.  Real programs that die of old age do so after about 1000 queries; with `max_requests` at
 500, up to 1000 queries a second let none get that far, and one that does die costs its query a second try."""
 
+_RENEWAL_RETRY = 5.0
+"""Seconds before a renewal whose successor failed is tried again: the old program still serves."""
+
+
+_UNDECIDED = 5.0
+"""Seconds between checks whether a successor that nobody asked may take over."""
+
+_IDLE = 60.0
+"""Seconds after which an idle spare leaves: what made it necessary may come back."""
+
 _ROUNDING = 1e-6
 """Minimum wait in seconds for a program to be worn: a sum of times may be too early by a rounding error, repeatedly."""
 
-_RENEWAL_RETRY = 5.0
-"""Seconds before a renewal whose successor failed is tried again: the old program still serves."""
+_TENDING = 10.0
+"""Seconds between checks of what is idle, while there are spares or a probe."""
 
 
 class Supervisor:
@@ -58,17 +65,21 @@ class Supervisor:
         self.pool = pool
         self._scope = trio.CancelScope()
         self._called = trio.Event()
+        self._quiet: dict[Worker, tuple[int, float]] = {}  # replies of idle programs, and since when there were no more
         self._renewals = TokenBucket(_RENEWALS_A_SECOND, _RENEWALS_AT_ONCE, pool.clock)
 
     def look(self) -> None:
-        """Check the pool again: a program may have served enough."""
+        """Check the pool again: a program may have served enough, or there are spares."""
         self._called.set()
+        self._called = trio.Event()
 
     async def run(self) -> None:
-        """Replace the pool's programs until stopped or cancelled; those that still run then are killed."""
+        """Look after the pool's programs until stopped or cancelled; those that still run then are killed."""
         try:
             with self._scope:
-                await self._renew()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._renew)
+                    nursery.start_soon(self._tend, nursery)
         finally:
             for worker in [*self.pool.workers]:
                 worker.signal(signal.SIGKILL)
@@ -81,54 +92,87 @@ class Supervisor:
                 nursery.start_soon(self._end, worker)
         self._scope.cancel()
 
+    # --- renewal -----------------------------------------------------------------------------------------
+
     async def _renew(self) -> None:
         while True:
-            slot = await self._next_worn_slot()
+            worker = await self._next_worn()
             while not self._renewals.take():
                 await trio.sleep(1 / _RENEWALS_A_SECOND)
-            worker = slot.worker
-            if worker is None:
+            if worker.state is not State.READY:
                 continue
-            successor = self.pool.start(slot)
-            if successor is not None:
-                await self._prove(successor)
-            if successor is slot.worker or slot.promote():
+            if self.pool.staffing.most == 1:
+                await self._dismiss(worker)
+                continue
+            successor = self.pool.start(replaces=worker)
+            if successor is not None and await self._takes_over(successor, worker):
                 await self._dismiss(worker)
             else:
                 await trio.sleep(_RENEWAL_RETRY)
 
-    async def _next_worn_slot(self) -> Slot:
+    async def _next_worn(self) -> Worker:
+        """The oldest program that has served enough."""
         while True:
-            self._called = trio.Event()
-            slot = self._worn_slot()
-            if slot is not None:
-                return slot
+            latest = self.pool.clock() - (self.pool.settings.max_age or FOREVER)
+            serving = [(worker, record) for worker, record in self.pool.workers.items() if record.counts]
+            worn = [pair for pair in serving if pair[1].standing is Standing.WORN or pair[1].born <= latest]
+            if worn:
+                return min(worn, key=lambda pair: pair[1].born)[0]
             # While no program is up, one may be started at any moment: look again before that one could be worn.
             longest = self.pool.settings.max_age or 3600.0
-            with trio.move_on_after(max(_ROUNDING, min(self._next_worn() - self.pool.clock(), longest))):
+            due = min((record.born for _, record in serving), default=FOREVER) - latest
+            with trio.move_on_after(max(_ROUNDING, min(due, longest))):
                 await self._called.wait()
 
-    def _worn_slot(self) -> Slot | None:
-        """The slot of the oldest program that has served enough and has no successor yet."""
-        workers, latest = self.pool.workers, self.pool.clock() - (self.pool.settings.max_age or FOREVER)
-        serving = (workers[slot.worker] for slot in self.pool.slots if slot.worker and slot.successor is None)
-        worn = [record for record in serving if record.standing is Standing.WORN or record.born <= latest]
-        return min(worn, key=lambda record: record.born).slot if worn else None
-
-    def _next_worn(self) -> float:
-        """When the next program will have reached `max_age`, on the pool's clock."""
-        born = (self.pool.workers[slot.worker].born for slot in self.pool.slots if slot.worker)
-        return min(born, default=FOREVER) + (self.pool.settings.max_age or FOREVER)
-
-    async def _prove(self, worker: Worker) -> None:
-        """Let a new program start, then wait until it has given a valid reply, has failed, or has stayed alive."""
+    async def _takes_over(self, successor: Worker, worn: Worker) -> bool:
+        """Wait until a successor may take over; false if it ends before that."""
         await trio.sleep(_REST)
-        if worker.state is not State.READY:
-            return
-        decided = _event(self.pool.workers[worker].proof, worker.end)
-        self.pool.employ(worker)
-        with trio.move_on_after(_PROOF):
-            await decided.wait()
+        if successor.state is not State.READY:
+            return False
+        record = self.pool.workers[successor]
+        decided = _event(record.proof, successor.end)
+        self.pool.employ(successor)
+        pause = record.born + self.pool.staffing.startup.unasked - self.pool.clock()
+        while not decided.is_set():
+            with trio.move_on_after(max(_ROUNDING, pause)):
+                await decided.wait()
+            others_ready = self.pool.ready - (worn in self.pool.workers and self.pool.workers[worn].proven)
+            if others_ready > 0 and successor.query is None:
+                break
+            pause = _UNDECIDED
+        return successor.state is State.READY
+
+    # --- spares and probes -------------------------------------------------------------------------------
+
+    async def _tend(self, nursery: trio.Nursery) -> None:
+        while True:
+            pool, interval = self.pool, self.pool.settings.probe_interval
+            probes = bool(pool.program.probe and interval)
+            if probes or len(pool.workers) > pool.program.pool_size:
+                with trio.move_on_after(min(_TENDING, interval / 2) if probes else _TENDING):
+                    await self._called.wait()
+            else:
+                self._quiet.clear()
+                await self._called.wait()
+            self._look_at_idle(nursery)
+
+    def _look_at_idle(self, nursery: trio.Nursery) -> None:
+        """Have spares leave that have been idle for long, and probe others."""
+        pool, now = self.pool, self.pool.clock()
+        quiet, self._quiet = self._quiet, {}
+        surplus = pool.staffing.surplus(pool.workers)
+        for worker in pool.idle:
+            served, since = quiet.get(worker, (-1, now))
+            if served != worker.served:
+                since = now
+            self._quiet[worker] = worker.served, since
+            if surplus > 0 and now - since >= _IDLE and pool.workers[worker].counts:
+                surplus -= 1
+                nursery.start_soon(self._dismiss, worker)
+            elif pool.program.probe and 0 < pool.settings.probe_interval <= now - since:
+                pool.probe(worker)
+
+    # --- the end -----------------------------------------------------------------------------------------
 
     async def _dismiss(self, worker: Worker) -> None:
         """Stop a program that is no longer needed, after the query it has."""

@@ -80,6 +80,17 @@ def host_of(line: bytes) -> bytes:
     return fields[2] if len(fields) > 2 else b""
 
 
+def account_of(line: bytes) -> bytes:
+    """The account that a checked `line` is about: `user:host`."""
+    return b":".join(line.split(b":", 3)[1:3])
+
+
+def shape_of(line: bytes) -> str:
+    """What may be logged of a checked `line` that a program did not survive: neither names nor the secret."""
+    contents = "ASCII" if line.isascii() else "with multibyte characters"
+    return f"{command_of(line)}, {len(line)} bytes, {contents}"
+
+
 def secret_of(line: bytes) -> bytes:
     """The secret of a checked `line`, or nothing if its command has none."""
     fields = line.split(b":", 3)

@@ -106,6 +106,9 @@ class Query:
       attempts: those of them that may have read it.
     """
 
+    asks = True
+    """Whether somebody asked it: not so for a probe."""
+
     __slots__ = ("address", "asker", "attempts", "body", "deadline", "deaths", "verdict")
 
     def __init__(self, body: bytes, deadline: float, asker: Asker, address: str = "") -> None:
@@ -153,6 +156,27 @@ class Query:
         return f"<Query of {len(self.body)} bytes, {'settled' if self.settled else 'open'}>"
 
 
+class StandIn(Query):
+    """Takes the place of a query that has ended while its program still has it: the reply will be nobody's.
+
+    A probe is one from the start.
+
+    Args:
+      of: the query that has ended, or `None` for a probe.
+    """
+
+    __slots__ = ("of",)
+
+    def __init__(self, body: bytes, of: Query | None = None) -> None:
+        super().__init__(body, float("-inf"), _NOBODY, of.address if of is not None else "")
+        self.of = of
+        self.verdict = Verdict.UNAVAILABLE
+
+    @property
+    def asks(self) -> bool:  # type: ignore[override]
+        return self.of is not None
+
+
 class _Nobody:
     def settled(self, query: Query) -> None:
         """Nothing to do: nobody asked."""
@@ -161,15 +185,17 @@ class _Nobody:
         """Nothing to do: `settled` does not raise."""
 
 
-REFUSED = Query(b"", deadline=float("inf"), asker=_Nobody())
+_NOBODY = _Nobody()
+
+REFUSED = Query(b"", deadline=float("inf"), asker=_NOBODY)
 """Takes the place of every refused line in the order of answers."""
 REFUSED.settle(Verdict.DENIED)
 
-UNASKED = Query(b"", deadline=float("inf"), asker=_Nobody())
+UNASKED = Query(b"", deadline=float("inf"), asker=_NOBODY)
 """Takes the place of every line that was read too late to be asked."""
 UNASKED.settle(Verdict.UNAVAILABLE)
 
-AGREED = Query(b"", deadline=float("inf"), asker=_Nobody())
+AGREED = Query(b"", deadline=float("inf"), asker=_NOBODY)
 """Takes the place of a client's HELLO that was accepted."""
 AGREED.settle(Verdict.GRANTED)
 

@@ -29,7 +29,7 @@ from bridge.log.text import escaped
 from bridge.loop.reactor import ARRIVING, Reactor
 from bridge.protocol.checks import command_of
 from bridge.protocol.frames import header, may_become_replies, may_become_reply, verdict_of
-from bridge.protocol.query import Query, Verdict
+from bridge.protocol.query import Query, StandIn, Verdict
 from bridge.worker.latch import Latch
 from bridge.worker.spawn import Process
 from bridge.worker.state import State, after
@@ -78,6 +78,7 @@ class Worker:
       state: see `state`.
       query: the one the program has, or `None`.
       served: valid replies so far.
+      blamed: the query to which it gave a second reply, if it did.
       careful: it may write its replies in pieces.
       status: its exit status, or minus the signal that ended it, once it is gone.
       retirement: set when it is no longer READY, and its owner has been told.
@@ -95,6 +96,7 @@ class Worker:
         self.state = State.READY
         self.query: Query | None = None
         self.served = 0
+        self.blamed: Query | None = None
         self.careful = True
         self.status = 0
         self.retirement = Latch()
@@ -192,8 +194,10 @@ class Worker:
                 self.state = after(self.state, State.MUTED)
 
     def release(self) -> Query | None:
-        """Take the query, which has timed out, from a program that is about to be killed."""
-        query, self.query = self.query, None
+        """Take the query from the program, which is left with a `StandIn`: its reply, if it comes, is nobody's."""
+        query = self.query
+        if query is not None and query.verdict is None:
+            self.query = StandIn(query.body, query)
         return query
 
     def reap(self, seconds: float) -> None:
@@ -259,6 +263,7 @@ class Worker:
             self.kill("it ended" if not self._partial else "it ended in the middle of a reply")
         else:
             self._owner.replies_in_pieces()  # just in case: pieces can, rarely, look like this
+            self.blamed = self._doubly_answered(data)
             what = "bytes nobody asked for" if self.query is None else "something that is not a reply"
             self.kill(f"it wrote {what}{self._explained(data)}: {self._shown(data)}")
 
@@ -271,12 +276,19 @@ class Worker:
                 return f" (two replies to {command_of(query.body)}, the first one {first.value})"
             return " (a reply, and a line end after it)" if not rest.strip(b"\r\n") else ""
         if may_become_replies(data):
-            if previous is not None and previous.verdict is not None:
+            if self.blamed is not None and previous is not None and previous.verdict is not None:
                 return f" (a second reply to {command_of(previous.body)}, which was {previous.verdict.value})"
             return " (a reply before it had read the question)" if query is not None else " (a reply)"
         if not data.strip(b"\r\n"):
             return " (a blank line)"
         return " (a blank line, and a reply)" if may_become_replies(data.lstrip(b"\r\n")) else ""
+
+    def _doubly_answered(self, data: bytes) -> Query | None:
+        """The query to which `data` is a second reply, if it is one."""
+        query, previous = self.query, self._previous
+        if query is not None and verdict_of(data[:4]) is not None and self._has_taken():
+            return query if may_become_replies(data[4:]) else None
+        return previous if previous is not None and may_become_replies(data) else None
 
     def _has_taken(self) -> bool:
         """Whether the program had read its question before it wrote what has just been read."""
@@ -304,7 +316,7 @@ class Worker:
         self.kill("it ended")  # and what may be left of its process group
         with contextlib.suppress(ChildProcessError):  # already reaped, if an error cut us short the last time
             self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        query, was_read = self.query, self._was_read()
+        query, was_read = self.query, self.was_read()
         self._close()
         self.query = None
         try:
@@ -319,7 +331,7 @@ class Worker:
         for lines in self._stderr.last_words(self._number_asked()):
             self._owner.complained(self, lines)
 
-    def _was_read(self) -> bool:
+    def was_read(self) -> bool:
         """Whether the program has read anything of the last frame."""
         if self.query is None or self._stdin.descriptor < 0:
             return True

@@ -25,11 +25,11 @@ import trio.testing
 from bridge.config.load import load
 from bridge.config.settings import Settings
 from bridge.loop.reactor import Reactor
-from bridge.pool.pool import Pool, Slot
+from bridge.pool.pool import Pool
 from bridge.pool.starts import Starts
 from bridge.pool.supervisor import Supervisor
 from bridge.protocol.frames import DENIED, GRANTED
-from bridge.protocol.query import Query, Verdict
+from bridge.protocol.query import Query, StandIn, Verdict
 from bridge.worker.latch import Latch
 from bridge.worker.state import State, after
 from bridge.worker.worker import Owner, Worker
@@ -72,7 +72,8 @@ class InMemoryWorker:
         self._owner = owner
         self._changed = changed
         self._deaf = False
-        self._unread: Query | None = None
+        self._is_unread = False
+        self.blamed: Query | None = None
         self._frames_in, self._frames = trio.open_memory_channel[Query](1)
         self._scope = trio.CancelScope()
         nursery.start_soon(self._run, play)
@@ -85,7 +86,7 @@ class InMemoryWorker:
             query = await self._frames.receive()
         except trio.EndOfChannel:
             return None
-        self._unread = None
+        self._is_unread = False
         return query.body
 
     def say(self, data: bytes) -> None:
@@ -114,7 +115,7 @@ class InMemoryWorker:
         self.ended_at = trio.current_time()
         self._close()
         self._changed()
-        self._owner.ended(cast("Worker", self), query, query is None or query is not self._unread)
+        self._owner.ended(cast("Worker", self), query, query is None or not self._is_unread)
         self.end.set()
 
     # --- the bridge's side -------------------------------------------------------------------------------
@@ -127,7 +128,7 @@ class InMemoryWorker:
             self.kill("its stdin cannot be written")
             return False
         self._frames_in.send_nowait(query)
-        self.query = self._unread = query
+        self.query, self._is_unread = query, True
         return True
 
     def close_stdin(self) -> None:
@@ -150,8 +151,13 @@ class InMemoryWorker:
         self.kill("internal error")
 
     def release(self) -> Query | None:
-        query, self.query = self.query, None
+        query = self.query
+        if query is not None and query.verdict is None:
+            self.query = StandIn(query.body, query)
         return query
+
+    def was_read(self) -> bool:
+        return self.query is None or not self._is_unread
 
     def reap(self, seconds: float) -> None:
         self._retire()
@@ -314,9 +320,9 @@ class Bench:
         self.nursery.start_soon(self.supervisor.run)
 
     def fill(self) -> None:
-        """Start a program in each slot, and leave it at that."""
-        for slot in self.pool.slots:
-            self.pool.start(slot)
+        """Start `pool_size` programs, and leave it at that."""
+        for _ in range(self.pool.program.pool_size):
+            self.pool.start()
 
     def _call_supervisor(self, pool: Pool) -> None:
         self.called.append(self.clock())
@@ -368,10 +374,6 @@ async def drive(reactor: Reactor) -> None:
         with trio.move_on_after(reactor.pause() + 1e-7):
             await trio.lowlevel.wait_readable(reactor.fileno())
         reactor.run_once()
-
-
-def slot_of(there: Bench, number: int = 0) -> Slot:
-    return there.pool.slots[number]
 
 
 def _nothing() -> None:

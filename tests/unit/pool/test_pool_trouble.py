@@ -55,15 +55,16 @@ async def test_the_schedule(autojump_clock, play) -> None:
 
 
 async def test_the_schedule_begins_anew_after_a_good_reply(autojump_clock) -> None:
-    plays = [lives(0.0)] * 6 + [answers(), lives(0.0), lives(0.0)]
+    plays = [lives(0.0)] * 6 + [answers(), lives(0.0), lives(0.0), lives(0.0)]
     async with bench(plays) as there:
         await trio.sleep(10.0)
         assert (await there.ask().done()).verdict is YES
         there.programs[6].signal(15)
         died = there.clock()
         await trio.sleep(1.0)
-        assert there.started[7] == pytest.approx(died)
-        assert 0.05 - 1e-6 <= there.started[8] - died <= 0.1 + 1e-6
+        assert there.started[7] == pytest.approx(died), "it died at work"
+        assert there.started[8] == pytest.approx(died), "the first that could not start"
+        assert 0.05 - 1e-6 <= there.started[9] - died <= 0.1 + 1e-6
 
 
 async def test_living_is_no_good_reply(autojump_clock) -> None:
@@ -97,7 +98,7 @@ async def test_the_places_do_not_all_start_in_one_moment(autojump_clock) -> None
 async def test_while_nothing_is_due_in_time_the_answer_comes_at_once(autojump_clock) -> None:
     async with bench(BUSY) as there:
         await trio.sleep(100.0)
-        there.pool.slots[0].due = there.clock() + 4.1
+        there.pool.staffing.due = there.clock() + 4.1
         at_once(there.ask(timeout=4.0))
         assert there.pool.figures.unavailable == 1
 
@@ -107,7 +108,7 @@ async def test_a_query_waits_for_a_start_that_is_due_in_time(autojump_clock) -> 
         await trio.sleep(0.5)
         there.plays = [answers()]
         assert there.alive == []
-        due = there.pool.slots[0].due
+        due = there.pool.staffing.due
         assert there.clock() < due < there.clock() + 4.0
         answer = await there.ask().done()
         assert answer.verdict is YES
@@ -135,7 +136,7 @@ async def test_a_program_that_was_put_back_is_found(autojump_clock) -> None:
         at_once(there.ask())
         await trio.sleep(5.0)
         assert (await there.ask().done()).verdict is YES
-        assert not there.pool.slots[0].hopeless
+        assert not there.pool.staffing.hopeless
 
 
 async def test_one_place_that_may_recover_is_enough_to_wait(autojump_clock) -> None:
@@ -174,9 +175,8 @@ async def test_down_once_and_back_once(autojump_clock, logged: list[str]) -> Non
         for program in there.programs:
             program.signal(9)
         await trio.sleep(1.0)
-        for slot in there.pool.slots:
-            slot.due = there.clock() + 50.0
-            there.starts.plan(there.pool, slot.due)
+        there.pool.staffing.due = there.clock() + 50.0
+        there.pool.plan_start()
         for _ in range(7):
             at_once(there.ask())
         await trio.sleep(120.0)

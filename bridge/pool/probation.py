@@ -1,0 +1,161 @@
+"""Queries of suspects: some are not asked for a while, others wait apart, and get a few ready programs at a time.
+
+  - A query is accused when it hung a ready program, ended two programs, or was answered twice.  It is convicted if
+    others were answered well meanwhile; while nobody is, the fault is the back end's.
+  - On probation, an account has one query with a program at a time, and all of them together hold at most a quarter of
+    the programs.  They never go to a starting program, and get less time than others.
+
+No I/O.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from bridge.loop.timer import FOREVER
+from bridge.pool.record import Record, Standing
+from bridge.pool.suspects import Suspects
+from bridge.protocol.query import Query, StandIn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bridge.pool.pool import Pool
+    from bridge.protocol.query import Asker
+    from bridge.worker.worker import Worker
+
+_SHARE = 4
+"""One program of this many that may run is for all suspects together."""
+
+_DECIDED = 1.0
+"""Seconds after an accusation in which somebody else has to be answered."""
+
+_PATIENCE = 1.0
+_UNUSUAL = 8.0
+"""On probation a query has this many seconds, or times the usual time: the victim whose name an attacker uses waits
+behind it."""
+
+
+class Probation:
+    """The suspects of one pool, and those of their queries that wait.
+
+    Attributes:
+      knows_any: whether there is any suspect.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self.knows_any = False
+        self._pool = pool
+        self._suspects = Suspects()
+        self._waiting: deque[tuple[Query, bytes]] = deque()  # with the digest of the account; by deadline
+        self._lent: list[tuple[Query, bytes]] = []  # those with a program, perhaps, and with the same digest
+        self._accused: list[tuple[Query, float, int]] = []  # when, and how many the pool had answered
+        self._others_turn = False
+
+    @property
+    def waiting(self) -> int:
+        """Number of queries that wait."""
+        return len(self._waiting)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether anybody is accused, or waits."""
+        return bool(self._accused or self._waiting)
+
+    def first_deadline(self) -> float:
+        """The earliest deadline of those that wait, or infinity."""
+        return min((query.deadline for query, _ in self._waiting), default=FOREVER)
+
+    def let_through(self, queries: Sequence[Query]) -> list[Query]:
+        """Keep back, or give up, the queries of suspects; returns the others."""
+        now, others = self._pool.clock(), list[Query]()
+        for query in queries:
+            if self._suspects.refuses(query, now):
+                self._pool.figures.suspected += 1
+                self._pool.log.not_asked_again(query)
+                self._pool.give_up(query)
+            elif account := self._suspects.watches(query, now):
+                self._waiting.append((query, account))
+            else:
+                others.append(query)
+        self.serve()
+        return others
+
+    def take_all_of(self, asker: Asker) -> list[Query]:
+        """Take out every query of one client that waits."""
+        taken = [query for query, _ in self._waiting if query.asker is asker]
+        self._waiting = deque(entry for entry in self._waiting if entry[0].asker is not asker)
+        return taken
+
+    # --- guilt -------------------------------------------------------------------------------------------
+
+    def accuse(self, query: Query) -> None:
+        """`query` did harm to a program; it is convicted once somebody else is answered, very soon."""
+        if (of := _origin(query)) is not None:
+            self._accused.append((of, self._pool.clock(), self._pool.figures.answered))
+            self._pool.set_timer(self._pool.clock())
+
+    def convict(self, query: Query) -> None:
+        """`query` did harm to a program while others were answered well."""
+        if (of := _origin(query)) is not None:
+            self._pool.log.convicted(of, self._suspects.convict(of, self._pool.clock()))
+            self.knows_any = True
+
+    def judge(self, now: float) -> None:
+        """Decide on the accused, and forget old suspects."""
+        undecided: list[tuple[Query, float, int]] = []
+        for query, when, answered in self._accused:
+            if self._pool.figures.answered > answered:
+                self.convict(query)
+            elif now < when + _DECIDED:
+                undecided.append((query, when, answered))
+        self._accused = undecided
+        if self.knows_any:
+            self._suspects.forget(now)
+            self.knows_any = bool(self._suspects or self._waiting)
+
+    def is_out_of_patience(self, worker: Worker, held: float) -> bool:
+        """Whether a program has had a suspect's query for too long."""
+        return self._has_suspect(worker) and held > max(_PATIENCE, _UNUSUAL * self._pool.service_time.usual)
+
+    # --- turns -------------------------------------------------------------------------------------------
+
+    def next(self) -> Query | None:
+        """Take out one for a ready program that is free, every other time: others wait too."""
+        self._others_turn = not self._others_turn
+        return None if self._others_turn else self._eligible()
+
+    def serve(self) -> None:
+        """Give up the queries whose time is over, and give others to idle programs."""
+        now, pool = self._pool.clock(), self._pool
+        while self._waiting and self._waiting[0][0].deadline <= now:
+            pool.time_out(self._waiting.popleft()[0])
+        while self._waiting and pool.idle.any_ready and (query := self._eligible()) is not None:
+            pool.ask_ready(query)
+        pool.has_on_probation(bool(self._waiting))
+
+    def _eligible(self) -> Query | None:
+        """Take out the oldest whose account has no query with a program, if there is one, and a place for it."""
+        holders = self._holders()
+        self._lent = [(query, account) for query, account in self._lent if query in holders]
+        if len(self._lent) >= max(1, self._pool.staffing.most // _SHARE):
+            return None
+        busy = {account for query, account in self._lent if holders[query].standing is not Standing.STUCK}
+        for number, (query, account) in enumerate(self._waiting):
+            if account not in busy:
+                del self._waiting[number]
+                self._lent.append((query, account))
+                return query
+        return None
+
+    def _has_suspect(self, worker: Worker) -> bool:
+        return any(query is _origin(worker.query) for query, _ in self._lent)
+
+    def _holders(self) -> dict[Query | None, Record]:
+        return {_origin(worker.query): record for worker, record in self._pool.workers.items()}
+
+
+def _origin(query: Query | None) -> Query | None:
+    """The query that a program has, or had until its time was over."""
+    return query.of if isinstance(query, StandIn) else query

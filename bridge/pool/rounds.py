@@ -1,0 +1,204 @@
+"""The rounds a pool makes, ten a second while queries are out and none when there are none: what no reply tells.
+
+  - A query whose time is over ends; its program is left with a stand-in, so that its reply will be nobody's.
+  - A program that is starting has `start_timeout` from its first question on.  What waits for it goes to a ready one.
+  - A ready program that has had a question for `answer_timeout` is killed if others were answered meanwhile, or could
+    be: the question is to blame.  While nobody is answered, the back end is, and killing programs would add their
+    starts to the outage.  If all programs there may be are in that state, one after the other is replaced, to see.
+  - One that has had its question far longer than usual is stuck: another program takes its place.
+  - Queries that cannot be answered in the time left are refused, so that programs work for those that can.
+
+How long a program has had a query is known to within a round, which costs queries nothing.  No I/O.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.loop.timer import FOREVER
+from bridge.pool.record import Record, Standing
+from bridge.protocol.query import Query, Verdict
+from bridge.worker.state import State
+
+if TYPE_CHECKING:
+    from bridge.pool.pool import Pool
+    from bridge.worker.worker import Worker
+
+_ANSWERED = Verdict.GRANTED, Verdict.DENIED
+
+ROUND = 0.1
+"""Seconds: nobody notices that much, and ten looks at all programs a second cost a thousandth of a CPU."""
+
+_STUCK = 0.5
+_UNUSUAL = 4.0
+"""A program is stuck after this many seconds, or times the usual time.  A login that takes a second is noticed, and a
+spare needs time to start; taken for stuck too early, it costs a spare that leaves a minute later."""
+
+_LONG = 0.5
+"""Seconds that queries wait, at least, until a spare is started for them: bursts are no reason."""
+
+_GRACE = 1.0
+"""Seconds for which others must have been answered before a program that took too long is killed: when a back end comes
+back, all programs reply, but not in one moment."""
+
+_SLOW = 2 * ROUND
+"""Seconds from which the rounds tell how long a query took."""
+
+
+class Rounds:
+    """Of one pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._answered = 0  # valid replies of the pool
+        self._answered_at = -FOREVER  # when there was another one
+        self._replaced_at = -FOREVER  # when a program was last killed in order to see
+
+    def make(self) -> None:
+        """Look at every program and at those that wait."""
+        pool, now = self._pool, self._pool.clock()
+        if self._answered != pool.figures.answered:
+            self._answered, self._answered_at = pool.figures.answered, now
+        for worker, record in [*pool.workers.items()]:
+            self._look_at(worker, record, now)
+        self._note_busy(now)
+        for worker, record in [*pool.workers.items()]:
+            if record.seen is not None:
+                self._judge(worker, record, now)
+        pool.stuck = sum(record.standing is Standing.STUCK for record in pool.workers.values())
+        pool.probation.judge(now)
+        pool.probation.serve()
+        self._look_at_waiting(now)
+        pool.log.answers(pool.figures.answered)
+        pool.plan_start()
+        self._set_timer(now)
+
+    # --- programs ----------------------------------------------------------------------------------------
+
+    def _look_at(self, worker: Worker, record: Record, now: float) -> None:
+        """Note which query a program has."""
+        query = worker.query
+        if query is record.seen and query is not None:
+            return
+        before = record.seen
+        if before is not None:
+            took = now - record.since
+            if took >= _SLOW and before.verdict in _ANSWERED and worker.served > 1:
+                self._pool.service_time.note(took, self._pool.settings.answer_timeout)
+            if record.standing is Standing.STUCK:
+                record.enter(Standing.READY)
+        if query is None:
+            record.seen = None
+        else:
+            record.sees(query, now, self._pool.figures.answered)
+
+    def _note_busy(self, now: float) -> None:
+        """Note, for each query seen for the first time, how many other programs have one."""
+        busy = sum(record.seen is not None for record in self._pool.workers.values())
+        for record in self._pool.workers.values():
+            if record.seen is not None and record.since == now:
+                record.busy = busy - 1
+
+    def _judge(self, worker: Worker, record: Record, now: float) -> None:
+        """Decide what becomes of a program that has a query."""
+        pool, settings, query = self._pool, self._pool.settings, worker.query
+        if query is None:
+            return
+        held = now - record.since
+        if query.verdict is None and query.deadline <= now:
+            self._end(worker, record, query)
+            if not query.repeatable:
+                worker.kill(f"it gave no reply in time, for {held:.1f} s")
+        if worker.state is not State.READY:
+            return
+        if not self._is_up(record, now):
+            if held >= settings.start_timeout:
+                worker.kill(f"it gave no first reply within start_timeout, for {held:.1f} s")
+            elif query.verdict is None and query.repeatable and held >= ROUND and pool.ready > pool.stuck:
+                self._move(worker, record, query)
+            return
+        if held >= self._unusual():
+            record.enter(Standing.STUCK)
+        others = self._are_others_answered(record, now)
+        record.against = min(record.against, now) if others or pool.idle.any_ready else FOREVER
+        if others and pool.probation.knows_any and pool.probation.is_out_of_patience(worker, held):
+            self._end(worker, record, query)
+            self._kill(worker, query, held, guilty=True)
+        if held < settings.answer_timeout:
+            return
+        if record.guilty is None:
+            record.guilty = others
+        if now >= record.against + _GRACE or held >= settings.start_timeout or self._may_replace(now):
+            self._kill(worker, query, held, record.guilty)
+
+    def _end(self, worker: Worker, record: Record, query: Query) -> None:
+        """End the query of a program, if it has not ended yet."""
+        if query.verdict is None:
+            worker.release()
+            record.seen = worker.query
+            self._pool.time_out(query)
+
+    def _move(self, worker: Worker, record: Record, query: Query) -> None:
+        """Give the query of a starting program to a ready one, now or as soon as one is free."""
+        worker.release()
+        record.seen = worker.query
+        self._pool.ask_ahead(query)
+
+    def _kill(self, worker: Worker, query: Query, held: float, guilty: bool) -> None:
+        if guilty:
+            self._pool.probation.convict(query)
+        worker.kill(f"it gave no reply in time, for {held:.1f} s")
+
+    def _are_others_answered(self, record: Record, now: float) -> bool:
+        """Whether questions that were asked after this program's have been answered, and not only long ago."""
+        answered = self._pool.figures.answered
+        recently = now - self._answered_at <= self._pool.settings.answer_timeout / 2
+        return recently and answered - record.answered > record.busy
+
+    def _is_up(self, record: Record, now: float) -> bool:
+        """Whether a program has replied, or has had ample time to start."""
+        return record.proven or now >= max(record.born + self._pool.staffing.startup.ample, record.asked)
+
+    def _unusual(self) -> float:
+        return min(max(_STUCK, self._pool.service_time.usual * _UNUSUAL), self._pool.settings.answer_timeout)
+
+    def _may_replace(self, now: float) -> bool:
+        """Whether a program may be killed in order to see: none can be started besides, and all are stuck."""
+        pool = self._pool
+        records = [record for record in pool.workers.values() if record.standing is not Standing.LEAVING]
+        if len(pool.workers) < pool.staffing.most or any(record.standing is not Standing.STUCK for record in records):
+            return False
+        if now < self._replaced_at + pool.settings.answer_timeout:
+            return False
+        self._replaced_at = now
+        return True
+
+    # --- queries that wait -------------------------------------------------------------------------------
+
+    def _look_at_waiting(self, now: float) -> None:
+        """Refuse those that cannot be answered in time, and want a spare if they wait for long."""
+        pool = self._pool
+        in_vain = now + pool.service_time.reserve
+        for query in pool.waiting.take_out(lambda query: query.deadline <= in_vain):
+            if pool.ready > pool.stuck and query.deadline > now:
+                pool.refuse_for_time(query, now)
+            else:
+                pool.time_out(query)
+        timeout = pool.settings.answer_timeout
+        while pool.overload.looms(len(pool.waiting), pool.serving, timeout) and pool.ready > pool.stuck:
+            last = pool.waiting.take_last()
+            if last is None:
+                break
+            pool.refuse_for_time(last, now)
+        oldest = timeout - (pool.waiting.first_deadline() - now)
+        if oldest > max(_LONG, pool.staffing.startup.expected) and pool.ready > 0:
+            pool.staffing.want_spare(pool.workers)
+
+    def _set_timer(self, now: float) -> None:
+        """Make another round while there is anything to look at."""
+        pool = self._pool
+        overloaded = not pool.overload.over(now, pool.figures.answered, pool.program.pool_size)
+        asked = any(worker.query is not None for worker in pool.workers)
+        if pool.waiting or asked or overloaded or pool.probation.undecided:
+            pool.set_timer(max(now, min(now + ROUND, pool.earliest_deadline())))
+
