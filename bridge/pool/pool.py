@@ -343,10 +343,12 @@ class Pool:
         self.figures.failures += 1
         if worker.blamed is not None:
             self.probation.accuse(worker.blamed)
-        if not worker.served:
+        if not worker.served and self.clock() < record.born + self.settings.start_timeout:
             query = worker.query if worker.was_read() else None
             body = query.body if query is not None and query.asks else None
-            self._cannot_start(self.staffing.ended_starting(body, self.figures.answered, self.clock()), body)
+            self._cannot_start(
+                self.staffing.ended_starting(record.number, body, self.figures.answered, self.clock()), body
+            )
         self.plan_start()
 
     def _cannot_start(self, delay: float | None, body: bytes | None) -> None:
@@ -430,9 +432,10 @@ class Pool:
                 self._cannot_start(self.staffing.cannot_start(error, self.clock()), None)
                 self.plan_start()
             return None
-        self.staffing.started()
+        number = self.staffing.started()
         self.figures.starts += 1
-        self.workers[worker] = Record(self.clock(), self.workers[replaces] if replaces is not None else None)
+        predecessor = self.workers[replaces] if replaces is not None else None
+        self.workers[worker] = Record(number, self.clock(), predecessor)
         self.usable += 1
         if len(self.workers) == 1 or len(self.workers) > self.program.pool_size:
             self._attention(self)

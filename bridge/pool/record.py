@@ -47,6 +47,7 @@ class Record:
     """The record of one program, from its start to its end.
 
     Args:
+      number: of its start.
       born: when it was started, in seconds on the pool's clock.
       replaces: the record of the program whose successor it is, if any.
 
@@ -65,7 +66,8 @@ class Record:
       guilty: whether others were answered when the time for its query was over; `None` before that.
     """
 
-    def __init__(self, born: float, replaces: Record | None = None) -> None:
+    def __init__(self, number: int, born: float, replaces: Record | None = None) -> None:
+        self.number = number
         self.born = born
         self.replaces = replaces
         self.standing = Standing.STARTING

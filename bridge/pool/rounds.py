@@ -107,7 +107,7 @@ class Rounds:
         held = now - record.since
         if query.verdict is None and query.deadline <= now:
             self._end(worker, record, query)
-            if not query.repeatable:
+            if not query.repeatable or record.standing is Standing.LEAVING:
                 worker.kill(f"it gave no reply in time, for {held:.1f} s")
         if worker.state is not State.READY:
             return
@@ -201,4 +201,3 @@ class Rounds:
         asked = any(worker.query is not None for worker in pool.workers)
         if pool.waiting or asked or overloaded or pool.probation.undecided:
             pool.set_timer(max(now, min(now + ROUND, pool.earliest_deadline())))
-

@@ -5,7 +5,7 @@
   - *Died at work*: a program that had given a good reply is replaced at once, however often that happens; only the rate
     of starts is limited, so that a crash loop does not eat the machine.
   - *Cannot start*: a program ended, or ran out of time, before its first good reply.  Then one program tries, after
-    longer and longer pauses, and when it is ready the others start at once.
+    longer and longer pauses, and when it is ready, or has been up for a while, the others start at once.
   - If that program had a question, the question may be to blame: it takes three different ones in a row, and a while
     without any good reply.
 
@@ -50,6 +50,7 @@ class Staffing:
       due: when the next start may be.
       hopeless: the last start failed for a reason that will not go away by itself, like a missing file.
       scouting: no program has become ready since one could not start.
+      starts: number of programs started so far.
       spares: programs wanted besides `size`.
       startup: how long starts take.
     """
@@ -60,9 +61,12 @@ class Staffing:
         self.due = 0.0
         self.hopeless = False
         self.scouting = False
+        self.starts = 0
         self.spares = 0
         self.startup = StartupTime()
         self._backoff = Backoff()
+        self._known = 0  # starts up to the last failure: if others of these fail too, that tells nothing new
+        self._delay = 0.0
         self._rate = TokenBucket(_STARTS_A_SECOND, size + most, clock)
         self._row: set[int] = set()  # hashes of the questions that ended a starting program
         self._row_began = 0.0
@@ -77,10 +81,12 @@ class Staffing:
         """When the next program is to be started; infinity if none is."""
         if not self.missing(workers):
             return FOREVER
-        if not self.scouting:
-            return max(self.due, now)
-        taken_for_up = [record.born + self.startup.unasked for record in workers.values() if self._is_trying(record)]
-        return max(self.due, now, *taken_for_up)
+        trying = [record.born for record in workers.values() if record.standing is Standing.STARTING]
+        if self.scouting and trying:
+            up = max(trying) + self.startup.unasked
+            self.scouting = up > now
+            return max(self.due, now, up)
+        return max(self.due, now)
 
     def take(self) -> bool:
         """Take the right to start a program; false if too many were started lately."""
@@ -95,10 +101,12 @@ class Staffing:
         """Programs beyond `size` that count."""
         return max(0, sum(record.counts for record in workers.values()) - self.size)
 
-    def started(self) -> None:
-        """A program was started."""
+    def started(self) -> int:
+        """A program was started; returns the number of this start."""
+        self.starts += 1
         self.hopeless = False
         self.spares = 0
+        return self.starts
 
     def proved(self, record: Record, now: float) -> None:
         """A program has given its first good reply."""
@@ -112,12 +120,13 @@ class Staffing:
     def cannot_start(self, error: Exception, now: float) -> float:
         """A program could not be started; returns the seconds until the next try."""
         self.hopeless = not isinstance(error, MemoryError) and getattr(error, "errno", None) not in _PASSING
-        return self._failed(now)
+        return self._failed(FOREVER, now)
 
-    def ended_starting(self, body: bytes | None, answered: int, now: float) -> float | None:
+    def ended_starting(self, number: int, body: bytes | None, answered: int, now: float) -> float | None:
         """A program ended, or was ended, before its first good reply.
 
         Args:
+          number: of its start.
           body: the question of a client that it had read, if any.
           answered: good replies of the pool so far.
 
@@ -125,21 +134,19 @@ class Staffing:
           seconds until the next try, or `None` if that program's end says nothing about others.
         """
         if body is None:
-            return self._failed(now)
+            return self._failed(number, now)
         if not self._row or answered != self._row_answered:
             self._row.clear()
             self._row_began, self._row_answered = now, answered
         self._row.add(hash(body))
         if len(self._row) < _IN_A_ROW or (now - self._row_began < _NO_REPLY and answered):
             return None
-        return self._failed(now)
+        return self._failed(number, now)
 
-    def _failed(self, now: float) -> float:
+    def _failed(self, number: float, now: float) -> float:
         self.scouting = True
-        delay = self._backoff.next_delay()
-        self.due = now + delay
-        return delay
-
-    def _is_trying(self, record: Record) -> bool:
-        """Whether a program is starting, or was told to end before it was up."""
-        return record.standing is Standing.STARTING
+        if number > self._known:
+            self._known = self.starts
+            self._delay = self._backoff.next_delay()
+            self.due = now + self._delay
+        return self._delay

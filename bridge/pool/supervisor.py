@@ -18,7 +18,7 @@ import trio
 from bridge.log.tokenbucket import TokenBucket
 from bridge.loop.timer import FOREVER
 from bridge.pool.pool import Pool
-from bridge.pool.record import Standing
+from bridge.pool.record import Record, Standing
 from bridge.worker.latch import Latch
 from bridge.worker.state import State
 from bridge.worker.worker import Worker
@@ -136,11 +136,18 @@ class Supervisor:
         while not decided.is_set():
             with trio.move_on_after(max(_ROUNDING, pause)):
                 await decided.wait()
-            others_ready = self.pool.ready - (worn in self.pool.workers and self.pool.workers[worn].proven)
-            if others_ready > 0 and successor.query is None:
+            if successor.query is None and self._can_do_without(worn, record):
                 break
             pause = _UNDECIDED
         return successor.state is State.READY
+
+    def _can_do_without(self, worn: Worker, successor: Record) -> bool:
+        """Whether an unasked successor may take over: not from the last program that is known to answer, unless the
+        successor has been there for as long as any start may take.
+        """
+        pool = self.pool
+        proven = worn in pool.workers and pool.workers[worn].proven
+        return not proven or pool.ready > 1 or pool.clock() >= successor.born + pool.settings.start_timeout
 
     # --- spares and probes -------------------------------------------------------------------------------
 

@@ -355,7 +355,7 @@ async def bench(
     """A pool at work, in virtual time; `keeping=False` leaves starting programs to the test."""
     several = plays if isinstance(plays, Sequence) else [plays]
     async with trio.open_nursery() as nursery:
-        there = Bench(nursery, made(**{"pool_size": 1, **changes}), several)
+        there = Bench(nursery, made(**{"pool_size": 1, "pool_max": 64, **changes}), several)
         nursery.start_soon(drive, there.reactor)
         if keeping:
             there.keep()
