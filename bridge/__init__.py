@@ -24,7 +24,7 @@ A query's life, folder by folder:
     pool         lends `idle` programs to queries (`fairqueue`); each has a `record`, and is checked at `milestones`
                  (`servicetime`); `poollog` and `figures` tell of it
     rounds       what no reply tells: what is stuck, late or overdue; `overload`; `probation` of `suspects`
-    staffing     how many programs are started, and when (`backoff`, `startuptime`)
+    staff        its programs: how many there are, how many are started, and when (`backoff`, `startuptime`)
     supervisor   replaces programs and stops them (trio); `starts` and `backoff` decide when one is started
   worker/      one running program
     worker       one query at a time, in one `state` after another (a `latch` signals its end); `spawn` starts it

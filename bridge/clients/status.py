@@ -72,7 +72,7 @@ class StatusPage:
 
     def _figures(self) -> dict[str, object]:
         pools = {
-            pool.name: {"programs": pool.program.pool_size, "usable": pool.usable, "in_flight": pool.in_flight}
+            pool.name: {"programs": pool.program.pool_size, "usable": pool.staff.usable, "in_flight": pool.in_flight}
             | vars(pool.figures)
             for pool in self._poolset.pools.values()
         }

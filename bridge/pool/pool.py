@@ -11,8 +11,8 @@
   - If no program can be asked and none is due before a query's deadline, or if the last start failed for a permanent
     reason, the query ends at once: a waiting client is blocked.
 
-No trio here: programs can be started before trio is imported.  `starts` calls `start_due` whenever a program is
-missing, the pool's timer makes its `rounds`; the supervisor replaces and stops programs.
+No trio here: programs can be started before trio is imported.  The pool's `staff` starts them, its timer makes its
+`rounds`, and the supervisor replaces and stops programs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 from bridge.config.settings import ProgramSettings, Settings
 from bridge.loop.reactor import Reactor
 from bridge.loop.timer import FOREVER
-from bridge.pool.backoff import LONGEST_DELAY
 from bridge.pool.fairqueue import FairQueue
 from bridge.pool.figures import Figures
 from bridge.pool.idle import Idle
@@ -33,7 +32,7 @@ from bridge.pool.poollog import PoolLog
 from bridge.pool.probation import Probation
 from bridge.pool.record import Record, Standing
 from bridge.pool.rounds import ROUND, Rounds
-from bridge.pool.staffing import Staffing
+from bridge.pool.staff import Staff
 from bridge.pool.starts import Starts
 from bridge.protocol.query import Query, StandIn, Verdict
 from bridge.worker.spawn import start
@@ -58,10 +57,8 @@ class Pool:
 
     Attributes:
       name: for the log: the host it serves, or "default".
+      staff: its programs, and when others are started.
       workers: every program whose process is not yet gone, with its record.
-      usable: number of programs that may be asked, now or after the query they have.
-      ready: number of those that have given a good reply.
-      stuck: number of those that are stuck.
       waiting: queries that no program has.
       idle: programs that have no query.
       last_failure: why a program failed or could not be started, the last time; one line without secrets.
@@ -82,22 +79,14 @@ class Pool:
         self.settings = settings
         self.reactor = reactor
         self.clock = reactor.clock
-        self.workers: dict[Worker, Record] = {}
-        self.usable = 0
-        self.ready = 0
-        self.stuck = 0
         self.figures = Figures()
-        self.staffing = Staffing(program.pool_size, program.pool_max, self.clock)
+        self.staff = Staff(self, starts, attention, launch or start_worker)
+        self.workers = self.staff.workers
         self.idle = Idle()
         self.waiting = FairQueue()
         self.last_failure = ""
         self.log = PoolLog(name, program.argv[0], self.figures, self.clock)
-        self._starts = starts
-        self._planned = FOREVER  # when `starts` has been told to call
         self._attention = attention
-        self._launch = launch or start_worker
-        self._closed = False
-        self._missed_at = -FOREVER  # when a query last found no program
         self._milestones = Milestones(self.figures, self.clock, self._proved)
         self.service_time = self._milestones.service_time
         self.overload = Overload(name, self.service_time)
@@ -121,13 +110,12 @@ class Pool:
         while self._lend(queries[0]):  # if there is an idle program, no query is waiting
             if not (queries := queries[1:]):
                 return
-        if self.overload.looms(len(self.waiting) + len(queries), self.serving, self.settings.answer_timeout):
+        if self.overload.looms(len(self.waiting) + len(queries), self.staff.serving, self.settings.answer_timeout):
             queries = self._refuse_excess(queries)
         else:
             self.waiting.add(queries)
-        if not self.ready:
-            self._missed_at = self.clock()
-            self._starts.hasten(self)
+        if not self.staff.ready:
+            self.staff.missed()
             self.give_up_hopeless()
 
     def set_timer(self, when: float) -> None:
@@ -155,14 +143,9 @@ class Pool:
         asked = sum(worker.query is not None and worker.query.verdict is None for worker in self.workers)
         return len(self.waiting) + self.probation.waiting + asked
 
-    @property
-    def serving(self) -> int:
-        """Number of programs that may be expected to answer; at least one."""
-        return max(1, self.ready - self.stuck)
-
     def _lend(self, query: Query) -> bool:
         """Give `query` to an idle program; false if there is none for it."""
-        while (worker := self.idle.take(query, self.ready)) is not None:
+        while (worker := self.idle.take(query, self.staff.ready)) is not None:
             if worker.give(query):
                 return True
             if worker.state is _ASKABLE:
@@ -223,7 +206,7 @@ class Pool:
         if worker.served:
             return self._following()
         following = self.waiting.next(proven=False)
-        return following or (None if self.ready else self.waiting.next())
+        return following or (None if self.staff.ready else self.waiting.next())
 
     def has_on_probation(self, any_wait: bool) -> None:
         """Have ready programs ask queries on probation, too, or no longer."""
@@ -237,7 +220,7 @@ class Pool:
         kept: list[Query] = []
         for query in queries:
             now = self.clock()
-            wait = (self.waiting.ahead_of(query) + 1) * self.service_time.usual / self.serving
+            wait = (self.waiting.ahead_of(query) + 1) * self.service_time.usual / self.staff.serving
             if now + wait + self.service_time.usual <= query.deadline:
                 self.waiting.add([query])
                 kept.append(query)
@@ -268,18 +251,11 @@ class Pool:
 
     def give_up_hopeless(self) -> None:
         """If no program is ready, end the queries whose deadline comes before one can be."""
-        if self.ready or not self.waiting:
+        if self.staff.ready or not self.waiting:
             return
-        hope = self._hope(self.clock())
+        hope = self.staff.hope(self.clock())
         for query in self.waiting.take_out(lambda query: query.deadline < hope):
             self.give_up(query)
-
-    def _hope(self, now: float) -> float:
-        """The earliest time at which a program may be ready; infinity if there is no hope of that."""
-        startup, staffing = self.staffing.startup.expected, self.staffing
-        trying = [record.born + startup for record in self.workers.values() if record.standing is not Standing.LEAVING]
-        due = FOREVER if staffing.hopeless and staffing.due > now else max(staffing.due, now) + startup
-        return max(now, min([*trying, due]))
 
     def hasten(self, answer_timeout: float) -> None:
         """Let no query take longer than `answer_timeout` from now: a shorter limit applies to open queries too."""
@@ -294,10 +270,7 @@ class Pool:
 
     def retired(self, worker: Worker) -> None:
         """Forget a program that may not be asked any more."""
-        self.usable -= 1
-        record = self.workers[worker]
-        self.ready -= record.proven
-        record.enter(Standing.LEAVING)
+        self.staff.retired(worker)
         self.idle.discard(worker)
 
     def replied(self, worker: Worker, query: Query, verdict: Verdict) -> None:
@@ -346,21 +319,15 @@ class Pool:
         if not worker.served and self.clock() < record.born + self.settings.start_timeout:
             query = worker.query if worker.was_read() else None
             body = query.body if query is not None and query.asks else None
-            self._cannot_start(
-                self.staffing.ended_starting(record.number, body, self.figures.answered, self.clock()), body
-            )
-        self.plan_start()
-
-    def _cannot_start(self, delay: float | None, body: bytes | None) -> None:
-        if delay and not self._closed and not self.ready:
-            self.log.down(self.program.pool_size, "programs die of questions" if body else "programs cannot start")
+            self.staff.failed_starting(record, body, self.figures.answered)
+        self._plan_start()
 
     def ended(self, worker: Worker, query: Query | None, was_read: bool) -> None:
         """A program is gone: log it, and ask its query again or give it up."""
         record = self.workers.pop(worker)
         try:
             self.log.program_ended(worker, record.reason, query)
-            self.plan_start()  # its place is free now
+            self._plan_start()  # its place is free now
         finally:
             if query is not None and query.verdict is None:
                 self._ask_once_more(query, was_read, proved=worker.served > 0)
@@ -375,76 +342,25 @@ class Pool:
             self.probation.accuse(query)
         self.give_up(query)
 
+    def _plan_start(self) -> None:
+        self.staff.plan()
+        self.give_up_hopeless()
+
     def complained(self, worker: Worker, lines: Lines) -> None:
         """Log what a program wrote on stderr, within limits."""
         self.log.program_wrote(worker, lines)
 
-    # --- starting --------------------------------------------------------------------------------------------
+    # --- programs ----------------------------------------------------------------------------------------
 
-    @property
-    def pressing(self) -> bool:
-        """Whether it has usable programs, or lacked one for a query within the longest back-off."""
-        return self.usable > 0 or self.clock() < self._missed_at + LONGEST_DELAY
-
-    @property
-    def closed(self) -> bool:
-        """Whether it starts no more programs."""
-        return self._closed
-
-    def plan_start(self) -> None:
-        """Plan the next start, if a program is missing."""
-        when = FOREVER if self._closed else self.staffing.next_start(self.workers, self.clock())
-        if when < self._planned:
-            self._planned = when
-            self._starts.plan(self, when)
+    def not_started(self, error: Exception) -> None:
+        """A program could not be started."""
+        self.figures.failures += 1
+        self.last_failure = self.log.cannot_start(error)
         self.give_up_hopeless()
 
-    def start_due(self) -> bool:
-        """Start a program if one is missing and due; returns whether another one is."""
-        now = self.clock()
-        self._planned = FOREVER
-        if self._closed:
-            return False
-        if self.staffing.next_start(self.workers, now) <= now:
-            if self.staffing.take():
-                self.start()
-            else:
-                self.staffing.due = now + ROUND
-        when = self.staffing.next_start(self.workers, now)
-        if now < when < FOREVER:
-            self.plan_start()
-        return when <= now
-
-    def start(self, replaces: Worker | None = None) -> Worker | None:
-        """Start a program, perhaps as the successor of another one; a successor is not asked before `employ`.
-
-        Returns:
-          `None` if it could not be started, or the pool is closed; the next start is planned then.
-        """
-        if self._closed:
-            return None
-        try:
-            worker = self._launch(self)
-        except (OSError, ValueError, MemoryError) as error:
-            self.figures.failures += 1
-            self.last_failure = self.log.cannot_start(error)
-            if replaces is None:
-                self._cannot_start(self.staffing.cannot_start(error, self.clock()), None)
-                self.plan_start()
-            return None
-        number = self.staffing.started()
-        self.figures.starts += 1
-        predecessor = self.workers[replaces] if replaces is not None else None
-        self.workers[worker] = Record(number, self.clock(), predecessor)
-        self.usable += 1
-        if len(self.workers) == 1 or len(self.workers) > self.program.pool_size:
-            self._attention(self)
-        if replaces is None:
-            try:
-                self.employ(worker)
-            except Exception as error:
-                worker.failed(error)
-        return worker
+    def is_down(self, cause: str) -> None:
+        """No program can answer, and that will not change at once."""
+        self.log.down(self.program.pool_size, cause)
 
     def employ(self, worker: Worker) -> None:
         """Give a new program the probe, if there is one, or the next query, or make it idle."""
@@ -467,8 +383,7 @@ class Pool:
 
     def close(self) -> None:
         """Start no more programs; those that run go on."""
-        self._closed = True
-        self.staffing.due = FOREVER
+        self.staff.close()
 
     def dismiss(self, worker: Worker) -> None:
         """Have a program exit, after the query it has."""
@@ -487,13 +402,8 @@ class Pool:
 
     def _proved(self, worker: Worker, record: Record) -> None:
         """A program has given its first good reply."""
-        record.proven = worker.state is _ASKABLE
-        self.ready += record.proven
-        record.enter(Standing.READY)
-        self.staffing.proved(record, self.clock())
+        self.staff.proved(worker, record, worker.state is _ASKABLE)
         self.log.back()
-        self.plan_start()
-        record.proof.set()
 
     def _passed_milestone(self, worker: Worker, record: Record) -> bool:
         """Check a program that has reached its milestone; returns whether it goes on."""

@@ -72,7 +72,7 @@ class PoolSet:
         hosts = {name: pool for name, pool in self.pools.items() if name in settings.hosts}
         self.router.connect(settings, self.pools.get(DEFAULT), hosts)
         for pool in new.values():
-            self.starts.plan(pool, self.clock())
+            pool.staff.plan()
         return [*new.values()], replaced
 
     def supervise(self, by: Callable[[Pool], None]) -> None:
@@ -91,7 +91,7 @@ class PoolSet:
     def summary(self) -> str:
         """One line about all pools, for people."""
         pools = [*self.pools.values()]
-        alive = sum(pool.usable for pool in pools)
+        alive = sum(pool.staff.usable for pool in pools)
         programs = sum(pool.program.pool_size for pool in pools)
         done = sum(pool.figures.granted + pool.figures.denied for pool in pools)
         unavailable = sum(pool.figures.unavailable for pool in pools)

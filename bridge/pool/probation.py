@@ -139,7 +139,7 @@ class Probation:
         """Take out the oldest whose account has no query with a program, if there is one, and a place for it."""
         holders = self._holders()
         self._lent = [(query, account) for query, account in self._lent if query in holders]
-        if len(self._lent) >= max(1, self._pool.staffing.most // _SHARE):
+        if len(self._lent) >= max(1, self._pool.staff.most // _SHARE):
             return None
         busy = {account for query, account in self._lent if holders[query].standing is not Standing.STUCK}
         for number, (query, account) in enumerate(self._waiting):

@@ -65,12 +65,13 @@ class Rounds:
         for worker, record in [*pool.workers.items()]:
             if record.seen is not None:
                 self._judge(worker, record, now)
-        pool.stuck = sum(record.standing is Standing.STUCK for record in pool.workers.values())
+        pool.staff.stuck = sum(record.standing is Standing.STUCK for record in pool.workers.values())
         pool.probation.judge(now)
         pool.probation.serve()
         self._look_at_waiting(now)
         pool.log.answers(pool.figures.answered)
-        pool.plan_start()
+        pool.staff.plan()
+        pool.give_up_hopeless()
         self._set_timer(now)
 
     # --- programs ----------------------------------------------------------------------------------------
@@ -114,7 +115,7 @@ class Rounds:
         if not self._is_up(record, now):
             if held >= settings.start_timeout:
                 worker.kill(f"it gave no first reply within start_timeout, for {held:.1f} s")
-            elif query.verdict is None and query.repeatable and held >= ROUND and pool.ready > pool.stuck:
+            elif query.verdict is None and query.repeatable and held >= ROUND and pool.staff.ready > pool.staff.stuck:
                 self._move(worker, record, query)
             return
         if held >= self._unusual():
@@ -157,7 +158,7 @@ class Rounds:
 
     def _is_up(self, record: Record, now: float) -> bool:
         """Whether a program has replied, or has had ample time to start."""
-        return record.proven or now >= max(record.born + self._pool.staffing.startup.ample, record.asked)
+        return record.proven or now >= max(record.born + self._pool.staff.startup.ample, record.asked)
 
     def _unusual(self) -> float:
         return min(max(_STUCK, self._pool.service_time.usual * _UNUSUAL), self._pool.settings.answer_timeout)
@@ -166,7 +167,7 @@ class Rounds:
         """Whether a program may be killed in order to see: none can be started besides, and all are stuck."""
         pool = self._pool
         records = [record for record in pool.workers.values() if record.standing is not Standing.LEAVING]
-        if len(pool.workers) < pool.staffing.most or any(record.standing is not Standing.STUCK for record in records):
+        if not pool.staff.full or any(record.standing is not Standing.STUCK for record in records):
             return False
         if now < self._replaced_at + pool.settings.answer_timeout:
             return False
@@ -180,19 +181,21 @@ class Rounds:
         pool = self._pool
         in_vain = now + pool.service_time.reserve
         for query in pool.waiting.take_out(lambda query: query.deadline <= in_vain):
-            if pool.ready > pool.stuck and query.deadline > now:
+            if pool.staff.ready > pool.staff.stuck and query.deadline > now:
                 pool.refuse_for_time(query, now)
             else:
                 pool.time_out(query)
         timeout = pool.settings.answer_timeout
-        while pool.overload.looms(len(pool.waiting), pool.serving, timeout) and pool.ready > pool.stuck:
+        while (
+            pool.overload.looms(len(pool.waiting), pool.staff.serving, timeout) and pool.staff.ready > pool.staff.stuck
+        ):
             last = pool.waiting.take_last()
             if last is None:
                 break
             pool.refuse_for_time(last, now)
         oldest = timeout - (pool.waiting.first_deadline() - now)
-        if oldest > max(_LONG, pool.staffing.startup.expected) and pool.ready > 0:
-            pool.staffing.want_spare(pool.workers)
+        if oldest > max(_LONG, pool.staff.startup.expected) and pool.staff.ready > 0:
+            pool.staff.want_spare()
 
     def _set_timer(self, now: float) -> None:
         """Make another round while there is anything to look at."""

@@ -101,10 +101,10 @@ class Supervisor:
                 await trio.sleep(1 / _RENEWALS_A_SECOND)
             if worker.state is not State.READY:
                 continue
-            if self.pool.staffing.most == 1:
+            if self.pool.staff.most == 1:
                 await self._dismiss(worker)
                 continue
-            successor = self.pool.start(replaces=worker)
+            successor = self.pool.staff.start(replaces=worker)
             if successor is not None and await self._takes_over(successor, worker):
                 await self._dismiss(worker)
             else:
@@ -132,7 +132,7 @@ class Supervisor:
         record = self.pool.workers[successor]
         decided = _event(record.proof, successor.end)
         self.pool.employ(successor)
-        pause = record.born + self.pool.staffing.startup.unasked - self.pool.clock()
+        pause = record.born + self.pool.staff.startup.unasked - self.pool.clock()
         while not decided.is_set():
             with trio.move_on_after(max(_ROUNDING, pause)):
                 await decided.wait()
@@ -147,7 +147,7 @@ class Supervisor:
         """
         pool = self.pool
         proven = worn in pool.workers and pool.workers[worn].proven
-        return not proven or pool.ready > 1 or pool.clock() >= successor.born + pool.settings.start_timeout
+        return not proven or pool.staff.ready > 1 or pool.clock() >= successor.born + pool.settings.start_timeout
 
     # --- spares and probes -------------------------------------------------------------------------------
 
@@ -167,7 +167,7 @@ class Supervisor:
         """Have spares leave that have been idle for long, and probe others."""
         pool, now = self.pool, self.pool.clock()
         quiet, self._quiet = self._quiet, {}
-        surplus = pool.staffing.surplus(pool.workers)
+        surplus = pool.staff.surplus
         for worker in pool.idle:
             served, since = quiet.get(worker, (-1, now))
             if served != worker.served:

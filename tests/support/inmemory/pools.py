@@ -314,7 +314,7 @@ class Bench:
 
     def keep(self) -> None:
         """Start the programs and then the supervisor, as the service does."""
-        self.starts.plan(self.pool, self.clock())
+        self.pool.staff.plan()
         self.starts.start_at_once()
         self.nursery.start_soon(drive, self.starter)
         self.nursery.start_soon(self.supervisor.run)
@@ -322,7 +322,7 @@ class Bench:
     def fill(self) -> None:
         """Start `pool_size` programs, and leave it at that."""
         for _ in range(self.pool.program.pool_size):
-            self.pool.start()
+            self.pool.staff.start()
 
     def _call_supervisor(self, pool: Pool) -> None:
         self.called.append(self.clock())

@@ -98,7 +98,7 @@ async def test_the_places_do_not_all_start_in_one_moment(autojump_clock) -> None
 async def test_while_nothing_is_due_in_time_the_answer_comes_at_once(autojump_clock) -> None:
     async with bench(BUSY) as there:
         await trio.sleep(100.0)
-        there.pool.staffing.due = there.clock() + 4.1
+        there.pool.staff.due = there.clock() + 4.1
         at_once(there.ask(timeout=4.0))
         assert there.pool.figures.unavailable == 1
 
@@ -108,7 +108,7 @@ async def test_a_query_waits_for_a_start_that_is_due_in_time(autojump_clock) -> 
         await trio.sleep(0.5)
         there.plays = [answers()]
         assert there.alive == []
-        due = there.pool.staffing.due
+        due = there.pool.staff.due
         assert there.clock() < due < there.clock() + 4.0
         answer = await there.ask().done()
         assert answer.verdict is YES
@@ -136,7 +136,7 @@ async def test_a_program_that_was_put_back_is_found(autojump_clock) -> None:
         at_once(there.ask())
         await trio.sleep(5.0)
         assert (await there.ask().done()).verdict is YES
-        assert not there.pool.staffing.hopeless
+        assert not there.pool.staff.hopeless
 
 
 async def test_one_place_that_may_recover_is_enough_to_wait(autojump_clock) -> None:
@@ -175,8 +175,8 @@ async def test_down_once_and_back_once(autojump_clock, logged: list[str]) -> Non
         for program in there.programs:
             program.signal(9)
         await trio.sleep(1.0)
-        there.pool.staffing.due = there.clock() + 50.0
-        there.pool.plan_start()
+        there.pool.staff.due = there.clock() + 50.0
+        there.pool.staff.plan()
         for _ in range(7):
             at_once(there.ask())
         await trio.sleep(120.0)
