@@ -274,6 +274,10 @@ class Pool:
         """Log what a program wrote on stderr, within limits."""
         self._log.program_wrote(worker, lines)
 
+    def may_not_kill(self, worker: Worker) -> None:
+        """Log that a program goes on although it was to be killed."""
+        self._log.may_not_kill(worker)
+
     # --- what the supervisor does ----------------------------------------------------------------------------
 
     @property
