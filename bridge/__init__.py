@@ -29,7 +29,8 @@ A query's life, folder by folder:
     stdinpipe    whether a reply was written after its question had been read
     stderr       reads its stderr, within limits; `stderrlines` makes it safe to log, `masks` hides secrets
   config/      `load` reads a file and options; `options` is the table of keys, `settings` what they may hold
-  loop/        `reactor`: one epoll set, and a handler for each descriptor; `timer`; `streams`: borrowed descriptors
+  loop/        `reactor`: one epoll set, and a handler for each descriptor; `timer`; `streams`: borrowed descriptors;
+               `orphans`: reaped as PID 1
   log/         `events` formats a line, `text` makes it safe, `ratelimit` (`tokenbucket`) holds back floods,
                `setup` chooses the `targets`
   terminal/    `takeover`; `gate`: may this answer be written? `watcher`: is anybody waiting for it? `procfs`

@@ -48,6 +48,8 @@ def take() -> ProgramTerminal | None:
     Returns:
       the terminal; `None` if standard input is anything else.
     """
+    if os.getpid() == 1 and _signal.getsignal(_signal.SIGTERM) != _signal.SIG_IGN:
+        _exit_0_on(_signal.SIGTERM)  # the kernel drops what PID 1 does not handle
     _open_standard_descriptors()
     try:
         attributes = termios.tcgetattr(0)
@@ -55,7 +57,7 @@ def take() -> ProgramTerminal | None:
         return None
     if attributes[3] & termios.ECHO:
         return None
-    _exit_0_on_signals()
+    _exit_0_on(_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM)
     _make_raw(attributes)
     os.closerange(3, _highest_descriptor())
     return _move_away()
@@ -72,9 +74,9 @@ def _make_raw(attributes: list[Any]) -> None:
         pass  # hung up already: reading from it will tell
 
 
-def _exit_0_on_signals() -> None:
+def _exit_0_on(*numbers: int) -> None:
     """Exit with 0 on signals until the service handles them: Prosody never restarts a helper killed by one."""
-    for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM):
+    for number in numbers:
         _signal.signal(number, lambda _number, _frame: os._exit(0))
 
 

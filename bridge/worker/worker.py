@@ -226,7 +226,7 @@ class Worker:
         if self.state is State.GONE:
             return
         if self._exits_within(seconds):
-            os.waitpid(self.pid, 0)
+            self._process.wait()
         self._close()
 
     def _retire(self) -> bool:
@@ -324,7 +324,7 @@ class Worker:
             self._read_last_output()
         self.kill("it ended")  # and what may be left of its process group
         with contextlib.suppress(ChildProcessError):  # already reaped, if an error cut us short the last time
-            self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            self.status = self._process.wait()
         query, was_read = self.query, self._was_read()
         self._close()
         self.query = None
