@@ -23,7 +23,8 @@ A query's life, folder by folder:
     poolset      the pools of one set of settings
     pool         lends `idle` programs to queries (`fairqueue`); each has a `slot` and a `record`, and is checked at
                  `milestones` (`servicetime`); `poollog` logs its state
-    supervisor   replaces programs and stops them (trio); `starts` and `backoff` decide when one is started
+    supervisor   replaces programs and stops them (trio); `starts` and `backoff` decide when one is started;
+                 `descriptors`: how many all of them need
   worker/      one running program
     worker       one query at a time, in one `state` after another (a `latch` signals its end); `spawn` starts it
     stdinpipe    whether a reply was written after its question had been read
