@@ -23,6 +23,8 @@ def main() -> int:
     Returns:
       the exit status, always 0 on a program's terminal.
     """
+    if os.getpid() == 1 and sys.argv[1:2] != ["ask"]:  # whose 0 would be a yes
+        takeover.exit_0_on_sigterm()  # the kernel drops what PID 1 does not handle
     taken = takeover.take()
     gc.set_threshold(_COLLECT_AFTER)
     try:

@@ -68,8 +68,6 @@ def take() -> ProgramTerminal | None:
     Returns:
       the terminal; `None` if standard input is anything else.
     """
-    if os.getpid() == 1 and _signal.getsignal(_signal.SIGTERM) != _signal.SIG_IGN:
-        _exit_0_on(_signal.SIGTERM)  # the kernel drops what PID 1 does not handle
     _open_standard_descriptors()
     try:
         attributes = termios.tcgetattr(0)
@@ -81,6 +79,12 @@ def take() -> ProgramTerminal | None:
     _make_raw(attributes)
     os.closerange(3, _highest_descriptor())
     return _move_away()
+
+
+def exit_0_on_sigterm() -> None:
+    """Exit with 0 on SIGTERM until the service handles it, unless it is ignored."""
+    if _signal.getsignal(_signal.SIGTERM) != _signal.SIG_IGN:
+        _exit_0_on(_signal.SIGTERM)
 
 
 def shortage(wanted: int) -> str:

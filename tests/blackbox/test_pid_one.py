@@ -1,6 +1,7 @@
 """The bridge as PID 1 of a container: what nobody else reaps, and signals that the kernel drops unless handled."""
 
 import ctypes
+import os
 import re
 import signal
 from pathlib import Path
@@ -18,6 +19,17 @@ ALICE = b"isuser:alice:example.com"
 GONE = b"isuser:gone:example.com"
 ORPHANS = habit("forks_twice", 20)
 """Each orphan it leaves ends after 20 ms."""
+
+
+AT_THE_START = """
+    import os, signal, sys
+    class Finder:
+        def find_spec(self, name, path, target=None):
+            if name in ("bridge.commands.cli", "bridge.commands.connect"):
+                os.kill(1, signal.SIGTERM)
+    sys.meta_path.insert(0, Finder())
+"""
+"""A signal, before anything but the terminal has been looked at."""
 
 
 def run_as_pid_1(start: Start, *options: object, program: tuple[str, ...] = ORPHANS, **more: object) -> Bridge:
@@ -89,19 +101,18 @@ def test_a_signal_ends_the_daemon(start: Start, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["run", "connect"])
 def test_a_signal_right_at_the_start_ends_it(start: Start, tmp_path: Path, command: str) -> None:
-    """Before anything but the terminal has been looked at."""
-    code = """
-        import os, signal, sys
-        class Finder:
-            def find_spec(self, name, path, target=None):
-                if name in ("bridge.commands.cli", "bridge.commands.connect"):
-                    os.kill(1, signal.SIGTERM)
-        sys.meta_path.insert(0, Finder())
-    """
     words = ("run", "--", *CHAMELEON) if command == "run" else ("connect", tmp_path / "none.sock")
-    bridge = as_pid_1(start, *words, env=fault(tmp_path, code))
+    bridge = as_pid_1(start, *words, env=fault(tmp_path, AT_THE_START))
     assert bridge.wait() == 0, bridge.tail()
     assert not bridge.log
+
+
+def test_a_signal_is_no_yes(start: Start, tmp_path: Path) -> None:
+    """The exit status of `ask` is its answer."""
+    words = ("ask", "isuser", "nobody@example.com", "--", *CHAMELEON)
+    with open(os.devnull, "wb") as null:
+        bridge = as_pid_1(start, *words, stdout=null.fileno(), env=fault(tmp_path, AT_THE_START))
+    assert bridge.wait() == 1, bridge.tail()
 
 
 @pytest.mark.slow
