@@ -363,6 +363,10 @@ class Pool:
         """Log what a program wrote on stderr, within limits."""
         self.log.program_wrote(worker, lines)
 
+    def may_not_kill(self, worker: Worker) -> None:
+        """Log that a program goes on although it was to be killed."""
+        self.log.may_not_kill(worker)
+
     # --- programs ----------------------------------------------------------------------------------------
 
     def not_started(self, error: Exception) -> None:
