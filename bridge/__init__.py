@@ -25,13 +25,15 @@ A query's life, folder by folder:
                  (`servicetime`); `poollog` and `figures` tell of it
     rounds       what no reply tells: what is stuck, late or overdue; `overload`; `probation` of `suspects`
     staff        its programs: how many there are, how many are started, and when (`backoff`, `startuptime`)
-    supervisor   replaces programs and stops them (trio); `starts` and `backoff` decide when one is started
+    supervisor   replaces programs and stops them (trio); `starts` and `backoff` decide when one is started;
+                 `descriptors`: how many all of them need
   worker/      one running program
     worker       one query at a time, in one `state` after another (a `latch` signals its end); `spawn` starts it
     stdinpipe    whether a reply was written after its question had been read
     stderr       reads its stderr, within limits; `stderrlines` makes it safe to log, `masks` hides secrets
   config/      `load` reads a file and options; `options` is the table of keys, `settings` what they may hold
-  loop/        `reactor`: one epoll set, and a handler for each descriptor; `timer`; `streams`: borrowed descriptors
+  loop/        `reactor`: one epoll set, and a handler for each descriptor; `timer`; `streams`: borrowed descriptors;
+               `orphans`: reaped as PID 1
   log/         `events` formats a line, `text` makes it safe, `ratelimit` (`tokenbucket`) holds back floods,
                `setup` chooses the `targets`
   terminal/    `takeover`; `gate`: may this answer be written? `watcher`: is anybody waiting for it? `procfs`

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 from bridge.terminal import takeover
@@ -11,6 +12,10 @@ _COLLECT_AFTER = 20_000
 """Net allocations before the garbage collector looks for cycles.  Neither an import nor a query creates any; at the
 default of 700 the collector would slow down the start by 2 ms, and run for every few hundred lines in flight."""
 
+_FEWEST = 40
+"""Descriptors without which no command is begun: the reserve that starting a program requires, and what is open by
+then.  A limit so low is a mistake; above it, only a program's start and a client's connection can find none left."""
+
 
 def main() -> int:
     """Run the command line.
@@ -18,18 +23,51 @@ def main() -> int:
     Returns:
       the exit status, always 0 on a program's terminal.
     """
+    if os.getpid() == 1 and sys.argv[1:2] != ["ask"]:  # whose 0 would be a yes
+        takeover.exit_0_on_sigterm()  # the kernel drops what PID 1 does not handle
     taken = takeover.take()
     gc.set_threshold(_COLLECT_AFTER)
     try:
-        _disable_core_files()
-        status = _relayed(sys.argv[1:], taken)
-        if status is None:
-            from bridge.commands.cli import dispatch
-
-            status = dispatch(sys.argv[1:], taken)
+        if reason := takeover.shortage(_FEWEST):
+            status = _refuse(reason, taken)
+        else:
+            _disable_core_files()
+            status = _run(sys.argv[1:], taken)
     except BaseException as error:
         status = _status_of(error)
     return status if taken is None else 0
+
+
+def _run(argv: list[str], taken: takeover.ProgramTerminal | None) -> int:
+    status = _relayed(argv, taken)
+    if status is not None:
+        return status
+    from bridge.commands.cli import dispatch
+
+    return dispatch(argv, taken)
+
+
+def _refuse(reason: str, taken: takeover.ProgramTerminal | None) -> int:
+    """Say why nothing can be done; on a program's terminal, stay and answer 0.
+
+    Returns:
+      the exit status.
+    """
+    if taken is None:
+        os.write(2, f"extauth-bridge: {reason}\n".encode())
+        return 2
+    try:
+        _disable_core_files()
+        from bridge.log.events import event, log
+        from bridge.log.setup import configure
+        from bridge.relay.settings import LogChoice
+
+        configure(LogChoice(), client_terminal=2 in taken.held)
+        log.error(event("every question is answered 0 until this is repaired", error=reason))
+    except (OSError, ImportError):
+        pass  # not even enough for that
+    taken.refuse_all()
+    return 0
 
 
 def _relayed(argv: list[str], taken: takeover.ProgramTerminal | None) -> int | None:

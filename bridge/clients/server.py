@@ -32,16 +32,12 @@ from bridge.log.ratelimit import RateLimited
 from bridge.loop.reactor import Reactor
 from bridge.loop.streams import Borrowed, connected
 from bridge.loop.timer import FOREVER
+from bridge.pool.descriptors import needed
 from bridge.pool.router import Router
 from bridge.protocol.query import nothing
 
-_FOR_PROGRAM = 8
-"""Descriptors: three pipes and the process itself, and the same for its successor, as at a reload."""
-
 _FOR_CLIENT = 2
-
-_FOR_ALL_ELSE = 64
-"""Descriptors: standard ones, sockets, log, epoll, and the reserve that starting a program requires."""
+"""Descriptors."""
 
 _AT_START = ("listen", "status_listen", "socket_mode")
 """Keys that a reload does not apply, as the sockets exist already."""
@@ -238,6 +234,4 @@ def _client_limit(settings: Settings) -> int:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         return settings.max_clients
-    own = [settings.program] if settings.program is not None else []
-    programs = sum(program.pool_size for program in (*own, *settings.hosts.values()))
-    return max(1, (limit - _FOR_ALL_ELSE - _FOR_PROGRAM * programs) // _FOR_CLIENT)
+    return max(1, (limit - needed(settings)) // _FOR_CLIENT)

@@ -24,9 +24,11 @@ from bridge.daemon.process import Process
 from bridge.daemon.systemd import Notifier
 from bridge.log.events import event, log
 from bridge.log.setup import configure
+from bridge.loop.orphans import left_to_us, reap_orphans
 from bridge.loop.reactor import Reactor
 from bridge.pool.pool import Pool
 from bridge.pool.supervisor import Supervisor
+from bridge.worker.spawn import programs
 
 _REPAIR_PAUSE = 1.0
 """Seconds between checks whether a broken configuration has been repaired."""
@@ -115,6 +117,8 @@ class Service:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(drive, self._poolset.reactor)
+                if left_to_us():
+                    reap_orphans(self._poolset.reactor, programs)
                 self._poolset.supervise(functools.partial(self._supervise, nursery))
                 nursery.start_soon(self._obey_signals, nursery, client)
                 if broken:

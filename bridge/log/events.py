@@ -68,6 +68,8 @@ def _described(error: BaseException, depth: int) -> str:
     # An OSError's own text can come from anywhere; the C library's text for its number says the same.
     if isinstance(error, OSError) and isinstance(error.errno, int) and error.errno in errno.errorcode:
         text += f" {errno.errorcode[error.errno]}: {os.strerror(error.errno)}"
+        if error.errno == errno.EMFILE:
+            text += f" (the limit of descriptors is {os.sysconf('SC_OPEN_MAX')}: ulimit -n, LimitNOFILE=)"
     if place := _place(error):
         text += f" at {place}"
     inner: Sequence[BaseException] = getattr(error, "exceptions", ())

@@ -69,13 +69,12 @@ class Overload:
         enough = max(pool_size + 1, math.ceil(asked * self._service_time.usual / _BUSY))
         log.warning(
             event(
-                "no longer overloaded",
+                "no longer overloaded; this pool_size would have been enough",
                 pool=self._pool,
                 refused=self._refused,
                 longest_wait=round(self._longest, 1),
                 seconds=round(lasted, 1),
-                pool_size=pool_size,
-                enough=enough,
+                pool_size=enough,
             )
         )
         self._began = None

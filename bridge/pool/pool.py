@@ -220,13 +220,26 @@ class Pool:
         kept: list[Query] = []
         for query in queries:
             now = self.clock()
-            wait = (self.waiting.ahead_of(query) + 1) * self.service_time.usual / self.staff.serving
-            if now + wait + self.service_time.usual <= query.deadline:
+            if now + self._wait(self.waiting.ahead_of(query) + 1) <= query.deadline:
                 self.waiting.add([query])
                 kept.append(query)
             else:
                 self.refuse_for_time(query, now)
         return kept
+
+    def refuse_last(self, now: float) -> None:
+        """Refuse those whose turn would come too late: it has just become known how long a question takes."""
+        while self.overload.looms(len(self.waiting), self.staff.serving, self.settings.answer_timeout / 2):
+            if (last := self.waiting.take_last()) is None:
+                break
+            if now + self._wait(len(self.waiting) + 1) <= last.deadline:
+                self.waiting.add([last])
+                break
+            self.refuse_for_time(last, now)
+
+    def _wait(self, position: int) -> float:
+        """Seconds until the one at this `position`, from 1, of those that wait would be answered."""
+        return (position / self.staff.serving + 1.0) * self.service_time.usual
 
     def refuse_for_time(self, query: Query, now: float) -> None:
         """Refuse a query that waits, or would have to, because no program could answer it in time."""
@@ -349,6 +362,10 @@ class Pool:
     def complained(self, worker: Worker, lines: Lines) -> None:
         """Log what a program wrote on stderr, within limits."""
         self.log.program_wrote(worker, lines)
+
+    def may_not_kill(self, worker: Worker) -> None:
+        """Log that a program goes on although it was to be killed."""
+        self.log.may_not_kill(worker)
 
     # --- programs ----------------------------------------------------------------------------------------
 

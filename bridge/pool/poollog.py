@@ -80,6 +80,10 @@ class PoolLog:
         """The same question came again too soon."""
         self._warn("a question was not asked again, as it did harm to programs", question=shape_of(query.body))
 
+    def may_not_kill(self, worker: Worker) -> None:
+        """A program goes on although it was to be killed."""
+        self._warn("a program may not be killed: it has changed its user", pid=worker.pid, program=self._program)
+
     def too_long(self, size: int) -> None:
         """A question of `size` bytes cannot be asked, which is no program's fault."""
         what = "question cannot be asked: no pipe is large enough for it (fs.pipe-user-pages-soft)"

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from bridge.config.settings import Settings
 from bridge.log.ratelimit import RateLimited
 from bridge.loop.reactor import Reactor
+from bridge.pool import descriptors
 from bridge.pool.pool import Pool
 from bridge.pool.router import Router
 from bridge.pool.starts import Starts
@@ -54,6 +55,7 @@ class PoolSet:
         Returns:
           the new pools, and those to be drained.
         """
+        descriptors.check(settings)
         programs = {} if settings.program is None else {DEFAULT: settings.program}
         programs |= settings.hosts
         kept = {name: pool for name, pool in self.pools.items() if pool.program == programs.get(name)}

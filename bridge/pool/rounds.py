@@ -84,7 +84,8 @@ class Rounds:
         before = record.seen
         if before is not None:
             took = now - record.since
-            if took >= _SLOW and before.verdict in _ANSWERED and worker.served > 1:
+            was_up = worker.served > 1 or record.asked >= record.born + self._pool.staff.startup.unasked
+            if took >= _SLOW and before.verdict in _ANSWERED and was_up:
                 self._pool.service_time.note(took, self._pool.settings.answer_timeout)
             if record.standing is Standing.STUCK:
                 record.enter(Standing.READY)
@@ -179,20 +180,16 @@ class Rounds:
     def _look_at_waiting(self, now: float) -> None:
         """Refuse those that cannot be answered in time, and want a spare if they wait for long."""
         pool = self._pool
+        timeout = pool.settings.answer_timeout
+        stalled = now > self._answered_at + timeout
         in_vain = now + pool.service_time.reserve
         for query in pool.waiting.take_out(lambda query: query.deadline <= in_vain):
-            if pool.staff.ready > pool.staff.stuck and query.deadline > now:
-                pool.refuse_for_time(query, now)
-            else:
+            if stalled:
                 pool.time_out(query)
-        timeout = pool.settings.answer_timeout
-        while (
-            pool.overload.looms(len(pool.waiting), pool.staff.serving, timeout) and pool.staff.ready > pool.staff.stuck
-        ):
-            last = pool.waiting.take_last()
-            if last is None:
-                break
-            pool.refuse_for_time(last, now)
+            else:
+                pool.refuse_for_time(query, now)
+        if not stalled:
+            pool.refuse_last(now)
         oldest = timeout - (pool.waiting.first_deadline() - now)
         if oldest > max(_LONG, pool.staff.startup.expected) and pool.staff.ready > 0:
             pool.staff.want_spare()

@@ -19,7 +19,7 @@ _SLOWER, _FASTER = 0.05, 0.5
 """Weight of a new measurement against all former ones: if queries differ, the quick ones count most, as those can still
 be answered."""
 
-_MARGIN = 1.5
+_MARGIN = 1.2
 """A query is worth asking if this many times the usual time is left until its deadline."""
 
 

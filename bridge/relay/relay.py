@@ -77,6 +77,10 @@ class Relay:
         if settings.broken:
             self._log.error("every question is answered 0 until this is repaired", error=settings.broken)
         self._session = self._connect(taken)
+        if os.getpid() == 1:
+            from bridge.loop.orphans import reap_orphans
+
+            reap_orphans(self._reactor)
         self._obey_signals()
 
     def run(self) -> None:

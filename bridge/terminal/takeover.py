@@ -12,6 +12,7 @@ line editing.
 
 from __future__ import annotations
 
+import errno
 import os
 import termios
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from typing import Any
 else:
     import _signal
+
+
+_BURST = 65536
+"""Bytes: more than a terminal's buffer holds."""
 
 
 class ProgramTerminal:
@@ -39,6 +44,21 @@ class ProgramTerminal:
         self.may_block = may_block
         self.held = held
 
+    def refuse_all(self) -> None:
+        """Answer 0 until the client is gone: for want of descriptors, nothing better can be done.
+
+        It does not matter which question an answer is taken for: there is no other answer.
+        """
+        answers = self.descriptor if 1 in self.held else 1
+        try:
+            if not self.may_block:
+                os.set_blocking(self.descriptor, True)
+            while burst := os.read(self.descriptor, _BURST):
+                if burst.endswith(b"\n"):
+                    os.write(answers, b"0\n")
+        except OSError:
+            pass  # hung up
+
 
 def take() -> ProgramTerminal | None:
     """Take over standard input if it is a program's terminal.
@@ -55,10 +75,34 @@ def take() -> ProgramTerminal | None:
         return None
     if attributes[3] & termios.ECHO:
         return None
-    _exit_0_on_signals()
+    _exit_0_on(_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM)
     _make_raw(attributes)
     os.closerange(3, _highest_descriptor())
     return _move_away()
+
+
+def exit_0_on_sigterm() -> None:
+    """Exit with 0 on SIGTERM until the service handles it, unless it is ignored."""
+    if _signal.getsignal(_signal.SIGTERM) != _signal.SIG_IGN:
+        _exit_0_on(_signal.SIGTERM)
+
+
+def shortage(wanted: int) -> str:
+    """Why `wanted` descriptors cannot be opened, in one line for the user; empty if they can."""
+    opened: list[int] = []
+    try:
+        for _ in range(wanted):
+            opened.append(os.dup(0))
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            return ""  # not for want of our own: that may pass
+        limit = os.sysconf("SC_OPEN_MAX")
+        needed = limit + wanted - len(opened)
+        return f"too few descriptors: at least {needed} are needed, the limit (ulimit -n, LimitNOFILE=) is {limit}"
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    return ""
 
 
 def _make_raw(attributes: list[Any]) -> None:
@@ -72,9 +116,9 @@ def _make_raw(attributes: list[Any]) -> None:
         pass  # hung up already: reading from it will tell
 
 
-def _exit_0_on_signals() -> None:
+def _exit_0_on(*numbers: int) -> None:
     """Exit with 0 on signals until the service handles them: Prosody never restarts a helper killed by one."""
-    for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM):
+    for number in numbers:
         _signal.signal(number, lambda _number, _frame: os._exit(0))
 
 
@@ -89,11 +133,11 @@ def _move_away() -> ProgramTerminal:
         own = os.open("/proc/self/fd/0", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:  # another user's terminal: share the file description, and poll before each use
         own, may_block = os.dup(0), True
-    null = os.open(os.devnull, os.O_RDWR)
     held = frozenset(descriptor for descriptor in (0, 1, 2) if _is_same_terminal(descriptor, own))
-    for descriptor in held:
-        os.dup2(null, descriptor)
-    os.close(null)
+    os.close(0)  # whose number is the next to be given: there may be no other
+    os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    for descriptor in held - {0}:
+        os.dup2(0, descriptor)
     return ProgramTerminal(own, may_block, held)
 
 

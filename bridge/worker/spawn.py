@@ -19,6 +19,9 @@ _OURS_BEGIN = ("LISTEN_", "WATCHDOG_")
 _SPARE = 32
 """Descriptors kept in reserve: for a start in progress, a configuration, a log file and some clients."""
 
+programs: set[int] = set()
+"""The pids of all programs that were started and have not been waited for; nobody else may reap these."""
+
 _ALL_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 
@@ -40,10 +43,19 @@ class Process:
         self.stdout = stdout
         self.stderr = stderr
 
+    def wait(self) -> int:
+        """Wait for its end, reap it, and return its exit status, or minus the signal that ended it.
+
+        Raises:
+          ChildProcessError: it has been reaped before.
+        """
+        status = os.waitpid(self.pid, 0)[1]
+        programs.discard(self.pid)
+        return os.waitstatus_to_exitcode(status)
+
     def discard(self) -> None:
         """Kill it, reap it and close its descriptors: for a process without an owner."""
-        os.killpg(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
+        _end(self.pid)
         for descriptor in self.descriptors():
             os.close(descriptor)
 
@@ -78,11 +90,11 @@ def start(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> Process:
             setsigmask=[],
             setsigdef=_ALL_SIGNALS,
         )
+        programs.add(pid)
         try:
             exited = os.pidfd_open(pid)
         except OSError:
-            os.killpg(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            _end(pid)
             raise
         undo.pop_all()
     for theirs in (their_stdin, their_stdout, their_stderr):
@@ -111,6 +123,14 @@ def _check_spare_descriptors() -> None:
     with contextlib.ExitStack() as spare:
         for _ in range(_SPARE):
             spare.callback(os.close, os.dup(0))
+
+
+def _end(pid: int) -> None:
+    """Kill a program and reap it; one that has changed its user, which we may not kill, becomes an orphan."""
+    with contextlib.suppress(PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    programs.discard(pid)
 
 
 def _pipe(undo: contextlib.ExitStack) -> tuple[int, int]:

@@ -69,6 +69,9 @@ class Owner(Protocol):
     def complained(self, worker: Worker, lines: Lines) -> None:
         """The program wrote on stderr; secrets are masked when a line is shown."""
 
+    def may_not_kill(self, worker: Worker) -> None:
+        """The program has changed its user, and we may not kill it; called once for such a worker."""
+
 
 class Worker:
     """A running program.
@@ -111,6 +114,7 @@ class Worker:
         self._look = look.poll
         self._partial = b""
         self._previous: Query | None = None  # the last one it answered
+        self._may_kill = True
         self._asked = Asked(max_line)
         self._remember = self._asked.add
         self._stderr = Stderr(process.stderr, reactor, self._read_stderr, self._asked)
@@ -170,9 +174,28 @@ class Worker:
 
     def signal(self, number: int) -> None:
         """Send a signal to the program's whole process group."""
-        if self.state is not State.GONE:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, number)
+        if self.state is State.GONE:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+        if number == signal.SIGKILL and self._may_kill:
+            self._make_sure()
+
+    def _make_sure(self) -> None:
+        """Kill the program itself: killing its group succeeds if a single member of it may be killed."""
+        try:
+            signal.pidfd_send_signal(self._process.exited, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        except PermissionError:
+            if not self._exits_within(0.0):  # a zombie is nobody's trouble
+                self._may_kill = False
+                self._owner.may_not_kill(self)
+
+    def _exits_within(self, seconds: float) -> bool:
+        exited = select.poll()
+        exited.register(self._process.exited, select.POLLIN)
+        return bool(exited.poll(seconds * 1000))
 
     def kill(self, reason: str) -> None:
         """Kill the program.  Its query stays with it until the process is gone."""
@@ -206,10 +229,8 @@ class Worker:
         self.signal(signal.SIGKILL)
         if self.state is State.GONE:
             return
-        exited = select.poll()
-        exited.register(self._process.exited, select.POLLIN)
-        if exited.poll(seconds * 1000):
-            os.waitpid(self.pid, 0)
+        if self._exits_within(seconds):
+            self._process.wait()
         self._close()
 
     def _retire(self) -> bool:
@@ -315,7 +336,7 @@ class Worker:
             self._read_last_output()
         self.kill("it ended")  # and what may be left of its process group
         with contextlib.suppress(ChildProcessError):  # already reaped, if an error cut us short the last time
-            self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            self.status = self._process.wait()
         query, was_read = self.query, self.was_read()
         self._close()
         self.query = None

@@ -109,6 +109,9 @@ class Stage:
     def complained(self, worker: Worker, lines: Lines) -> None:
         self.stderr += map(str, lines)
 
+    def may_not_kill(self, worker: Worker) -> None:
+        self.events.append("may not kill")
+
     def settled(self, query: Query) -> None:
         """Nothing to do: the tests look at the query."""
 

@@ -4,15 +4,21 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support import procfs
 from support.programs.bad import CHAMELEON, habit
+from support.programs.otheruser import changes_user
 
 from bridge.protocol.query import Verdict
 from bridge.worker.state import State
 
 PYTHON = (sys.executable, "-I", "-S", "-B", "-c")
+YES = Verdict.GRANTED
+OTHER = 65533
+"""Some user's number."""
 
 
 def test_end_of_input(stage) -> None:
@@ -130,3 +136,59 @@ def test_reaping_does_not_wait_longer_than_it_is_told(stage) -> None:
     assert worker.state is State.GONE
     with contextlib.suppress(ChildProcessError):  # its zombie is ours to collect
         os.waitpid(worker.pid, 0)
+
+
+# --- one that we may not kill ----------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def as_another_user() -> Iterator[None]:
+    """Without the right to kill anybody else's processes."""
+    os.setresuid(OTHER, OTHER, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+
+
+def test_one_that_has_changed_its_user(stage, tmp_path: Path) -> None:
+    """The owner is told once, however often it is killed; the worker is gone when the process is, and not before."""
+    worker = stage.start((changes_user(tmp_path),))
+    assert stage.ask() is YES  # it has changed it by now
+    query = stage.give(b"auth:hang:example.com:x")
+    with as_another_user():
+        worker.kill("it gave no reply in time")
+        worker.kill("again")
+        worker.signal(signal.SIGKILL)
+        stage.reactor.run_once()
+    assert stage.events == ["replied", "retired", "failing", "may not kill"]
+    assert procfs.alive(worker.pid)
+    worker.signal(signal.SIGKILL)
+    assert stage.until_gone().query is query
+    assert stage.events[4:] == ["ended", "gone"]
+
+
+def test_one_that_has_changed_its_user_and_left_a_child_that_has_not(stage, tmp_path: Path) -> None:
+    """Killing their group succeeds, as the child may be killed."""
+    both = f"setpriv --reuid={OTHER} --clear-groups sleep 1000 <&- >&- 2>&- & exec {changes_user(tmp_path)}"
+    worker = stage.start(("/bin/sh", "-c", both))
+    assert stage.ask() is YES
+    (child,) = procfs.children(worker.pid)
+    stage.until(lambda: procfs.arguments(child.pid)[:1] == ["sleep"])
+    with as_another_user():
+        worker.kill("it gave no reply in time")
+    stage.until(lambda: not procfs.alive(child.pid))
+    assert stage.events == ["replied", "retired", "failing", "may not kill"]
+    assert procfs.alive(worker.pid)
+    worker.signal(signal.SIGKILL)
+    stage.until_gone()
+
+
+def test_one_that_has_changed_its_user_and_leaves(stage, tmp_path: Path) -> None:
+    """Its group is killed all the same, for the sake of its children; nobody may kill its zombie, nor need to."""
+    worker = stage.start((changes_user(tmp_path),))
+    assert stage.ask() is YES
+    with as_another_user():
+        worker.close_stdin()
+        stage.until_gone()
+    assert stage.events == ["replied", "retired", "ended", "gone"]

@@ -145,6 +145,9 @@ class Run:
     def complained(self, worker: Worker, lines: list[str]) -> None:
         """Such programs do not."""
 
+    def may_not_kill(self, worker: Worker) -> None:
+        """Such programs stay what they are."""
+
     def settled(self, query: Query) -> None:
         """As an asker: nothing is settled here."""
 

@@ -62,6 +62,9 @@ class Owner:
     def complained(self, worker: Worker, lines: Lines) -> None:
         """Only a real program has a stderr."""
 
+    def may_not_kill(self, worker: Worker) -> None:
+        """No program here changes its user."""
+
     def settled(self, query: Query) -> None:
         """Nothing to do: the tests look at the query."""
 

@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import re
+import resource
 import socket
 import subprocess
 import sys
@@ -162,6 +163,12 @@ def test_an_oserror_says_its_number_and_the_systems_text_for_it():
     assert describe(OSError(123456, "secret")) == "OSError"
     assert describe(OSError(["secret"], "secret")) == "OSError"
     assert describe(socket.gaierror(socket.EAI_NONAME, "secret")) == "gaierror"
+
+
+def test_too_few_descriptors_are_named_with_their_limit() -> None:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    named = f"Too many open files (the limit of descriptors is {limit}: ulimit -n, LimitNOFILE=)"
+    assert describe(OSError(errno.EMFILE, "secret")) == f"OSError EMFILE: {named}"
 
 
 def test_a_group_says_what_is_in_it():
