@@ -291,6 +291,7 @@ class Bench:
         assert settings.program is not None
         self.plays = list(plays)
         self.programs: list[InMemoryWorker] = []
+        self._alive: list[InMemoryWorker] = []  # of these, without those that were gone when it was last looked at
         self.started: list[float] = []
         self.changes: list[Change] = []
         self.called: list[float] = []
@@ -307,7 +308,8 @@ class Bench:
 
     @property
     def alive(self) -> list[InMemoryWorker]:
-        return [program for program in self.programs if program.state is not State.GONE]
+        self._alive = [program for program in self._alive if program.state is not State.GONE]
+        return [*self._alive]
 
     def ask(self, body: bytes = AUTH, *, timeout: float = 4.0) -> Answer:
         """Ask as a session does."""
@@ -339,6 +341,7 @@ class Bench:
             raise play
         program = InMemoryWorker(pool, play, self.nursery, self._count)
         self.programs.append(program)
+        self._alive.append(program)
         self._count()
         return program
 
