@@ -148,8 +148,10 @@ class InMemoryWorker:
             self._scope.cancel()
 
     def kill(self, reason: str) -> None:
-        self._retire(reason)
-        self.signal(signal.SIGKILL)
+        try:
+            self._retire(reason)
+        finally:
+            self.signal(signal.SIGKILL)
 
     def failed(self, error: Exception) -> None:
         self.kill("internal error")
