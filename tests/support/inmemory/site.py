@@ -12,8 +12,9 @@ import itertools
 import math
 import random
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 
+import pytest
 import trio
 
 from bridge.protocol.frames import DENIED, GRANTED
@@ -27,6 +28,13 @@ PAUSE = 0.05
 """Seconds from an answer to the next try on a login that is always open."""
 
 ANSWER_TIMEOUT = 4.0
+
+
+def slow_but_for(default_run: Collection[tuple[object, ...]], *each: Collection[object]) -> list[object]:
+    """All combinations as parameters of a test, of which only these are in the default run."""
+    combinations = [*itertools.product(*each)]
+    assert set(default_run) <= set(combinations)
+    return [pytest.param(*these, marks=() if these in default_run else pytest.mark.slow) for these in combinations]
 
 
 class Logins(list[Answer]):
@@ -65,6 +73,7 @@ class Site:
     Attributes:
       there: the bench.
       hung: programs that were asked to hang.
+      leaving, hanging: programs that do so at their next question, whatever it is.
       asked: by programs, in order: when, and what.
       others: everybody who is to be let in, that is all but the attackers.
     """
@@ -75,10 +84,13 @@ class Site:
         self.starts = starts
         self.seconds = seconds
         self.hung: set[InMemoryWorker] = set()
+        self.leaving: set[InMemoryWorker] = set()
+        self.hanging: set[InMemoryWorker] = set()
         self.asked: list[tuple[float, bytes]] = []
         self.others = Logins()
         self._wrong = Logins()
         self._stalled_until = -math.inf
+        self._starts_stalled = True
         self._numbers = itertools.count()
         self._over = math.inf
 
@@ -99,28 +111,27 @@ class Site:
 
     async def play(self, program: InMemoryWorker) -> int:
         """One of its programs."""
-        await self._back_end(self.starts)
+        await trio.sleep(self.starts)
+        if self._starts_stalled:
+            await trio.sleep_until(self._stalled_until)
         while (body := await program.frame()) is not None:
             self.asked.append((trio.current_time(), body))
             command, _, _, *secret = body.split(b":", 3)
             word = secret[0] if secret else b""
-            if word.startswith(b"exit"):
+            if word.startswith(b"exit") or program in self.leaving:
                 return 1
-            if word.startswith((b"hang", b"cling")):
+            if word.startswith((b"hang", b"cling")) or program in self.hanging:
                 self.hung.add(program)
                 program.ignores.update({signal.SIGKILL} if word.startswith(b"cling") else ())
                 await trio.sleep_forever()
-            await self._back_end(self.seconds)
+            await trio.sleep(self.seconds)
+            await trio.sleep_until(self._stalled_until)
             program.say(GRANTED if command != b"auth" or word.startswith(b"right") else DENIED)
         return 0
 
-    def stall(self, seconds: float) -> None:
-        """From now on, the back end does not answer for so long."""
-        self._stalled_until = trio.current_time() + seconds
-
-    async def _back_end(self, seconds: float) -> None:
-        await trio.sleep(seconds)
-        await trio.sleep_until(self._stalled_until)
+    def stall(self, seconds: float, starts: bool = True) -> None:
+        """From now on, the back end does not answer for so long; if `starts`, no program starts without it."""
+        self._stalled_until, self._starts_stalled = trio.current_time() + seconds, starts
 
     @property
     def innocent(self) -> list[InMemoryWorker]:

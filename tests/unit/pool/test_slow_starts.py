@@ -1,32 +1,26 @@
 """Programs that need longer to start than a question may take, in virtual time: start-up is not answer time."""
 
-import itertools
 import random
 
 import pytest
 import trio
 from support.inmemory.plays import UNAVAILABLE, YES
 from support.inmemory.pools import InMemoryWorker
-from support.inmemory.site import Site
+from support.inmemory.site import Site, slow_but_for
 
 from bridge.worker.state import State
 
 STARTS = 6.0
-DEFAULT_RUN = {(False, False, False), (True, True, True)}
-
-
-def combinations() -> list[object]:
-    """All of them; most are slow."""
-    return [
-        pytest.param(*these, marks=() if these in DEFAULT_RUN else pytest.mark.slow)
-        for these in itertools.product((False, True), repeat=3)
-    ]
+EITHER = (False, True)
 
 
 # --- renewal ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("at_random", "busy", "mixed"), combinations())
+@pytest.mark.parametrize(
+    ("at_random", "busy", "mixed"),
+    slow_but_for([(False, False, False), (True, True, True)], EITHER, EITHER, EITHER),
+)
 async def test_three_renewals(autojump_clock, at_random: bool, busy: bool, mixed: bool) -> None:
     """Nobody fails and nobody is late, whether people came while the first programs started or not."""
     site, chance = Site(starts=STARTS), random.Random(5) if at_random else None
