@@ -275,7 +275,8 @@ class Pool:
         deadline = self.clock() + answer_timeout
         self._ahead = max(0.0, answer_timeout - ROUND)
         self.service_time.limit(answer_timeout)
-        for query in [*self.waiting, *(worker.query for worker in self.workers if worker.query is not None)]:
+        with_programs = (worker.query for worker in self.workers if worker.query is not None)
+        for query in [*self.waiting, *self.probation, *with_programs]:
             query.deadline = min(query.deadline, deadline)
         self._timer.set(self.clock())
 

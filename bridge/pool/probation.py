@@ -19,7 +19,7 @@ from bridge.pool.suspects import Suspects
 from bridge.protocol.query import Query, StandIn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from bridge.pool.pool import Pool
     from bridge.protocol.query import Asker
@@ -62,6 +62,10 @@ class Probation:
     def undecided(self) -> bool:
         """Whether anybody is accused, or waits."""
         return bool(self._accused or self._waiting)
+
+    def __iter__(self) -> Iterator[Query]:
+        """The queries that wait."""
+        return iter([query for query, _ in self._waiting])
 
     def first_deadline(self) -> float:
         """The earliest deadline of those that wait, or infinity."""

@@ -66,6 +66,8 @@ class Rounds:
             if record.seen is not None:
                 self._judge(worker, record, now)
         pool.staff.stuck = sum(record.standing is Standing.STUCK for record in pool.workers.values())
+        if self._is_stalled(now) and pool.staff.ready and not pool.idle.any_ready:
+            pool.is_down("no program answers")
         pool.probation.judge(now)
         pool.probation.serve()
         self._look_at_waiting(now)
@@ -126,6 +128,7 @@ class Rounds:
         if others and pool.probation.knows_any and pool.probation.is_out_of_patience(worker, held):
             self._end(worker, record, query)
             self._kill(worker, query, held, guilty=True)
+            return
         if held < settings.answer_timeout:
             return
         if record.guilty is None:
@@ -157,6 +160,13 @@ class Rounds:
         recently = now - self._answered_at <= self._pool.settings.answer_timeout / 2
         return recently and answered - record.answered > record.busy
 
+    def _is_stalled(self, now: float) -> bool:
+        """Whether a question had all its time, and nobody's was answered meanwhile."""
+        timeout = self._pool.settings.answer_timeout
+        return now > self._answered_at + timeout and any(
+            record.seen is not None and now >= record.since + timeout for record in self._pool.workers.values()
+        )
+
     def _is_up(self, record: Record, now: float) -> bool:
         """Whether a program has replied, or has had ample time to start."""
         return record.proven or now >= max(record.born + self._pool.staff.startup.ample, record.asked)
@@ -181,7 +191,7 @@ class Rounds:
         """Refuse those that cannot be answered in time, and want a spare if they wait for long."""
         pool = self._pool
         timeout = pool.settings.answer_timeout
-        stalled = now > self._answered_at + timeout
+        stalled = self._is_stalled(now)
         in_vain = now + pool.service_time.reserve
         for query in pool.waiting.take_out(lambda query: query.deadline <= in_vain):
             if stalled:
