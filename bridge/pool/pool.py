@@ -16,10 +16,12 @@ the pool's timer calls `expire`; the supervisor replaces and stops programs.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from bridge.config.settings import ProgramSettings, Settings
+from bridge.log.events import describe
 from bridge.loop.reactor import Reactor
 from bridge.loop.timer import FOREVER
 from bridge.pool.backoff import LONGEST_DELAY
@@ -56,6 +58,7 @@ class Pool:
       slots: one for each program of `pool_size`.
       workers: every program whose process is not yet gone, with its record.
       usable: number of programs that may be asked, now or after the query they have.
+      last_failure: why a program failed or could not be started, most recently; one line without secrets.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Pool:
         self.slots = [Slot() for _ in range(program.pool_size)]
         self.workers: dict[Worker, Record] = {}
         self.usable = 0
+        self.last_failure = ""
         self.figures = Figures()
         self._attention = attention
         self._launch = launch or start_worker
@@ -133,6 +137,15 @@ class Pool:
         """End the queries of `asker` that no program has yet."""
         for query in self._waiting.take_all_of(asker):
             self._give_up(query)
+
+    def hand_over(self, other: Pool) -> None:
+        """Have `other` answer the queries that no program has yet."""
+        for query in self._waiting.take_out(lambda _query: True):
+            try:
+                other.ask([query])
+            except Exception:
+                self._give_up(query)
+                raise
 
     @property
     def in_flight(self) -> int:
@@ -244,7 +257,7 @@ class Pool:
     def failing(self, worker: Worker, reason: str) -> None:
         """Take a failed program out of service, and plan a start in its slot."""
         record = self.workers[worker]
-        record.reason = reason
+        record.reason = self.last_failure = reason
         self.figures.failures += 1
         self._free_place(worker, record.slot)
 
@@ -254,6 +267,8 @@ class Pool:
         try:
             self._free_place(worker, record.slot)  # in case an error kept it there
             self._log.program_ended(worker, record.reason)
+            if record.reason and worker.status != -signal.SIGKILL:
+                self.last_failure = f"{record.reason}, with status {worker.status}"
         finally:
             if query is not None:
                 self._ask_once_more(query, was_read, proved=worker.served > 0)
@@ -303,6 +318,8 @@ class Pool:
             worker = self._launch(self)
         except (OSError, ValueError, MemoryError) as error:
             self.figures.failures += 1
+            reason = error.strerror if isinstance(error, OSError) else None
+            self.last_failure = f"it cannot be started: {reason or describe(error)}"
             self._log.cannot_start(error)
             if slot.worker is None:
                 slot.cannot_start(error)
