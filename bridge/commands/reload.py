@@ -14,7 +14,7 @@ from bridge.commands.cli import Parser, UsageError
 from bridge.log.text import escaped
 from bridge.terminal.takeover import ProgramTerminal
 
-_SOCKET = "/run/extauth-bridge/status.sock"
+SOCKET = "/run/extauth-bridge/status.sock"
 """That of the systemd units."""
 
 _PATIENCE = 10.0
@@ -82,5 +82,5 @@ def _parser() -> Parser:
         "the probe; everything stays as it was then.",
         "Exit status: 0 in force, 1 refused, with the reason on stderr, 2 usage, or no daemon that can be asked.",
     )
-    parser.add_argument("socket", nargs="?", default=_SOCKET, metavar="SOCKET", help=f"status socket ({_SOCKET})")
+    parser.add_argument("socket", nargs="?", default=SOCKET, metavar="SOCKET", help=f"status socket ({SOCKET})")
     return parser

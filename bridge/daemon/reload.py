@@ -87,12 +87,13 @@ class Reloader:
         refused = f"; configuration refused: {self.reason}" if self.reason else ""
         return f"{self._poolset.summary()}{refused}"
 
-    async def run(self, reconfigure: Callable[[Settings], None], drain: Callable[[Pool], None]) -> None:
+    async def run(self, reconfigure: Callable[[Settings], None], drain: Callable[[Pool, bool], None]) -> None:
         """Do what is requested, until it is stopped or cancelled.
 
         Args:
           reconfigure: applies settings to the clients; if it raises ConfigError, nothing has changed.
-          drain: begins to stop a pool that is out of service; it is in `PoolSet.draining` until its programs are gone.
+          drain: begins to stop a pool that is not in service, at once or after its last query; it is in
+            `PoolSet.draining` until its programs are gone.
         """
         while not self._is_over:
             await self._requested.wait()
@@ -156,7 +157,7 @@ class _Proof:
       drain: as for `Reloader.run`.
     """
 
-    def __init__(self, poolset: PoolSet, change: Change, drain: Callable[[Pool], None]) -> None:
+    def __init__(self, poolset: PoolSet, change: Change, drain: Callable[[Pool, bool], None]) -> None:
         self.change = change
         self._poolset = poolset
         self._drain = drain
@@ -176,7 +177,7 @@ class _Proof:
         if (reason := await self._failing(beside)) or not change.alone:
             return reason
         for name in change.alone:
-            self._drain(self._poolset.set_aside(name, change))
+            self._drain(self._poolset.set_aside(name, change), False)
         await self._gone(change.aside.values())
         return await self._failing(change.new)  # all of them: the others must still be proven
 
@@ -184,7 +185,7 @@ class _Proof:
         """Put everything in force that is proven."""
         replaced = self._poolset.adopt(self.change)
         for pool in replaced:
-            self._drain(pool)
+            self._drain(pool, False)
         log.info(event("configuration loaded", new_pools=len(self.change.new), replaced_pools=len(replaced)))
 
     async def undo(self) -> None:
@@ -192,7 +193,7 @@ class _Proof:
         new, aside = self.change.new.values(), self.change.aside
         self._poolset.discard(self.change)
         for pool in new:
-            self._drain(pool)
+            self._drain(pool, True)  # if it is asked anything, it is its probe
         await self._gone([*new, *aside.values()])
         for name in aside:
             self._poolset.bring_back(name)

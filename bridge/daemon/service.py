@@ -150,12 +150,12 @@ class Service:
             for supervisor in self._supervisors.values():
                 nursery.start_soon(supervisor.stop)
 
-    def _drain_soon(self, nursery: trio.Nursery, pool: Pool) -> None:
-        nursery.start_soon(self._drain, pool)
+    def _drain_soon(self, nursery: trio.Nursery, pool: Pool, at_once: bool) -> None:
+        nursery.start_soon(self._drain, pool, at_once)
 
-    async def _drain(self, pool: Pool) -> None:
-        """Stop a pool that is out of service once its last query is answered, by its deadline at the latest."""
-        while pool.in_flight:
+    async def _drain(self, pool: Pool, at_once: bool) -> None:
+        """Stop a pool that is not in service: at once, or after its last query, by whose deadline at the latest."""
+        while pool.in_flight and not at_once:
             await trio.sleep(_DRAIN_PAUSE)
         pool.close()
         if pool in self._supervisors:

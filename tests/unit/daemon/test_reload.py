@@ -13,7 +13,7 @@ from bridge.config.load import defaults
 from bridge.config.settings import ConfigError, Settings
 from bridge.pool.poolset import DEFAULT
 from bridge.protocol.frames import DENIED
-from bridge.protocol.query import Verdict
+from bridge.protocol.query import Query, Verdict
 from bridge.worker.state import State
 
 MISSING = FileNotFoundError(errno.ENOENT, "No such file or directory")
@@ -301,6 +301,18 @@ async def test_the_newest_file_wins_and_all_are_told_of_it(autojump_clock, monke
         assert argv(there) == {DEFAULT: "/good"}
         assert there.alive("/hangs") == 0
         assert there.reloader.loaded == 1
+
+
+async def test_an_open_probe_is_not_waited_for(autojump_clock, monkeypatch) -> None:
+    async with reloading(monkeypatch, OLD, PLAYS) as there:
+        there.file = PROBED
+        there.request()
+        await trio.sleep(1.0)
+        (pool,) = there.poolset.proving
+        pool.ask([Query(b"isuser:nobody:example.com", trio.current_time() + 30.0, Answer())])
+        begun = trio.current_time()
+        assert await there.reload(attrs.evolve(OLD, max_requests=9)) == ""
+        assert trio.current_time() - begun < 0.2
 
 
 async def test_nobody_is_told_of_an_older_file(autojump_clock, monkeypatch) -> None:
