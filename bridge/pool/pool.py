@@ -17,6 +17,7 @@ No trio here: programs can be started before trio is imported.  The pool's `staf
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -134,6 +135,15 @@ class Pool:
         """End the queries of `asker` that no program has yet."""
         for query in [*self.waiting.take_all_of(asker), *self.probation.take_all_of(asker)]:
             self.give_up(query)
+
+    def hand_over(self, other: Pool) -> None:
+        """Have `other` answer the queries that no program has yet."""
+        for query in self.waiting.take_out(lambda _query: True):
+            try:
+                other.ask([query])
+            except Exception:
+                self.give_up(query)
+                raise
 
     @property
     def in_flight(self) -> int:
@@ -341,6 +351,8 @@ class Pool:
         record = self.workers.pop(worker)
         try:
             self.log.program_ended(worker, record.reason, query)
+            if record.reason and worker.status != -signal.SIGKILL:
+                self.last_failure = f"{record.reason}, with status {worker.status}"
             self._plan_start()  # its place is free now
         finally:
             if query is not None and query.verdict is None:
@@ -373,7 +385,7 @@ class Pool:
     def not_started(self, error: Exception) -> None:
         """A program could not be started."""
         self.figures.failures += 1
-        self.last_failure = self.log.cannot_start(error)
+        self.last_failure = f"it cannot be started: {self.log.cannot_start(error)}"
         self.give_up_hopeless()
 
     def is_down(self, cause: str) -> None:
