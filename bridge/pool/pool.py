@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from bridge.config.settings import ProgramSettings, Settings
+from bridge.log.events import describe
 from bridge.loop.reactor import Reactor
 from bridge.loop.timer import FOREVER
 from bridge.pool.fairqueue import FairQueue
@@ -385,7 +386,8 @@ class Pool:
     def not_started(self, error: Exception) -> None:
         """A program could not be started."""
         self.figures.failures += 1
-        self.last_failure = f"it cannot be started: {self.log.cannot_start(error)}"
+        self.log.cannot_start(error)
+        self.last_failure = f"it cannot be started: {getattr(error, 'strerror', None) or describe(error)}"
         self.give_up_hopeless()
 
     def is_down(self, cause: str) -> None:

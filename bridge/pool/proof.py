@@ -5,18 +5,19 @@ No I/O; the caller supplies the clock.
 
 from __future__ import annotations
 
+from bridge.pool.startuptime import UNASKED
 from bridge.worker.state import State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bridge.pool.pool import Pool
 
-_TRIES = 2
-"""Failures for each program of a pool after which none is waited for any more.  One may be an accident, such as two of
-them that create the same file; and programs that live for a while before they fail would never all be down."""
+_ACCIDENTS = 2
+"""Failures beyond one for each program of a pool after which none is waited for any more: programs that live for a
+while before they fail would never all be down."""
 
 
-def outlook(pool: Pool, now: float, patience: float) -> bool | None:
+def outlook(pool: Pool, now: float, patience: float = UNASKED) -> bool | None:
     """Whether `pool`, which nobody asks yet, will serve.
 
     Args:
@@ -30,6 +31,6 @@ def outlook(pool: Pool, now: float, patience: float) -> bool | None:
     if any(record.proof.is_set or (not pool.program.probe and record.born <= now - patience) for record in alive):
         return True
     failures = pool.figures.failures
-    if failures and (not alive or failures >= _TRIES * pool.program.pool_size):
+    if failures and (not alive or failures >= pool.program.pool_size + _ACCIDENTS):
         return False
     return None

@@ -123,7 +123,7 @@ def test_whatever_makes_it_another_program_replaces_it(works, changes: dict[str,
     assert new == [there.poolset.pools[DEFAULT]]
     assert new[0] is not old
     assert there.poolset.draining == {old}
-    assert len(new[0].workers) == len(new[0].slots), "it is there before the old one goes"
+    assert len(new[0].workers) == new[0].program.pool_size, "it is there before the old one goes"
     assert len(old.workers) == 2
     assert there.answer() is YES
 

@@ -98,7 +98,7 @@ async def test_the_service_supervises_what_started_before_it(poolset: PoolSet) -
         async with trio.open_nursery() as nursery:
             service = Service(Process(poolset, lambda *_, **__: None), lambda: SETTINGS)
             nursery.start_soon(service._serve, client, False)
-            while worn in pool.workers or not pool.usable:
+            while worn in pool.workers or not pool.staff.usable:
                 await trio.sleep(0.01)
             service._over.set()
     assert pool.figures.starts == 2
