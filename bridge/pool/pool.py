@@ -200,14 +200,17 @@ class Pool:
             raise
 
     def _not_handed_over(self, worker: Worker, query: Query) -> None:
-        """A free program did not take `query`: either the program failed, or the query is too long."""
+        """A free program was not given `query`: its time is over, the program has failed, or the query is too long."""
         while worker.state is _ASKABLE:
-            self._give_up_too_long(query)
+            if query.deadline <= self.clock():  # we were stopped, and our timer with us
+                self.time_out(query)
+            else:
+                self._give_up_too_long(query)
             following = self._next_for(worker)
             if following is None:
                 self._shelve(worker)
                 return
-            if worker.give(following):
+            if following.deadline > self.clock() and worker.give(following):
                 return
             query = following
         self.ask_ahead(query)
@@ -255,13 +258,13 @@ class Pool:
     def refuse_for_time(self, query: Query, now: float) -> None:
         """Refuse a query that waits, or would have to, because no program could answer it in time."""
         self.figures.overload += 1
+        self.give_up(query)
         waited = max(0.0, self.settings.answer_timeout - (query.deadline - now))
         self.overload.refused(now, waited, self.figures.answered)
-        self.give_up(query)
 
     def _give_up_too_long(self, query: Query) -> None:
-        self.log.too_long(len(query.body))
         self.give_up(query)
+        self.log.too_long(len(query.body))
 
     def time_out(self, query: Query) -> None:
         """End a query whose time is over."""
@@ -300,7 +303,8 @@ class Pool:
 
     def replied(self, worker: Worker, query: Query, verdict: Verdict) -> None:
         """Tell the asker of a valid reply, and give the program its next query."""
-        if query.deadline <= self.clock():
+        now = self.clock()
+        if query.deadline <= now:
             self._late(query)
         else:
             if verdict is _GRANTED:
@@ -318,7 +322,7 @@ class Pool:
         following = self._following()
         if following is None:
             self.idle.put(worker, record.standing is _WORN)
-        elif not worker.hand_over(following):
+        elif following.deadline <= now or not worker.hand_over(following):
             self._not_handed_over(worker, following)
 
     def _late(self, query: Query) -> None:
@@ -326,7 +330,7 @@ class Pool:
         if query.verdict is None:
             self.time_out(query)
         else:
-            self.figures.late += 1
+            self.figures.late += query.asks
 
     def replies_in_pieces(self) -> None:
         """The first part of a reply came alone, or may have."""
@@ -341,7 +345,8 @@ class Pool:
         self.figures.failures += 1
         if worker.blamed is not None:
             self.probation.accuse(worker.blamed)
-        if not worker.served and self.clock() < record.born + self.settings.start_timeout:
+        unasked_for_long = worker.query is None and self.clock() >= record.born + self.settings.start_timeout
+        if not (worker.served or unasked_for_long):
             query = worker.query if worker.was_read() else None
             body = query.body if query is not None and query.asks else None
             self.staff.failed_starting(record, body, self.figures.answered)
@@ -388,7 +393,6 @@ class Pool:
         self.figures.failures += 1
         self.log.cannot_start(error)
         self.last_failure = f"it cannot be started: {getattr(error, 'strerror', None) or describe(error)}"
-        self.give_up_hopeless()
 
     def is_down(self, cause: str) -> None:
         """No program can answer, and that will not change at once."""
@@ -402,7 +406,7 @@ class Pool:
         following = self._next_for(worker)
         if following is None:
             self._shelve(worker)
-        elif not worker.give(following):
+        elif following.deadline <= self.clock() or not worker.give(following):
             self._not_handed_over(worker, following)
 
     def probe(self, worker: Worker) -> None:

@@ -77,8 +77,8 @@ class Probation:
         for query in queries:
             if self._suspects.refuses(query, now):
                 self._pool.figures.suspected += 1
-                self._pool.log.not_asked_again(query)
                 self._pool.give_up(query)
+                self._pool.log.not_asked_again(query)
             elif account := self._suspects.watches(query, now):
                 self._waiting.append((query, account))
             else:

@@ -134,6 +134,8 @@ class Rounds:
         if record.guilty is None:
             record.guilty = others
         if now >= record.against + _GRACE or held >= settings.start_timeout or self._may_replace(now):
+            if not record.proven:
+                pool.staff.startup.took_longer(now - record.born)
             self._kill(worker, query, held, record.guilty)
 
     def _end(self, worker: Worker, record: Record, query: Query) -> None:

@@ -201,6 +201,7 @@ class Staff:
             if replaces is None:
                 self.hopeless = not isinstance(error, MemoryError) and getattr(error, "errno", None) not in _PASSING
                 self._failed(FOREVER)
+                self._pool.give_up_hopeless()
             return None
         self._started += 1
         self._pool.figures.starts += 1

@@ -41,6 +41,11 @@ class StartupTime:
             self.expected = min(self.expected, took)
             self._at_most = min(self._at_most, took)
 
+    def took_longer(self, seconds: float) -> None:
+        """A program was killed that had not replied after so many seconds: others may need longer, too."""
+        if self._at_most < seconds:
+            self._at_most = seconds
+
     @property
     def ample(self) -> float:
         """Seconds in which every program has started that starts as usual; infinity if that is not known."""

@@ -8,9 +8,12 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import procfs
+from support.inmemory.pools import Play
+from support.inmemory.twins import InMemory, Kind, Real
 from support.process import MARK
 from support.programs.bad import Journal
 
@@ -187,3 +190,22 @@ def stage(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
         select.select([], [], [], 0.01)
     assert procfs.children(os.getpid()) == []
     assert set(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.fixture(params=["real", "in memory"])
+async def actors(request, nursery, monkeypatch) -> Any:
+    """Makes workers of one kind: `make(code, play)`."""
+    monkeypatch.chdir(os.getcwd())
+    made: list[Real] = []
+
+    def make(code: str, play: Play) -> Kind:
+        if request.param == "in memory":
+            return InMemory(play, nursery)
+        made.append(Real(code))
+        return made[-1]
+
+    yield make
+    for real in made:
+        if real.worker.state is not State.GONE:
+            real.worker.reap(PATIENCE)
+        real.reactor.close()

@@ -241,7 +241,7 @@ settings = made("/bin/true", pool_size=1)
 reactor = Reactor()
 starts, attention = Starts(Reactor().call_at, time.monotonic), lambda pool: None
 pool = Pool("default", settings.program, settings, reactor, starts, attention)
-pool.start(pool.slots[0])
+pool.staff.start()
 until = time.monotonic() + 20
 while pool.workers and time.monotonic() < until:
     reactor.run_once()

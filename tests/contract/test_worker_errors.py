@@ -58,7 +58,7 @@ def test_while_an_idle_program_is_looked_at(stage, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, times", [("_read_stderr", 1), ("_read_stderr", 10**9), ("_was_read", 1), ("_was_read", 3), ("_close", 3)]
+    "name, times", [("_read_stderr", 1), ("_read_stderr", 10**9), ("was_read", 1), ("was_read", 3), ("_close", 3)]
 )
 def test_while_its_end_is_looked_after(stage, monkeypatch, name: str, times: int) -> None:
     """It is tried again until it is done: however far the first try got, nothing of the program is left."""

@@ -8,7 +8,7 @@ import sys
 import pytest
 from support.programs.bad import CHAMELEON, compiled, habit, perl, php
 
-from bridge.protocol.query import Verdict
+from bridge.protocol.query import StandIn, Verdict
 from bridge.worker.state import State
 
 YES, NO = Verdict.GRANTED, Verdict.DENIED
@@ -69,7 +69,8 @@ def test_silent(stage) -> None:
     assert worker.release() is query
     worker.kill("it gave no reply in time")
     end = stage.until_gone()
-    assert end.query is None
+    assert isinstance(end.query, StandIn)
+    assert end.query.of is query
     assert worker.status == -9
     assert stage.events == ["retired", "failing", "ended", "gone"]
 

@@ -79,7 +79,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Scene]]:
 def test_one_that_needs_a_second_to_start(scene) -> None:
     """The question waits in its pipe; the slow start is not taken for silence."""
     there = scene(*habit("starts_slowly", 1000))
-    there.pool.start(there.pool.slots[0])
+    there.pool.staff.start()
     query = there.ask()
     there.until(lambda: query.settled)
     assert query.verdict is YES
@@ -88,7 +88,7 @@ def test_one_that_needs_a_second_to_start(scene) -> None:
 @pytest.mark.parametrize("program", ["/nowhere/program", "/etc/passwd", "/etc"])
 def test_what_cannot_be_started(scene, program: str) -> None:
     there = scene(program)
-    there.pool.start(there.pool.slots[0])
+    there.pool.staff.start()
     there.starts.start_at_once()  # the first start that fails is tried again at once
     query = there.ask()
     assert query.verdict is UNAVAILABLE
@@ -105,13 +105,11 @@ def test_fork_failing(scene, monkeypatch) -> None:
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
     monkeypatch.setattr(os, "posix_spawnp", fail)
-    there.pool.start(there.pool.slots[0])
-    slot = there.pool.slots[0]
-    assert slot.worker is None
+    assert there.pool.staff.start() is None
     query = there.ask()
     assert not query.settled, "a start is due in time, and what failed may pass"
     monkeypatch.setattr(os, "posix_spawnp", spawn)
-    assert there.pool.start(slot) is not None
+    assert there.pool.staff.start() is not None
     there.until(lambda: query.settled)
     assert query.verdict is YES
 
@@ -125,10 +123,9 @@ def test_a_yes_that_was_there_before_the_waiting_question(scene) -> None:
         return Worker(process, pool.reactor, pool, 4096)
 
     there = scene("/program", launch=launch)
-    slot = there.pool.slots[0]
-    slot.due = time.monotonic() + 1.0
     query = there.ask(b"auth:mallory:example.com:guess")
-    there.pool.start(slot)
+    assert not query.settled
+    there.pool.staff.start()
     there.until(lambda: query.settled or not there.pool.workers)
     assert query.verdict is not YES
 
@@ -144,7 +141,7 @@ os.write(1, b'\\0\\2\\0\\1')
 signal.pause()
 """
     there = scene(*PYTHON, program)
-    there.pool.start(there.pool.slots[0])
+    there.pool.staff.start()
     first = there.ask()
     there.until(lambda: first.settled)
     assert first.verdict is Verdict.DENIED
@@ -166,7 +163,7 @@ def test_a_program_that_cannot_be_watched(scene) -> None:
     there = scene(*habit("silent"), reactor=Full())
     before = set(os.listdir("/proc/self/fd"))
     full = 0
-    there.pool.start(there.pool.slots[0])
+    there.pool.staff.start()
     children = [child.pid for child in procfs.children(os.getpid())]
     left = set(os.listdir("/proc/self/fd")) - before
     full = 10**6

@@ -6,148 +6,22 @@ All tests in virtual time depend on this.
 import contextlib
 import inspect
 import math
-import os
 import select
 import signal
-import sys
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, cast
+from collections.abc import Iterator
 
 import pytest
 import trio
 import trio.testing
 from support.inmemory.pools import AUTH, SETPASS, InMemoryWorker, answers
+from support.inmemory.twins import FAILED, GOOD, PATIENCE, RETIRED, Owner, Real, end, give, watched
 
 from bridge.loop.reactor import Reactor
 from bridge.protocol.frames import DENIED, GRANTED
 from bridge.protocol.query import Query, Verdict
 from bridge.worker.spawn import start
 from bridge.worker.state import State
-from bridge.worker.stderrlines import Lines
 from bridge.worker.worker import Worker
-
-PATIENCE = 20.0
-PROGRAM = """
-import os, signal, sys
-
-def frame():
-    head = os.read(0, 2)
-    return len(head) == 2 and os.read(0, head[0] << 8 | head[1])
-
-def say(data): os.write(1, data)
-
-GRANTED, DENIED = b"\\0\\2\\0\\1", b"\\0\\2\\0\\0"
-"""
-
-
-class Owner:
-    """Records what it is told."""
-
-    def __init__(self) -> None:
-        self.events: list[object] = []
-
-    def replied(self, worker: Worker, query: Query, verdict: Verdict) -> None:
-        self.events.append(("replied", query.body, verdict, worker.query, worker.served))
-
-    def retired(self, worker: Worker) -> None:
-        self.events.append(("retired", worker.state))
-
-    def replies_in_pieces(self) -> None:
-        """No program here writes in pieces."""
-
-    def failing(self, worker: Worker, reason: str) -> None:
-        self.events.append("failing")
-
-    def ended(self, worker: Worker, query: Query | None, was_read: bool) -> None:
-        body = query.body if query else None
-        self.events.append(("ended", body, was_read if query else None, worker.status, worker.state, worker.query))
-
-    def complained(self, worker: Worker, lines: Lines) -> None:
-        """Only a real program has a stderr."""
-
-    def may_not_kill(self, worker: Worker) -> None:
-        """No program here changes its user."""
-
-    def settled(self, query: Query) -> None:
-        """Nothing to do: the tests look at the query."""
-
-
-class Real:
-    """A real program: a piece of Python after PROGRAM."""
-
-    def __init__(self, code: str) -> None:
-        self.owner = Owner()
-        self.reactor = Reactor()
-        process = start((sys.executable, "-I", "-S", "-B", "-c", PROGRAM + code), "/", {})
-        self.worker = Worker(process, self.reactor, self.owner, 4096)
-
-    async def until(self, done: Callable[[], object]) -> None:
-        waiting = select.poll()
-        waiting.register(self.reactor.fileno(), select.POLLIN)
-        until = time.monotonic() + PATIENCE
-        while not done():
-            assert time.monotonic() < until, self.owner.events
-            waiting.poll(100)
-            self.reactor.run_once()
-
-
-class InMemory:
-    """A worker in memory, which behaves as `play` does."""
-
-    def __init__(self, play: Callable[[InMemoryWorker], Awaitable[int | None]], nursery: trio.Nursery) -> None:
-        self.owner = Owner()
-        self.worker = cast("Worker", InMemoryWorker(cast("Any", self.owner), play, nursery, lambda: None))
-
-    async def until(self, done: Callable[[], object]) -> None:
-        with trio.fail_after(PATIENCE):
-            while not done():
-                await trio.lowlevel.checkpoint()
-
-
-Kind = Real | InMemory
-
-
-@pytest.fixture(params=["real", "in memory"])
-async def actors(request, nursery, monkeypatch) -> Any:
-    """Makes workers of one kind: `make(code, play)`."""
-    monkeypatch.chdir(os.getcwd())
-    made: list[Real] = []
-
-    def make(code: str, play: Callable[[InMemoryWorker], Awaitable[int | None]]) -> Kind:
-        if request.param == "in memory":
-            return InMemory(play, nursery)
-        made.append(Real(code))
-        return made[-1]
-
-    yield make
-    for real in made:
-        if real.worker.state is not State.GONE:
-            real.worker.reap(PATIENCE)
-        real.reactor.close()
-
-
-def give(actor: Kind, body: bytes = AUTH) -> Query:
-    query = Query(body, math.inf, actor.owner)
-    assert actor.worker.give(query)
-    assert actor.worker.query is query
-    return query
-
-
-def watched(actor: Kind) -> None:
-    """Also record what its supervisor waits for."""
-    worker, events = actor.worker, actor.owner.events
-    worker.retirement.then(lambda: events.append("retirement"))
-    worker.end.then(lambda: events.append("end"))
-
-
-GOOD = "while frame(): say(GRANTED)"
-RETIRED = [("retired", State.RETIRED), "retirement"]
-FAILED = [*RETIRED, "failing"]
-
-
-def end(body: bytes | None = None, was_read: bool | None = None, status: int = 0) -> list[object]:
-    return [("ended", body, was_read, status, State.GONE, None), "end"]
 
 
 async def test_good_replies(actors) -> None:
@@ -240,9 +114,10 @@ async def test_no_reply(actors, data: bytes) -> None:
 
     actor = actors(f"frame(); say({data!r}); signal.pause()", play)
     watched(actor)
-    give(actor)
+    query = give(actor)
     await actor.until(lambda: actor.worker.state is State.GONE)
     assert actor.owner.events == [*FAILED, *end(AUTH, True, -9)]
+    assert actor.worker.blamed is (query if data == GRANTED * 2 else None)
 
 
 async def test_bytes_without_a_question(actors) -> None:
@@ -255,23 +130,20 @@ async def test_bytes_without_a_question(actors) -> None:
     watched(actor)
     await actor.until(lambda: actor.worker.state is State.GONE)
     assert actor.owner.events == [*FAILED, *end(status=-9)]
+    assert actor.worker.blamed is None
 
 
-async def test_its_time_is_over(actors) -> None:
+async def test_what_it_says_when_it_may_not_be_asked_any_more_is_nobody_s(actors) -> None:
     async def play(program: InMemoryWorker) -> int:
-        await program.frame()
-        await trio.sleep_forever()
-        return 0
+        await answers()(program)
+        program.say(GRANTED)
+        return 3
 
-    actor = actors("frame(); signal.pause()", play)
+    actor = actors(GOOD + "\nsay(GRANTED); os._exit(3)", play)
     watched(actor)
-    query = give(actor)
-    assert actor.worker.release() is query
-    assert actor.worker.query is None
-    actor.worker.kill("it gave no reply in time")
-    assert actor.owner.events == FAILED
+    actor.worker.close_stdin()
     await actor.until(lambda: actor.worker.state is State.GONE)
-    assert actor.owner.events == [*FAILED, *end(status=-9)]
+    assert actor.owner.events == [*RETIRED, *end(status=3)]
 
 
 async def test_killed_with_its_question(actors) -> None:

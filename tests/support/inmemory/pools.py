@@ -60,6 +60,7 @@ class InMemoryWorker:
         self.state = State.READY
         self.query: Query | None = None
         self.served = 0
+        self.blamed: Query | None = None
         self.careful = True
         self.status = 0
         self.retirement = Latch()
@@ -73,7 +74,7 @@ class InMemoryWorker:
         self._changed = changed
         self._deaf = False
         self._is_unread = False
-        self.blamed: Query | None = None
+        self._previous: Query | None = None
         self._frames_in, self._frames = trio.open_memory_channel[Query](1)
         self._scope = trio.CancelScope()
         nursery.start_soon(self._run, play)
@@ -91,14 +92,17 @@ class InMemoryWorker:
 
     def say(self, data: bytes) -> None:
         """Write on stdout."""
-        query = self.query
-        verdict = REPLIES.get(data)
-        if query is None or self.state is not State.READY:
+        query, verdict = self.query, REPLIES.get(data)
+        if self.state is not State.READY:
+            return
+        if query is None or self._is_unread:
+            self.blamed = self._previous if verdict is not None else None
             self.kill("it wrote bytes nobody asked for")
         elif verdict is None:
+            self.blamed = query if data[:4] in REPLIES and data[4:] in REPLIES else None
             self.kill("it wrote something that is not a reply")
         else:
-            self.query = None
+            self.query, self._previous = None, query
             self.served += 1
             cast("Pool", self._owner).replied(cast("Worker", self), query, verdict)
 
@@ -144,8 +148,10 @@ class InMemoryWorker:
             self._scope.cancel()
 
     def kill(self, reason: str) -> None:
-        self._retire(reason)
-        self.signal(signal.SIGKILL)
+        try:
+            self._retire(reason)
+        finally:
+            self.signal(signal.SIGKILL)
 
     def failed(self, error: Exception) -> None:
         self.kill("internal error")
@@ -287,6 +293,7 @@ class Bench:
         assert settings.program is not None
         self.plays = list(plays)
         self.programs: list[InMemoryWorker] = []
+        self._alive: list[InMemoryWorker] = []  # of these, without those that were gone when it was last looked at
         self.started: list[float] = []
         self.changes: list[Change] = []
         self.called: list[float] = []
@@ -303,7 +310,8 @@ class Bench:
 
     @property
     def alive(self) -> list[InMemoryWorker]:
-        return [program for program in self.programs if program.state is not State.GONE]
+        self._alive = [program for program in self._alive if program.state is not State.GONE]
+        return [*self._alive]
 
     def ask(self, body: bytes = AUTH, *, timeout: float = 4.0) -> Answer:
         """Ask as a session does."""
@@ -335,6 +343,7 @@ class Bench:
             raise play
         program = InMemoryWorker(pool, play, self.nursery, self._count)
         self.programs.append(program)
+        self._alive.append(program)
         self._count()
         return program
 

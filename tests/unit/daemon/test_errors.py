@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import trio
 from support.inmemory.clients import YES, on_connection, on_pipes
-from support.inmemory.pools import Answer, answers, bench, dies_reading, hangs, made
+from support.inmemory.pools import Answer, made
 
 from bridge.clients.acceptor import Acceptor
 from bridge.clients.listeners import listen
@@ -24,8 +24,7 @@ from bridge.loop.timer import FOREVER
 from bridge.pool.fairqueue import FairQueue
 from bridge.pool.poolset import PoolSet
 from bridge.pool.router import Router
-from bridge.protocol.query import Query, Verdict, nothing
-from bridge.worker.worker import Worker
+from bridge.protocol.query import Query, nothing
 
 
 class Fault(Exception):
@@ -188,6 +187,20 @@ def test_a_poolset_logs_it_without_what_it_says(logged: list[str]) -> None:
     assert not any("secret" in line for line in logged)
 
 
+def test_a_timer_that_could_not_be_kept_is_not_set(monkeypatch, reactor: Reactor) -> None:
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    timer = reactor.call_at(FOREVER, nothing)
+    with monkeypatch.context() as patched:
+        patched.setattr("bridge.loop.timer.heapq.heappush", no_memory)
+        with pytest.raises(MemoryError):
+            timer.set(1.0)
+    assert timer.when == FOREVER
+    timer.set(2.0)
+    assert reactor._timers.first == 2.0
+
+
 # --- clients ---------------------------------------------------------------------------------------------
 
 
@@ -256,87 +269,7 @@ def test_so_does_one_when_its_timer_rings(monkeypatch) -> None:
         assert client.got() == b""
 
 
-# --- the pool --------------------------------------------------------------------------------------------
-
-
-class BadAsker(Answer):
-    """Raises when a query is settled; may first withdraw everything it has asked."""
-
-    def __init__(self, withdraw: Callable[[object], None] | None = None) -> None:
-        super().__init__()
-        self.told: list[Query] = []
-        self.errors: list[Exception] = []
-        self.withdraw = withdraw
-
-    def settled(self, query: Query) -> None:
-        self.told.append(query)
-        raise Fault
-
-    def failed(self, error: Exception) -> None:
-        self.errors.append(error)
-        if self.withdraw is not None:
-            self.withdraw(self)
-
-
-@pytest.mark.parametrize("play", [answers(0.01), hangs, dies_reading], ids=["answers", "times out", "dies"])
-@pytest.mark.parametrize("withdraws", [False, True])
-async def test_a_pool_does_not_mind_who_fails_over_a_verdict(autojump_clock, play, withdraws: bool) -> None:
-    async with bench([play, answers(0.01)], pool_size=1) as there:
-        bad = BadAsker(there.pool.withdraw if withdraws else None)
-        queries = [Query(b"setpass:a:h:x", there.clock() + 4.0, bad) for _ in range(20)]
-        there.pool.ask(queries)
-        good = [there.ask(timeout=9.0) for _ in range(5)]
-        for one in good:
-            await one.done()
-        with trio.fail_after(60):
-            while len(bad.told) < 20:
-                await trio.sleep(0.1)
-        assert [type(error) for error in bad.errors] == [Fault] * 20
-        assert bad.told and {*map(id, bad.told)} == {*map(id, queries)}, "each is told once"
-        assert [one.verdict for one in good] == [Verdict.GRANTED] * 5
-        assert not there.pool.in_flight
-        assert there.pool.staff.usable == 1
-
-
-async def test_a_pool_s_own_error_does_not_lose_the_query_of_a_dead_program(autojump_clock, monkeypatch) -> None:
-    """Only the pool knows of it, and its client would wait for ever."""
-    async with bench(dies_reading) as there:
-
-        def fail(_query: Query) -> None:
-            raise MemoryError
-
-        monkeypatch.setattr(there.pool._waiting, "add_again", fail)
-        answer = there.ask()
-        worker = there.programs[0]
-        worker._owner = Suppressing(there.pool)
-        await answer.done()
-        assert answer.verdict is Verdict.UNAVAILABLE
-
-
-class Suppressing:
-    """A pool as a worker on a reactor sees it: what it raises goes elsewhere."""
-
-    def __init__(self, pool: object) -> None:
-        self._pool = pool
-
-    def __getattr__(self, name: str) -> object:
-        method = getattr(self._pool, name)
-
-        def call(*arguments: object) -> object:
-            with contextlib.suppress(MemoryError):
-                return method(*arguments)
-            return None
-
-        return call
-
-
-async def test_no_memory_to_start_a_program_is_a_start_that_failed(autojump_clock) -> None:
-    async with bench([MemoryError(), MemoryError(), answers()]) as there:  # type: ignore[list-item]
-        assert not there.pool.slots[0].hopeless
-        await trio.sleep(5.0)
-        answer = there.ask()
-        await answer.done()
-        assert answer.verdict is Verdict.GRANTED
+# --- the pools -----------------------------------------------------------------------------------------
 
 
 def test_the_clock_of_one_pool_does_not_stop_the_others(logged) -> None:
@@ -378,23 +311,6 @@ def test_what_breaks_while_a_program_is_started_does_not_stop_the_other_starts(l
     assert 0 < poolset.reactor.pause() < 5, "it is tried again"
     assert len(logged) == 1
     poolset.close()
-
-
-async def test_a_new_program_that_cannot_be_asked_is_replaced(autojump_clock, monkeypatch) -> None:
-    async with bench(answers(), keeping=False) as there:
-        employ, faults = there.pool.employ, [MemoryError()]
-
-        def fail_at_first(worker: object) -> None:
-            if faults:
-                raise faults.pop()
-            employ(worker)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(there.pool, "employ", fail_at_first)
-        there.keep()
-        answer = there.ask()
-        await answer.done()
-        assert answer.verdict is Verdict.GRANTED
-        assert len(there.programs) == 2
 
 
 def test_a_poolset_closes_what_can_be_closed(logged) -> None:
@@ -542,45 +458,3 @@ def test_without_memory_to_look_a_door_is_tried_again(monkeypatch, tmp_path, rea
     acceptor.shut(listener)
     listener.close()
     assert warned == ["client cannot be accepted"] * 2
-
-
-# --- the pool --------------------------------------------------------------------------------------------
-
-
-async def test_an_error_while_a_program_is_killed_for_time_loses_neither_its_query_nor_its_place(
-    autojump_clock, logged, monkeypatch
-) -> None:
-    async with bench([hangs, answers()]) as there:
-        failing = there.pool.failing
-        errors = [MemoryError()]
-
-        def fail_once(worker: Worker, reason: str) -> None:
-            if errors:
-                raise errors.pop()
-            failing(worker, reason)
-
-        monkeypatch.setattr(there.pool, "failing", fail_once)
-        late = there.ask()
-        with pytest.raises(MemoryError):
-            late.query.deadline = there.clock()
-            there.pool.expire()
-        assert late.verdict is Verdict.UNAVAILABLE
-        there.programs[0]._scope.cancel()  # a real one is killed all the same
-        await trio.sleep(1.0)
-        again = there.ask()
-        await again.done()
-        assert again.verdict is Verdict.GRANTED
-
-
-def test_a_timer_that_could_not_be_kept_is_not_set(monkeypatch, reactor: Reactor) -> None:
-    def no_memory(*_: object) -> None:
-        raise MemoryError
-
-    timer = reactor.call_at(FOREVER, nothing)
-    with monkeypatch.context() as patched:
-        patched.setattr("bridge.loop.timer.heapq.heappush", no_memory)
-        with pytest.raises(MemoryError):
-            timer.set(1.0)
-    assert timer.when == FOREVER
-    timer.set(2.0)
-    assert reactor._timers.first == 2.0

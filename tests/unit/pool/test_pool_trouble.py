@@ -1,14 +1,13 @@
 """A pool whose programs fail: back-off, what is answered meanwhile, and what the log says of it."""
 
 import itertools
-import logging
 import re
 from collections.abc import Iterator
 from typing import cast
 
 import pytest
 import trio
-from support.inmemory.pools import Answer, InMemoryWorker, answers, bench, dies_reading, lives
+from support.inmemory.pools import Answer, Bench, InMemoryWorker, answers, bench, dies_reading, lives
 
 from bridge.protocol.query import Verdict
 from bridge.worker.stderrlines import StderrLines
@@ -20,19 +19,16 @@ BUSY = BlockingIOError(11, "Resource temporarily unavailable")
 LONGEST = [0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0, 30.0]
 
 
-@pytest.fixture
-def logged() -> Iterator[list[str]]:
-    """The lines of the log, with their levels."""
-    lines: list[str] = []
-    handler, log = logging.Handler(), logging.getLogger("bridge")
-    handler.emit = lambda record: lines.append(f"{record.levelname} {record.getMessage()}")  # type: ignore[method-assign]
-    log.addHandler(handler)
-    yield lines
-    log.removeHandler(handler)
-
-
 def gaps(times: list[float]) -> list[float]:
     return [later - earlier for earlier, later in itertools.pairwise(times)]
+
+
+async def first_granted(there: Bench) -> Answer:
+    """Ask until somebody is let in; returns that answer."""
+    with trio.fail_after(60.0):
+        while (answer := await there.ask().done()).verdict is not YES:
+            await trio.sleep(0.01)
+    return answer
 
 
 def at_once(answer: Answer) -> None:
@@ -75,8 +71,7 @@ async def test_living_is_no_good_reply(autojump_clock) -> None:
         assert waits[-1] >= 15.0
 
 
-async def test_each_place_has_its_own(autojump_clock) -> None:
-    """A pool of several loses one program, and restarts that one."""
+async def test_a_pool_of_several_that_loses_one_program_starts_that_one_again(autojump_clock) -> None:
     async with bench(answers(), pool_size=3) as there:
         await there.ask().done()
         there.programs[1].signal(9)
@@ -85,11 +80,25 @@ async def test_each_place_has_its_own(autojump_clock) -> None:
         assert len(there.alive) == 3
 
 
-async def test_the_places_do_not_all_start_in_one_moment(autojump_clock) -> None:
-    async with bench(lives(0.0), pool_size=8) as there:
-        await trio.sleep(30.0)
-        late = [at for at in there.started if at > 1.0]
-        assert len({round(at, 3) for at in late}) > len(late) / 2
+async def test_one_program_tries_for_all(autojump_clock) -> None:
+    """The schedule is the pool's, however many programs it has, and when one has answered the others start at once."""
+    async with bench([*[lives(0.0)] * 12, answers()], pool_size=8) as there:
+        asked = await first_granted(there)
+        assert len(there.started) == 13
+        for wait, longest in zip(gaps(there.started[8:]), LONGEST[1:], strict=False):
+            assert longest / 2 - 1e-6 <= wait <= longest + 1e-6
+        await trio.sleep(0.1)
+        assert len(there.alive) == 8
+        assert there.started[-1] - asked.at < 0.1
+
+
+async def test_a_program_that_stays_is_enough_for_the_others_to_start(autojump_clock) -> None:
+    """Nobody asks: whatever could not start has shown that within a second."""
+    async with bench([*[lives(0.0)] * 12, answers()], pool_size=8) as there:
+        await trio.sleep(20.0)
+        assert len(there.alive) == 8
+        assert there.started[13] - there.started[12] == pytest.approx(1.0, abs=0.01)
+        assert there.started[-1] - there.started[13] < 0.1
 
 
 # --- what is answered meanwhile --------------------------------------------------------------------------
@@ -139,9 +148,12 @@ async def test_a_program_that_was_put_back_is_found(autojump_clock) -> None:
         assert not there.pool.staff.hopeless
 
 
-async def test_one_place_that_may_recover_is_enough_to_wait(autojump_clock) -> None:
-    async with bench([MISSING, lives(0.0), MISSING, answers()], pool_size=2) as there:
+async def test_what_failed_last_counts(autojump_clock) -> None:
+    """The file is there again, and what it says when it is started may pass."""
+    async with bench([MISSING, MISSING, lives(0.0), lives(0.0), answers()], pool_size=2) as there:
+        at_once(there.ask())
         await trio.sleep(0.2)
+        assert len(there.started) >= 3
         assert (await there.ask().done()).verdict is YES
 
 

@@ -6,8 +6,8 @@ from typing import cast
 
 import pytest
 
+from bridge.pool.figures import Figures
 from bridge.pool.poollog import PoolLog
-from bridge.pool.slot import Figures
 from bridge.worker.worker import Worker
 
 

@@ -4,6 +4,7 @@ import signal
 
 import pytest
 import trio
+from support.inmemory.plays import answers_once_and_then, starts_slowly
 from support.inmemory.pools import InMemoryWorker, Play, answers, bench, hangs, stays
 
 from bridge.protocol.frames import GRANTED
@@ -173,19 +174,38 @@ async def test_an_idle_program_is_dismissed_at_once(autojump_clock) -> None:
 
 
 async def test_a_dismissed_program_gets_no_other_query(autojump_clock) -> None:
-    async with bench([answers(1.0), answers(0.1)], keeping=False, pool_size=2) as there:
+    async with bench([answers_once_and_then(answers(1.0)), answers(0.1)], keeping=False, pool_size=2) as there:
         there.fill()
+        await there.ask().done()
         first = there.ask()
         there.pool.dismiss(there.programs[0])  # type: ignore[arg-type]
         second, third = there.ask(), there.ask()
         for answer in (first, second, third):
             assert (await answer.done()).verdict is YES
-        assert there.programs[0].served == 1
+        assert there.programs[0].served == 2
+        assert there.programs[1].served == 2
 
 
-async def test_a_dismissed_program_whose_query_takes_too_long(autojump_clock) -> None:
-    async with bench([hangs, answers()], keeping=False, pool_size=2) as there:
+async def test_what_waits_for_a_dismissed_program_that_is_still_starting_goes_to_a_ready_one(autojump_clock) -> None:
+    async with bench([starts_slowly(1.0), answers(0.1)], keeping=False, pool_size=2) as there:
         there.fill()
+        first = there.ask()
+        there.pool.dismiss(there.programs[0])  # type: ignore[arg-type]
+        await there.ask().done()
+        assert (await first.done()).verdict is YES
+        assert first.seconds < 0.5
+        await trio.sleep(1.0)
+        assert there.programs[0].state is State.GONE, "after its reply, which is nobody's"
+        assert (there.programs[0].signals, there.pool.figures.late) == ([], 1)
+
+
+@pytest.mark.parametrize("ready", [True, False])
+async def test_a_dismissed_program_whose_query_takes_too_long(autojump_clock, ready: bool) -> None:
+    """Nobody needs it any more, so it is not left to finish either."""
+    async with bench(answers_once_and_then(hangs) if ready else hangs, keeping=False) as there:
+        there.fill()
+        if ready:
+            await there.ask().done()
         answer = there.ask()
         there.pool.dismiss(there.programs[0])  # type: ignore[arg-type]
         assert (await answer.done()).verdict is UNAVAILABLE
@@ -206,14 +226,16 @@ async def test_a_dismissed_program_that_dies_with_its_query(autojump_clock) -> N
         assert answer.seconds == pytest.approx(0.6)
 
 
-async def test_what_it_says_after_its_dismissal_kills_it(autojump_clock) -> None:
-    async def says_goodbye(program: InMemoryWorker) -> None:
+async def test_what_it_says_after_its_dismissal_is_nobody_s(autojump_clock) -> None:
+    async def says_goodbye(program: InMemoryWorker) -> int:
         await answers()(program)
         program.say(GRANTED)
-        await trio.sleep_forever()
+        return 0
 
     async with bench(says_goodbye, keeping=False) as there:
         there.fill()
         there.pool.dismiss(there.programs[0])  # type: ignore[arg-type]
         await trio.sleep(0.1)
-        assert there.programs[0].status == -KILL
+        assert there.programs[0].state is State.GONE
+        assert there.programs[0].signals == []
+        assert there.pool.figures.failures == there.pool.figures.granted == 0

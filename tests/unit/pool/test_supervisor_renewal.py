@@ -5,7 +5,8 @@ import itertools
 import attrs
 import pytest
 import trio
-from support.inmemory.pools import Bench, InMemoryWorker, Play, answers, bench, hangs, lives, stays
+from support.inmemory.plays import starts_slowly
+from support.inmemory.pools import Bench, InMemoryWorker, answers, bench, hangs, lives, stays
 
 from bridge.protocol.frames import GRANTED
 from bridge.protocol.query import Verdict
@@ -20,14 +21,6 @@ def within_bounds(there: Bench, size: int) -> None:
     for change in there.changes[full:]:
         assert change.usable >= size
         assert change.alive <= size + 1
-
-
-def starts_slowly(seconds: float) -> Play:
-    async def play(program: InMemoryWorker) -> None:
-        await trio.sleep(seconds)
-        await answers()(program)
-
-    return play
 
 
 async def ask_steadily(there: Bench, count: int, pause: float) -> None:
@@ -204,12 +197,27 @@ async def test_it_is_tried_again_but_not_in_a_hurry(autojump_clock) -> None:
         assert len(there.alive) == 1
 
 
+async def test_one_that_hangs_takes_over_from_nobody(autojump_clock) -> None:
+    """The old one has shown that it answers, and goes on until the new one has had all the time a start may take."""
+    async with bench([answers(), hangs, answers()], max_age=100.0, start_timeout=30.0) as there:
+        await there.ask().done()
+        await trio.sleep(101.0)
+        assert len(there.programs) == 2
+        while there.clock() < 129.0:
+            assert (await there.ask().done()).verdict is YES
+            await trio.sleep(0.5)
+        assert there.programs[0] in there.alive
+
+
 async def test_one_that_hangs_is_found_out_by_its_first_question(autojump_clock) -> None:
-    """It survived its trial second; it is killed like any other, and replaced."""
-    async with bench([answers(), hangs, answers()], max_age=100.0) as there:
+    """Nobody had ever asked, so it survived its trial second; it is killed after `start_timeout`, and replaced."""
+    async with bench([answers(), hangs, answers()], max_age=100.0, start_timeout=10.0) as there:
         await trio.sleep(110.0)
+        assert there.alive == there.programs[1:]
         assert (await there.ask().done()).verdict is Verdict.UNAVAILABLE
+        await trio.sleep(6.2)
         assert (await there.ask().done()).verdict is YES
+        assert there.programs[1] not in there.alive
 
 
 async def test_the_old_one_dies_while_the_new_one_proves_itself(autojump_clock) -> None:
@@ -219,8 +227,8 @@ async def test_the_old_one_dies_while_the_new_one_proves_itself(autojump_clock) 
         old.signal(9)
         await trio.sleep(60.0)
         assert there.alive == [new]
-        assert there.pool.slots[0].worker is new
         assert len(there.started) == 2
+        assert (await there.ask().done()).verdict is YES
 
 
 async def test_both_die_in_the_middle_of_it(autojump_clock) -> None:
