@@ -22,7 +22,9 @@ from support.availability.catalogue import SCENES  # noqa: E402
 from support.availability.stage import Tempo  # noqa: E402
 from support.availability.verdict import Figures, Result  # noqa: E402
 
-HEAD = ["scene", "asked", "failed %", "late %", "longest s", "after", "starts", "killed", "innocent", "most", "lag s"]
+HEAD = ["scene", "wanted", "asked", "failed %", "late %", "longest s", "after"]
+HEAD += ["starts", "killed", "innocent", "most", "lag s", "holds"]
+"""See `Result`; `after`: granted at once, of how many, when the trouble was over."""
 
 
 def play(name: str, tempo: Tempo, checkout: Path) -> Result:
@@ -53,7 +55,9 @@ def percent(part: int, figures: Figures) -> str:
 
 
 def row(result: Result) -> list[str]:
-    cells = [result.name]
+    cells = [result.name, result.wanted]
+    if result.missing:
+        return [*cells, "not offered"]
     if (others := result.others) is None:
         cells += [""] * 4
     else:
@@ -62,15 +66,14 @@ def row(result: Result) -> list[str]:
     after = result.after
     cells.append("" if after is None else f"{after.asked - after.failed - after.late}/{after.asked}")
     cells += map(str, (result.starts, result.kills, result.innocent, result.most))
-    return [*cells, f"{result.lag:.2f}"]
+    return [*cells, f"{result.lag:.2f}", "NO" if result.broken else "yes"]
 
 
 def print_table(results: Sequence[Result]) -> None:
-    print(report.table([HEAD, *map(row, results)]))
+    print(report.table([HEAD, *map(row, results)], left=2))
     print()
     for result in results:
         print(f"{result.name}: {result.title}")
-        print(f"    wanted: {result.wanted}")
         if result.said:
             print(f"    {'; '.join(result.said)}")
         print(f"    {result.state}")

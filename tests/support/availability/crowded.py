@@ -42,13 +42,13 @@ async def burst(stage: Stage, *, known: bool) -> None:
     stage.result.want(found.asked - found.failed == 3, f"{found.asked - found.failed} of 3 possible ones granted")
     soon = AT_ONCE if known else work + AT_ONCE
     stage.result.want(longest <= soon, f"refused only after {longest:.2f} s")
+    await stage.sleep(2)
     stage.result.want(not stage.killed(), "a healthy program was killed")
     stage.want_at_most(1)
-    await stage.sleep(2)
-    await want_overload_told(stage, found.failed)
+    want_overload_told(stage, found.failed)
 
 
-async def want_overload_told(stage: Stage, refused: int) -> None:
+def want_overload_told(stage: Stage, refused: int) -> None:
     """The log says in one line how many were refused and how many programs would have been enough."""
     lines = stage.log_lines("pool_size")
     counted = [line for line in lines if re.search(rf"\b{refused}\b", line) and re.search(r"pool_size\W+[2-9]", line)]

@@ -6,7 +6,7 @@ from typing import Any
 import trio
 
 from support.availability.scene import Scene
-from support.availability.stage import Stage, troubled
+from support.availability.stage import Stage, pool_max, troubled
 
 AGAIN = 2.0
 """Seconds after which a client whose login failed tries once more."""
@@ -67,11 +67,6 @@ async def once(stage: Stage) -> None:
     await stage.aftermath()
     found = stage.result.others = await stage.of(period)
     stage.result.want(found.failed <= 0.05 * found.asked, f"{found.failed} of {found.asked} failed")
-
-
-def pool_max(pool_size: int) -> int:
-    """The default."""
-    return 1 if pool_size == 1 else min(4 * pool_size, pool_size + 16)
 
 
 ACCOUNTS: tuple[tuple[str, str, float, float, dict[str, Any]], ...] = (

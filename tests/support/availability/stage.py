@@ -51,6 +51,11 @@ def troubled(**options: object) -> list[str]:
     return [sys.executable, "-I", "-S", "-B", str(PROGRAMS / "troubled.py"), *words]
 
 
+def pool_max(pool_size: int) -> int:
+    """How many programs may run at once, by default."""
+    return 1 if pool_size == 1 else min(4 * pool_size, pool_size + 16)
+
+
 class Stage:
     """One scene's.
 
@@ -210,17 +215,23 @@ class Stage:
         result.want(not leaks, f"{len(leaks)} secrets in the log")
         result.want(b"Traceback" not in log, "a traceback in the log")
 
-    def stop(self) -> None:
-        """Stop the daemon, whatever has happened; nothing of it is left."""
+    def stop(self, *, may_kill: bool = True) -> None:
+        """Stop the daemon, whatever has happened; nothing of it is left, unless it may not end its programs."""
         if not hasattr(self, "daemon") or self.daemon.process.poll() is not None:
             return
-        children = [child.pid for child in procfs.children(self.daemon.process.pid)]
         try:
             self.result.want(self.daemon.stop() == 0, "the daemon did not stop well")
         except subprocess.TimeoutExpired:
             self.daemon.process.kill()
             self.daemon.process.wait()
             self.result.broken.append("the daemon did not stop")
-        for pid in filter(procfs.alive, children):
-            self.result.broken.append("a program is left")
+        deadline = time.monotonic() + (1.0 if may_kill else 0.0)
+        while (left := self._left()) and time.monotonic() < deadline:
+            time.sleep(TICK)
+        self.result.want(not (left and may_kill), f"{len(left)} programs are left")
+        for pid in left:
             os.kill(pid, signal.SIGKILL)
+
+    def _left(self) -> list[int]:
+        """Processes that carry what only those of this daemon do."""
+        return procfs.having(*next(iter(self.journal.environment.items())))

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from support.availability.scene import Scene
-from support.availability.stage import Stage, troubled
+from support.availability.stage import Stage, pool_max, troubled
 from support.availability.verdict import Period
 
 LIFE = 500
@@ -30,11 +30,11 @@ async def renewal(stage: Stage, *, at_random: bool, warm: bool, isuser: bool) ->
     with stage.period() as period:
         await stage.watch(85)
     await stage.want_others(period)
-    renewals = len(stage.journal.pids("up")) - 2
+    renewals = len(stage.journal.pids("end"))
     stage.result.said.append(f"{renewals} renewals")
     stage.result.want(renewals >= 5, f"only {renewals} renewals")
     stage.result.want(not stage.killed(), f"{len(stage.killed())} killed")
-    stage.want_at_most(4)  # two, one more for each that is being replaced
+    stage.want_at_most(pool_max(2) + 1)  # and one that is being replaced
 
 
 async def leaves(stage: Stage) -> None:
@@ -49,8 +49,9 @@ async def leaves(stage: Stage) -> None:
     cause = time.monotonic()
     # A scout and then all others, or all at once: within two start-ups and what a machine is late.
     if not await stage.until(lambda: len(stage.journal.pids("up")) >= 4, "new programs", 2 * start + 10):
+        stage.result.others = await stage.of(Period(cause))
         return
-    ready = stage.journal.events("up")[-1].at
+    ready = stage.journal.events("up")[3].at
     await stage.sleep(1)
     with stage.period() as period:
         await stage.watch(15)
