@@ -32,6 +32,8 @@ def play(name: str, tempo: Tempo, checkout: Path) -> Result:
     try:
         return SCENES[name].play(tempo, checkout)
     except Exception as error:
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
         scene = SCENES[name]
         return Result(name, scene.title, scene.wanted, broken=[f"{type(error).__name__}: {error}"])
 

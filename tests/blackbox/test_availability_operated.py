@@ -15,6 +15,10 @@ def test_a_mistyped_program_is_refused(how: str, kind: str) -> None:
     check(f"reload-{how}-{kind}", SHORT)
 
 
+def test_a_reload_waits_until_the_new_programs_are_ready() -> None:
+    check("reload-slow-probe", Tempo(scale=0.5, length=0.4, leave=0.03))
+
+
 @pytest.mark.parametrize("how", ["start", "work"])
 def test_a_crash_loop_does_not_eat_the_machine(how: str) -> None:
     check(f"crash-{how}", SHORT)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from support import procfs
 from support.availability.clients import NotOffered
@@ -22,9 +23,6 @@ MISTYPED = {
 }
 """Programs that cannot be started, or end as soon as they are."""
 
-USAGE = 2
-"""Exit status of a command that does not exist."""
-
 
 async def reload(stage: Stage, *, how: str, kind: str) -> None:
     """The file names a program that does not work; then one that does."""
@@ -37,7 +35,7 @@ async def reload(stage: Stage, *, how: str, kind: str) -> None:
     with stage.period() as period:
         stage.configure(MISTYPED[kind], pool_size=2)
         await (refused_command if how == "command" else refused_signal)(stage)
-        await stage.sleep(5)
+        await stage.watch(5)
         gone = [pid for pid in programs if not procfs.alive(pid)]
     await stage.want_others(period)
     stage.result.want(not gone, f"{len(gone)} of the old programs are gone")
@@ -52,9 +50,9 @@ async def reload(stage: Stage, *, how: str, kind: str) -> None:
 
 
 async def refused_command(stage: Stage) -> None:
-    done = await stage.command("reload", stage.status)
-    if done.returncode == USAGE:
+    if (await stage.command("reload", "--help")).returncode != 0:
         raise NotOffered("the command reload")
+    done = await stage.command("reload", stage.status)
     stage.result.want(done.returncode == 1, f"exit status {done.returncode}")
     stage.result.want((done.stdout + done.stderr).strip(), "it does not say why")
 
@@ -64,6 +62,23 @@ async def refused_signal(stage: Stage) -> None:
     if await stage.until(lambda: stage.log_lines("configuration (loaded|refused)"), "a word about the reload", 20):
         said = stage.log_lines("configuration (loaded|refused)")[-1]
         stage.result.want("refused" in said, "not refused")
+
+
+async def reload_slow(stage: Stage, *, probe: bool) -> None:
+    """The new programs work, but take longer to start than a question may take."""
+    await stage.serve(troubled(), pool_size=2)
+    await stage.up(2)
+    stage.crowd.strangers()
+    stage.crowd.others(20)
+    await stage.sleep(1)
+    programs = set(stage.journal.pids("start"))
+    probing: dict[str, Any] = {"probe": "u1@h"} if probe else {}
+    with stage.period() as period:
+        stage.configure(troubled(start=stage.scaled(6)), pool_size=2, **probing)
+        stage.daemon.process.send_signal(signal.SIGHUP)
+        await stage.until(lambda: not any(map(procfs.alive, programs)), "the new programs replace the old ones", 30)
+        await stage.watch(5)
+    await stage.want_others(period)
 
 
 async def unkillable(stage: Stage) -> None:
@@ -139,6 +154,15 @@ SCENES = (
             ("script", "is mistyped in its arguments"),
             ("stillborn", "ends at its start"),
         )
+    ),
+    *(
+        Scene(
+            f"reload-slow{'-probe' if probe else ''}",
+            f"a reload with a program that starts in 6 s, by SIGHUP; {'a' if probe else 'no'} probe; 20/s",
+            "0 failed, 0 late",
+            functools.partial(reload_slow, probe=probe),
+        )
+        for probe in (True, False)
     ),
     Scene(
         "unkillable",

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -101,11 +102,15 @@ class Stage:
         file = self.configure(program, **settings)
         self.daemon = Daemon(self.folder, file=file, env=env, checkout=self.checkout, command=command)
         self._nursery.start_soon(self._count)
-        await self.until(self.daemon.path.exists, "the daemon listens", 20)
+        await self.until(self._listens, "the daemon listens", 20)
         path, watch = self.daemon.path, self._watch
         how = Tagged(path, watch, self._nursery) if client == "tagged" else Plain(path, watch)
         self.crowd = Crowd(how, self._nursery, self.scaled(ANSWER_TIMEOUT) + 6)
         await self.crowd.ask(b"auth:early:h:guess", "strangers")
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(str(self.daemon.path)) == 0
 
     async def up(self, programs: int) -> bool:
         """Wait until so many programs have started, and could answer."""
@@ -208,7 +213,6 @@ class Stage:
         result, log = self.result, self.daemon.log.read_bytes()
         result.starts = len(self.journal.events("start"))
         result.kills, result.innocent = len(self.killed()), len(self.innocent())
-        result.lag = self._watch.lag
         wrong = [login for login in self.crowd.logins if login.granted and not login.right]
         result.want(not wrong, f"{len(wrong)} WRONG GRANTS")
         leaks = [secret for secret in self.crowd.secrets if secret in log]
@@ -219,6 +223,7 @@ class Stage:
         """Stop the daemon, whatever has happened; nothing of it is left, unless it may not end its programs."""
         if not hasattr(self, "daemon") or self.daemon.process.poll() is not None:
             return
+        self.result.lag = self._watch.lag
         try:
             self.result.want(self.daemon.stop() == 0, "the daemon did not stop well")
         except subprocess.TimeoutExpired:
@@ -230,7 +235,8 @@ class Stage:
             time.sleep(TICK)
         self.result.want(not (left and may_kill), f"{len(left)} programs are left")
         for pid in left:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def _left(self) -> list[int]:
         """Processes that carry what only those of this daemon do."""
