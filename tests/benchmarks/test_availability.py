@@ -91,4 +91,4 @@ async def test_tagged_answers_find_their_questions(tmp_path: Path, nursery: trio
 async def test_a_daemon_without_tags_is_known(tmp_path: Path, nursery: trio.Nursery) -> None:
     await nursery.start(serve, tmp_path / "socket", b"0\n")
     with pytest.raises(NotOffered):
-        await Tagged(tmp_path / "socket", Watch(), nursery).ask(right("alice"), "-")
+        await Tagged(tmp_path / "socket", Watch(), nursery).connect()

@@ -82,10 +82,7 @@ async def _read_line(stream: trio.SocketStream) -> str:
 
 
 class Tagged:
-    """One connection for everybody, answers as they come; like Prosody's module, not all of it is for `isuser`.
-
-    Raises NotOffered if the daemon does not speak `extauth-bridge:tagged:1`.
-    """
+    """One connection for everybody, answers as they come; like Prosody's module, not all of it is for `isuser`."""
 
     ISUSER_AT_ONCE = 160
     """Of the module's window of 192 it keeps 32 for `auth`."""
@@ -112,7 +109,7 @@ class Tagged:
         self._waiting[tag] = give
         try:
             async with self._sending:
-                stream = self._stream or await self._connect()
+                stream = self._stream or await self.connect()
                 await stream.send_all(f"{tag} {address} ".encode() + line + b"\n")
             return await take.receive()
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.EndOfChannel):
@@ -120,7 +117,12 @@ class Tagged:
         finally:
             self._waiting.pop(tag, None)
 
-    async def _connect(self) -> trio.SocketStream:
+    async def connect(self) -> trio.SocketStream:
+        """Connect; a question does it, too, where there is no connection.
+
+        Raises:
+          NotOffered: the daemon does not speak `extauth-bridge:tagged:1`.
+        """
         stream = await trio.open_unix_socket(self._path)
         await stream.send_all(b"extauth-bridge:tagged:1\n")
         if await _read_line(stream) != "1":

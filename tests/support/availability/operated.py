@@ -97,7 +97,7 @@ async def unkillable(stage: Stage) -> None:
     stage.crowd.others()
     await stage.until(lambda: stage.programs >= 2, "two programs", 20)
     await stage.watch(30)
-    pids = [child.pid for child in procfs.children(stage.daemon.process.pid) if not child.is_zombie]
+    pids = stage.running()
     users = {procfs.status(pid)["Uid"].split()[0] for pid in pids}
     stage.result.said.append(f"{len(pids)} processes at the end")
     stage.result.want(users == {str(other)}, f"programs of the users {users}")
