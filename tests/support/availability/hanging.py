@@ -15,10 +15,18 @@ MINUTE = 60
 
 
 async def trouble(
-    stage: Stage, *, pool_size: int, client: str, logins: int, failed: float, late: float, **attack: Any
+    stage: Stage,
+    *,
+    pool_size: int,
+    client: str,
+    logins: int,
+    failed: float,
+    late: float,
+    start: float = 0.1,
+    **attack: Any,
 ) -> None:
     """Some logins are in trouble all the time; the others have nothing to do with it."""
-    await stage.serve(troubled(), pool_size=pool_size, client=client)
+    await stage.serve(troubled(start=start), pool_size=pool_size, client=client)
     await stage.up(pool_size)
     stage.crowd.strangers()
     stage.crowd.others()
@@ -115,9 +123,25 @@ def _always_open() -> list[Scene]:
     ]
 
 
+def _slow_starts() -> list[Scene]:
+    """The same where each death costs more: half a second, as with most interpreters that load a framework."""
+    return [
+        _scene(
+            f"exit-{name}-slow-{client}",
+            f"four logins always open that make the program exit, {whom}, start-up of 0.5 s",
+            *(failed, late),
+            **{"pool_size": 4, "client": client, "logins": 4, "secret": "exits", "start": 0.5, **how},
+        )
+        for name, whom, failed, late, how in ACCOUNTS
+        for client in ("plain", "tagged")
+        if name in ("one", "many")
+    ]
+
+
 SCENES = (
     *_retries(),
     *_always_open(),
+    *_slow_starts(),
     Scene(
         "hang-once",
         "two logins hang, once each, start-up of 2 s, pool 2, 10/s",
