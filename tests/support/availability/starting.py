@@ -32,7 +32,7 @@ async def renewal(stage: Stage, *, at_random: bool, warm: bool, isuser: bool) ->
     await stage.want_others(period)
     renewals = len(stage.journal.pids("end"))
     stage.result.said.append(f"{renewals} renewals")
-    stage.result.want(renewals >= 3, f"only {renewals} renewals")
+    stage.result.want(renewals >= 5 * stage.tempo.length, f"only {renewals} renewals")
     stage.result.want(not stage.killed(), f"{len(stage.killed())} killed")
     stage.want_at_most(pool_max(2) + 1)  # and one that is being replaced
 
