@@ -25,6 +25,7 @@ A query's life, folder by folder:
     pool         lends `idle` programs to queries (`fairqueue`); each has a `record`, and is checked at `milestones`
                  (`servicetime`); `poollog` and `figures` tell of it
     rounds       what no reply tells: what is stuck, late or overdue; `overload`; `probation` of `suspects`
+    reserve      the pool that a new one replaces, until that answers
     staff        its programs: how many there are, how many are started, and when (`backoff`, `startuptime`)
     supervisor   replaces programs and stops them (trio); `starts` and `backoff` decide when one is started;
                  `descriptors`: how many all of them need

@@ -158,8 +158,8 @@ class Service:
         nursery.start_soon(self._drain, pool, at_once)
 
     async def _drain(self, pool: Pool, at_once: bool) -> None:
-        """Stop a pool that is not in service: at once, or after its last query, by whose deadline at the latest."""
-        while pool.in_flight and not at_once:
+        """Stop a pool that is not in service: at once, or once no other falls back on it, after its last query."""
+        while not at_once and (pool.in_flight or self._poolset.is_reserve(pool)):
             await trio.sleep(_DRAIN_PAUSE)
         pool.close()
         if pool in self._supervisors:

@@ -33,6 +33,7 @@ from bridge.pool.overload import Overload
 from bridge.pool.poollog import PoolLog
 from bridge.pool.probation import Probation
 from bridge.pool.record import Record, Standing
+from bridge.pool.reserve import Reserve
 from bridge.pool.rounds import ROUND, Rounds
 from bridge.pool.staff import Staff
 from bridge.pool.starts import Starts
@@ -63,6 +64,7 @@ class Pool:
       workers: every program whose process is not yet gone, with its record.
       waiting: queries that no program has.
       idle: programs that have no query.
+      reserve: the pool it falls back on after a reload.
       last_failure: why a program failed or could not be started, the last time; one line without secrets.
     """
 
@@ -87,11 +89,12 @@ class Pool:
         self.idle = Idle()
         self.waiting = FairQueue()
         self.last_failure = ""
+        self.reserve = Reserve(self)
         self.log = PoolLog(name, program.argv[0], self.figures, self.clock)
         self._attention = attention
         self._milestones = Milestones(self.figures, self.clock, self._proved)
         self.service_time = self._milestones.service_time
-        self.overload = Overload(name, self.service_time)
+        self.overload = Overload(self)
         self.probation = Probation(self)
         self._following: Callable[[], Query | None] = self.waiting.next  # the next query for a ready program
         self._timer = reactor.call_at(FOREVER, Rounds(self).make)
@@ -112,8 +115,8 @@ class Pool:
         while self._lend(queries[0]):  # if there is an idle program, no query is waiting
             if not (queries := queries[1:]):
                 return
-        if self.overload.looms(len(self.waiting) + len(queries), self.staff.serving, self.settings.answer_timeout):
-            queries = self._refuse_excess(queries)
+        if self.overload.looms(len(queries), self.settings.answer_timeout):
+            self.overload.add(queries)
         else:
             self.waiting.add(queries)
         if not self.staff.ready:
@@ -228,39 +231,6 @@ class Pool:
 
     def _next_in_turn(self) -> Query | None:
         return self.probation.next() or self.waiting.next()
-
-    def _refuse_excess(self, queries: Sequence[Query]) -> list[Query]:
-        """Queue those that can be answered in time, and refuse the others; returns what was queued."""
-        kept: list[Query] = []
-        for query in queries:
-            now = self.clock()
-            if now + self._wait(self.waiting.ahead_of(query) + 1) <= query.deadline:
-                self.waiting.add([query])
-                kept.append(query)
-            else:
-                self.refuse_for_time(query, now)
-        return kept
-
-    def refuse_last(self, now: float) -> None:
-        """Refuse those whose turn would come too late: it has just become known how long a question takes."""
-        while self.overload.looms(len(self.waiting), self.staff.serving, self.settings.answer_timeout / 2):
-            if (last := self.waiting.take_last()) is None:
-                break
-            if now + self._wait(len(self.waiting) + 1) <= last.deadline:
-                self.waiting.add([last])
-                break
-            self.refuse_for_time(last, now)
-
-    def _wait(self, position: int) -> float:
-        """Seconds until the one at this `position`, from 1, of those that wait would be answered."""
-        return (position / self.staff.serving + 1.0) * self.service_time.usual
-
-    def refuse_for_time(self, query: Query, now: float) -> None:
-        """Refuse a query that waits, or would have to, because no program could answer it in time."""
-        self.figures.overload += 1
-        self.give_up(query)
-        waited = max(0.0, self.settings.answer_timeout - (query.deadline - now))
-        self.overload.refused(now, waited, self.figures.answered)
 
     def _give_up_too_long(self, query: Query) -> None:
         self.give_up(query)

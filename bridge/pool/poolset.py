@@ -132,9 +132,15 @@ class PoolSet:
         self._connect(settings)
         for pool in change.new.values():
             pool.staff.plan()
+        for name in change.new.keys() & before.keys() - {*change.aside}:
+            self.pools[name].reserve.set(before[name])
         for name in change.aside:
             before[name].hand_over(self.pools[name])
         return replaced
+
+    def is_reserve(self, pool: Pool) -> bool:
+        """Whether a pool that is in force may still fall back on this one."""
+        return any(other.reserve.is_pool(pool) for other in self.pools.values())
 
     def discard(self, change: Change) -> None:
         """Give up `change`: its new pools are to be drained."""

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 import trio
-from support.inmemory.pools import Bench, InMemoryWorker, Play, answers, hangs, bench, dies_reading, lives
+from support.inmemory.pools import Bench, InMemoryWorker, Play, answers, bench, dies_reading, hangs, lives
 
 from bridge.pool.proof import outlook
 from bridge.protocol.query import Verdict
