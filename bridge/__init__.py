@@ -7,7 +7,8 @@ A query's life, folder by folder:
   daemon/      a long-running process
     process      its pools with their programs, and how it ends, by force if need be (`lastresort`);
                  `signals`: when they are blocked
-    service      its tasks: events, signals, reload, drain (trio)
+    service      its tasks: events, signals, drain (trio)
+    reload       a new configuration is proven before it replaces the one in force
     systemd      readiness, status, watchdog
     activation   sockets that systemd passes
   relay/       `connect`: the same clients, asking the shared daemon (`upstream`) as its `settings` say; `oneshot` asks
@@ -20,10 +21,11 @@ A query's life, folder by folder:
     stdio        either of them on standard input and output, or on a program's terminal
   pool/        who answers
     router       a line finds its host's pool, or is refused
-    poolset      the pools of one set of settings
+    poolset      the pools of one set of settings, and of those that are to replace them after their `proof`
     pool         lends `idle` programs to queries (`fairqueue`); each has a `record`, and is checked at `milestones`
                  (`servicetime`); `poollog` and `figures` tell of it
     rounds       what no reply tells: what is stuck, late or overdue; `overload`; `probation` of `suspects`
+    reserve      the pool that a new one replaces, until that answers
     staff        its programs: how many there are, how many are started, and when (`backoff`, `startuptime`)
     supervisor   replaces programs and stops them (trio); `starts` and `backoff` decide when one is started;
                  `descriptors`: how many all of them need

@@ -121,10 +121,7 @@ class Server:
             listener.close()
 
     def _limit(self, settings: Settings) -> None:
-        restricted = bool(settings.allow_users or settings.allow_groups)
-        users = resolve_users(settings.allow_users) if restricted else None
-        groups = resolve_groups(settings.allow_groups) if restricted else None
-        self._users, self._groups = users, groups
+        self._users, self._groups = permitted(settings)
         self._most = min(settings.max_clients, _client_limit(settings))
         if self._most < settings.max_clients:
             what = "fewer clients than max_clients: the limit of descriptors (LimitNOFILE=, ulimit -n) is too low"
@@ -227,6 +224,17 @@ class Server:
 
     def _warn(self, message: str, **fields: object) -> None:
         self._log.log(logging.WARNING, message, message, **fields)
+
+
+def permitted(settings: Settings) -> tuple[frozenset[int] | None, frozenset[int] | None]:
+    """The users and groups that may connect; `None` for both: everybody.
+
+    Raises:
+      ListenError: one of them is unknown.
+    """
+    if not (settings.allow_users or settings.allow_groups):
+        return None, None
+    return resolve_users(settings.allow_users), resolve_groups(settings.allow_groups)
 
 
 def _client_limit(settings: Settings) -> int:

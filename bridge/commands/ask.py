@@ -193,7 +193,7 @@ def _one_of_each(settings: Settings) -> Settings:
     """The settings with one program per pool, enough for one question."""
 
     def single(program: ProgramSettings) -> ProgramSettings:
-        return attrs.evolve(program, pool_size=1)
+        return attrs.evolve(program, pool_size=1, pool_max=1)
 
     program = single(settings.program) if settings.program is not None else None
     return attrs.evolve(

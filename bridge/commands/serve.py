@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from bridge.clients.listeners import Listener, ListenError, listen
-from bridge.clients.server import Server
+from bridge.clients.server import Server, permitted
 from bridge.clients.status import StatusPage
 from bridge.commands.arguments import Arguments
 from bridge.commands.cli import Parser
@@ -34,7 +34,13 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
         "[FILE] [options] [-- PROGRAM ARG...]",
         "Serve clients on Unix sockets: those systemd passes, or `listen`.",
     )
-    read = Arguments(parser, argv).reader()
+    load = Arguments(parser, argv).reader()
+
+    def read() -> Settings:
+        settings = load()
+        permitted(settings)  # an unknown user is to be noticed before anything is started
+        return settings
+
     settings = read()
     configure(settings.log, client_terminal=False)
     with contextlib.ExitStack() as undo:
@@ -48,18 +54,19 @@ def _serve(settings: Settings, read: Callable[[], Settings], undo: contextlib.Ex
     forget(os.environ)
     process = undo.enter_context(running(settings, False, [listener.withdraw for listener in (*clients, *status)]))
     poolset = process.poolset
+    from bridge.daemon.service import Service  # late: it brings trio, and the programs start meanwhile
+
+    service = Service(process, read, notifier=notifier)
     paths = " ".join(listener.path for listener in clients)
 
     def connect(over: Callable[[], None]) -> Server:
         server = Server(clients, poolset.router, poolset.reactor, over)
         undo.callback(server.close)
-        undo.callback(StatusPage(status, poolset, server).close)
+        undo.callback(StatusPage(status, poolset, server, service.reloader).close)
         log.info(event("serving", sockets=paths, pools=len(poolset.pools)))
         return server
 
-    from bridge.daemon.service import Service  # late: it brings trio, and the programs start meanwhile
-
-    Service(process, read, notifier=notifier).run(connect)
+    service.run(connect)
 
 
 def _listeners(settings: Settings, undo: contextlib.ExitStack) -> tuple[list[Listener], list[Listener]]:

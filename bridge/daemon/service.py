@@ -1,10 +1,9 @@
-"""The tasks of a running bridge: drive the reactor, supervise pools, handle signals, reload, drain.
+"""The tasks of a running bridge: drive the reactor, supervise pools, handle signals, drain.
 
-- SIGHUP reloads the configuration; on a terminal it is the hang-up and ends the input.
+- SIGHUP has the configuration read again (`reload`); on a terminal it is the hang-up and ends the input.
 - SIGTERM, SIGINT or the end of input: answer what is in flight, then stop every program.  A second signal
   means now; after the first one, clients that do not read are not waited for.
 - However shutdown begins, even by an error of ours, its time is bounded; then it is forced (`lastresort`).
-- A broken configuration never replaces one that works.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from typing import Protocol
 
 import trio
 
-from bridge.config.settings import ConfigError, Settings
+from bridge.config.settings import Settings
 from bridge.daemon import signals
 from bridge.daemon.process import Process
+from bridge.daemon.reload import Reloader
 from bridge.daemon.systemd import Notifier
 from bridge.log.events import event, log
-from bridge.log.setup import configure
 from bridge.loop.orphans import left_to_us, reap_orphans
 from bridge.loop.reactor import Reactor
 from bridge.pool.pool import Pool
@@ -71,6 +70,9 @@ class Service:
       on_terminal: the client is on a terminal, a program's or a person's.
       log_on_client: stderr is the client's terminal.
       notifier: to systemd, for `serve`.
+
+    Attributes:
+      reloader: reads the configuration again when asked to.
     """
 
     def __init__(
@@ -83,11 +85,9 @@ class Service:
     ) -> None:
         self._process = process
         self._poolset = process.poolset
-        self._load = load
         self._on_terminal = on_terminal
-        self._log_on_client = log_on_client
         self._notifier = notifier or Notifier(None, None)
-        self._refused_configuration = ""
+        self.reloader = Reloader(self._poolset, load, log_on_client, self._notifier)
         self._supervisors: dict[Pool, Supervisor] = {}
         self._stopping = trio.CancelScope()
         self._told_to_stop = False
@@ -120,13 +120,15 @@ class Service:
                 if left_to_us():
                     reap_orphans(self._poolset.reactor, programs)
                 self._poolset.supervise(functools.partial(self._supervise, nursery))
+                nursery.start_soon(self.reloader.run, client.reconfigure, functools.partial(self._drain_soon, nursery))
                 nursery.start_soon(self._obey_signals, nursery, client)
                 if broken:
-                    nursery.start_soon(self._repair, nursery, client)
+                    nursery.start_soon(self._repair)
                 if self._notifier.wanted:
                     nursery.start_soon(self._report)
                     nursery.start_soon(self._feed_watchdog)
                 await self._over.wait()
+                self.reloader.stop()
                 self._process.exit_within(2 * self._poolset.router.settings.shutdown_grace + _FORCED)
                 with self._stopping:
                     await self._stop_pools()
@@ -146,15 +148,18 @@ class Service:
         self._supervisors[pool].look()
 
     async def _stop_pools(self) -> None:
-        for pool in (*self._poolset.pools.values(), *self._poolset.draining):
+        for pool in self._poolset.everything:
             pool.close()
         async with trio.open_nursery() as nursery:
             for supervisor in self._supervisors.values():
                 nursery.start_soon(supervisor.stop)
 
-    async def _drain(self, pool: Pool) -> None:
-        """Stop a replaced pool once its last query is answered, by its deadline at the latest."""
-        while pool.in_flight:
+    def _drain_soon(self, nursery: trio.Nursery, pool: Pool, at_once: bool) -> None:
+        nursery.start_soon(self._drain, pool, at_once)
+
+    async def _drain(self, pool: Pool, at_once: bool) -> None:
+        """Stop a pool that is not in service: at once, or once no other falls back on it, after its last query."""
+        while not at_once and (pool.in_flight or self._poolset.is_reserve(pool)):
             await trio.sleep(_DRAIN_PAUSE)
         pool.close()
         if pool in self._supervisors:
@@ -176,10 +181,10 @@ class Service:
 
     def _obey(self, number: int, nursery: trio.Nursery, client: Client) -> None:
         if number == signal.SIGHUP and not self._on_terminal:
-            if not (self._told_to_stop or self._over.is_set()):
-                self._reload(nursery, client)
+            self.reloader.request()
         elif not self._told_to_stop:
             self._told_to_stop = True
+            self.reloader.stop()
             settings = self._poolset.router.settings
             longest = settings.answer_timeout + 2 * settings.shutdown_grace
             self._process.exit_within(longest + _FORCED)
@@ -199,37 +204,13 @@ class Service:
         client.abort()
         self._over.set()
 
-    def _reload(self, nursery: trio.Nursery, client: Client) -> bool:
-        self._notifier.reloading()
-        try:
-            settings = self._load()
-            client.reconfigure(settings)
-        except ConfigError as error:
-            self._refused_configuration = str(error)
-            log.error(event("configuration refused, the old one stays", error=str(error)))
-            self._notifier.ready(self._status())
-            return False
-        self._refused_configuration = ""
-        configure(settings.log, self._log_on_client)
-        new, replaced = self._poolset.apply(settings)
-        for pool in replaced:
-            nursery.start_soon(self._drain, pool)
-        log.info(event("configuration loaded", new_pools=len(new), replaced_pools=len(replaced)))
-        self._notifier.ready(self._status())
-        return True
-
-    def _status(self) -> str:
-        """One line for `systemctl status`."""
-        refused = self._refused_configuration
-        return f"{self._poolset.summary()}{'; configuration refused: ' + refused if refused else ''}"
-
     async def _report(self) -> None:
         """Tell systemd that we are ready, and then our status whenever it has changed."""
-        said = self._status()
+        said = self.reloader.status()
         self._notifier.ready(said)
         while True:
             await trio.sleep(_REPORT_PAUSE)
-            if (status := self._status()) != said:
+            if (status := self.reloader.status()) != said:
                 said = status
                 self._notifier.status(status)
 
@@ -246,9 +227,10 @@ class Service:
                 self._notifier.watchdog()
             await trio.sleep(interval)
 
-    async def _repair(self, nursery: trio.Nursery, client: Client) -> None:
+    async def _repair(self) -> None:
         """Retry until the configuration can be read: nobody would restart us."""
-        while not self._reload(nursery, client):
+        while not self._poolset.pools:
+            self.reloader.request()
             await trio.sleep(_REPAIR_PAUSE)
 
 

@@ -1,18 +1,22 @@
 """Which questions cannot be answered in time, and one log line when that begins and one when it is over.
 
-No I/O besides the log; the caller passes the time in, in seconds.
+They are refused at once: a waiting client is blocked, and a program that works in vain is missing elsewhere.
+
+No I/O besides the log.
 """
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from bridge.log.events import event, log
-from bridge.pool.servicetime import ServiceTime
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    pass
+    from collections.abc import Sequence
+
+    from bridge.pool.pool import Pool
+    from bridge.protocol.query import Query
 
 _OVER = 2.0
 """Seconds without a refusal after which it is over."""
@@ -22,60 +26,70 @@ _BUSY = 0.8
 
 
 class Overload:
-    """Of one pool.
+    """Of one pool."""
 
-    Args:
-      pool: its name.
-      service_time: how long a question takes.
-    """
-
-    def __init__(self, pool: str, service_time: ServiceTime) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._service_time = service_time
+        self._service_time = pool.service_time
         self._began: float | None = None
         self._answered = 0  # by then
         self._refused = 0
         self._longest = 0.0
         self._last = 0.0
 
-    def looms(self, waiting: int, programs: int, answer_timeout: float) -> bool:
-        """Whether not all of this many waiting questions, and one more, can be answered in time."""
+    def looms(self, more: int, seconds: float) -> bool:
+        """Whether those that wait, and so many more, might not all be answered within `seconds`."""
         usual = self._service_time.usual
-        return waiting * usual > (answer_timeout - usual) * programs and usual > 0
+        return usual > 0 and (len(self._pool.waiting) + more) * usual > (seconds - usual) * self._pool.staff.serving
 
-    def refused(self, now: float, waited: float, answered: int) -> None:
-        """A question that had `waited` was refused for want of time; the pool had `answered` so many before."""
+    def add(self, queries: Sequence[Query]) -> None:
+        """Queue those that can be answered in time, and refuse the others."""
+        for query in queries:
+            now = self._pool.clock()
+            if now + self._wait(self._pool.waiting.ahead_of(query) + 1) <= query.deadline:
+                self._pool.waiting.add([query])
+            else:
+                self.refuse(query, now)
+
+    def refuse_last(self, now: float) -> None:
+        """Refuse those whose turn would come too late: it has just become known how long a question takes."""
+        waiting = self._pool.waiting
+        while self.looms(0, self._pool.settings.answer_timeout / 2):
+            if (last := waiting.take_last()) is None:
+                break
+            if now + self._wait(len(waiting) + 1) <= last.deadline:
+                waiting.add([last])
+                break
+            self.refuse(last, now)
+
+    def refuse(self, query: Query, now: float) -> None:
+        """Refuse a query because no program could answer it in time."""
+        pool = self._pool
+        pool.figures.overload += 1
+        pool.give_up(query)
         if self._began is None:
-            self._began, self._answered, self._refused, self._longest = now, answered, 0, 0.0
-            log.warning(
-                event(
-                    "overloaded: more questions than the programs can answer in time, some are answered 0 at once",
-                    pool=self._pool,
-                    seconds_a_question=round(self._service_time.usual, 3),
-                )
-            )
+            self._began, self._answered, self._refused, self._longest = now, pool.figures.answered, 0, 0.0
+            what = "overloaded: more questions than the programs can answer in time, some are answered 0 at once"
+            log.warning(event(what, pool=pool.name, seconds_a_question=round(self._service_time.usual, 3)))
         self._refused += 1
-        self._longest = max(self._longest, waited)
+        self._longest = max(self._longest, pool.settings.answer_timeout - (query.deadline - now))
         self._last = now
 
-    def over(self, now: float, answered: int, pool_size: int) -> bool:
+    def over(self, now: float) -> bool:
         """Log the end if nothing was refused lately; false while it goes on."""
         if self._began is None:
             return True
         if now - self._last < _OVER:
             return False
         lasted = max(self._last - self._began, 1.0)
-        asked = (answered - self._answered + self._refused) / (lasted + _OVER)
-        enough = max(pool_size + 1, math.ceil(asked * self._service_time.usual / _BUSY))
-        log.warning(
-            event(
-                "no longer overloaded; this pool_size would have been enough",
-                pool=self._pool,
-                refused=self._refused,
-                longest_wait=round(self._longest, 1),
-                seconds=round(lasted, 1),
-                pool_size=enough,
-            )
-        )
+        asked = (self._pool.figures.answered - self._answered + self._refused) / (lasted + _OVER)
+        size = max(self._pool.program.pool_size + 1, math.ceil(asked * self._service_time.usual / _BUSY))
+        fields = {"refused": self._refused, "longest_wait": round(self._longest, 1), "seconds": round(lasted, 1)}
+        what = "no longer overloaded; this pool_size would have been enough"
+        log.warning(event(what, pool=self._pool.name, **fields, pool_size=size))
         self._began = None
         return True
+
+    def _wait(self, position: int) -> float:
+        """Seconds until the one at this `position`, from 1, of those that wait would be answered."""
+        return (position / self._pool.staff.serving + 1.0) * self._service_time.usual

@@ -17,10 +17,12 @@ No trio here: programs can be started before trio is imported.  The pool's `staf
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from bridge.config.settings import ProgramSettings, Settings
+from bridge.log.events import describe
 from bridge.loop.reactor import Reactor
 from bridge.loop.timer import FOREVER
 from bridge.pool.fairqueue import FairQueue
@@ -31,6 +33,7 @@ from bridge.pool.overload import Overload
 from bridge.pool.poollog import PoolLog
 from bridge.pool.probation import Probation
 from bridge.pool.record import Record, Standing
+from bridge.pool.reserve import Reserve
 from bridge.pool.rounds import ROUND, Rounds
 from bridge.pool.staff import Staff
 from bridge.pool.starts import Starts
@@ -61,6 +64,7 @@ class Pool:
       workers: every program whose process is not yet gone, with its record.
       waiting: queries that no program has.
       idle: programs that have no query.
+      reserve: the pool it falls back on after a reload.
       last_failure: why a program failed or could not be started, the last time; one line without secrets.
     """
 
@@ -85,11 +89,12 @@ class Pool:
         self.idle = Idle()
         self.waiting = FairQueue()
         self.last_failure = ""
+        self.reserve = Reserve(self)
         self.log = PoolLog(name, program.argv[0], self.figures, self.clock)
         self._attention = attention
         self._milestones = Milestones(self.figures, self.clock, self._proved)
         self.service_time = self._milestones.service_time
-        self.overload = Overload(name, self.service_time)
+        self.overload = Overload(self)
         self.probation = Probation(self)
         self._following: Callable[[], Query | None] = self.waiting.next  # the next query for a ready program
         self._timer = reactor.call_at(FOREVER, Rounds(self).make)
@@ -110,8 +115,8 @@ class Pool:
         while self._lend(queries[0]):  # if there is an idle program, no query is waiting
             if not (queries := queries[1:]):
                 return
-        if self.overload.looms(len(self.waiting) + len(queries), self.staff.serving, self.settings.answer_timeout):
-            queries = self._refuse_excess(queries)
+        if self.overload.looms(len(queries), self.settings.answer_timeout):
+            self.overload.add(queries)
         else:
             self.waiting.add(queries)
         if not self.staff.ready:
@@ -134,6 +139,15 @@ class Pool:
         """End the queries of `asker` that no program has yet."""
         for query in [*self.waiting.take_all_of(asker), *self.probation.take_all_of(asker)]:
             self.give_up(query)
+
+    def hand_over(self, other: Pool) -> None:
+        """Have `other` answer the queries that no program has yet."""
+        for query in self.waiting.take_out(lambda _query: True):
+            try:
+                other.ask([query])
+            except Exception:
+                self.give_up(query)
+                raise
 
     @property
     def in_flight(self) -> int:
@@ -189,14 +203,17 @@ class Pool:
             raise
 
     def _not_handed_over(self, worker: Worker, query: Query) -> None:
-        """A free program did not take `query`: either the program failed, or the query is too long."""
+        """A free program was not given `query`: its time is over, the program has failed, or the query is too long."""
         while worker.state is _ASKABLE:
-            self._give_up_too_long(query)
+            if query.deadline <= self.clock():  # we were stopped, and our timer with us
+                self.time_out(query)
+            else:
+                self._give_up_too_long(query)
             following = self._next_for(worker)
             if following is None:
                 self._shelve(worker)
                 return
-            if worker.give(following):
+            if following.deadline > self.clock() and worker.give(following):
                 return
             query = following
         self.ask_ahead(query)
@@ -215,42 +232,9 @@ class Pool:
     def _next_in_turn(self) -> Query | None:
         return self.probation.next() or self.waiting.next()
 
-    def _refuse_excess(self, queries: Sequence[Query]) -> list[Query]:
-        """Queue those that can be answered in time, and refuse the others; returns what was queued."""
-        kept: list[Query] = []
-        for query in queries:
-            now = self.clock()
-            if now + self._wait(self.waiting.ahead_of(query) + 1) <= query.deadline:
-                self.waiting.add([query])
-                kept.append(query)
-            else:
-                self.refuse_for_time(query, now)
-        return kept
-
-    def refuse_last(self, now: float) -> None:
-        """Refuse those whose turn would come too late: it has just become known how long a question takes."""
-        while self.overload.looms(len(self.waiting), self.staff.serving, self.settings.answer_timeout / 2):
-            if (last := self.waiting.take_last()) is None:
-                break
-            if now + self._wait(len(self.waiting) + 1) <= last.deadline:
-                self.waiting.add([last])
-                break
-            self.refuse_for_time(last, now)
-
-    def _wait(self, position: int) -> float:
-        """Seconds until the one at this `position`, from 1, of those that wait would be answered."""
-        return (position / self.staff.serving + 1.0) * self.service_time.usual
-
-    def refuse_for_time(self, query: Query, now: float) -> None:
-        """Refuse a query that waits, or would have to, because no program could answer it in time."""
-        self.figures.overload += 1
-        waited = max(0.0, self.settings.answer_timeout - (query.deadline - now))
-        self.overload.refused(now, waited, self.figures.answered)
-        self.give_up(query)
-
     def _give_up_too_long(self, query: Query) -> None:
-        self.log.too_long(len(query.body))
         self.give_up(query)
+        self.log.too_long(len(query.body))
 
     def time_out(self, query: Query) -> None:
         """End a query whose time is over."""
@@ -275,7 +259,8 @@ class Pool:
         deadline = self.clock() + answer_timeout
         self._ahead = max(0.0, answer_timeout - ROUND)
         self.service_time.limit(answer_timeout)
-        for query in [*self.waiting, *(worker.query for worker in self.workers if worker.query is not None)]:
+        with_programs = (worker.query for worker in self.workers if worker.query is not None)
+        for query in [*self.waiting, *self.probation, *with_programs]:
             query.deadline = min(query.deadline, deadline)
         self._timer.set(self.clock())
 
@@ -288,7 +273,8 @@ class Pool:
 
     def replied(self, worker: Worker, query: Query, verdict: Verdict) -> None:
         """Tell the asker of a valid reply, and give the program its next query."""
-        if query.deadline <= self.clock():
+        now = self.clock()
+        if query.deadline <= now:
             self._late(query)
         else:
             if verdict is _GRANTED:
@@ -306,7 +292,7 @@ class Pool:
         following = self._following()
         if following is None:
             self.idle.put(worker, record.standing is _WORN)
-        elif not worker.hand_over(following):
+        elif following.deadline <= now or not worker.hand_over(following):
             self._not_handed_over(worker, following)
 
     def _late(self, query: Query) -> None:
@@ -314,7 +300,7 @@ class Pool:
         if query.verdict is None:
             self.time_out(query)
         else:
-            self.figures.late += 1
+            self.figures.late += query.asks
 
     def replies_in_pieces(self) -> None:
         """The first part of a reply came alone, or may have."""
@@ -329,7 +315,8 @@ class Pool:
         self.figures.failures += 1
         if worker.blamed is not None:
             self.probation.accuse(worker.blamed)
-        if not worker.served and self.clock() < record.born + self.settings.start_timeout:
+        unasked_for_long = worker.query is None and self.clock() >= record.born + self.settings.start_timeout
+        if not (worker.served or unasked_for_long):
             query = worker.query if worker.was_read() else None
             body = query.body if query is not None and query.asks else None
             self.staff.failed_starting(record, body, self.figures.answered)
@@ -340,6 +327,8 @@ class Pool:
         record = self.workers.pop(worker)
         try:
             self.log.program_ended(worker, record.reason, query)
+            if record.reason and worker.status != -signal.SIGKILL:
+                self.last_failure = f"{record.reason}, with status {worker.status}"
             self._plan_start()  # its place is free now
         finally:
             if query is not None and query.verdict is None:
@@ -372,8 +361,8 @@ class Pool:
     def not_started(self, error: Exception) -> None:
         """A program could not be started."""
         self.figures.failures += 1
-        self.last_failure = self.log.cannot_start(error)
-        self.give_up_hopeless()
+        self.log.cannot_start(error)
+        self.last_failure = f"it cannot be started: {getattr(error, 'strerror', None) or describe(error)}"
 
     def is_down(self, cause: str) -> None:
         """No program can answer, and that will not change at once."""
@@ -387,7 +376,7 @@ class Pool:
         following = self._next_for(worker)
         if following is None:
             self._shelve(worker)
-        elif not worker.give(following):
+        elif following.deadline <= self.clock() or not worker.give(following):
             self._not_handed_over(worker, following)
 
     def probe(self, worker: Worker) -> None:

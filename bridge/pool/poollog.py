@@ -56,11 +56,9 @@ class PoolLog:
         unavailable = self._figures.unavailable - self._unavailable_before
         log.warning(event("pool is back", pool=self._pool, down_seconds=round(seconds, 1), unavailable=unavailable))
 
-    def cannot_start(self, error: Exception) -> str:
-        """A program could not be started; returns the reason."""
-        reason = describe(error)
-        self._warn("program cannot be started", reason=reason, program=self._program)
-        return reason
+    def cannot_start(self, error: Exception) -> None:
+        """A program could not be started."""
+        self._warn("program cannot be started", reason=describe(error), program=self._program)
 
     def program_ended(self, worker: Worker, reason: str, query: Query | None) -> None:
         """A program is gone; if there is a `reason`, it failed, perhaps because of the `query` it had."""

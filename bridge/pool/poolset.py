@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from bridge.config.settings import Settings
+from bridge.config.settings import ProgramSettings, Settings
 from bridge.log.ratelimit import RateLimited
 from bridge.loop.reactor import Reactor
 from bridge.pool import descriptors
@@ -29,12 +29,31 @@ _OVERDUE = 2.0
 """Seconds."""
 
 
+class Change:
+    """The pools of settings that are not in force yet.
+
+    Attributes:
+      kept: those in service whose program is the same, by host.
+      new: those that are not in service, by host.
+      alone: hosts where the old programs must be gone before the new ones start (`pool_max` 1).
+      aside: their old pools, once they were taken out of service, by host.
+    """
+
+    def __init__(self, settings: Settings, kept: dict[str, Pool], new: dict[str, Pool], alone: list[str]) -> None:
+        self.settings = settings
+        self.kept = kept
+        self.new = new
+        self.alone = alone
+        self.aside: dict[str, Pool] = {}
+
+
 class PoolSet:
     """The pools of one set of settings.
 
     Attributes:
       starts: decides when each pool starts a program.
       pools: those in service, by host.
+      proving: new ones, which nobody asks yet.
       draining: those out of service that still have queries or programs.
     """
 
@@ -43,39 +62,97 @@ class PoolSet:
         self.reactor = Reactor(self.report, clock)
         self.starts = Starts(self.reactor.call_at, clock, self.report)
         self.pools: dict[str, Pool] = {}
+        self.proving: set[Pool] = set()
         self.draining: set[Pool] = set()
         self.router = Router(settings, clock, self.draining)
         self._supervise: Callable[[Pool], None] | None = None
         self._unsupervised: dict[Pool, None] = {}
         self._log = RateLimited(5, 60.0, clock)
 
-    def apply(self, settings: Settings) -> tuple[list[Pool], list[Pool]]:
-        """Apply `settings`: new pools are connected, and start programs; those whose program is unchanged go on.
+    @property
+    def everything(self) -> list[Pool]:
+        """All pools that may have programs."""
+        return [*self.pools.values(), *self.proving, *self.draining]
 
-        Returns:
-          the new pools, and those to be drained.
-        """
+    def apply(self, settings: Settings) -> list[Pool]:
+        """Put `settings` in force without proving anything; returns the replaced pools, to be drained."""
+        return self.adopt(self.prepare(settings))
+
+    def prepare(self, settings: Settings) -> Change:
+        """Make the pools that `settings` need besides those whose program is unchanged, and start nothing yet."""
         descriptors.check(settings)
         programs = {} if settings.program is None else {DEFAULT: settings.program}
         programs |= settings.hosts
         kept = {name: pool for name, pool in self.pools.items() if pool.program == programs.get(name)}
-        replaced = [pool for name, pool in self.pools.items() if name not in kept]
-        new = {
-            name: Pool(name or "default", program, settings, self.reactor, self.starts, self._attend)
-            for name, program in programs.items()
-            if name not in kept
-        }
-        for pool in kept.values():
+        added = {name: program for name, program in programs.items() if name not in kept}
+        new = {name: self._new_pool(name, program, settings) for name, program in added.items()}
+        self.proving.update(new.values())
+        old = {name: pool.program for name, pool in self.pools.items() if name in new}
+        alone = [name for name, program in old.items() if 1 in (program.pool_max, added[name].pool_max)]
+        return Change(settings, kept, new, alone)
+
+    def start(self, pool: Pool) -> None:
+        """Start one program at once, as if the pool were asked, and the others soon."""
+        try:
+            pool.staff.start_due()
+        except Exception as error:
+            self.report(error)
+        pool.staff.plan()
+
+    def set_aside(self, name: str, change: Change) -> Pool:
+        """Take a pool out of service before there is another one, to be drained.
+
+        Its queries, and those that come, wait in a pool without programs, until `adopt` or `bring_back`.
+        """
+        pool = self.pools[name]
+        stand_in = self._new_pool(name, pool.program, self.router.settings)
+        stand_in.staff.pause()
+        self.draining.add(pool)
+        self.pools[name] = stand_in
+        self._connect(self.router.settings)
+        change.aside[name] = pool
+        pool.hand_over(stand_in)
+        return pool
+
+    def bring_back(self, name: str) -> None:
+        """Have the pool that was set aside serve again."""
+        self.pools[name].staff.resume()
+
+    def adopt(self, change: Change) -> list[Pool]:
+        """Put the settings of `change` in force; returns the replaced pools, to be drained."""
+        before, settings = self.pools, change.settings
+        replaced = [pool for name, pool in before.items() if name not in change.kept]
+        for pool in change.kept.values():
             pool.settings = settings
-        for pool in self.pools.values():
+        for pool in before.values():
             pool.hasten(settings.answer_timeout)
         self.draining.update(replaced)
-        self.pools = {**kept, **new}
+        self.proving.difference_update(change.new.values())
+        self.pools = {**change.kept, **change.new}
+        self._connect(settings)
+        for pool in change.new.values():
+            pool.staff.plan()
+        for name in change.new.keys() & before.keys() - {*change.aside}:
+            self.pools[name].reserve.set(before[name])
+        for name in change.aside:
+            before[name].hand_over(self.pools[name])
+        return replaced
+
+    def is_reserve(self, pool: Pool) -> bool:
+        """Whether a pool that is in force may still fall back on this one."""
+        return any(other.reserve.is_pool(pool) for other in self.pools.values())
+
+    def discard(self, change: Change) -> None:
+        """Give up `change`: its new pools are to be drained."""
+        self.proving.difference_update(change.new.values())
+        self.draining.update(change.new.values())
+
+    def _new_pool(self, name: str, program: ProgramSettings, settings: Settings) -> Pool:
+        return Pool(name or "default", program, settings, self.reactor, self.starts, self._attend)
+
+    def _connect(self, settings: Settings) -> None:
         hosts = {name: pool for name, pool in self.pools.items() if name in settings.hosts}
         self.router.connect(settings, self.pools.get(DEFAULT), hosts)
-        for pool in new.values():
-            pool.staff.plan()
-        return [*new.values()], replaced
 
     def supervise(self, by: Callable[[Pool], None]) -> None:
         """Have `by` called with each pool whose supervisor is needed, and now with those where it already was."""
@@ -103,7 +180,7 @@ class PoolSet:
     def is_overdue(self) -> bool:
         """Whether a query should have ended long ago: a pool's timer does not work."""
         latest = self.clock() - _OVERDUE
-        return any(pool.earliest_deadline() < latest for pool in (*self.pools.values(), *self.draining))
+        return any(pool.earliest_deadline() < latest for pool in self.everything)
 
     def report(self, error: Exception) -> None:
         """Log an error that belongs to no single client or program; everything goes on."""
@@ -112,7 +189,7 @@ class PoolSet:
 
     def kill(self) -> None:
         """Kill every program with its process group, without waiting."""
-        for pool in (*self.pools.values(), *self.draining):
+        for pool in self.everything:
             for worker in [*pool.workers]:
                 worker.signal(signal.SIGKILL)
 
@@ -120,7 +197,7 @@ class PoolSet:
         """Kill and reap what still runs, and close the reactor.  May be called again."""
         self.kill()
         until = self.clock() + _REAP
-        for pool in [*self.pools.values(), *self.draining]:
+        for pool in self.everything:
             for worker in [*pool.workers]:
                 try:
                     worker.reap(max(0.0, until - self.clock()))

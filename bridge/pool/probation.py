@@ -19,7 +19,7 @@ from bridge.pool.suspects import Suspects
 from bridge.protocol.query import Query, StandIn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from bridge.pool.pool import Pool
     from bridge.protocol.query import Asker
@@ -63,6 +63,10 @@ class Probation:
         """Whether anybody is accused, or waits."""
         return bool(self._accused or self._waiting)
 
+    def __iter__(self) -> Iterator[Query]:
+        """The queries that wait."""
+        return iter([query for query, _ in self._waiting])
+
     def first_deadline(self) -> float:
         """The earliest deadline of those that wait, or infinity."""
         return min((query.deadline for query, _ in self._waiting), default=FOREVER)
@@ -73,8 +77,8 @@ class Probation:
         for query in queries:
             if self._suspects.refuses(query, now):
                 self._pool.figures.suspected += 1
-                self._pool.log.not_asked_again(query)
                 self._pool.give_up(query)
+                self._pool.log.not_asked_again(query)
             elif account := self._suspects.watches(query, now):
                 self._waiting.append((query, account))
             else:

@@ -66,6 +66,8 @@ class Rounds:
             if record.seen is not None:
                 self._judge(worker, record, now)
         pool.staff.stuck = sum(record.standing is Standing.STUCK for record in pool.workers.values())
+        if self._is_stalled(now) and pool.staff.ready and not pool.idle.any_ready:
+            pool.is_down("no program answers")
         pool.probation.judge(now)
         pool.probation.serve()
         self._look_at_waiting(now)
@@ -116,7 +118,7 @@ class Rounds:
         if not self._is_up(record, now):
             if held >= settings.start_timeout:
                 worker.kill(f"it gave no first reply within start_timeout, for {held:.1f} s")
-            elif query.verdict is None and query.repeatable and held >= ROUND and pool.staff.ready > pool.staff.stuck:
+            elif query.verdict is None and query.repeatable and held >= ROUND and self._others_would():
                 self._move(worker, record, query)
             return
         if held >= self._unusual():
@@ -126,11 +128,14 @@ class Rounds:
         if others and pool.probation.knows_any and pool.probation.is_out_of_patience(worker, held):
             self._end(worker, record, query)
             self._kill(worker, query, held, guilty=True)
+            return
         if held < settings.answer_timeout:
             return
         if record.guilty is None:
             record.guilty = others
         if now >= record.against + _GRACE or held >= settings.start_timeout or self._may_replace(now):
+            if not record.proven:
+                pool.staff.startup.took_longer(now - record.born)
             self._kill(worker, query, held, record.guilty)
 
     def _end(self, worker: Worker, record: Record, query: Query) -> None:
@@ -144,7 +149,7 @@ class Rounds:
         """Give the query of a starting program to a ready one, now or as soon as one is free."""
         worker.release()
         record.seen = worker.query
-        self._pool.ask_ahead(query)
+        self._pool.reserve.answer(query)
 
     def _kill(self, worker: Worker, query: Query, held: float, guilty: bool) -> None:
         if guilty:
@@ -156,6 +161,17 @@ class Rounds:
         answered = self._pool.figures.answered
         recently = now - self._answered_at <= self._pool.settings.answer_timeout / 2
         return recently and answered - record.answered > record.busy
+
+    def _others_would(self) -> bool:
+        """Whether there are ready programs that are not stuck, or those of the pool that this one replaces."""
+        return self._pool.staff.ready > self._pool.staff.stuck or bool(self._pool.reserve)
+
+    def _is_stalled(self, now: float) -> bool:
+        """Whether a question had all its time, and nobody's was answered meanwhile."""
+        timeout = self._pool.settings.answer_timeout
+        return now > self._answered_at + timeout and any(
+            record.seen is not None and now >= record.since + timeout for record in self._pool.workers.values()
+        )
 
     def _is_up(self, record: Record, now: float) -> bool:
         """Whether a program has replied, or has had ample time to start."""
@@ -180,16 +196,17 @@ class Rounds:
     def _look_at_waiting(self, now: float) -> None:
         """Refuse those that cannot be answered in time, and want a spare if they wait for long."""
         pool = self._pool
+        pool.reserve.answer_all()
         timeout = pool.settings.answer_timeout
-        stalled = now > self._answered_at + timeout
+        stalled = self._is_stalled(now)
         in_vain = now + pool.service_time.reserve
         for query in pool.waiting.take_out(lambda query: query.deadline <= in_vain):
             if stalled:
                 pool.time_out(query)
             else:
-                pool.refuse_for_time(query, now)
+                pool.overload.refuse(query, now)
         if not stalled:
-            pool.refuse_last(now)
+            pool.overload.refuse_last(now)
         oldest = timeout - (pool.waiting.first_deadline() - now)
         if oldest > max(_LONG, pool.staff.startup.expected) and pool.staff.ready > 0:
             pool.staff.want_spare()
@@ -197,7 +214,7 @@ class Rounds:
     def _set_timer(self, now: float) -> None:
         """Make another round while there is anything to look at."""
         pool = self._pool
-        overloaded = not pool.overload.over(now, pool.figures.answered, pool.program.pool_size)
+        overloaded = not pool.overload.over(now)
         asked = any(worker.query is not None for worker in pool.workers)
         if pool.waiting or asked or overloaded or pool.probation.undecided:
             pool.set_timer(max(now, min(now + ROUND, pool.earliest_deadline())))

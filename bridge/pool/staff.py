@@ -65,6 +65,7 @@ class Staff:
       hopeless: the last start failed for a reason that will not go away by itself, like a missing file.
       startup: how long starts take.
       closed: it starts no more programs.
+      paused: it starts none until `resume`, and queries wait.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Staff:
         self.hopeless = False
         self.startup = StartupTime()
         self.closed = False
+        self.paused = False
         self._pool = pool
         self._clock = pool.clock
         self._starts = starts
@@ -175,7 +177,7 @@ class Staff:
 
     def _next_start(self, now: float) -> float:
         """When the next program is to be started; infinity if none is."""
-        if self.closed or self._missing <= 0:
+        if self.closed or self.paused or self._missing <= 0:
             return FOREVER
         trying = [record.born for record in self.workers.values() if record.standing is Standing.STARTING]
         if self._scouting and trying:
@@ -199,6 +201,7 @@ class Staff:
             if replaces is None:
                 self.hopeless = not isinstance(error, MemoryError) and getattr(error, "errno", None) not in _PASSING
                 self._failed(FOREVER)
+                self._pool.give_up_hopeless()
             return None
         self._started += 1
         self._pool.figures.starts += 1
@@ -215,6 +218,15 @@ class Staff:
             except Exception as error:
                 worker.failed(error)
         return worker
+
+    def pause(self) -> None:
+        """Start no programs until `resume`; queries wait."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """Start programs again."""
+        self.paused = False
+        self.plan()
 
     def close(self) -> None:
         """Start no more programs; those that run go on."""

@@ -17,7 +17,7 @@ _UNUSUAL = 2.0
 _TO_SPARE = 0.5
 """A program has had ample time after `_UNUSUAL` times the usual time, and this many seconds."""
 
-_UNASKED = 1.0
+UNASKED = 1.0
 """Seconds that a program which has not been asked has to stay alive until it is taken for up: real ones need half."""
 
 
@@ -41,6 +41,11 @@ class StartupTime:
             self.expected = min(self.expected, took)
             self._at_most = min(self._at_most, took)
 
+    def took_longer(self, seconds: float) -> None:
+        """A program was killed that had not replied after so many seconds: others may need longer, too."""
+        if self._at_most < seconds:
+            self._at_most = seconds
+
     @property
     def ample(self) -> float:
         """Seconds in which every program has started that starts as usual; infinity if that is not known."""
@@ -49,4 +54,4 @@ class StartupTime:
     @property
     def unasked(self) -> float:
         """Seconds after which a program that has not been asked is taken for up."""
-        return max(_UNASKED, self.expected * _UNUSUAL)
+        return max(UNASKED, self.expected * _UNUSUAL)

@@ -11,22 +11,26 @@ if TYPE_CHECKING:
 
 
 class Latch:
-    """Happens once; a listener that comes later is called at once."""
+    """Happens once; a listener that comes later is called at once.
+
+    Attributes:
+      is_set: it has happened.
+    """
 
     def __init__(self) -> None:
-        self._is_set = False
+        self.is_set = False
         self._listeners: list[Callable[[], None]] = []
 
     def then(self, listener: Callable[[], None]) -> None:
         """Call `listener` once, when the latch is set; at once if it is set."""
-        if self._is_set:
+        if self.is_set:
             listener()
         else:
             self._listeners.append(listener)
 
     def set(self) -> None:
         """Set the latch and call its listeners; does nothing if it is set."""
-        self._is_set = True
+        self.is_set = True
         listeners, self._listeners = self._listeners, []
         for listener in listeners:
             listener()

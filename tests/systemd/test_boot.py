@@ -86,29 +86,77 @@ def test_the_status_is_shown(site: Site) -> None:
 # --- Change
 
 
-def test_a_reload_takes_the_new_file(site: Site) -> None:
+CONFIG = "/etc/extauth-bridge/auth.toml"
+
+
+def test_a_reload_is_over_when_the_command_returns(site: Site) -> None:
+    """The new file is in force by then, every time; and a signal does the same."""
     assert site.answers()
     daemon = site.main_pid()
-    config = site.read("/etc/extauth-bridge/auth.toml")
-    site.write("/etc/extauth-bridge/auth.toml", f'commands = ["isuser"]\n{config}')
-    site.step("reload")
-    site.machine.until("auth is refused", lambda: ask(site.auth, ALICE) == "0")
+    config = site.read(CONFIG)
+    loaded = site.machine.journal(UNIT).count("configuration loaded")
+    for number, size in enumerate((1, 3, 2), 1):
+        site.write(CONFIG, f'pool_size = {size}\ncommands = ["isuser"]\n{config}')
+        site.step("reload")
+        assert site.machine.journal(UNIT).count("configuration loaded") == loaded + number
+        assert f"of {size} programs up" in site.machine.show(UNIT, "StatusText")
+        assert site.machine.show(UNIT, "ActiveState") == "active"
+    assert ask(site.auth, ALICE) == "0"
     assert ask(site.auth, "isuser:alice:example.com") == "1"
-    site.write("/etc/extauth-bridge/auth.toml", config)
+    site.write(CONFIG, config)
     site.machine.run(f"kill -HUP {daemon}")
     site.machine.until("auth is back", lambda: ask(site.auth, ALICE) == "1")
     assert site.main_pid() == daemon
 
 
-def test_a_broken_file_changes_nothing(site: Site) -> None:
+@pytest.mark.parametrize("sandbox", ["", "stricter.conf"])
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("pool_size = 0\n", "pool_size is 0"), ('program = "/opt/nowhere"\n', "/opt/nowhere: it cannot be started")],
+    ids=["file", "program"],
+)
+def test_a_reload_that_is_refused_fails_and_changes_nothing(site: Site, sandbox: str, text: str, why: str) -> None:
+    if sandbox:
+        site.drop_in(UNIT, site.shipped(sandbox))
     assert site.answers()
-    daemon = site.main_pid()
-    site.write("/etc/extauth-bridge/auth.toml", "programme = 1\n")
-    site.step("reload")
-    site.machine.until("the log says why", lambda: "programme" in site.machine.journal(UNIT))
-    site.machine.until("the reload is over", lambda: site.machine.show(UNIT, "ActiveState") == "active")
+    daemon, processes = site.main_pid(), site.processes()
+    config = site.read(CONFIG)
+    site.write(CONFIG, text)
+    for command in (recipe("reload"), "/opt/extauth-bridge/bin/extauth-bridge reload"):
+        done = site.machine.run(command, check=False)
+        assert done.returncode == 1
+    assert why in done.stdout, "the second one is typed by somebody"
+    assert why in site.machine.show(UNIT, "StatusText")
+    assert "extauth-bridge: refused, the old configuration stays: " in site.machine.journal(UNIT)
+    site.machine.until("it is over", lambda: site.machine.show(UNIT, "ActiveState") == "active")
     assert site.answers()
     assert site.main_pid() == daemon
+    assert site.processes() == processes
+    site.write(CONFIG, f'commands = ["isuser"]\n{config}')
+    site.step("reload")
+    assert ask(site.auth, ALICE) == "0"
+
+
+def test_a_reload_may_take_longer_than_a_start(site: Site) -> None:
+    """Its program has 4 s to answer the probe, and systemd would give up after 2 s."""
+    site.drop_in(UNIT, "[Service]\nTimeoutStartSec=2s\n")
+    assert site.answers()
+    site.write(CONFIG, 'program = ["/bin/sleep", "60"]\nprobe = "nobody@example.com"\nstart_timeout = 4\n')
+    assert site.machine.run(recipe("reload"), check=False).returncode == 1
+    assert "configuration refused" in site.machine.journal(UNIT)
+    assert "/bin/sleep: " in site.machine.show(UNIT, "StatusText")
+    assert "timed out" not in site.machine.journal(UNIT)
+    assert site.answers()
+
+
+def test_an_instance_reloads_too(site: Site) -> None:
+    start_blue(site, "echo x", "")
+    blue, line = socket_of(site.machine, "blue"), "auth:alice:example.com:x"
+    assert ask(blue, line) == "1"
+    file = "/etc/extauth-bridge/blue.toml"
+    site.write(file, f'commands = ["isuser"]\n{site.read(file)}')
+    site.machine.run("systemctl reload extauth-bridge@blue.service")
+    assert ask(blue, line) == "0"
 
 
 def test_an_upgrade_and_a_restart(site: Site) -> None:

@@ -6,9 +6,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from support.components import command, missing
+from support.components import command
 from support.process import ROOT
 
+from bridge.commands import reload
 from bridge.config import load as config
 
 SYSTEMD = ROOT / "systemd"
@@ -38,8 +39,6 @@ def analyze(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def units(tmp_path: Path) -> Path:
     """A directory with copies of all units, for systemd-analyze to complain about."""
-    if not Path("/bin/kill").exists():
-        missing("the command kill", "procps")
     for name in UNITS:
         (tmp_path / name).write_text((SYSTEMD / name).read_text().replace(OURS, STAND_IN))
     return tmp_path
@@ -78,11 +77,6 @@ def test_verify_would_see_a_mistake(units: Path, unit: str) -> None:
 @pytest.mark.parametrize("unit", ["extauth-bridge.service", "extauth-bridge@.service"])
 @pytest.mark.parametrize("drop_in", DROP_INS)
 def test_verify_is_content_with_a_drop_in(units: Path, unit: str, drop_in: str) -> None:
-    if drop_in == "notify-reload.conf" and version() < 253:
-        # Must not be installed here, as it says.
-        add_drop_in(units, unit, drop_in)
-        assert "notify-reload" in complaints(units, unit)
-        return
     add_drop_in(units, unit, drop_in)
     assert complaints(units, unit) == ""
 
@@ -105,10 +99,6 @@ def test_the_stricter_drop_in_is_stricter(units: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def version() -> int:
-    return int(analyze("--version").stdout.split()[1])
-
-
 # --- What the files say about each other
 
 
@@ -128,6 +118,7 @@ def test_the_template_differs_in_names_only() -> None:
         (r"^(Description=.*)", r"\1, instance %i"),
         (r"^(StateDirectory=.*)", r"\1/%i"),
         (r"/auth\.toml", "/%i.toml"),
+        (r"/status\.sock", "/%i.status.sock"),
         (r"(extauth-bridge(-status)?)\.socket", r"\1@%i.socket"),
     ):
         text = re.sub(pattern, instance, text, flags=re.MULTILINE)
@@ -151,6 +142,17 @@ def test_nothing_stays_away_after_many_starts(unit: str) -> None:
 def test_sockets_have_the_names_the_daemon_knows(at: str) -> None:
     assert value(f"extauth-bridge{at}.socket", "FileDescriptorName") == "auth"
     assert value(f"extauth-bridge-status{at}.socket", "FileDescriptorName") == "status"
+
+
+@pytest.mark.parametrize("at", ["", "@"])
+def test_a_reload_is_asked_for_where_the_daemon_listens(at: str) -> None:
+    assert value(f"extauth-bridge{at}.service", "ExecReload").split() == [
+        *(OURS, "reload", value(f"extauth-bridge-status{at}.socket", "ListenStream")),
+    ]
+
+
+def test_by_default_the_command_asks_the_units_daemon() -> None:
+    assert value("extauth-bridge-status.socket", "ListenStream") == reload.SOCKET
 
 
 def test_the_relay_connects_to_the_socket() -> None:

@@ -5,12 +5,11 @@ import resource
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from support.process import environment
+from support.process import COMMAND, ROOT, environment
 from support.programs.bad import CHAMELEON
 
 PATIENCE = 10.0  # seconds
@@ -29,6 +28,8 @@ class Daemon:
       descriptors: how many it may have.
       address_space: bytes it may have, and its programs as well.
       handed: a listening socket passed as by systemd, instead of creating one.
+      checkout: the directory whose `bridge` it is; the same must be the first of PYTHONPATH.
+      command: what to run instead of `python -m bridge`.
     """
 
     def __init__(
@@ -40,6 +41,8 @@ class Daemon:
         descriptors: int | None = None,
         address_space: int | None = None,
         handed: socket.socket | None = None,
+        checkout: Path = ROOT,
+        command: Sequence[str] = COMMAND,
     ) -> None:
         self.path = folder / "auth.sock"
         self.status_path = folder / "status.sock"
@@ -59,7 +62,8 @@ class Daemon:
                 resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
 
         self.process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "bridge", *map(str, words)],
+            [*prefix, *command, *map(str, words)],
+            cwd=checkout,
             env=environment(variables),
             preexec_fn=prepare,  # noqa: PLW1509 (between fork and exec there is nothing but this)
             pass_fds=(3,) if handed else (),

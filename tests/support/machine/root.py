@@ -24,7 +24,7 @@ from support.readme import ROOT
 RELEASE = "bookworm"
 NEWER = "trixie"
 PYTHON = "3.11"
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3")
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "procps")  # procps: for the tests alone
 LPTY = "pool/main/l/lua-lpty/lua-lpty_1.0.1.orig.tar.gz"  # what `apt-get source` would fetch
 
 # Seconds for 120 MB of packages and their unpacking; a minute or so is usual.

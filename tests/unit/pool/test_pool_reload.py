@@ -38,10 +38,11 @@ class Works:
         self.apply(settings)
 
     def apply(self, settings: Settings) -> tuple[list[Pool], list[Pool]]:
-        """Put `settings` in force, and let all programs start."""
-        new, replaced = self.poolset.apply(settings)
+        """Put `settings` in force, and let all programs start; the new pools and the replaced ones."""
+        change = self.poolset.prepare(settings)
+        replaced = self.poolset.adopt(change)
         self.poolset.starts.start_at_once()
-        return new, replaced
+        return [*change.new.values()], replaced
 
     def ask(self, line: bytes = AUTH) -> Query:
         (query,) = self.poolset.router.ask([line], Asker())
