@@ -2,6 +2,7 @@
 
   - A query whose time is over ends; its program is left with a stand-in, so that its reply will be nobody's.
   - A program that is starting has `start_timeout` from its first question on.  What waits for it goes to a ready one.
+    If it takes far longer than starts usually do, it is stuck, and killed like a ready one if its place is needed.
   - A ready program that has had a question for `answer_timeout` is killed if others were answered meanwhile, or could
     be: the question is to blame.  While nobody is answered, the back end is, and killing programs would add their
     starts to the outage.  If all programs there may be are in that state, one after the other is replaced, to see.
@@ -86,7 +87,7 @@ class Rounds:
         before = record.seen
         if before is not None:
             took = now - record.since
-            was_up = worker.served > 1 or record.asked >= record.born + self._pool.staff.startup.unasked
+            was_up = record.was_proven or record.asked >= record.born + self._pool.staff.startup.unasked
             if took >= _SLOW and before.verdict in _ANSWERED and was_up:
                 self._pool.service_time.note(took, self._pool.settings.answer_timeout)
             if record.standing is Standing.STUCK:
@@ -115,12 +116,14 @@ class Rounds:
                 worker.kill(f"it gave no reply in time, for {held:.1f} s")
         if worker.state is not State.READY:
             return
-        if not self._is_up(record, now):
+        if not record.proven:
             if held >= settings.start_timeout:
                 worker.kill(f"it gave no first reply within start_timeout, for {held:.1f} s")
-            elif query.verdict is None and query.repeatable and held >= ROUND and self._others_would():
+                return
+            if query.verdict is None and query.repeatable and held >= ROUND and self._others_would():
                 self._move(worker, record, query)
-            return
+            if now < record.born + pool.staff.startup.ample:
+                return
         if held >= self._unusual():
             record.enter(Standing.STUCK)
         others = self._are_others_answered(record, now)
@@ -129,10 +132,10 @@ class Rounds:
             self._end(worker, record, query)
             self._kill(worker, query, held, guilty=True)
             return
-        if held < settings.answer_timeout:
+        if held < settings.answer_timeout or not (record.proven or pool.staff.full):
             return
         if record.guilty is None:
-            record.guilty = others
+            record.guilty = others and record.proven
         if now >= record.against + _GRACE or held >= settings.start_timeout or self._may_replace(now):
             if not record.proven:
                 pool.staff.startup.took_longer(now - record.born)
@@ -173,10 +176,6 @@ class Rounds:
             record.seen is not None and now >= record.since + timeout for record in self._pool.workers.values()
         )
 
-    def _is_up(self, record: Record, now: float) -> bool:
-        """Whether a program has replied, or has had ample time to start."""
-        return record.proven or now >= max(record.born + self._pool.staff.startup.ample, record.asked)
-
     def _unusual(self) -> float:
         return min(max(_STUCK, self._pool.service_time.usual * _UNUSUAL), self._pool.settings.answer_timeout)
 
@@ -198,14 +197,14 @@ class Rounds:
         pool = self._pool
         pool.reserve.answer_all()
         timeout = pool.settings.answer_timeout
-        stalled = self._is_stalled(now)
+        silent = now > self._answered_at + max(timeout / 2, 2 * pool.service_time.usual)
         in_vain = now + pool.service_time.reserve
         for query in pool.waiting.take_out(lambda query: query.deadline <= in_vain):
-            if stalled:
+            if silent:
                 pool.time_out(query)
             else:
                 pool.overload.refuse(query, now)
-        if not stalled:
+        if not silent:
             pool.overload.refuse_last(now)
         oldest = timeout - (pool.waiting.first_deadline() - now)
         if oldest > max(_LONG, pool.staff.startup.expected) and pool.staff.ready > 0:
