@@ -361,10 +361,14 @@ def made(*argv: str, **changes: object) -> Settings:
 async def bench(
     plays: Play | OSError | Sequence[Play | OSError | MemoryError], *, keeping: bool = True, **changes: object
 ) -> AsyncIterator[Bench]:
-    """A pool at work, in virtual time; `keeping=False` leaves starting programs to the test."""
+    """A pool at work, in virtual time; `keeping=False` leaves starting programs to the test.
+
+    A key that is None has its default.
+    """
     several = plays if isinstance(plays, Sequence) else [plays]
     async with trio.open_nursery() as nursery:
-        there = Bench(nursery, made(**{"pool_size": 1, "pool_max": 64, **changes}), several)
+        keys = {"pool_size": 1, "pool_max": 64, **changes}
+        there = Bench(nursery, made(**{key: value for key, value in keys.items() if value is not None}), several)
         nursery.start_soon(drive, there.reactor)
         if keeping:
             there.keep()

@@ -135,3 +135,22 @@ async def test_an_error_while_a_program_is_killed_for_time_loses_neither_its_que
         again = there.ask()
         await again.done()
         assert again.verdict is Verdict.GRANTED
+
+
+async def test_an_error_over_the_overload_s_line_loses_no_query(autojump_clock, monkeypatch) -> None:
+    async with bench(answers(1.2), pool_max=1) as there:
+        there.reactor.report = lambda _: None
+        await there.ask().done()
+        await there.ask().done()
+        errors = [MemoryError()]
+
+        def fail_once(*_: object) -> None:
+            if errors:
+                raise errors.pop()
+
+        monkeypatch.setattr("bridge.pool.overload.log.warning", fail_once)
+        asked = [there.ask() for _ in range(3)]
+        await trio.sleep(0.3)
+        there.pool.service_time.note(2.0, 4.0)
+        await trio.sleep(30.0)
+        assert all(answer.is_there for answer in asked)
