@@ -137,6 +137,7 @@ class WindowedSession(Lifecycle):
         for stream in {self._source, self._sink}:
             stream.close()
         self._unwritten, self._backlog = b"", ()
+        self._unanswered.clear()  # the session itself may last until garbage is collected
         self._budget.held -= self._held
         self._held, self._budget, self._lines_to_count = 0, Budget(), 0  # no longer counts against other clients
 

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import tracemalloc
+from unittest import mock
 
 import attrs
 import pytest
@@ -347,6 +348,22 @@ def test_what_it_holds_is_counted_and_given_back() -> None:
             answered += 1
         assert len(answers(client)) == answered == number
         assert budget.held == 0
+
+
+@pytest.mark.parametrize("end", ["close", "failed"])
+def test_nothing_is_kept_of_one_that_is_gone(end: str) -> None:
+    """The session itself is, until garbage is collected; thousands may come and go before that."""
+    with on_connection(kind="tagged", window=3) as client:
+        client.says(lines(*range(50)))
+        session = client.session
+        session.failed(MemoryError()) if end == "failed" else session.close()
+        client.session = mock.Mock()
+        for query in client.desk.asked:
+            query.settle(YES)
+        client.run_once()
+        session.close()
+        kept = session._lines.in_use, session._tagging._tags, session._tagging._settled, session._backlog
+        assert not any(map(len, kept))
 
 
 @pytest.mark.parametrize("kind", ["pipelined", "tagged"])
