@@ -86,7 +86,7 @@ class Pool:
         self.figures = Figures()
         self.staff = Staff(self, starts, attention, launch or start_worker)
         self.workers = self.staff.workers
-        self.idle = Idle()
+        self.idle = Idle(self._others_answer)
         self.waiting = FairQueue()
         self.last_failure = ""
         self.reserve = Reserve(self)
@@ -140,6 +140,10 @@ class Pool:
         for query in [*self.waiting.take_all_of(asker), *self.probation.take_all_of(asker)]:
             self.give_up(query)
 
+    def _others_answer(self) -> bool:
+        """Whether there are programs that have given a reply, so that others need not be asked everything."""
+        return self.staff.ready > 0 or bool(self.reserve)
+
     def hand_over(self, other: Pool) -> None:
         """Have `other` answer the queries that no program has yet."""
         for query in self.waiting.take_out(lambda _query: True):
@@ -159,7 +163,7 @@ class Pool:
 
     def _lend(self, query: Query) -> bool:
         """Give `query` to an idle program; false if there is none for it."""
-        while (worker := self.idle.take(query, self.staff.ready)) is not None:
+        while (worker := self.idle.take(query)) is not None:
             if worker.give(query):
                 return True
             if worker.state is _ASKABLE:
@@ -223,7 +227,7 @@ class Pool:
         if worker.served:
             return self._following()
         following = self.waiting.next(proven=False)
-        return following or (None if self.staff.ready else self.waiting.next())
+        return following or (None if self._others_answer() else self.waiting.next())
 
     def has_on_probation(self, any_wait: bool) -> None:
         """Have ready programs ask queries on probation, too, or no longer."""
