@@ -55,7 +55,7 @@ class FairQueue:
         at = sum(other.deadline <= query.deadline for other in self._again)
         self._again.insert(at, query)
 
-    def next(self, proven: bool = True) -> Query | None:
+    def next(self, proven: bool = True, held_back: object = ()) -> Query | None:
         """Take out the query whose turn it is; `None` if there is none."""
         if self._again:
             return self._again.popleft()

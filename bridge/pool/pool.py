@@ -97,6 +97,7 @@ class Pool:
         self.overload = Overload(self)
         self.probation = Probation(self)
         self._following: Callable[[], Query | None] = self.waiting.next  # the next query for a ready program
+        self._held_back: frozenset[str] = frozenset()
         self._timer = reactor.call_at(FOREVER, Rounds(self).make)
         self._ahead = max(0.0, settings.answer_timeout - ROUND)  # from the next round to a new query's deadline
 
@@ -229,12 +230,18 @@ class Pool:
         following = self.waiting.next(proven=False)
         return following or (None if self._others_answer() else self.waiting.next())
 
-    def has_on_probation(self, any_wait: bool) -> None:
-        """Have ready programs ask queries on probation, too, or no longer."""
-        self._following = self._next_in_turn if any_wait else self.waiting.next
+    def hold_back(self, addresses: frozenset[str]) -> None:
+        """Have queries for clients at these addresses asked only while no others wait."""
+        self._held_back = addresses
+        self.choose_following()
+
+    def choose_following(self) -> None:
+        """Have ready programs ask those on probation too, or no longer; most of the time there are no exceptions."""
+        exceptions = self.probation.waiting > 0 or bool(self._held_back)
+        self._following = self._next_in_turn if exceptions else self.waiting.next
 
     def _next_in_turn(self) -> Query | None:
-        return self.probation.next() or self.waiting.next()
+        return self.probation.next() or self.waiting.next(True, self._held_back) or self.waiting.next()
 
     def _give_up_too_long(self, query: Query) -> None:
         self.give_up(query)

@@ -62,6 +62,7 @@ class Record:
       seen: the query it had when the pool last looked, if any.
       since: when it was first seen with that one.
       was_proven: whether it had given a valid reply by then.
+      served: its valid replies when the pool last looked.
       answered, busy: valid replies of the pool until then, and other programs that had a query then.
       against: since when others have been answered, or could be, while it has not; infinity if they are not.
       guilty: whether others were answered when the time for its query was over; `None` before that.
@@ -81,6 +82,7 @@ class Record:
         self.seen: Query | None = None
         self.since = 0.0
         self.was_proven = False
+        self.served = 0
         self.answered = 0
         self.busy = 0
         self.against = FOREVER

@@ -14,6 +14,7 @@ How long a program has had a query is known to within a round, which costs queri
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from bridge.loop.timer import FOREVER
@@ -43,7 +44,11 @@ _GRACE = 1.0
 back, all programs reply, but not in one moment."""
 
 _SLOW = 2 * ROUND
-"""Seconds from which the rounds tell how long a query took."""
+"""Seconds from which the rounds tell how long a query took.  Of those that came and went between two of them it is
+known that they took no longer than that."""
+
+_IN_A_ROW = 10 * ROUND
+"""Seconds between two rounds: after a longer time nothing was asked, and then the next one is `ROUND` after a query."""
 
 
 class Rounds:
@@ -51,6 +56,8 @@ class Rounds:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._made_at = -FOREVER
+        self._since_last = ROUND
         self._answered = 0  # valid replies of the pool
         self._answered_at = -FOREVER  # when there was another one
         self._replaced_at = -FOREVER  # when a program was last killed in order to see
@@ -58,6 +65,8 @@ class Rounds:
     def make(self) -> None:
         """Look at every program and at those that wait."""
         pool, now = self._pool, self._pool.clock()
+        self._since_last = max(ROUND, now - self._made_at) if now - self._made_at < _IN_A_ROW else ROUND
+        self._made_at = now
         if self._answered != pool.figures.answered:
             self._answered, self._answered_at = pool.figures.answered, now
         for worker, record in [*pool.workers.items()]:
@@ -71,6 +80,7 @@ class Rounds:
             pool.is_down("no program answers")
         pool.probation.judge(now)
         pool.probation.serve()
+        self._hold_back()
         self._look_at_waiting(now)
         pool.log.answers(pool.figures.answered)
         pool.staff.plan()
@@ -81,10 +91,12 @@ class Rounds:
 
     def _look_at(self, worker: Worker, record: Record, now: float) -> None:
         """Note which query a program has."""
-        query = worker.query
-        if query is record.seen and query is not None:
+        query, before = worker.query, record.seen
+        served, record.served = worker.served - record.served, worker.served
+        if served > (before is not None) and self._since_last < self._pool.service_time.usual:
+            self._pool.service_time.note(self._since_last, self._pool.settings.answer_timeout)
+        if query is before and query is not None:
             return
-        before = record.seen
         if before is not None:
             took = now - record.since
             was_up = record.was_proven or record.asked >= record.born + self._pool.staff.startup.unasked
@@ -209,6 +221,13 @@ class Rounds:
         oldest = timeout - (pool.waiting.first_deadline() - now)
         if oldest > max(_LONG, pool.staff.startup.expected) and pool.staff.ready > 0:
             pool.staff.want_spare()
+
+    def _hold_back(self) -> None:
+        """Let no address have more than half of the programs while others wait."""
+        pool = self._pool
+        held = Counter(worker.query.address for worker in pool.workers if worker.query is not None)
+        most = max(1, pool.staff.usable // 2)
+        pool.hold_back(frozenset(address for address, number in held.items() if address and number >= most))
 
     def _set_timer(self, now: float) -> None:
         """Make another round while there is anything to look at."""

@@ -89,9 +89,9 @@ def test_one_that_may_not_be_asked_any_more_is_not() -> None:
 def test_it_need_not_have_been_idle() -> None:
     idle, made = shelved([("used", 1, False)])
     busy = cast("Worker", made["used"])
-    assert idle.take(AUTH, 1) is busy
+    assert idle.take(AUTH) is busy
     idle.discard(busy)
-    assert idle.take(AUTH, 1) is None
+    assert idle.take(AUTH) is None
 
 
 def test_one_by_one_first_those_that_are_needed_least() -> None:
