@@ -302,6 +302,7 @@ class Pool:
             return
         following = self._following()
         if following is None:
+            record.timed_from = None  # it will wait for its next query
             self.idle.put(worker, record.standing is _WORN)
         elif following.deadline <= now or not worker.hand_over(following):
             self._not_handed_over(worker, following)
@@ -415,7 +416,9 @@ class Pool:
 
     def _shelve(self, worker: Worker) -> None:
         """Make a free program idle."""
-        self.idle.put(worker, self.workers[worker].standing is _WORN)
+        record = self.workers[worker]
+        record.timed_from = None
+        self.idle.put(worker, record.standing is _WORN)
 
     def _proved(self, worker: Worker, record: Record) -> None:
         """A program has given its first good reply."""

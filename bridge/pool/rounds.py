@@ -99,15 +99,23 @@ class Rounds:
             return
         if before is not None:
             took = now - record.since
-            was_up = record.was_proven or record.asked >= record.born + self._pool.staff.startup.unasked
-            if took >= _SLOW and before.verdict in _ANSWERED and was_up:
+            if took >= _SLOW and before.verdict in _ANSWERED and record.was_up:
                 self._pool.service_time.note(took, self._pool.settings.answer_timeout)
             if record.standing is Standing.STUCK:
                 record.enter(Standing.READY)
         if query is None:
             record.seen = None
         else:
-            record.sees(query, now, self._pool.figures.answered)
+            record.sees(query, now, self._pool.figures.answered, self._is_taken_for_up(record, now))
+
+    def _is_taken_for_up(self, record: Record, now: float) -> bool:
+        """Whether what a program takes for a question says how long questions take, and not how long its start does.
+
+        As long as nothing else is known, it does so of one that has been there for a while.
+        """
+        if self._pool.service_time.usual:
+            return record.proven
+        return record.proven or now >= record.born + self._pool.staff.startup.unasked
 
     def _note_busy(self, now: float) -> None:
         """Note, for each query seen for the first time, how many other programs have one."""

@@ -35,7 +35,9 @@ class StartupTime:
     def learn(self, born: float, asked: float, now: float) -> None:
         """A program started at `born` and first `asked` then has just given its first reply."""
         took = now - born
-        if now - asked > _PROMPT:
+        if asked - born > UNASKED:  # it may have been the question that took long
+            self._at_most = min(self._at_most, took)
+        elif now - asked > _PROMPT:
             self.expected = self._at_most = max(took, self.expected * _FORGET)
         else:  # it had been up for we do not know how long
             self.expected = min(self.expected, took)
