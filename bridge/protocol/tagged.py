@@ -198,7 +198,8 @@ class Tagging:
         return known + self.answers(now)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget everything, all tags in use included."""
+        self._in_use.clear()
         self._tags.clear()
         self._settled.clear()
         self._ready.clear()

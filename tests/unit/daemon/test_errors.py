@@ -220,10 +220,9 @@ def test_an_error_ends_the_session_and_frees_what_it_held(monkeypatch, logged) -
     assert not any("secret" in line for line in logged)
 
 
-@pytest.mark.parametrize("method", ["_take", "_count", "_flush", "_negotiate", "_listen", "_go_on"])
+@pytest.mark.parametrize("method", ["_take", "_count", "_flush", "_fitting", "_listen", "_go_on"])
 def test_wherever_it_is(monkeypatch, method: str) -> None:
     with on_connection(window=1) as client:
-        client.session._negotiates = True
         client.session._uncounted = 10**9
         with failing(monkeypatch, method, client.session):
             client.says(b"isuser:a:h\nisuser:b:h\n")
@@ -238,7 +237,7 @@ def test_wherever_it_is(monkeypatch, method: str) -> None:
 
 
 def test_a_lockstep_client_s_error_ends_it(monkeypatch) -> None:
-    with on_pipes(lockstep=True) as client:
+    with on_pipes(kind="lockstep") as client:
         with failing(monkeypatch, "_put", client.session):
             client.says(b"isuser:a:h\n")
         assert client.over == 1
@@ -248,7 +247,7 @@ def test_a_lockstep_client_s_error_ends_it(monkeypatch) -> None:
 
 
 def test_so_does_one_when_its_timer_rings(monkeypatch) -> None:
-    with on_pipes(lockstep=True) as client:
+    with on_pipes(kind="lockstep") as client:
         client.says(b"isuser:a:h\nisuser:b:h\n")
         with failing(monkeypatch, "_answer_now", client.session):
             client.wait(1.0)
