@@ -21,8 +21,9 @@ A query's life, folder by folder:
   pool/        who answers
     router       a line finds its host's pool, or is refused
     poolset      the pools of one set of settings
-    pool         lends `idle` programs to queries (`fairqueue`); each has a `slot` and a `record`, and is checked at
-                 `milestones` (`servicetime`); `poollog` logs its state
+    pool         lends `idle` programs to queries; each has a `slot` and a `record`, and is checked at `milestones`
+                 (`servicetime`); `poollog` logs its state
+    fairqueue    which query is next: clients take `turns`, in `rounds` of their accounts; what is `shared` by several
     supervisor   replaces programs and stops them (trio); `starts` and `backoff` decide when one is started
   worker/      one running program
     worker       one query at a time, in one `state` after another (a `latch` signals its end); `spawn` starts it

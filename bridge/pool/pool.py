@@ -120,6 +120,8 @@ class Pool:
         in_vain = now + self._service_time.reserve
         for query in self._waiting.take_out(lambda query: query.deadline <= in_vain):
             self._time_out(query)
+        for query in self._waiting.hurried.take_late(now):
+            self._time_out(query)
         self._timer.set(self.earliest_deadline())
 
     def earliest_deadline(self) -> float:
@@ -127,6 +129,7 @@ class Pool:
         if not self.workers and not self._waiting:
             return FOREVER
         deadlines = [worker.query.deadline for worker in self.workers if worker.query is not None]
+        deadlines.append(self._waiting.hurried.first_deadline())
         return min([*deadlines, self._waiting.first_deadline() - self._service_time.reserve])
 
     def withdraw(self, asker: Asker) -> None:
@@ -157,7 +160,7 @@ class Pool:
         try:
             if not self._lend(query):
                 self._waiting.add_again(query)
-                self._timer.set(query.deadline - self._service_time.reserve)
+                self._timer.set(self._waiting.first_deadline() - self._service_time.reserve)
                 self._give_up_hopeless()
         except Exception:
             self._give_up(query)
