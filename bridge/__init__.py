@@ -23,7 +23,7 @@ A query's life, folder by folder:
     poolset      the pools of one set of settings
     pool         lends `idle` programs to queries; each has a `slot` and a `record`, and is checked at `milestones`
                  (`servicetime`); `poollog` logs its state
-    fairqueue    which query is next: clients take `turns`, in `rounds` of their accounts; what is `shared` by several
+    fairqueue    which query is next: clients take `turns`, in `lanes` of their accounts; what is `shared` by several
     supervisor   replaces programs and stops them (trio); `starts` and `backoff` decide when one is started
   worker/      one running program
     worker       one query at a time, in one `state` after another (a `latch` signals its end); `spawn` starts it

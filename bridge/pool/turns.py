@@ -1,7 +1,7 @@
 """Whose turn it is among queries of one kind: groups take turns, in a group accounts, and of an account the oldest.
 
   - A group is a client's address where that is known, otherwise the asker.  Whichever comes, or comes back, is last.
-    Its accounts, each a user and a host, have their turns in `rounds`.
+    Its accounts, each a user and a host, have their turns in `lanes`.
   - What is done here is done for every query, so it is little as long as all goes in turn: a query that is taken out
     before its turn stays in its group, and one that has its turn before others with an earlier deadline stays with
     these, until they are reached.  Before more stay behind than wait, they are cleared away.
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Container, Hashable, Iterator
 
-from bridge.pool.rounds import Rounds, longest
+from bridge.pool.lanes import Lanes, longest
 from bridge.protocol.query import Query
 
 TYPE_CHECKING = False
@@ -41,8 +41,8 @@ class Turns:
         self.by_deadline: deque[Query] = deque()
         self._gone: set[Query] = set()  # those in `by_deadline` that do not wait any more
         self._turns: deque[str | Asker] = deque()  # keys of the groups, the next one first
-        self._groups: dict[str | Asker, Query | Rounds] = {}  # without rounds as long as it has only one query
-        self._long: OrderedDict[str | Asker, Rounds] = OrderedDict()  # the groups with rounds
+        self._groups: dict[str | Asker, Query | Lanes] = {}  # without lanes as long as it has only one query
+        self._long: OrderedDict[str | Asker, Lanes] = OrderedDict()  # the groups with lanes
         self._left: set[Query] = set()  # those that do not wait any more, and may be in a group
         self._of: dict[Asker, dict[Query, None]] = {}  # those of each asker that wait in the group of an address
         self._plain = True  # the last two and `_gone` are empty
@@ -76,7 +76,7 @@ class Turns:
                 self._turns.append(key)
                 return
             if isinstance(group, Query):
-                group = self._with_rounds(key, group)
+                group = self._with_lanes(key, group)
             if self._together:  # `_account_of` inlined: saves a call per line
                 account: Hashable = query.body
             else:
@@ -184,13 +184,13 @@ class Turns:
         fields = query.body.split(b":", 3)
         return fields[1], fields[2]
 
-    def _with_rounds(self, key: str | Asker, query: Query) -> Rounds:
-        """Give rounds to a group that had only `query`."""
-        rounds = Rounds()
-        rounds.add(self._account_of(query), query, ())
-        self._long[key] = rounds
-        self._groups[key] = rounds
-        return rounds
+    def _with_lanes(self, key: str | Asker, query: Query) -> Lanes:
+        """Give lanes to a group that had only `query`."""
+        lanes = Lanes()
+        lanes.add(self._account_of(query), query, ())
+        self._long[key] = lanes
+        self._groups[key] = lanes
+        return lanes
 
     def _drop(self, key: str | Asker) -> None:
         """Drop a group, of which nobody waits any more."""
@@ -209,7 +209,7 @@ class Turns:
         group = self._groups.get(key)
         if group is query:
             del self._groups[key]
-        elif isinstance(group, Rounds):
+        elif isinstance(group, Lanes):
             group.forget(self._account_of(query), query)
         self._forget_asker(query)
 
@@ -271,11 +271,11 @@ class Turns:
 
     def _clear_away(self) -> None:
         turns: deque[str | Asker] = deque()
-        groups: dict[str | Asker, Query | Rounds] = {}
-        long: OrderedDict[str | Asker, Rounds] = OrderedDict()
+        groups: dict[str | Asker, Query | Lanes] = {}
+        long: OrderedDict[str | Asker, Lanes] = OrderedDict()
         for key in self._turns:
             group = self._groups[key]
-            if isinstance(group, Rounds):
+            if isinstance(group, Lanes):
                 group = group.without(self._left)
                 if not group:
                     continue

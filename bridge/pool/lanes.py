@@ -31,7 +31,7 @@ _LOOKS = 8
 in mind from then on."""
 
 
-class Rounds:
+class Lanes:
     """The queries of one group.
 
     Attributes:
@@ -113,9 +113,9 @@ class Rounds:
                 return line[-1]
         return None
 
-    def without(self, left: Container[Query]) -> Rounds:
+    def without(self, left: Container[Query]) -> Lanes:
         """A copy without those that have left."""
-        copy = Rounds()
+        copy = Lanes()
         copy.now.extend(query for query in self.now if query not in left)
         copy.came.extend(query for query in self.came if query not in left)
         copy.accounts.update({account: query for account, query in self.accounts.items() if query not in left})
