@@ -134,7 +134,8 @@ class Pool:
             return FOREVER
         open_ones = (worker.query for worker in self.workers if worker.query is not None)
         deadlines = [query.deadline for query in open_ones if query.verdict is None]
-        return min([*deadlines, self.waiting.first_deadline(), self.probation.first_deadline()])
+        waiting = self.waiting.first_deadline(), self.waiting.hurried.first_deadline(), self.probation.first_deadline()
+        return min([*deadlines, *waiting])
 
     def withdraw(self, asker: Asker) -> None:
         """End the queries of `asker` that no program has yet."""

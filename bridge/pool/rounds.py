@@ -215,6 +215,8 @@ class Rounds:
     def _look_at_waiting(self, now: float) -> None:
         """Refuse those that cannot be answered in time, and want a spare if they wait for long."""
         pool = self._pool
+        for query in pool.waiting.hurried.take_late(now):
+            pool.time_out(query)
         pool.reserve.answer_all()
         timeout = pool.settings.answer_timeout
         silent = now > self._answered_at + max(timeout / 2, 2 * pool.service_time.usual)
