@@ -15,15 +15,17 @@ A query's life, folder by folder:
                once, `deferredlog` logs when there is time
   clients/     whoever asks
     server       many clients on `listeners`, accepted by `acceptor`, within their `budget`; `status` reports on them
-    pipelined    a client with many lines in flight
+    reception    a client's first line decides which of these it is
+    windowed     a client with many lines in flight: `pipelined`, answered in order, or `tagged`, as they come
     lockstep     a client with one question at a time
-    lifecycle    the states of either, and which may follow which
-    stdio        either of them on standard input and output, or on a program's terminal
+    lifecycle    the states of each, and which may follow which
+    stdio        one of them on standard input and output, or on a program's terminal
   pool/        who answers
     router       a line finds its host's pool, or is refused
     poolset      the pools of one set of settings, and of those that are to replace them after their `proof`
-    pool         lends `idle` programs to queries (`fairqueue`); each has a `record`, and is checked at `milestones`
-                 (`servicetime`); `poollog` and `figures` tell of it
+    pool         lends `idle` programs to queries; each has a `record`, and is checked at `milestones` (`servicetime`);
+                 `poollog` and `figures` tell of it
+    fairqueue    which query is next: clients take `turns`, in `lanes` of their accounts; what is `shared` by several
     rounds       what no reply tells: what is stuck, late or overdue; `overload`; `probation` of `suspects`
     reserve      the pool that a new one replaces, until that answers
     staff        its programs: how many there are, how many are started, and when (`backoff`, `startuptime`)
@@ -40,7 +42,8 @@ A query's life, folder by folder:
                `setup` chooses the `targets`
   terminal/    `takeover`; `gate`: may this answer be written? `watcher`: is anybody waiting for it? `procfs`
   protocol/    `query`: the nouns; `lines` (with their limit) and `frames`: the codecs; `checks`: what is let through;
-               `lockstep`: the rule of one question at a time; `ordering`: answers leave in the order of their questions
+               `lockstep`: the rule of one question at a time; `ordering`: answers leave in the order of their
+               questions; `tagged`: as they come, each with its question's tag
 
 Besides: programs/, the bundled SQLite program, and prosody/, our module for Prosody, in Lua.
 

@@ -16,6 +16,9 @@ TOTAL = 16 * 1024 * 1024
 LINE = 200
 """Bytes that a line in flight takes in addition to its own: its query, and its places in queues."""
 
+TAGGED_LINE = LINE + 150
+"""The same for a line with a tag: that, and where it is remembered."""
+
 UNCOUNTED = 16384
 """Bytes read from a client before what it holds is counted again.  Counting a full window takes as long as asking two
 lines, too long for every read; the price is that this much may be read from each client uncounted."""

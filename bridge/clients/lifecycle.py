@@ -1,4 +1,4 @@
-"""The states of a session of either kind, and what each event leads to.
+"""The states of a session of any kind, and what each event leads to.
 
            END      STOP     HANG_UP  DONE     FAIL     CLOSE
   OPEN     ENDED    STOPPED  MUTE     -        OVER     CLOSED
@@ -53,7 +53,7 @@ NEXT: dict[State, dict[Event, State]] = {
 
 
 class Lifecycle:
-    """The state of a session; base class of both kinds."""
+    """The state of a session; base class of all kinds."""
 
     _state = State.OPEN
 

@@ -14,7 +14,7 @@ from bridge.clients.lifecycle import Event, Lifecycle, State
 from bridge.loop.reactor import BROKEN, Reactor
 from bridge.loop.streams import Borrowed, nobody_reads
 from bridge.loop.timer import FOREVER
-from bridge.protocol.lines import HELLO, NO, YES
+from bridge.protocol.lines import NO, YES
 from bridge.protocol.lockstep import Heard, LockstepRule
 from bridge.protocol.query import Query, Refusal, Verdict
 from bridge.terminal.gate import Decision, Gate
@@ -42,8 +42,6 @@ class LockstepSession(Lifecycle):
     Args:
       over: called once, when no more answers will be written.
       gate: decides about each answer on a program's terminal; `None` elsewhere.
-      hand_over: takes over a client whose very first line is HELLO, with the bytes it has sent.  Such a client has many
-        lines in flight: if it were served in lockstep, it could take an answer for that to another of its lines.
     """
 
     def __init__(
@@ -54,7 +52,6 @@ class LockstepSession(Lifecycle):
         reactor: Reactor,
         over: Callable[[], None],
         gate: Gate | None,
-        hand_over: Callable[[bytes], None] | None = None,
     ) -> None:
         self._over = over
         self._source = source
@@ -63,7 +60,7 @@ class LockstepSession(Lifecycle):
         self._reactor = reactor
         self._timer = reactor.call_at(FOREVER, self._come_back)
         self._gate = gate
-        self._hand_over = hand_over  # until the first bytes arrive
+        self._begun = b""  # the beginning of its first burst, if that was read elsewhere
         self._rule = LockstepRule(router.settings.max_line, terminal=gate is not None)
         self._query: Query | None = None  # the open question's, until its verdict is known
         self._asked: list[Query] = []  # that, and those the client gave up on, while they are open
@@ -123,6 +120,11 @@ class LockstepSession(Lifecycle):
         if query is self._query:
             self._answered(query)
 
+    def take(self, data: bytes) -> None:
+        """Take bytes of the client that were read before this session existed."""
+        self._begun = data
+        self._hear()
+
     # --- questions ---------------------------------------------------------------------------------------
 
     def _readable(self) -> None:
@@ -135,12 +137,6 @@ class LockstepSession(Lifecycle):
           whether the question has changed, so that an answer that was about to be written is void.
         """
         burst, ended = self._read()
-        if burst:
-            hand_over, self._hand_over = self._hand_over, None
-            if hand_over is not None and burst.startswith(HELLO + b"\n"):
-                hand_over(burst)
-                self._enter(Event.CLOSE)
-                return True
         now = self._router.clock()
         heard = self._rule.received(burst, now) if burst else ()
         if Heard.GAVE_UP in heard:
@@ -158,7 +154,7 @@ class LockstepSession(Lifecycle):
 
     def _read(self) -> tuple[bytes, bool]:
         """All available input, and whether that is the end of it."""
-        burst = b""
+        burst, self._begun = self._begun, b""
         for _ in range(_READS if self._state in (State.OPEN, State.STOPPED) else 0):
             try:
                 data = self._source.read(_READ)

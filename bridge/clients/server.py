@@ -3,7 +3,6 @@
   - A client that is not allowed, or comes when the limit is reached, is disconnected at once; the log says why.
   - No user can keep others out: when the limit is reached, a newcomer gets the place of a client of the user who holds
     most, an idle one if possible, provided that user still holds at least as many as the newcomer's then.
-  - If clients are served in lockstep, one that requests the third answer with its first line becomes pipelined.
   - Clients never take the descriptors that programs need: there may be fewer of them than `max_clients`.
   - When a client is gone, its waiting queries are withdrawn; programs finish theirs, and the verdicts are ignored.
   - Stopping: accept no new clients (systemd keeps them waiting for the next daemon), answer the lines in flight for at
@@ -24,13 +23,12 @@ from collections.abc import Callable
 from bridge.clients.acceptor import Acceptor
 from bridge.clients.budget import Budget
 from bridge.clients.listeners import Listener, Peer, allowed, peer, resolve_groups, resolve_users
-from bridge.clients.lockstep import LockstepSession
-from bridge.clients.pipelined import PipelinedSession
+from bridge.clients.reception import Reception, Session
 from bridge.config.settings import Settings
 from bridge.log.events import event, log
 from bridge.log.ratelimit import RateLimited
 from bridge.loop.reactor import Reactor
-from bridge.loop.streams import Borrowed, connected
+from bridge.loop.streams import connected
 from bridge.loop.timer import FOREVER
 from bridge.pool.descriptors import needed
 from bridge.pool.router import Router
@@ -59,7 +57,7 @@ class Server:
 
     def __init__(self, listeners: list[Listener], router: Router, reactor: Reactor, over: Callable[[], None]) -> None:
         self._over = over
-        self.sessions: dict[PipelinedSession | LockstepSession, Peer] = {}
+        self.sessions: dict[Reception | Session, Peer] = {}
         self.accepted = 0
         self.refused = 0
         self._places: Counter[int] = Counter()  # clients of each user, by uid
@@ -144,8 +142,8 @@ class Server:
     def _free_place(self, newcomer: Peer) -> bool:
         """Disconnect a client of the user who holds most places, unless the newcomer's user would then hold more.
 
-        Of the idle ones, it is the one that connected first.  Which has been idle for longest is not known: recording
-        that would cost time for every line.
+        Of the idle ones, it is the one that connected, or sent its first line, the longest time ago.  Which has been
+        idle for longest is not known: recording that would cost time for every line.
         """
         most = max(self._places, key=self._places.__getitem__)
         if self._places[most] <= self._places[newcomer.uid] + 1:
@@ -159,7 +157,7 @@ class Server:
         self._disconnect(evicted)
         return True
 
-    def _disconnect(self, session: PipelinedSession | LockstepSession) -> None:
+    def _disconnect(self, session: Reception | Session) -> None:
         """Answer everything it has asked, and close its connection."""
         try:
             session.abort()
@@ -174,41 +172,26 @@ class Server:
 
     def _serve(self, connection: socket.socket, who: Peer) -> None:
         source, sink = connected(connection)
+        client: Reception | Session
 
         def over() -> None:
-            self._remove(session)
+            self._remove(client)
+
+        def served(session: Session) -> None:
+            nonlocal client
+            self.sessions[session] = self.sessions.pop(client)
+            client = session
 
         with contextlib.ExitStack() as undo:
             for stream in (source, sink):
                 undo.callback(stream.close)
-                undo.callback(self._reactor.unwatch, stream.descriptor)
-            session: PipelinedSession | LockstepSession
-            if self._router.settings.client == "lockstep":
-
-                def negotiated(burst: bytes) -> None:
-                    self._hand_over(session, source, sink, burst)
-
-                session = LockstepSession(source, sink, self._router, self._reactor, over, None, negotiated)
-            else:
-                session = PipelinedSession(source, sink, self._router, self._reactor, over, True, self._budget)
+            client = Reception(source, sink, self._router, self._reactor, over, served, self._budget)
             undo.pop_all()
         self.accepted += 1
         self._places[who.uid] += 1
-        self.sessions[session] = who
+        self.sessions[client] = who
 
-    def _hand_over(
-        self, lockstep: PipelinedSession | LockstepSession, source: Borrowed, sink: Borrowed, burst: bytes
-    ) -> None:
-        """Serve a client as pipelined that turns out not to be in lockstep; `burst` is all it has sent so far."""
-        for stream in (source, sink):
-            self._reactor.unwatch(stream.descriptor)
-        session = PipelinedSession(
-            source, sink, self._router, self._reactor, lambda: self._remove(session), True, self._budget
-        )
-        self.sessions[session] = self.sessions.pop(lockstep)
-        session.take(burst)
-
-    def _remove(self, session: PipelinedSession | LockstepSession) -> None:
+    def _remove(self, session: Reception | Session) -> None:
         if session in self.sessions:
             uid = self.sessions.pop(session).uid
             self._places[uid] -= 1

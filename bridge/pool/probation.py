@@ -127,6 +127,8 @@ class Probation:
 
     def next(self) -> Query | None:
         """Take out one for a ready program that is free, every other time: others wait too."""
+        if not self._waiting:
+            return None
         self._others_turn = not self._others_turn
         return None if self._others_turn else self._eligible()
 
@@ -137,7 +139,7 @@ class Probation:
             pool.time_out(self._waiting.popleft()[0])
         while self._waiting and pool.idle.any_ready and (query := self._eligible()) is not None:
             pool.ask_ready(query)
-        pool.has_on_probation(bool(self._waiting))
+        pool.choose_following()
 
     def _eligible(self) -> Query | None:
         """Take out the oldest whose account has no query with a program, if there is one, and a place for it."""

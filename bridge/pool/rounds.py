@@ -2,6 +2,7 @@
 
   - A query whose time is over ends; its program is left with a stand-in, so that its reply will be nobody's.
   - A program that is starting has `start_timeout` from its first question on.  What waits for it goes to a ready one.
+    If it takes far longer than starts usually do, it is stuck, and killed like a ready one if its place is needed.
   - A ready program that has had a question for `answer_timeout` is killed if others were answered meanwhile, or could
     be: the question is to blame.  While nobody is answered, the back end is, and killing programs would add their
     starts to the outage.  If all programs there may be are in that state, one after the other is replaced, to see.
@@ -13,6 +14,7 @@ How long a program has had a query is known to within a round, which costs queri
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from bridge.loop.timer import FOREVER
@@ -42,7 +44,11 @@ _GRACE = 1.0
 back, all programs reply, but not in one moment."""
 
 _SLOW = 2 * ROUND
-"""Seconds from which the rounds tell how long a query took."""
+"""Seconds from which the rounds tell how long a query took.  Of those that came and went between two of them it is
+known that they took no longer than that."""
+
+_IN_A_ROW = 10 * ROUND
+"""Seconds between two rounds: after a longer time nothing was asked, and then the next one is `ROUND` after a query."""
 
 
 class Rounds:
@@ -50,6 +56,8 @@ class Rounds:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._made_at = -FOREVER
+        self._since_last = ROUND
         self._answered = 0  # valid replies of the pool
         self._answered_at = -FOREVER  # when there was another one
         self._replaced_at = -FOREVER  # when a program was last killed in order to see
@@ -57,6 +65,8 @@ class Rounds:
     def make(self) -> None:
         """Look at every program and at those that wait."""
         pool, now = self._pool, self._pool.clock()
+        self._since_last = max(ROUND, now - self._made_at) if now - self._made_at < _IN_A_ROW else ROUND
+        self._made_at = now
         if self._answered != pool.figures.answered:
             self._answered, self._answered_at = pool.figures.answered, now
         for worker, record in [*pool.workers.items()]:
@@ -70,6 +80,7 @@ class Rounds:
             pool.is_down("no program answers")
         pool.probation.judge(now)
         pool.probation.serve()
+        self._hold_back()
         self._look_at_waiting(now)
         pool.log.answers(pool.figures.answered)
         pool.staff.plan()
@@ -80,21 +91,31 @@ class Rounds:
 
     def _look_at(self, worker: Worker, record: Record, now: float) -> None:
         """Note which query a program has."""
-        query = worker.query
-        if query is record.seen and query is not None:
+        query, before = worker.query, record.seen
+        served, record.served = worker.served - record.served, worker.served
+        if served > (before is not None) and self._since_last < self._pool.service_time.usual:
+            self._pool.service_time.note(self._since_last, self._pool.settings.answer_timeout)
+        if query is before and query is not None:
             return
-        before = record.seen
         if before is not None:
             took = now - record.since
-            was_up = worker.served > 1 or record.asked >= record.born + self._pool.staff.startup.unasked
-            if took >= _SLOW and before.verdict in _ANSWERED and was_up:
+            if took >= _SLOW and before.verdict in _ANSWERED and record.was_up:
                 self._pool.service_time.note(took, self._pool.settings.answer_timeout)
             if record.standing is Standing.STUCK:
                 record.enter(Standing.READY)
         if query is None:
             record.seen = None
         else:
-            record.sees(query, now, self._pool.figures.answered)
+            record.sees(query, now, self._pool.figures.answered, self._is_taken_for_up(record, now))
+
+    def _is_taken_for_up(self, record: Record, now: float) -> bool:
+        """Whether what a program takes for a question says how long questions take, and not how long its start does.
+
+        As long as nothing else is known, it does so of one that has been there for a while.
+        """
+        if self._pool.service_time.usual:
+            return record.proven
+        return record.proven or now >= record.born + self._pool.staff.startup.unasked
 
     def _note_busy(self, now: float) -> None:
         """Note, for each query seen for the first time, how many other programs have one."""
@@ -115,12 +136,14 @@ class Rounds:
                 worker.kill(f"it gave no reply in time, for {held:.1f} s")
         if worker.state is not State.READY:
             return
-        if not self._is_up(record, now):
+        if not record.proven:
             if held >= settings.start_timeout:
                 worker.kill(f"it gave no first reply within start_timeout, for {held:.1f} s")
-            elif query.verdict is None and query.repeatable and held >= ROUND and self._others_would():
+                return
+            if query.verdict is None and query.repeatable and held >= ROUND and self._others_would():
                 self._move(worker, record, query)
-            return
+            if now < record.born + pool.staff.startup.ample:
+                return
         if held >= self._unusual():
             record.enter(Standing.STUCK)
         others = self._are_others_answered(record, now)
@@ -129,10 +152,10 @@ class Rounds:
             self._end(worker, record, query)
             self._kill(worker, query, held, guilty=True)
             return
-        if held < settings.answer_timeout:
+        if held < settings.answer_timeout or not (record.proven or pool.staff.full):
             return
         if record.guilty is None:
-            record.guilty = others
+            record.guilty = others and record.proven
         if now >= record.against + _GRACE or held >= settings.start_timeout or self._may_replace(now):
             if not record.proven:
                 pool.staff.startup.took_longer(now - record.born)
@@ -173,10 +196,6 @@ class Rounds:
             record.seen is not None and now >= record.since + timeout for record in self._pool.workers.values()
         )
 
-    def _is_up(self, record: Record, now: float) -> bool:
-        """Whether a program has replied, or has had ample time to start."""
-        return record.proven or now >= max(record.born + self._pool.staff.startup.ample, record.asked)
-
     def _unusual(self) -> float:
         return min(max(_STUCK, self._pool.service_time.usual * _UNUSUAL), self._pool.settings.answer_timeout)
 
@@ -196,20 +215,29 @@ class Rounds:
     def _look_at_waiting(self, now: float) -> None:
         """Refuse those that cannot be answered in time, and want a spare if they wait for long."""
         pool = self._pool
+        for query in pool.waiting.hurried.take_late(now):
+            pool.time_out(query)
         pool.reserve.answer_all()
         timeout = pool.settings.answer_timeout
-        stalled = self._is_stalled(now)
+        silent = now > self._answered_at + max(timeout / 2, 2 * pool.service_time.usual)
         in_vain = now + pool.service_time.reserve
         for query in pool.waiting.take_out(lambda query: query.deadline <= in_vain):
-            if stalled:
+            if silent:
                 pool.time_out(query)
             else:
                 pool.overload.refuse(query, now)
-        if not stalled:
+        if not silent:
             pool.overload.refuse_last(now)
         oldest = timeout - (pool.waiting.first_deadline() - now)
         if oldest > max(_LONG, pool.staff.startup.expected) and pool.staff.ready > 0:
             pool.staff.want_spare()
+
+    def _hold_back(self) -> None:
+        """Let no address have more than half of the programs while others wait."""
+        pool = self._pool
+        held = Counter(worker.query.address for worker in pool.workers if worker.query is not None)
+        most = max(1, pool.staff.usable // 2)
+        pool.hold_back(frozenset(address for address, number in held.items() if address and number >= most))
 
     def _set_timer(self, now: float) -> None:
         """Make another round while there is anything to look at."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, TypeGuard
 
 from bridge.config.settings import Settings
@@ -79,13 +80,19 @@ class Router:
             queries = [Query(line, deadline, asker) for line in lines]
             route.pool.ask(queries)
             return queries
-        return self._ask_each(lines, deadline, asker)
+        return self._ask_each(lines, repeat(""), deadline, asker)
 
-    def _ask_each(self, lines: Sequence[bytes | Refusal], deadline: float, asker: Asker) -> list[Query]:
-        """`ask` line by line, as some may have to be refused or go to another pool."""
+    def ask_for(self, lines: Sequence[bytes | Refusal], addresses: Sequence[str], asker: Asker) -> list[Query]:
+        """`ask`, each line for a client at the address in the same place, which is empty if it is not known."""
+        return self._ask_each(lines, addresses, self.clock() + self.settings.answer_timeout, asker)
+
+    def _ask_each(
+        self, lines: Sequence[bytes | Refusal], addresses: Iterable[str], deadline: float, asker: Asker
+    ) -> list[Query]:
+        """Ask line by line, as some may have to be refused or go to another pool."""
         queries: list[Query] = []
         let_through: defaultdict[Pool, list[Query]] = defaultdict(list)
-        for line in lines:
+        for line, address in zip(lines, addresses, strict=False):
             if not isinstance(line, bytes):
                 queries.append(self.refuse(line))
                 continue
@@ -95,7 +102,7 @@ class Router:
             elif not route.plain(line) and (refusal := route.checks(line)):
                 queries.append(self.refuse(refusal))
             else:
-                query = Query(line, deadline, asker)
+                query = Query(line, deadline, asker, address)
                 queries.append(query)
                 let_through[route.pool].append(query)
         for pool, its_queries in let_through.items():

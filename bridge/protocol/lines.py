@@ -26,9 +26,15 @@ NO = b"0\n"
 UNKNOWN = b"2\n"
 """The answer then for a client that requested the third answer."""
 
-HELLO = b"extauth-bridge:answers:3"
-"""Requests it, as the very first line of a connection to the daemon; anywhere else it is refused like any other line
-that is not a question."""
+REQUEST = b"extauth-bridge:"
+"""How the very first line of a connection to the daemon begins if it is one of the two below.  Anywhere else such a
+line is refused like any other that is not a question."""
+
+HELLO = REQUEST + b"answers:3"
+"""Requests the third answer."""
+
+TAGGED_HELLO = REQUEST + b"tagged:1"
+"""Requests the tagged protocol; see `tagged`."""
 
 
 class LineReader:

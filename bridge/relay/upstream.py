@@ -5,7 +5,7 @@
     sent, and nothing while nothing is asked.  At anything else the connection is closed: queries open on it are
     unavailable, and whatever the daemon may still send is lost with it.
   - The same happens when a query's deadline passes, and when a lockstep client gives up on its question.
-  - A client's HELLO, which would change the daemon's answers, is never passed on: it could be first on a connection.
+  - A client's request for other answers or another protocol is never passed on: it could be first on a connection.
     `oneshot` may have it sent first; then `2` counts too, if the daemon agrees.
   - Only whole lines are sent: part of one, cut off by a close, could be a password nobody chose.
 
@@ -21,7 +21,7 @@ from collections.abc import Callable
 
 from bridge.loop.reactor import READABLE, WRITABLE, Reactor
 from bridge.loop.timer import FOREVER
-from bridge.protocol.lines import HELLO, NO, UNKNOWN, YES
+from bridge.protocol.lines import HELLO, NO, REQUEST, UNKNOWN, YES
 from bridge.protocol.query import REFUSED, Query, Refusal, Verdict
 
 TYPE_CHECKING = False  # socket takes as long to import as everything here; its C half has all we need
@@ -130,10 +130,10 @@ class Upstream:
     # --- lines -------------------------------------------------------------------------------------------
 
     def _ask(self, line: bytes | Refusal, asker: Asker) -> Query:
-        if line == HELLO:
-            line = Refusal.COMMAND
         if not isinstance(line, bytes):
             return self.refuse(line)
+        if line.startswith(REQUEST):
+            return self.refuse(Refusal.COMMAND)
         if self._lockstep:
             self._abandon()
         if self.settings.broken:

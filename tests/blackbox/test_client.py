@@ -95,7 +95,7 @@ def test_a_hung_program_is_killed_while_nobody_reads_the_answers(start: Start, j
     output, theirs = os.pipe()
     fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 4096)
     bridge = start(
-        *("run", "--pool-size", 2, "--window", 4096, "--answer-timeout", 1, "--", *CHAMELEON),
+        *("run", "--pool-size", 2, "--window", 4096, "--answer-timeout", 1, "--start-timeout", 1, "--", *CHAMELEON),
         env=journal.environment,
         stdout=theirs,
         ends=(None, output),

@@ -20,6 +20,8 @@ YES = b"1\n"
 TRUE = b"isuser:u:h"
 MIB = 1024  # in KiB
 
+TAGGED = b"extauth-bridge:tagged:1\n"
+
 LONG = b"auth:slow300-u:h:" + b"x" * (4096 - 18) + b"\n"
 SHORT = b"isuser:slow300-u:h\n"
 KINDS = {
@@ -34,13 +36,20 @@ KINDS = {
     "lines that are too long": b"x" * 5000 + b"\n",
     "one that never ends": b"x" * 4000,
     "answers at once": b"isuser:u:h\n",
+    "longest lines with tags": b"%016d 2001:db8:1234:5678:9abc:def0:1234:5678 " + LONG,
+    "short lines with tags": b"%d - " + SHORT,
+    "empty lines with tags": b"%d - \n",
+    "answers at once with tags": b"%d - isuser:u:h\n",
 }
+"""A unit with a `%` is a line with a tag, another each time."""
 
 
 def flood(clients: list[socket.socket], unit: bytes) -> None:
     """Send `unit` over and over to each, until nothing more is taken of any of them, or there is no end to it."""
-    ends = b"\n" in unit
+    ends = b"\n" in unit and b"%" not in unit
     block = unit * (1 + 100_000 // len(unit)) if ends else unit
+    if b"%" in unit:
+        block = TAGGED + b"".join(unit % number for number in range(2_000_000 // len(unit)))
     sent = dict.fromkeys(clients, 0)
     poll = select.poll()
     for client in clients:
@@ -58,7 +67,7 @@ def flood(clients: list[socket.socket], unit: bytes) -> None:
             except OSError:  # it was let go
                 poll.unregister(client)
                 continue
-            if not ends and sent[client] == len(block):  # half a line is sent once
+            if not ends and sent[client] == len(block):  # half a line, or each tag, is sent once
                 poll.unregister(client)
 
 

@@ -21,6 +21,7 @@ ELSEWHERE = {
     "contract/test_worker_replies.py": "worker/worker",
     "prosody/test_install.py": "commands/prosodymodule",
     "pty/test_relay.py": "clients/stdio relay/relay relay/deferredlog terminal/takeover",
+    "unit/clients/test_pipelined.py": "clients/windowed",
     "unit/config/test_table.py": "config/options config/settings",
     "unit/log/test_events.py": "log/setup log/ratelimit",
     "unit/pool/test_backoff.py": "log/tokenbucket",

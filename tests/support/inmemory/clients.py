@@ -18,6 +18,8 @@ from typing import Any, cast
 from bridge.clients.budget import Budget
 from bridge.clients.lockstep import LockstepSession
 from bridge.clients.pipelined import PipelinedSession
+from bridge.clients.reception import Reception, Session
+from bridge.clients.tagged import TaggedSession
 from bridge.loop.reactor import Reactor
 from bridge.loop.streams import Borrowed, borrow, connected, owned
 from bridge.pool.pool import Pool
@@ -104,6 +106,7 @@ class Client:
     Attributes:
       to, of: descriptors the client writes to and reads from.
       source, sink: the session's own.
+      ends: the same, as streams.
       over: how often the session said that it is over.
     """
 
@@ -118,26 +121,40 @@ class Client:
         self.over = 0
         self.session: Any = None
 
-    def pipelined(
-        self, source: Borrowed, sink: Borrowed, negotiates: bool = False, budget: Budget | None = None
-    ) -> None:
-        self._take(
-            source, sink, PipelinedSession(source, sink, self.router, self.reactor, self._over, negotiates, budget)
-        )
+    def pipelined(self, source: Borrowed, sink: Borrowed, budget: Budget | None = None) -> None:
+        session = PipelinedSession(source, sink, self.router, self.reactor, self._over, budget=budget)
+        self._take(source, sink, session)
+
+    def tagged(self, source: Borrowed, sink: Borrowed, budget: Budget | None = None) -> None:
+        """Begin behind the client's first line, whose answer has been read."""
+        self._take(source, sink, TaggedSession(source, sink, self.router, self.reactor, self._over, budget))
+        self.run_once()
+        assert self.got() == b"1\n"
+
+    def received(self, source: Borrowed, sink: Borrowed) -> None:
+        """Let the client's first line decide, as in a daemon."""
+        budget = Budget()
+        reception = Reception(source, sink, self.router, self.reactor, self._over, self._served, budget)
+        self._take(source, sink, reception)
+
+    def _served(self, session: Session) -> None:
+        self.session = session
 
     def lockstep(self, source: Borrowed, sink: Borrowed, gate: Gate | None) -> None:
         self._take(source, sink, LockstepSession(source, sink, self.router, self.reactor, self._over, gate))
 
-    def borrowing(self, source: int, sink: int, lockstep: bool, negotiates: bool = False) -> None:
+    def borrowing(self, source: int, sink: int, kind: str) -> None:
         """Begin with a session on descriptors that stay the caller's."""
         ends = borrow(source, os.O_RDONLY), borrow(sink, os.O_WRONLY)
-        if lockstep:
-            self.lockstep(*ends, gate=None)
-        else:
-            self.pipelined(*ends, negotiates)
+        begin = {"lockstep": self._alone, "pipelined": self.pipelined, "tagged": self.tagged, "any": self.received}
+        begin[kind](*ends)
 
-    def _take(self, source: Borrowed, sink: Borrowed, session: PipelinedSession | LockstepSession) -> None:
+    def _alone(self, source: Borrowed, sink: Borrowed) -> None:
+        self.lockstep(source, sink, gate=None)
+
+    def _take(self, source: Borrowed, sink: Borrowed, session: Reception | Session) -> None:
         self.source, self.sink = source.descriptor, sink.descriptor
+        self.ends = source, sink
         self.session = session
 
     def _over(self) -> None:
@@ -225,12 +242,12 @@ def unread(descriptor: int) -> int:
 
 
 @contextlib.contextmanager
-def on_pipes(*, lockstep: bool = False, **changes: object) -> Iterator[Client]:
-    """A client on two pipes."""
+def on_pipes(*, kind: str = "pipelined", **changes: object) -> Iterator[Client]:
+    """A client on two pipes; its kind is a session's, or `any` if its first line is to decide."""
     (source, to), (of, sink) = os.pipe(), os.pipe()
     os.set_blocking(of, False)
     with _client(Client(to, of, **changes)) as client:
-        client.borrowing(source, sink, lockstep)
+        client.borrowing(source, sink, kind)
         os.close(source)
         os.close(sink)
         yield client
@@ -239,8 +256,7 @@ def on_pipes(*, lockstep: bool = False, **changes: object) -> Iterator[Client]:
 @contextlib.contextmanager
 def on_socket(
     *,
-    lockstep: bool = False,
-    negotiates: bool = False,
+    kind: str = "pipelined",
     pair: tuple[socket.socket, socket.socket] | None = None,
     **changes: object,
 ) -> Iterator[Client]:
@@ -249,19 +265,20 @@ def on_socket(
     theirs.setblocking(False)
     other = theirs.detach()
     with ours, _client(Client(other, other, **changes)) as client:
-        client.borrowing(ours.fileno(), ours.fileno(), lockstep, negotiates)
+        client.borrowing(ours.fileno(), ours.fileno(), kind)
         ours.close()
         yield client
 
 
 @contextlib.contextmanager
-def on_connection(budget: Budget | None = None, **changes: object) -> Iterator[Client]:
-    """A client of the daemon, which has a `budget` for all of them."""
+def on_connection(budget: Budget | None = None, kind: str = "pipelined", **changes: object) -> Iterator[Client]:
+    """A client of the daemon, which has a `budget` for all of them; its kind is `pipelined` or `tagged`."""
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     other = theirs.detach()
     with _client(Client(other, other, **changes)) as client:
-        client.pipelined(*connected(ours), budget=budget)
+        begin = client.tagged if kind == "tagged" else client.pipelined
+        begin(*connected(ours), budget=budget)
         yield client
 
 

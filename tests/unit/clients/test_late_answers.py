@@ -127,7 +127,7 @@ JUST_IN_TIME, TOO_LATE = GRACE_AFTER_TIMEOUT - 0.01, GRACE_AFTER_TIMEOUT + 0.01
 @pytest.mark.parametrize("ways", [on_pipes, on_socket], ids=["pipes", "socket"])
 @pytest.mark.parametrize(("lateness", "answer"), [(JUST_IN_TIME, b"1\n"), (TOO_LATE, b"0\n")])
 def test_in_lockstep(ways, lateness: float, answer: bytes) -> None:
-    with ways(lockstep=True, answer_timeout=4.0) as client:
+    with ways(kind="lockstep", answer_timeout=4.0) as client:
         client.says(LINE)
         client.clock.now += 4.0 + lateness
         client.settle(0, YES)

@@ -1,4 +1,4 @@
-"""Both kinds of session, every state, every event: the next state is the table's, and behaves as described.
+"""All kinds of session, every state, every event: the next state is the table's, and behaves as described.
 
 Each session has an open question when the event happens, so that it does not end by itself.
 """
@@ -18,7 +18,7 @@ QUESTION = b"isuser:alice:h\n"
 ANOTHER = b"isuser:bob:h\n"
 ANSWERS = {State.OPEN, State.ENDED, State.STOPPED}
 
-kinds = pytest.mark.parametrize("kind", ["pipelined", "lockstep"])
+kinds = pytest.mark.parametrize("kind", ["pipelined", "lockstep", "tagged"])
 states = pytest.mark.parametrize("state", State, ids=lambda state: state.name)
 events = pytest.mark.parametrize("event", Event, ids=lambda event: event.name)
 
@@ -31,18 +31,23 @@ class Scene:
     """A session, and what it writes or tries to write.
 
     Attributes:
-      written: the pieces written.
+      question, another: lines to ask.
+      unavailable: the answer if nobody could be asked.
+      written: the pieces written, without tags.
     """
 
     def __init__(self, client: Client, kind: str) -> None:
         self.client = client
-        self.lasts = State if kind == "pipelined" else {*State} - {State.MUTE}  # which is over at once in lockstep
+        self.lasts = State if kind != "lockstep" else {*State} - {State.MUTE}  # which is over at once in lockstep
+        self.question, self.another, self.unavailable = QUESTION, ANOTHER, b"0\n"
+        if kind == "tagged":
+            self.question, self.another, self.unavailable = b"q - " + QUESTION, b"a - " + ANOTHER, b"2\n"
         self.written: list[bytes] = []
         self._write = client.session._sink.write
         client.session._sink.write = self._record
 
     def _record(self, data: bytes) -> int:
-        self.written.append(data)
+        self.written.append(data.removeprefix(b"q ").removeprefix(b"a "))
         return int(self._write(data))
 
     @property
@@ -52,7 +57,7 @@ class Scene:
 
     def reach(self, state: State) -> None:
         """Ask a question, and let the events happen that lead to `state`."""
-        self.client.says(QUESTION)
+        self.client.says(self.question)
         events = {
             State.OPEN: [],
             State.ENDED: [Event.END],
@@ -91,7 +96,7 @@ class Scene:
         """Much later, so that this is not a burst."""
         self.client.clock.now += 1.0
         with contextlib.suppress(OSError):  # nobody reads it
-            os.write(self.client.to, ANOTHER)
+            os.write(self.client.to, self.another)
         self.client.run_once()
 
     def _close(self, descriptor: int) -> int:
@@ -101,7 +106,7 @@ class Scene:
 
 @pytest.fixture
 def scene(kind: str) -> Iterator[Scene]:
-    with on_pipes(lockstep=kind == "lockstep") as client:
+    with on_pipes(kind=kind) as client:
         yield Scene(client, kind)
 
 
@@ -170,7 +175,7 @@ def test_aborted(scene: Scene, state: State) -> None:
     scene.reach(state)
     scene.client.session.abort()
     scene.client.run_once()
-    assert scene.written == [b"0\n"] * (state in ANSWERS)
+    assert scene.written == [scene.unavailable] * (state in ANSWERS)
     assert scene.state is (State.CLOSED if state is State.CLOSED else State.OVER)
     scene.settle()
     assert len(scene.written) == (state in ANSWERS)
@@ -181,7 +186,7 @@ def test_aborted(scene: Scene, state: State) -> None:
 def test_what_is_withdrawn_is_settled_at_once_and_nobody_is_answered(scene: Scene) -> None:
     """As a pool does with a query that waits for a program."""
     scene.client.desk.withdraw = lambda asker: scene.client.desk.asked[0].settle(YES)  # type: ignore[method-assign]
-    scene.client.says(QUESTION)
+    scene.client.says(scene.question)
     scene.happens(Event.HANG_UP)
     assert scene.written == []
     assert scene.state is State.OVER
@@ -192,7 +197,7 @@ def test_what_is_withdrawn_is_settled_at_once_and_nobody_is_answered(scene: Scen
 def test_descriptors_that_were_closed_are_somebody_else_s(scene: Scene) -> None:
     """The descriptors are soon reused for another client, which late events must not unwatch or close."""
     client = scene.client
-    client.says(QUESTION)
+    client.says(scene.question)
     numbers = [client.source, client.sink]
     client.session.close()
     reader, writer = os.pipe()
@@ -223,16 +228,14 @@ def test_one_that_was_closed_asks_nothing_more_of_what_it_had_read() -> None:
         assert len(client.desk.asked) == 2
 
 
-def test_streams_that_were_handed_over_are_not_the_session_s_any_more() -> None:
-    with on_pipes(lockstep=True) as client:
-        taken: list[bytes] = []
-        client.session._hand_over = taken.append
+def test_streams_that_were_handed_over_are_not_the_reception_s_any_more() -> None:
+    with on_pipes(kind="any") as client:
+        reception = client.session
         client.says(HELLO + b"\n" + QUESTION)
-        assert taken == [HELLO + b"\n" + QUESTION]
-        client.session.abort()
-        client.session.failed(Fault())
-        client.session.close()
-        assert (client.over, client.desk.asked) == (0, [])
-        for descriptor in (client.source, client.sink):
-            client.reactor.unwatch(descriptor)
-            os.close(descriptor)  # still open
+        assert client.session is not reception
+        for late in (reception.stop, reception.abort, reception.close):
+            late()
+        reception.failed(Fault())
+        client.settle(0)
+        assert client.over == 0
+        assert client.got() == b"1\n1\n"

@@ -17,7 +17,7 @@ both = pytest.mark.parametrize("ways", [on_pipes, on_socket], ids=["pipes", "soc
 @both
 @pytest.mark.parametrize(("verdict", "answer"), [(YES, b"1\n"), (NO, b"0\n"), (UNAVAILABLE, b"0\n")])
 def test_a_question_and_its_answer(ways, verdict, answer) -> None:
-    with ways(lockstep=True) as client:
+    with ways(kind="lockstep") as client:
         for number in range(3):
             client.says(QUERY + b"\n")
             assert client.got() == b""
@@ -29,7 +29,7 @@ def test_a_question_and_its_answer(ways, verdict, answer) -> None:
 
 @both
 def test_a_verdict_that_is_there_at_once(ways) -> None:
-    with ways(lockstep=True) as client:
+    with ways(kind="lockstep") as client:
         client.desk.verdict = YES
         client.says(QUERY + b"\n")
         assert client.got() == b"1\n"
@@ -41,7 +41,7 @@ def test_a_verdict_that_is_there_at_once(ways) -> None:
 
 
 def test_a_line_in_pieces() -> None:
-    with on_pipes(lockstep=True) as client:
+    with on_pipes(kind="lockstep") as client:
         for byte in QUERY:
             client.says(bytes([byte]))
         assert client.desk.lines == []
@@ -55,7 +55,7 @@ def test_a_line_in_pieces() -> None:
 @both
 @pytest.mark.parametrize("burst", [QUERY + b"\n" + OTHER + b"\n", b"\n\n", QUERY + b"\nrest", (OTHER + b"\n") * 900])
 def test_a_burst_gets_one_no_and_reaches_no_program(ways, burst) -> None:
-    with ways(lockstep=True) as client:
+    with ways(kind="lockstep") as client:
         client.says(burst)
         assert client.got() == b""
         client.wait(0.049)
@@ -69,7 +69,7 @@ def test_a_burst_gets_one_no_and_reaches_no_program(ways, burst) -> None:
 
 
 def test_lines_that_come_soon_after_void_the_question_that_is_being_asked() -> None:
-    with on_pipes(lockstep=True) as client:
+    with on_pipes(kind="lockstep") as client:
         client.says(QUERY + b"\n")
         client.clock.now += 0.030
         client.says(OTHER + b"\n")
@@ -82,7 +82,7 @@ def test_lines_that_come_soon_after_void_the_question_that_is_being_asked() -> N
 
 def test_bytes_that_come_with_the_verdict_are_seen_before_the_answer_is_written() -> None:
     """The check right before writing: the reactor has not reported the new bytes yet."""
-    with on_pipes(lockstep=True) as client:
+    with on_pipes(kind="lockstep") as client:
         client.says(QUERY + b"\n")
         client.send(OTHER + b"\n")
         client.desk.asked[0].settle(YES)
@@ -93,7 +93,7 @@ def test_bytes_that_come_with_the_verdict_are_seen_before_the_answer_is_written(
 
 
 def test_a_burst_goes_on_for_as_long_as_it_is_not_quiet() -> None:
-    with on_pipes(lockstep=True) as client:
+    with on_pipes(kind="lockstep") as client:
         client.says(b"a\nb\n")
         for _ in range(20):
             client.wait(0.040)
@@ -107,7 +107,7 @@ def test_a_burst_goes_on_for_as_long_as_it_is_not_quiet() -> None:
 
 
 def test_bytes_at_the_very_end_of_a_burst_put_its_answer_off() -> None:
-    with on_pipes(lockstep=True) as client:
+    with on_pipes(kind="lockstep") as client:
         client.says(b"a\nb\n")
         client.send(b"c\n")
         client.wait(0.051)
@@ -121,7 +121,7 @@ def test_bytes_at_the_very_end_of_a_burst_put_its_answer_off() -> None:
 @both
 def test_a_flood_larger_than_any_read(ways) -> None:
     """A million injected lines, as fast as the stream takes them: one answer."""
-    with ways(lockstep=True) as client:
+    with ways(kind="lockstep") as client:
         os.set_blocking(client.to, False)
         sent = 0
         flood = (OTHER + b"\n") * 45_000
@@ -141,7 +141,7 @@ def test_a_flood_larger_than_any_read(ways) -> None:
 
 @both
 def test_an_abandoned_question_is_never_answered(ways) -> None:
-    with ways(lockstep=True) as client:
+    with ways(kind="lockstep") as client:
         client.says(QUERY + b"\n")
         client.wait(0.060)
         client.says(OTHER + b"\n")
@@ -155,7 +155,7 @@ def test_an_abandoned_question_is_never_answered(ways) -> None:
 
 def test_abandoned_in_the_moment_of_the_verdict() -> None:
     """The new line is in the stream, unread, when the old verdict comes: the old answer would be taken for its."""
-    with on_pipes(lockstep=True) as client:
+    with on_pipes(kind="lockstep") as client:
         client.says(QUERY + b"\n")
         client.clock.now += 1.0
         client.send(OTHER + b"\n")
@@ -167,7 +167,7 @@ def test_abandoned_in_the_moment_of_the_verdict() -> None:
 
 
 def test_abandoned_for_a_line_that_is_not_yet_whole() -> None:
-    with on_pipes(lockstep=True) as client:
+    with on_pipes(kind="lockstep") as client:
         client.says(QUERY + b"\n")
         client.clock.now += 1.0
         client.send(OTHER)
@@ -180,7 +180,7 @@ def test_abandoned_for_a_line_that_is_not_yet_whole() -> None:
 
 
 def test_abandoned_for_a_line_that_is_refused() -> None:
-    with on_pipes(lockstep=True) as client:
+    with on_pipes(kind="lockstep") as client:
         client.says(QUERY + b"\n")
         client.clock.now += 1.0
         client.send(b"nonsense\n")
@@ -192,7 +192,7 @@ def test_abandoned_for_a_line_that_is_refused() -> None:
 
 def test_a_chain_of_abandoned_questions() -> None:
     """Verdicts in any order: only the newest question's is written."""
-    with on_pipes(lockstep=True) as client:
+    with on_pipes(kind="lockstep") as client:
         for _ in range(6):
             client.says(QUERY + b"\n")
             client.wait(0.7)
@@ -208,7 +208,7 @@ def test_a_chain_of_abandoned_questions() -> None:
 
 @both
 def test_the_end_of_input_waits_for_the_answer(ways) -> None:
-    with ways(lockstep=True) as client:
+    with ways(kind="lockstep") as client:
         client.says(QUERY + b"\n")
         client.end_input()
         client.run_once()
@@ -220,7 +220,7 @@ def test_the_end_of_input_waits_for_the_answer(ways) -> None:
 
 @both
 def test_a_last_line_without_its_end(ways) -> None:
-    with ways(lockstep=True) as client:
+    with ways(kind="lockstep") as client:
         client.send(QUERY)
         client.end_input()
         client.run_once()
@@ -230,7 +230,7 @@ def test_a_last_line_without_its_end(ways) -> None:
 
 
 def test_the_end_of_input_right_behind_a_burst() -> None:
-    with on_pipes(lockstep=True) as client:
+    with on_pipes(kind="lockstep") as client:
         client.send(b"a\nb")
         os.close(client.to)
         client.run_once()
@@ -241,7 +241,7 @@ def test_the_end_of_input_right_behind_a_burst() -> None:
 
 @both
 def test_the_end_of_input_when_nothing_is_open(ways) -> None:
-    with ways(lockstep=True) as client:
+    with ways(kind="lockstep") as client:
         client.end_input()
         client.run_once()
         assert client.over == 1
@@ -249,7 +249,7 @@ def test_the_end_of_input_when_nothing_is_open(ways) -> None:
 
 
 def test_nobody_reads_the_answer() -> None:
-    with on_pipes(lockstep=True) as client:
+    with on_pipes(kind="lockstep") as client:
         client.says(QUERY + b"\n")
         os.close(client.of)
         client.run_once()
@@ -259,7 +259,7 @@ def test_nobody_reads_the_answer() -> None:
 
 
 def test_nobody_reads_at_all() -> None:
-    with on_pipes(lockstep=True) as client:
+    with on_pipes(kind="lockstep") as client:
         os.close(client.of)
         client.says(QUERY + b"\n")
         client.run_once()
@@ -268,7 +268,7 @@ def test_nobody_reads_at_all() -> None:
 
 
 def test_stop_answers_what_is_open_and_nothing_new() -> None:
-    with on_pipes(lockstep=True) as client:
+    with on_pipes(kind="lockstep") as client:
         client.says(QUERY + b"\n")
         client.session.stop()
         assert client.over == 0
@@ -282,13 +282,13 @@ def test_stop_answers_what_is_open_and_nothing_new() -> None:
 
 
 def test_stop_when_nothing_is_open() -> None:
-    with on_pipes(lockstep=True) as client:
+    with on_pipes(kind="lockstep") as client:
         client.session.stop()
         assert client.over == 1
 
 
 def test_abort_answers_at_once_and_once() -> None:
-    with on_pipes(lockstep=True) as client:
+    with on_pipes(kind="lockstep") as client:
         client.says(QUERY + b"\n")
         client.session.stop()
         client.session.abort()
@@ -301,7 +301,7 @@ def test_abort_answers_at_once_and_once() -> None:
 
 def test_abort_takes_its_question_back() -> None:
     """A query that waits for a program is settled at once then, and not answered."""
-    with on_pipes(lockstep=True) as client:
+    with on_pipes(kind="lockstep") as client:
         client.says(QUERY + b"\n")
         client.desk.withdraw = lambda asker: client.settle(0, YES)  # type: ignore[method-assign]
         client.session.abort()
@@ -313,7 +313,7 @@ def test_abort_takes_its_question_back() -> None:
 def test_a_client_that_is_gone_takes_its_question_back_whichever_end_tells_first() -> None:
     """One descriptor reports end of input, the other that nobody reads: in either order, in one batch."""
     for first in ("_hear", "_hang_up"):
-        with on_socket(lockstep=True) as client:
+        with on_socket(kind="lockstep") as client:
             client.says(QUERY + b"\n")
             os.close(client.to)
             getattr(client.session, first)()
@@ -323,7 +323,7 @@ def test_a_client_that_is_gone_takes_its_question_back_whichever_end_tells_first
 
 
 def test_a_question_that_was_given_up_is_taken_back_too() -> None:
-    with on_pipes(lockstep=True) as client:
+    with on_pipes(kind="lockstep") as client:
         client.says(QUERY + b"\n")
         client.wait(1.0)
         client.says(QUERY + b"\n")
@@ -333,7 +333,7 @@ def test_a_question_that_was_given_up_is_taken_back_too() -> None:
 
 
 def test_a_full_pipe_is_tried_again() -> None:
-    with on_pipes(lockstep=True) as client:
+    with on_pipes(kind="lockstep") as client:
         while True:
             try:
                 os.write(client.sink, b"x" * 4096)
@@ -348,7 +348,7 @@ def test_a_full_pipe_is_tried_again() -> None:
 
 
 def test_new_limits_count_for_the_next_line() -> None:
-    with on_pipes(lockstep=True) as client:
+    with on_pipes(kind="lockstep") as client:
         client.session.reconfigure(attrs.evolve(client.settings, max_line=64))
         client.says(b"auth:alice:example.com:" + b"x" * 64 + b"\n")
         assert client.got() == b"0\n"

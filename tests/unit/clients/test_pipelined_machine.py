@@ -32,6 +32,7 @@ class Pipelined(RuleBasedStateMachine):
     """One client.  Good lines are numbered, so each query shows which line it was made from."""
 
     negotiates = False
+    kind = "pipelined"
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,15 +50,15 @@ class Pipelined(RuleBasedStateMachine):
         self.room: list[int] = []  # what the sink takes of the next writes
         self._context = self.ways()
         self.client: Client = next(self._context)
-        self._write = self.client.session._sink.write
-        self.client.session._sink.write = self.write_some
+        _, sink = self.client.ends
+        self._write, sink.write = sink.write, self.write_some
         self._ask = self.client.desk.ask
         self.client.desk.ask = self.ask  # type: ignore[method-assign]
 
     def ways(self) -> Generator[Client]:
         pair = socket.socketpair()
         pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 0)  # the least there is: room for a few answers
-        with on_socket(pair=pair, window=3, max_line=LIMIT, negotiates=self.negotiates) as client:
+        with on_socket(pair=pair, window=3, max_line=LIMIT, kind=self.kind) as client:
             yield client
 
     # --- the other end of the answers ------------------------------------------------------------------------
@@ -158,7 +159,8 @@ class Pipelined(RuleBasedStateMachine):
     @rule(window=WINDOWS)
     def reconfigure(self, window: int) -> None:
         self.window = window
-        self.client.session.reconfigure(attrs.evolve(self.client.settings, window=window))
+        self.client.router.settings = attrs.evolve(self.client.settings, window=window)
+        self.client.session.reconfigure(self.client.router.settings)
 
     @precondition(lambda self: self.is_busy and not self.stopped)
     @rule(turn=st.booleans())
@@ -263,6 +265,7 @@ class Pipelined(RuleBasedStateMachine):
 
 class Negotiating(Pipelined):
     negotiates = True
+    kind = "any"
 
     @initialize(alone=st.booleans())
     def begin(self, alone: bool) -> None:

@@ -38,7 +38,7 @@ def test_what_is_open_when_all_is_abandoned_is_unavailable() -> None:
 
 
 def test_from_the_first_line_on() -> None:
-    with on_socket(negotiates=True) as client:
+    with on_socket(kind="any") as client:
         client.says(HELLO)
         assert client.got() == b"1\n"
         client.says(LINE * 3 + b"nonsense\n")
@@ -49,7 +49,7 @@ def test_from_the_first_line_on() -> None:
 
 
 def test_everything_in_one_write() -> None:
-    with on_socket(negotiates=True) as client:
+    with on_socket(kind="any") as client:
         client.desk.verdict = UNAVAILABLE
         client.says(HELLO + LINE * 2)
         assert client.got() == b"1\n2\n2\n"
@@ -57,7 +57,7 @@ def test_everything_in_one_write() -> None:
 
 
 def test_byte_by_byte_and_with_a_carriage_return() -> None:
-    with on_socket(negotiates=True) as client:
+    with on_socket(kind="any") as client:
         client.desk.verdict = UNAVAILABLE
         for byte in HELLO[:-1] + b"\r\n" + LINE:
             client.says(bytes([byte]))
@@ -65,7 +65,7 @@ def test_byte_by_byte_and_with_a_carriage_return() -> None:
 
 
 def test_it_needs_room_for_one_line_only() -> None:
-    with on_socket(negotiates=True, window=1) as client:
+    with on_socket(kind="any", window=1) as client:
         client.desk.verdict = UNAVAILABLE
         client.says(HELLO + LINE * 3)
         assert client.got() == b"1\n2\n2\n2\n"
@@ -73,14 +73,14 @@ def test_it_needs_room_for_one_line_only() -> None:
 
 @pytest.mark.parametrize("first", [LINE, b"\n", b"nonsense\n", b" " + HELLO, HELLO[:-1] + b" \n", HELLO.upper()])
 def test_after_any_other_line_it_is_a_line_that_is_refused(first: bytes) -> None:
-    with on_socket(negotiates=True) as client:
+    with on_socket(kind="any") as client:
         client.desk.verdict = UNAVAILABLE
         client.says(first + HELLO + LINE)
         assert client.got() == b"0\n0\n0\n"
 
 
 def test_a_second_time_it_is_refused_and_changes_nothing() -> None:
-    with on_socket(negotiates=True) as client:
+    with on_socket(kind="any") as client:
         client.desk.verdict = UNAVAILABLE
         client.says(HELLO + HELLO + LINE)
         assert client.got() == b"1\n0\n2\n"
@@ -95,7 +95,7 @@ def test_no_other_client_may_ask_for_it(ways) -> None:
 
 
 def test_a_lockstep_client_may_not_ask_for_it() -> None:
-    with on_socket(lockstep=True) as client:
+    with on_socket(kind="lockstep") as client:
         client.says(HELLO)
         client.wait(1.0)
         assert client.got() == b"0\n"
@@ -105,7 +105,7 @@ def test_a_lockstep_client_may_not_ask_for_it() -> None:
 @pytest.mark.parametrize(("negotiates", "rest"), [(True, b"2\n"), (False, b"0\n")])
 def test_what_was_read_too_late_is_unavailable(negotiates: bool, rest: bytes) -> None:
     """One line is in flight and two more have been read when everything must be answered at once."""
-    with on_socket(negotiates=True, window=1) as client:
+    with on_socket(kind="any", window=1) as client:
         client.says((HELLO if negotiates else b"") + LINE * 3)
         client.session.abort()
         client.run_once()

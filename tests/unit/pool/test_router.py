@@ -175,3 +175,24 @@ def test_refusals_are_logged_with_their_reason_and_never_with_the_line() -> None
     assert "hunter2" not in "".join(lines)
     assert "alice" not in "".join(lines)
     assert sum(scene.router.refused.values()) == 3000
+
+
+def test_lines_for_clients_at_addresses() -> None:
+    """Each address stays with its line, whatever is refused between them and whichever pool is asked."""
+    scene = Scene()
+    lines = [b"isuser:a:h", b"nonsense", b"isuser:b:other.example", Refusal.LENGTH, b"isuser:c:h"]
+    queries = scene.router.ask_for(lines, ["192.0.2.1", "192.0.2.2", "", "192.0.2.4", "2001:db8::/64"], scene.asker)
+    asked = [None if query is REFUSED else (query.body, query.address) for query in queries]
+    assert asked == [(lines[0], "192.0.2.1"), None, (lines[2], ""), None, (lines[4], "2001:db8::/64")]
+    assert scene.everybody.asked == [queries[0], queries[4]]
+    assert scene.other.asked == [queries[2]]
+    assert {query.deadline for query in queries if query is not REFUSED} == {104.0}
+    assert scene.router.refused == {Refusal.COMMAND: 1, Refusal.LENGTH: 1}
+
+
+def test_who_asks_without_an_address_has_none() -> None:
+    scene = Scene()
+    assert [query.address for query in scene.router.ask([b"isuser:a:h", b"isuser:b:other.example"], scene.asker)] == [
+        "",
+        "",
+    ]

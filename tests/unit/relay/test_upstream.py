@@ -301,11 +301,12 @@ def test_outage_is_logged_once_and_its_end(tmp_path: Path, lockstep: Scene) -> N
     assert lockstep.warned == ["daemon cannot be reached", "daemon answers again"]
 
 
+@pytest.mark.parametrize("request_line", [b"answers:3", b"tagged:1", b"of:tomorrow"])
 @pytest.mark.parametrize("scene", ["lockstep", "pipelined"])
-def test_a_relay_never_asks_for_the_third_answer(scene: str, request: pytest.FixtureRequest) -> None:
-    """Its client's line could be the first on a connection: then the daemon's `2` would be an answer to nobody."""
+def test_a_client_s_request_is_never_passed_on(scene: str, request_line: bytes, request: pytest.FixtureRequest) -> None:
+    """It could be the first on a connection: then the daemon's `2`, or a tag, would be an answer to nobody."""
     relay: Scene = request.getfixturevalue(scene)
-    assert relay.ask(b"extauth-bridge:answers:3").verdict is NO
+    assert relay.ask(b"extauth-bridge:" + request_line).verdict is NO
     assert relay.warned == ["line refused"]
     query = relay.ask(b"one")
     relay.run_once()

@@ -1,0 +1,209 @@
+"""The tagged protocol: every line has a tag, and is answered as soon as its verdict is known, in any order.
+
+  TAG ADDRESS LINE    with one space between them
+  TAG VERDICT         its answer: `1`, `0`, or `2` if nobody could be asked
+
+  TAG       1 to 16 ASCII letters or digits; no unanswered line of this client has the same
+  ADDRESS   the IP address for which the client asks, or `-`; no program sees it
+  LINE      as in `lines`, with the same line ends.  The limit of its length is for it alone: of a longer one nothing
+            is stored but the tag, and the rest is skipped.
+
+Anything else is a `Violation`: nobody can know any more which answer the client would take for which question's.
+
+No I/O.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+from collections.abc import Iterator, Sequence
+
+from bridge.protocol.lines import YES
+from bridge.protocol.ordering import GRACE_AFTER_DEADLINE
+from bridge.protocol.query import REFUSED, Query, Refusal, Verdict
+
+Tagged = tuple[bytes, str, bytes | Refusal]
+"""A tag, an address as `canonical` has it, and a line or the reason why it is none."""
+
+TAG_MAX = 16
+ADDRESS_MAX = 64
+"""Bytes.  The longest IPv6 address has 45, and a zone's interface name 15 (IFNAMSIZ)."""
+
+HEAD_MAX = TAG_MAX + 1 + ADDRESS_MAX + 1
+"""Bytes before LINE."""
+
+_ADDRESSES = 1024
+"""Addresses remembered, as parsing one takes as long as half a question.  Some 200 KB."""
+
+_GRANTED, _DENIED, _UNAVAILABLE = b" 1\n", b" 0\n", b" 2\n"
+
+
+class Violation(Exception):
+    """What the client has sent is not the protocol it has requested.  `str(error)` holds nothing of it."""
+
+
+class TaggedReader:
+    """Splits a byte stream into tagged lines, storing no more than it may have to return.
+
+    After a `Violation` it must not be used any more.
+
+    Attributes:
+      max_line: bytes of LINE; a new limit also applies to the line that is being read.
+      in_use: tags of all lines returned so far; whoever answers one removes its tag.
+    """
+
+    def __init__(self, max_line: int) -> None:
+        self.max_line = max_line
+        self.in_use: set[bytes] = set()
+        self._rest = b""
+        self._skipping = False  # the rest of a line that was refused already
+
+    def feed(self, data: bytes) -> Sequence[Tagged]:
+        """Take more bytes of the stream, and return the lines they complete, and one that is already too long.
+
+        Raises:
+          Violation: one of them is no such line, or its tag is in use.
+        """
+        if self._skipping:
+            _, ended, data = data.partition(b"\n")
+            if not ended:
+                return []
+            self._skipping = False
+        lines = (self._rest + data).split(b"\n")
+        rest = lines.pop()
+        if len(rest) > HEAD_MAX + self.max_line + 1:  # one more for a CR
+            lines.append(rest)
+            rest, self._skipping = b"", True
+        self._rest = rest
+        return [*map(self._parsed, lines)]
+
+    def finish(self) -> Sequence[Tagged]:
+        """End of input: an unfinished line counts.
+
+        Raises:
+          Violation: as for `feed`.
+        """
+        rest, self._rest = self._rest, b""
+        return [self._parsed(rest)] if rest else []
+
+    def _parsed(self, whole: bytes) -> Tagged:
+        fields = whole.split(b" ", 2)
+        if len(fields) < 3:
+            raise Violation("a line without tag and address")
+        tag, address, line = fields
+        if len(tag) > TAG_MAX or not tag.isalnum():
+            raise Violation("no such tag is possible")
+        if tag in self.in_use:
+            raise Violation("a tag that is in use")
+        text = canonical(address) if len(address) <= ADDRESS_MAX else None
+        if text is None:
+            raise Violation("not an IP address")
+        self.in_use.add(tag)
+        if line.endswith(b"\r"):
+            line = line[:-1]
+        return tag, text, line if len(line) <= self.max_line else Refusal.LENGTH
+
+
+@functools.lru_cache(_ADDRESSES)
+def canonical(address: bytes) -> str | None:
+    """The client that ADDRESS stands for, as text; empty for `-` and for this host.
+
+    One client can have any address of an IPv6 /64, so that stands for all of them.  An IPv4 address that was mapped to
+    an IPv6 one counts as itself.  A zone is dropped.
+
+    Returns:
+      `None` if it is no address.
+    """
+    if address == b"-":
+        return ""
+    try:
+        ip = ipaddress.ip_address(address.decode("ascii"))
+    except ValueError:
+        return None
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    if ip.is_loopback:
+        return ""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return str(ip)
+    return str(ipaddress.IPv6Network((int(ip), 64), strict=False))
+
+
+class Tagging:
+    """The unanswered lines of one client; as `ordering.Ordering`, but each is answered when its query is settled.
+
+    Iterating yields the queries, without those whose answers are ready.
+
+    Args:
+      in_use: the reader's.
+    """
+
+    def __init__(self, in_use: set[bytes]) -> None:
+        self._in_use = in_use
+        self._tags: dict[Query, bytes] = {}
+        self._settled: list[Query] = []  # since the last answers; perhaps also some of before `clear`
+        self._ready: list[bytes] = [YES]  # answers to lines that never were queries, the first being the client's hello
+
+    def __len__(self) -> int:
+        return len(self._tags) + len(self._ready)
+
+    def __iter__(self) -> Iterator[Query]:
+        return iter(self._tags)
+
+    def add(self, tags: Sequence[bytes], queries: Sequence[Query]) -> None:
+        """Add the queries of lines with these tags; some may be settled, and some `REFUSED`."""
+        self._tags.update(zip(queries, tags, strict=True))
+        if self._tags.pop(REFUSED, None) is not None:
+            refused = [tag for tag, query in zip(tags, queries, strict=True) if query is REFUSED]
+            self._answer(refused, _DENIED)
+
+    def unasked(self, tags: Sequence[bytes]) -> None:
+        """Add lines that were read too late to be asked."""
+        self._answer(tags, _UNAVAILABLE)
+
+    def settled(self, query: Query) -> None:
+        """`query` has its verdict; it may not have been added yet."""
+        self._settled.append(query)
+
+    def answers(self, now: float) -> bytes:
+        """Take out every answer that is known.
+
+        Args:
+          now: seconds, on the clock of the deadlines.  A query long past its deadline is unavailable: we were
+            stopped meanwhile.
+        """
+        answers, self._ready = self._ready, []
+        settled, self._settled = self._settled, []
+        latest = now - GRACE_AFTER_DEADLINE
+        for query in settled:
+            tag = self._tags.pop(query, None)
+            if tag is None:
+                continue
+            self._in_use.discard(tag)
+            verdict = query.verdict
+            if query.deadline <= latest:
+                answers.append(tag + _UNAVAILABLE)
+            elif verdict is Verdict.GRANTED:
+                answers.append(tag + _GRANTED)
+            else:
+                answers.append(tag + (_DENIED if verdict is Verdict.DENIED else _UNAVAILABLE))
+        return b"".join(answers)
+
+    def abandon(self, now: float) -> bytes:
+        """Take out all lines; those whose queries have no verdict are unavailable."""
+        known = self.answers(now)
+        self.unasked([*self._tags.values()])
+        self._tags.clear()
+        return known + self.answers(now)
+
+    def clear(self) -> None:
+        """Forget everything, all tags in use included."""
+        self._in_use.clear()
+        self._tags.clear()
+        self._settled.clear()
+        self._ready.clear()
+
+    def _answer(self, tags: Sequence[bytes], answer: bytes) -> None:
+        self._ready += [tag + answer for tag in tags]
+        self._in_use.difference_update(tags)
