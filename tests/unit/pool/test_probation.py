@@ -61,6 +61,7 @@ async def test_four_logins_always_open(
         assert others.late <= late
         assert site.innocent == []
         assert max(change.alive for change in there.changes) <= POOL_MAX[4]
+        await site.crowd(5, 2.0)
         after = await site.crowd(5, 10.0)
         assert (after.failed, after.late) == (0, 0), "when the cause is gone, so is the effect"
 
