@@ -10,6 +10,7 @@ import pytest
 from support.inmemory.clients import UNAVAILABLE, YES, Eyes, on_pipes, on_socket, on_terminal
 from support.inmemory.pools import answers, bench, made, stays
 from support.programs.bad import habit
+from trio.testing import wait_all_tasks_blocked
 
 from bridge.clients.lockstep import GRACE_AFTER_TIMEOUT
 from bridge.pool.poolset import PoolSet
@@ -29,6 +30,7 @@ async def test_a_reply_that_is_read_late(autojump_clock, late: float, verdict: V
         answer = there.ask()
         (program,) = there.programs
         deadline = answer.query.deadline
+        await wait_all_tasks_blocked()  # it reads the question
         there.pool.clock = lambda: deadline + late
         program.say(GRANTED)
         assert answer.verdict is verdict
@@ -37,6 +39,7 @@ async def test_a_reply_that_is_read_late(autojump_clock, late: float, verdict: V
         assert (figures.granted, figures.timeouts, figures.unavailable) == ((1, 0, 0) if late < 0 else (0, 1, 1))
         there.pool.clock = there.clock
         again = there.ask()
+        await wait_all_tasks_blocked()
         program.say(GRANTED)
         assert again.verdict is YES
 
