@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.inmemory.clients import UNAVAILABLE, YES, Eyes, on_pipes, on_socket, on_terminal
-from support.inmemory.pools import answers, bench, made, stays
+from support.inmemory.pools import answers, bench, hangs, made
 from support.programs.bad import habit
 from trio.testing import wait_all_tasks_blocked
 
@@ -26,7 +26,7 @@ LINE = b"isuser:alice:example.com\n"
 
 @pytest.mark.parametrize(("late", "verdict"), [(-0.001, YES), (0.0, UNAVAILABLE), (1.5, UNAVAILABLE)])
 async def test_a_reply_that_is_read_late(autojump_clock, late: float, verdict: Verdict) -> None:
-    async with bench(stays) as there:
+    async with bench(hangs) as there:
         answer = there.ask()
         (program,) = there.programs
         deadline = answer.query.deadline

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import trio
 from support.inmemory.clients import YES, on_connection, on_pipes
-from support.inmemory.pools import Answer, made
+from support.inmemory.pools import made
 
 from bridge.clients.acceptor import Acceptor
 from bridge.clients.listeners import listen
@@ -22,7 +22,7 @@ from bridge.loop.reactor import Reactor
 from bridge.loop.timer import FOREVER
 from bridge.pool.poolset import PoolSet
 from bridge.pool.router import Router
-from bridge.protocol.query import Query, nothing
+from bridge.protocol.query import nothing
 
 
 class Fault(Exception):
