@@ -2,7 +2,8 @@
 
   - A query whose time is over ends; its program is left with a stand-in, so that its reply will be nobody's.
   - A program that is starting has `start_timeout` from its first question on.  What waits for it goes to a ready one.
-    If it takes far longer than starts usually do, it is stuck, and killed like a ready one if its place is needed.
+    If it has read its question, and takes far longer than starts usually do, it is stuck, and killed like a ready one
+    if its place is needed.
   - A ready program that has had a question for `answer_timeout` is killed if others were answered meanwhile, or could
     be: the question is to blame.  While nobody is answered, the back end is, and killing programs would add their
     starts to the outage.  If all programs there may be are in that state, one after the other is replaced, to see.
@@ -42,6 +43,10 @@ _LONG = 0.5
 _GRACE = 1.0
 """Seconds for which others must have been answered before a program that took too long is killed: when a back end comes
 back, all programs reply, but not in one moment."""
+
+_JUST = 2.0
+"""Seconds since others were answered before a query: otherwise it may be one of the first to meet a stalled back end,
+after which some programs hang for good."""
 
 _SLOW = 2 * ROUND
 """Seconds from which the rounds tell how long a query took.  Of those that came and went between two of them it is
@@ -106,7 +111,8 @@ class Rounds:
         if query is None:
             record.seen = None
         else:
-            record.sees(query, now, self._pool.figures.answered, self._is_taken_for_up(record, now))
+            amid_others = now - self._answered_at <= _JUST
+            record.sees(query, now, self._pool.figures.answered, self._is_taken_for_up(record, now), amid_others)
 
     def _is_taken_for_up(self, record: Record, now: float) -> bool:
         """Whether what a program takes for a question says how long questions take, and not how long its start does.
@@ -142,7 +148,7 @@ class Rounds:
                 return
             if query.verdict is None and query.repeatable and held >= ROUND and self._others_would():
                 self._move(worker, record, query)
-            if now < record.born + pool.staff.startup.ample:
+            if now < record.born + pool.staff.startup.ample or not worker.was_read():
                 return
         if held >= self._unusual():
             record.enter(Standing.STUCK)
@@ -155,7 +161,7 @@ class Rounds:
         if held < settings.answer_timeout or not (record.proven or pool.staff.full):
             return
         if record.guilty is None:
-            record.guilty = others and record.proven
+            record.guilty = others and record.amid_others and record.proven
         if now >= record.against + _GRACE or held >= settings.start_timeout or self._may_replace(now):
             if not record.proven:
                 pool.staff.startup.took_longer(now - record.born)
