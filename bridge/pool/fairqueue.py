@@ -61,6 +61,11 @@ class FairQueue:
     def __len__(self) -> int:
         return len(self._again) + len(self._auth) + len(self._isuser) + len(self._changing)
 
+    @property
+    def questions(self) -> int:
+        """About how many questions there are to ask: identical `isuser` queries are one."""
+        return min(len(self), len(self._again) + len(self._auth) + len(self._same) + len(self._changing))
+
     def __iter__(self) -> Iterator[Query]:
         yield from self._again
         for kind in self._kinds:
@@ -129,13 +134,14 @@ class FairQueue:
     def ahead_of(self, query: Query) -> int:
         """About how many would be handed out before `query` if it were added now."""
         kind = self._kind(query)
-        ahead = kind.ahead_of(query)
+        ahead, isuser, changing = kind.ahead_of(query), len(self._same), len(self._changing)
         if kind is self._auth:
-            ahead += min(len(self._isuser) + len(self._changing), (ahead + self._in_a_row) // _MOST_IN_A_ROW)
+            ahead += min(isuser + changing, (ahead + self._in_a_row) // _MOST_IN_A_ROW)
         else:
-            ahead += min(ahead + 1, len(self._changing if kind is self._isuser else self._isuser))
+            ahead = min(ahead, isuser) if kind is self._isuser else ahead
+            ahead += min(ahead + 1, changing if kind is self._isuser else isuser)
             ahead += min(len(self._auth), (ahead + 1) * _MOST_IN_A_ROW)
-        return ahead + len(self._again)
+        return min(ahead + len(self._again), len(self))
 
     def first_deadline(self) -> float:
         """The earliest deadline of all that wait, or infinity."""

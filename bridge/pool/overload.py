@@ -40,7 +40,9 @@ class Overload:
     def looms(self, more: int, seconds: float) -> bool:
         """Whether those that wait, and so many more, might not all be answered within `seconds`."""
         usual = self._service_time.usual
-        return usual > 0 and (len(self._pool.waiting) + more) * usual > (seconds - usual) * self._pool.staff.serving
+        return (
+            usual > 0 and (self._pool.waiting.questions + more) * usual > (seconds - usual) * self._pool.staff.serving
+        )
 
     def add(self, queries: Sequence[Query]) -> None:
         """Queue those that can be answered in time, and refuse the others."""
@@ -57,7 +59,7 @@ class Overload:
         while self.looms(0, self._pool.settings.answer_timeout / 2):
             if (last := waiting.take_last()) is None:
                 break
-            if now + self._wait(len(waiting) + 1, 0.5) <= last.deadline:
+            if now + self._wait(waiting.questions + 1, 0.5) <= last.deadline:
                 waiting.add([last])
                 break
             self.refuse(last, now)

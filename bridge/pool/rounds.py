@@ -101,27 +101,24 @@ class Rounds:
         if served > (before is not None) and self._since_last < self._pool.service_time.usual:
             self._pool.service_time.note(self._since_last, self._pool.settings.answer_timeout)
         if query is before and query is not None:
+            self._watch_start(worker, record, now)
             return
         if before is not None:
-            took = now - record.since
-            if took >= _SLOW and before.verdict in _ANSWERED and record.was_up:
-                self._pool.service_time.note(took, self._pool.settings.answer_timeout)
+            if before.verdict in _ANSWERED and now - record.timed >= _SLOW:
+                self._pool.service_time.note(now - record.timed, self._pool.settings.answer_timeout)
             if record.standing is Standing.STUCK:
                 record.enter(Standing.READY)
         if query is None:
             record.seen = None
         else:
             amid_others = now - self._answered_at <= _JUST
-            record.sees(query, now, self._pool.figures.answered, self._is_taken_for_up(record, now), amid_others)
+            record.sees(query, now, self._pool.figures.answered, amid_others)
+            self._watch_start(worker, record, now)
 
-    def _is_taken_for_up(self, record: Record, now: float) -> bool:
-        """Whether what a program takes for a question says how long questions take, and not how long its start does.
-
-        As long as nothing else is known, it does so of one that has been there for a while.
-        """
-        if self._pool.service_time.usual:
-            return record.proven
-        return record.proven or now >= record.born + self._pool.staff.startup.unasked
+    def _watch_start(self, worker: Worker, record: Record, now: float) -> None:
+        """Note when a new program has read its first question, if nothing else is known of how long questions take."""
+        if record.timed == FOREVER and not self._pool.service_time.usual and worker.was_read():
+            record.timed = now
 
     def _note_busy(self, now: float) -> None:
         """Note, for each query seen for the first time, how many other programs have one."""
