@@ -24,6 +24,11 @@ _OVER = 2.0
 _BUSY = 0.8
 """Share of the time a program should work at most: with random arrivals, waits grow without bound towards 1."""
 
+_IN_A_BURST = 1.1
+_ON_AVERAGE = 0.5
+"""How much of its present question a program still has before it: all of it when many come at once, and a little more,
+as an answer at the very deadline comes too late."""
+
 
 class Overload:
     """Of one pool."""
@@ -48,7 +53,7 @@ class Overload:
         """Queue those that can be answered in time, and refuse the others."""
         for query in queries:
             now = self._pool.clock()
-            if now + self._wait(self._pool.waiting.ahead_of(query) + 1, 1.0) <= query.deadline:
+            if now + self._wait(self._pool.waiting.ahead_of(query) + 1, _IN_A_BURST) <= query.deadline:
                 self._pool.waiting.add([query])
             else:
                 self.refuse(query, now)
@@ -59,7 +64,7 @@ class Overload:
         while self.looms(0, self._pool.settings.answer_timeout / 2):
             if (last := waiting.take_last()) is None:
                 break
-            if now + self._wait(waiting.questions + 1, 0.5) <= last.deadline:
+            if now + self._wait(waiting.questions + 1, _ON_AVERAGE) <= last.deadline:
                 waiting.add([last])
                 break
             self.refuse(last, now)
@@ -96,7 +101,6 @@ class Overload:
         """Seconds until the one at this `position`, from 1, of those that wait would be answered.
 
         Args:
-          rest: the share of their present questions that programs still have before them: half of it on average, but
-            all of it in a burst.
+          rest: the share of their present questions that programs still have before them.
         """
         return (position / self._pool.staff.serving + rest) * self._service_time.usual

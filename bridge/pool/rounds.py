@@ -104,7 +104,8 @@ class Rounds:
             self._watch_start(worker, record, now)
             return
         if before is not None:
-            if before.verdict in _ANSWERED and now - record.timed >= _SLOW:
+            exact = self._pool.waiting and self._pool.service_time.usual  # it is measured with each reply
+            if before.verdict in _ANSWERED and now - record.timed >= _SLOW and not exact:
                 self._pool.service_time.note(now - record.timed, self._pool.settings.answer_timeout)
             if record.standing is Standing.STUCK:
                 record.enter(Standing.READY)

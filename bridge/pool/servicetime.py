@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _EVERY = 16
 """Replies of one program from one measurement to the next."""
 
+_SLOW = 0.1
+"""Seconds from which every other reply is timed: it costs no more than the sixteenth part of quick ones."""
+
 _SLOWER, _FASTER = 0.05, 0.5
 """Weight of a new measurement against all former ones: if queries differ, the quick ones count most, as those can still
 be answered."""
@@ -48,7 +51,7 @@ class ServiceTime:
             # A program that was stopped, or a stalled machine, says nothing about other queries.
             self.note(min(now - record.timed_from, answer_timeout), answer_timeout)
             record.timed_from = None
-            return _EVERY
+            return _EVERY if self.usual < _SLOW else 1
         if busy:
             record.timed_from = now
         return 1 if busy else _EVERY
