@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bridge.pool.pool import Pool
     from bridge.protocol.query import Query
 
-_OVER = 2.0
+_OVER = 3.0
 """Seconds without a refusal after which it is over."""
 
 _BUSY = 0.8

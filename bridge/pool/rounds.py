@@ -224,7 +224,8 @@ class Rounds:
         pool.reserve.answer_all()
         timeout = pool.settings.answer_timeout
         silent = now > self._answered_at + max(timeout / 2, 2 * pool.service_time.usual)
-        in_vain = now + pool.service_time.reserve
+        reserve = pool.service_time.reserve
+        in_vain = now + (reserve + ROUND if reserve else 0.0)  # there is no look at the time as one is handed over
         for query in pool.waiting.take_out(lambda query: query.deadline <= in_vain):
             if silent:
                 pool.time_out(query)

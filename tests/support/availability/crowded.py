@@ -43,7 +43,7 @@ async def burst(stage: Stage, *, known: bool) -> None:
     stage.result.want(possible <= granted <= 3, f"{granted} granted of 3 that a program can serve in time")
     soon = AT_ONCE if known else work + AT_ONCE
     stage.result.want(longest <= soon, f"refused only after {longest:.2f} s")
-    await stage.sleep(2)
+    await stage.sleep(4)
     stage.result.want(not stage.killed(), "a healthy program was killed")
     stage.want_at_most(1)
     want_overload_told(stage, found.failed)
