@@ -78,12 +78,12 @@ class FairQueue:
           MemoryError: none of them is added; or, of those who share one question, some are, and the rest share it.
         """
         query = queries[0]
+        if isinstance(query, Shared):
+            self._add_sharers(query, self._add_one)
+            return
         back = query.deadline <= self._latest
         if not back:
             self._latest = query.deadline
-        elif isinstance(query, Shared):
-            self._add_sharers(query, self._add_one)
-            return
         try:
             for query in queries:
                 command = query.body[0]
@@ -191,7 +191,7 @@ class FairQueue:
 
     def _next_again(self, proven: bool, held_back: Container[object]) -> Query | None:
         for query in self._again:
-            if (proven or query.repeatable) and query.address not in held_back:
+            if (proven or (query.repeatable and not query.attempts)) and query.address not in held_back:
                 self._again.remove(query)
                 return query
         return None

@@ -41,7 +41,7 @@ class PoolLog:
             self._down_since = self._clock()
             self._unavailable_before = self._figures.unavailable
             self._answered_before = self._figures.answered
-            log.error(event("pool is down", pool=self._pool, programs=programs, cause=cause))
+            self._failures.log(logging.ERROR, "down", "pool is down", pool=self._pool, programs=programs, cause=cause)
 
     def answers(self, answered: int) -> None:
         """The pool has given this many valid replies: if it was down, it is back after another one."""
@@ -54,7 +54,8 @@ class PoolLog:
             return
         seconds, self._down_since = self._clock() - self._down_since, None
         unavailable = self._figures.unavailable - self._unavailable_before
-        log.warning(event("pool is back", pool=self._pool, down_seconds=round(seconds, 1), unavailable=unavailable))
+        fields = {"down_seconds": round(seconds, 1), "unavailable": unavailable}
+        self._failures.log(logging.WARNING, "back", "pool is back", pool=self._pool, **fields)
 
     def cannot_start(self, error: Exception) -> None:
         """A program could not be started."""

@@ -56,6 +56,7 @@ class Record:
       milestone: number of valid replies at which the pool checks it.
       timed_from: when its query was handed over, if its reply is to be timed.
       reason: why it failed, if it did.
+      unkillable: it may not be killed, and keeps its place.
       proven: it has given a valid reply.
       proof: set then.
       asked: when it was first seen with a query, if it was.
@@ -78,6 +79,7 @@ class Record:
         self.milestone: float = 1
         self.timed_from: float | None = None
         self.reason = ""
+        self.unkillable = False
         self.proven = False
         self.proof = Latch()
         self.asked = FOREVER

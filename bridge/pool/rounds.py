@@ -44,6 +44,9 @@ _GRACE = 1.0
 """Seconds for which others must have been answered before a program that took too long is killed: when a back end comes
 back, all programs reply, but not in one moment."""
 
+_FORGET = 10.0
+"""Seconds without any query after which nothing is known of how long one takes: the last may have been a slow one."""
+
 _JUST = 2.0
 """Seconds since others were answered before a query: otherwise it may be one of the first to meet a stalled back end,
 after which some programs hang for good."""
@@ -71,6 +74,8 @@ class Rounds:
         """Look at every program and at those that wait."""
         pool, now = self._pool, self._pool.clock()
         self._since_last = max(ROUND, now - self._made_at) if now - self._made_at < _IN_A_ROW else ROUND
+        if now - self._made_at > _FORGET:
+            pool.service_time.forget()
         self._made_at = now
         if self._answered != pool.figures.answered:
             self._answered, self._answered_at = pool.figures.answered, now
@@ -98,8 +103,8 @@ class Rounds:
         """Note which query a program has."""
         query, before = worker.query, record.seen
         served, record.served = worker.served - record.served, worker.served
-        if served > (before is not None) and self._since_last < self._pool.service_time.usual:
-            self._pool.service_time.note(self._since_last, self._pool.settings.answer_timeout)
+        if served > (before is not None):
+            self._pool.service_time.took_at_most(self._since_last)
         if query is before and query is not None:
             self._watch_start(worker, record, now)
             return
@@ -153,17 +158,22 @@ class Rounds:
         others = self._are_others_answered(record, now)
         record.against = min(record.against, now) if others or pool.idle.any_ready else FOREVER
         if others and pool.probation.knows_any and pool.probation.is_out_of_patience(worker, held):
-            self._end(worker, record, query)
-            self._kill(worker, query, held, guilty=True)
+            if query.repeatable:
+                self._end(worker, record, query)
+                worker.kill(f"it gave no reply in time, for {held:.1f} s")
             return
-        if held < settings.answer_timeout or not (record.proven or pool.staff.full):
+        if held < settings.answer_timeout:
             return
         if record.guilty is None:
-            record.guilty = others and record.amid_others and record.proven
+            record.guilty = others and record.amid_others
+            if record.guilty:
+                pool.probation.convict(query)
+        if not (record.proven or pool.staff.full):
+            return
         if now >= record.against + _GRACE or held >= settings.start_timeout or self._may_replace(now):
             if not record.proven:
                 pool.staff.startup.took_longer(now - record.born)
-            self._kill(worker, query, held, record.guilty)
+            worker.kill(f"it gave no reply in time, for {held:.1f} s")
 
     def _end(self, worker: Worker, record: Record, query: Query) -> None:
         """End the query of a program, if it has not ended yet."""
@@ -174,14 +184,10 @@ class Rounds:
 
     def _move(self, worker: Worker, record: Record, query: Query) -> None:
         """Give the query of a starting program to a ready one, now or as soon as one is free."""
+        query.attempts += 1
         worker.release()
         record.seen = worker.query
         self._pool.reserve.answer(query)
-
-    def _kill(self, worker: Worker, query: Query, held: float, guilty: bool) -> None:
-        if guilty:
-            self._pool.probation.convict(query)
-        worker.kill(f"it gave no reply in time, for {held:.1f} s")
 
     def _are_others_answered(self, record: Record, now: float) -> bool:
         """Whether questions that were asked after this program's have been answered, and not only long ago."""
@@ -222,6 +228,7 @@ class Rounds:
         for query in pool.waiting.hurried.take_late(now):
             pool.time_out(query)
         pool.reserve.answer_all()
+        pool.use_idle()
         timeout = pool.settings.answer_timeout
         silent = now > self._answered_at + max(timeout / 2, 2 * pool.service_time.usual)
         reserve = pool.service_time.reserve

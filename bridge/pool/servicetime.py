@@ -63,6 +63,16 @@ class ServiceTime:
         self.reserve = self.usual * _MARGIN
         self.limit(answer_timeout)
 
+    def took_at_most(self, seconds: float) -> None:
+        """A query took no longer than this."""
+        if not 0 < self.usual <= seconds:
+            self.usual = seconds
+            self.reserve = self.usual * _MARGIN
+
+    def forget(self) -> None:
+        """Nothing is known any more."""
+        self.usual = self.reserve = 0.0
+
     def limit(self, answer_timeout: float) -> None:
         """Leave at least half of `answer_timeout` for waiting: otherwise a waiting query might never be asked."""
         self.usual = min(self.usual, answer_timeout / 2)

@@ -57,7 +57,7 @@ class Suspects:
         self._accounts: OrderedDict[bytes, float] = OrderedDict()  # until when
 
     def __bool__(self) -> bool:
-        return bool(self._accounts)
+        return bool(self._accounts or self._questions)
 
     def convict(self, query: Query, now: float) -> float:
         """`query` did harm; returns the seconds in which it is not asked again."""
