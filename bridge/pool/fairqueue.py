@@ -119,17 +119,22 @@ class FairQueue:
           `None` if there is none.
         """
         if self._again and (query := self._next_again(proven, held_back)) is not None:
-            return query if query.body[0] != _ISUSER else self._joined(query)
+            return query
         if not (self._isuser.by_deadline or self._changing.by_deadline):
             self._in_a_row = 0
             return self._auth.next(held_back)
         if self._in_a_row < _MOST_IN_A_ROW and (query := self._auth.next(held_back)) is not None:
             self._in_a_row += 1
             return query
-        if (query := self._next_other(proven, held_back)) is not None:
-            self._in_a_row = 0
-            return query
-        return self._auth.next(held_back)
+        if self._changing.by_deadline and proven and not self._isuser_is_next:
+            self._isuser_is_next = True
+            query = self._changing.next(held_back) or self._next_isuser(held_back)
+        else:
+            query = self._next_isuser(held_back) or (self._changing.next(held_back) if proven else None)
+        if query is None:
+            return self._auth.next(held_back)
+        self._in_a_row = 0
+        return query
 
     def ahead_of(self, query: Query) -> int:
         """About how many would be handed out before `query` if it were added now."""
@@ -193,20 +198,18 @@ class FairQueue:
         for query in self._again:
             if (proven or (query.repeatable and not query.attempts)) and query.address not in held_back:
                 self._again.remove(query)
-                return query
+                return query if query.body[0] != _ISUSER else self._joined(query)
         return None
 
-    def _next_other(self, proven: bool, held_back: Container[object]) -> Query | None:
-        """Take out a query that is no `auth`."""
-        changing = self._changing if proven and self._changing.by_deadline else None
-        if changing is not None and not self._isuser_is_next:
-            self._isuser_is_next = True
-            if (query := changing.next(held_back)) is not None:
-                return query
-        if (query := self._isuser.next(held_back)) is not None:
-            self._isuser_is_next = False
+    def _next_isuser(self, held_back: Container[object]) -> Query | None:
+        query = self._isuser.next(held_back)
+        if query is None:
+            return None
+        self._isuser_is_next = False
+        if self._same[query.body] is not query:
             return self._joined(query)
-        return changing.next(held_back) if changing is not None else None
+        del self._same[query.body]
+        return query
 
     def _remove(self, query: Query) -> None:
         if query in self._again:
@@ -256,16 +259,12 @@ class FairQueue:
 
     def _joined(self, query: Query) -> Query:
         """One query for all that wait and ask the same as `query`, whose turn it is."""
-        same = self._same[query.body]
-        if isinstance(same, Query):
-            del self._same[query.body]
-            return query
-        del same[query]
-        if not same:
-            del self._same[query.body]
+        self._forget(query)
+        same = self._same.get(query.body)
+        if same is None:
             return query
         try:
-            others = deque(same)
+            others = deque((same,) if isinstance(same, Query) else same)
             shared = Shared(query, [query, *others], self.hurried)
         except MemoryError:  # each is asked by itself
             return query
