@@ -25,9 +25,9 @@ _BUSY = 0.8
 """Share of the time a program should work at most: with random arrivals, waits grow without bound towards 1."""
 
 _IN_A_BURST = 1.1
-_ON_AVERAGE = 0.5
+_AT_LEAST = 0.3
 """How much of its present question a program still has before it: all of it when many come at once, and a little more,
-as an answer at the very deadline comes too late."""
+as an answer at the very deadline comes too late.  Those that wait already are refused only if it is fairly certain."""
 
 
 class Overload:
@@ -64,7 +64,7 @@ class Overload:
         while self.looms(0, self._pool.settings.answer_timeout / 2):
             if (last := waiting.take_last()) is None:
                 break
-            if now + self._wait(waiting.questions + 1, _ON_AVERAGE) <= last.deadline:
+            if now + self._wait(waiting.questions + 1, _AT_LEAST) <= last.deadline:
                 waiting.add([last])
                 break
             self.refuse(last, now)

@@ -65,6 +65,7 @@ class Pool:
       waiting: queries that no program has.
       idle: programs that have no query.
       reserve: the pool it falls back on after a reload.
+      on_trial: it is not in force yet.
       last_failure: why a program failed or could not be started, the last time; one line without secrets.
     """
 
@@ -89,6 +90,7 @@ class Pool:
         self.idle = Idle(self._others_answer)
         self.waiting = FairQueue()
         self.last_failure = ""
+        self.on_trial = False
         self.reserve = Reserve(self)
         self.log = PoolLog(name, program.argv[0], self.figures, self.clock)
         self._attention = attention
@@ -377,7 +379,8 @@ class Pool:
 
     def complained(self, worker: Worker, lines: Lines) -> None:
         """Log what a program wrote on stderr, within limits."""
-        self.log.program_wrote(worker, lines)
+        record = self.workers[worker]
+        self.log.program_wrote(worker, lines, leaves=record.standing is Standing.LEAVING and not record.reason)
 
     def may_not_kill(self, worker: Worker) -> None:
         """Log that a program goes on although it was to be killed."""
@@ -394,7 +397,8 @@ class Pool:
 
     def is_down(self, cause: str) -> None:
         """No program can answer, and that will not change at once."""
-        self.log.down(self.program.pool_size, cause)
+        if not self.on_trial:
+            self.log.down(self.program.pool_size, cause)
 
     def employ(self, worker: Worker) -> None:
         """Give a new program the probe, if there is one, or the next query, or make it idle."""

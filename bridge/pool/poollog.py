@@ -65,6 +65,7 @@ class PoolLog:
         """A program is gone; if there is a `reason`, it failed, perhaps because of the `query` it had."""
         if reason:
             ended = {"pid": worker.pid, "status": worker.status, "served": worker.served}
+            query = worker.blamed or query
             asked = {"question": shape_of(query.body)} if query is not None and query.asks else {}
             self._warn("program failed", reason=reason, program=self._program, **asked, **ended)
         else:
@@ -88,10 +89,15 @@ class PoolLog:
         what = "question cannot be asked: no pipe is large enough for it (fs.pipe-user-pages-soft)"
         self._warn(what, bytes=size)
 
-    def program_wrote(self, worker: Worker, lines: Lines) -> None:
-        """A program wrote `lines` on stderr; only those that are logged cost time."""
+    def program_wrote(self, worker: Worker, lines: Lines, leaves: bool) -> None:
+        """A program wrote `lines` on stderr; only those that are logged cost time.
+
+        Args:
+          leaves: it was told to exit, which some do with a traceback.
+        """
+        level = logging.DEBUG if leaves else logging.WARNING
         for number, line in enumerate(lines):
-            if not self._stderr.log(logging.WARNING, "", "program says", pool=self._pool, pid=worker.pid, stderr=line):
+            if not self._stderr.log(level, "", "program says", pool=self._pool, pid=worker.pid, stderr=line):
                 self._stderr.suppress("", len(lines) - number - 1)
                 return
 

@@ -86,7 +86,7 @@ class Rounds:
             if record.seen is not None:
                 self._judge(worker, record, now)
         pool.staff.stuck = sum(record.standing is Standing.STUCK for record in pool.workers.values())
-        if self._is_stalled(now) and pool.staff.ready and not pool.idle.any_ready:
+        if self._is_stalled(now) and not pool.idle.any_ready:
             pool.is_down("no program answers")
         pool.probation.judge(now)
         pool.probation.serve()
@@ -142,14 +142,14 @@ class Rounds:
         if query.verdict is None and query.deadline <= now:
             self._end(worker, record, query)
             if not query.repeatable or record.standing is Standing.LEAVING:
-                worker.kill(f"it gave no reply in time, for {held:.1f} s")
+                worker.kill(f"it gave no reply in time, {_had(query, held)}")
         if worker.state is not State.READY:
             return
         if not record.proven:
             if held >= settings.start_timeout:
-                worker.kill(f"it gave no first reply within start_timeout, for {held:.1f} s")
+                worker.kill(f"it gave no first reply within start_timeout, {_had(query, held)}")
                 return
-            if query.verdict is None and query.repeatable and held >= ROUND and self._others_would():
+            if query.verdict is None and query.repeatable and held >= ROUND and self._may_move(worker, held):
                 self._move(worker, record, query)
             if now < record.born + pool.staff.startup.ample or not worker.was_read():
                 return
@@ -160,7 +160,7 @@ class Rounds:
         if others and pool.probation.knows_any and pool.probation.is_out_of_patience(worker, held):
             if query.repeatable:
                 self._end(worker, record, query)
-                worker.kill(f"it gave no reply in time, for {held:.1f} s")
+                worker.kill(f"it gave no reply in time, {_had(query, held)}")
             return
         if held < settings.answer_timeout:
             return
@@ -173,7 +173,7 @@ class Rounds:
         if now >= record.against + _GRACE or held >= settings.start_timeout or self._may_replace(now):
             if not record.proven:
                 pool.staff.startup.took_longer(now - record.born)
-            worker.kill(f"it gave no reply in time, for {held:.1f} s")
+            worker.kill(f"it gave no reply in time, {_had(query, held)}")
 
     def _end(self, worker: Worker, record: Record, query: Query) -> None:
         """End the query of a program, if it has not ended yet."""
@@ -195,9 +195,16 @@ class Rounds:
         recently = now - self._answered_at <= self._pool.settings.answer_timeout / 2
         return recently and answered - record.answered > record.busy
 
-    def _others_would(self) -> bool:
-        """Whether there are ready programs that are not stuck, or those of the pool that this one replaces."""
-        return self._pool.staff.ready > self._pool.staff.stuck or bool(self._pool.reserve)
+    def _may_move(self, worker: Worker, held: float) -> bool:
+        """Whether a starting program's query is better given to another one.
+
+        As long as it has not been read, the program is still starting: there are ready ones, or those of the pool that
+        this one replaces.  One that has read it may be about to answer, unless it has had it for long.
+        """
+        pool = self._pool
+        if not worker.was_read():
+            return pool.staff.ready > pool.staff.stuck or bool(pool.reserve)
+        return held >= self._unusual() and (pool.idle.any_ready or bool(pool.reserve))
 
     def _is_stalled(self, now: float) -> bool:
         """Whether a question had all its time, and nobody's was answered meanwhile."""
@@ -258,3 +265,8 @@ class Rounds:
         asked = any(worker.query is not None for worker in pool.workers)
         if pool.waiting or asked or overloaded or pool.probation.undecided:
             pool.set_timer(max(now, min(now + ROUND, pool.earliest_deadline())))
+
+
+def _had(query: Query, held: float) -> str:
+    """What a program has not answered, and for how long."""
+    return f"for {held:.1f} s" if query.asks else f"to the probe, for {held:.1f} s"

@@ -63,8 +63,9 @@ class Suspects:
         """`query` did harm; returns the seconds in which it is not asked again."""
         question, account = self._digests(query)
         offence = self._questions.pop(question, None) or Offence()
-        offence.pause = min(max(_FIRST_PAUSE, offence.pause * 2), _LONGEST_PAUSE)
-        offence.until = now + offence.pause
+        if now >= offence.until:  # otherwise it hung another program, too, when it was asked the last time
+            offence.pause = min(max(_FIRST_PAUSE, offence.pause * 2), _LONGEST_PAUSE)
+            offence.until = now + offence.pause
         self._questions[question] = offence
         self._accounts.pop(account, None)
         self._accounts[account] = now + _PROBATION
