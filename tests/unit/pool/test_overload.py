@@ -123,14 +123,36 @@ async def test_what_is_refused_is_told_long_before_its_time(autojump_clock) -> N
         assert refused[len(refused) // 2] <= 0.1
 
 
-async def test_a_burst_that_can_be_served_in_time_is_no_overload(autojump_clock, logged: list[str]) -> None:
-    site = Site(seconds=0.1)
+async def test_what_could_not_be_answered_in_the_time_left_is_not_asked(autojump_clock) -> None:
+    """The question before took longer than usual; a program would only work in vain."""
+    site = Site(seconds=1.2)
+    async with site.pool(pool_size=1):
+        await trio.sleep(1.5)
+        await all_done([site.login() for _ in range(2)])
+        site.seconds = 3.2
+        slow = site.login()
+        await trio.sleep(0.1)
+        site.seconds = 1.2
+        login = await site.login(user="alice").done()
+        assert login.verdict is UNAVAILABLE
+        assert login.seconds <= 4.0 - 1.2
+        assert (await slow.done()).verdict is YES
+        await trio.sleep(5.0)
+        assert not [body for _, body in site.asked if b"alice" in body]
+
+
+@pytest.mark.parametrize(("seconds", "rate"), [(0.1, 2.0), (0.01, 1.5), (0.01, 2.0)])
+async def test_a_burst_that_can_be_served_in_time_is_no_overload(
+    autojump_clock, logged: list[str], seconds: float, rate: float
+) -> None:
+    """Whatever was known before, of people who came now and then."""
+    site = Site(seconds=seconds)
     async with site.pool(pool_size=2, pool_max=2):
-        await site.crowd(2, 3.0)
+        await site.crowd(rate, 5.0)
         logins = Logins(site.login() for _ in range(60))
         await all_done(logins)
         assert logins.failed == 0
-        assert max(login.seconds for login in logins) == pytest.approx(3.0, abs=0.2)
+        assert max(login.seconds for login in logins) == pytest.approx(30 * seconds, abs=0.2)
         await trio.sleep(10.0)
     assert told(logged) == []
 

@@ -46,6 +46,24 @@ async def test_it_waits_for_a_program_that_has_answered(autojump_clock, command:
 
 
 @pytest.mark.parametrize("command", CHANGING)
+async def test_one_that_starts_while_it_waits_does_not_get_it(autojump_clock, command: str) -> None:
+    site = Site(seconds=1.0)
+    async with site.pool(pool_size=2) as there:
+        await site.login().done()
+        busy = site.login()
+        change = site.login("new", command=command)
+        await trio.sleep(0.1)
+        idle = next(program for program in there.alive if not program.served)
+        idle.signal(15)
+        await trio.sleep(0.1)
+        assert len(there.programs) == 3
+        await change.done()
+        assert change.verdict is YES
+        (when,) = changed(site)
+        assert when == pytest.approx(busy.at), "by the one that was busy"
+
+
+@pytest.mark.parametrize("command", CHANGING)
 async def test_never_is_it_given_to_one_that_is_starting_while_another_has_answered(
     autojump_clock, monkeypatch, command: str
 ) -> None:
