@@ -53,10 +53,7 @@ after which some programs hang for good."""
 
 _SLOW = 2 * ROUND
 """Seconds from which the rounds tell how long a query took.  Of those that came and went between two of them it is
-known that they took no longer than that."""
-
-_IN_A_ROW = 10 * ROUND
-"""Seconds between two rounds: after a longer time nothing was asked, and then the next one is `ROUND` after a query."""
+known that they took no longer than that: after a pause, the first round is `ROUND` after a query."""
 
 
 class Rounds:
@@ -65,6 +62,7 @@ class Rounds:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._made_at = -FOREVER
+        self._goes_on = False  # there was something to look at again
         self._since_last = ROUND
         self._answered = 0  # valid replies of the pool
         self._answered_at = -FOREVER  # when there was another one
@@ -73,7 +71,7 @@ class Rounds:
     def make(self) -> None:
         """Look at every program and at those that wait."""
         pool, now = self._pool, self._pool.clock()
-        self._since_last = max(ROUND, now - self._made_at) if now - self._made_at < _IN_A_ROW else ROUND
+        self._since_last = max(ROUND, now - self._made_at) if self._goes_on else ROUND
         if now - self._made_at > _FORGET:
             pool.service_time.forget()
         self._made_at = now
@@ -160,6 +158,7 @@ class Rounds:
         if others and pool.probation.knows_any and pool.probation.is_out_of_patience(worker, held):
             if query.repeatable:
                 self._end(worker, record, query)
+                pool.probation.convict_again(query)
                 worker.kill(f"it gave no reply in time, {_had(query, held)}")
             return
         if held < settings.answer_timeout:
@@ -263,7 +262,8 @@ class Rounds:
         pool = self._pool
         overloaded = not pool.overload.over(now)
         asked = any(worker.query is not None for worker in pool.workers)
-        if pool.waiting or asked or overloaded or pool.probation.undecided:
+        self._goes_on = bool(pool.waiting or asked or overloaded or pool.probation.undecided)
+        if self._goes_on:
             pool.set_timer(max(now, min(now + ROUND, pool.earliest_deadline())))
 
 
