@@ -84,7 +84,7 @@ class Rounds:
             if record.seen is not None:
                 self._judge(worker, record, now)
         pool.staff.stuck = sum(record.standing is Standing.STUCK for record in pool.workers.values())
-        if self._is_stalled(now) and not pool.idle.any_ready:
+        if self._is_stalled(now) and not pool.idle:
             pool.is_down("no program answers")
         pool.probation.judge(now)
         pool.probation.serve()
@@ -154,7 +154,7 @@ class Rounds:
         if held >= self._unusual():
             record.enter(Standing.STUCK)
         others = self._are_others_answered(record, now)
-        record.against = min(record.against, now) if others or pool.idle.any_ready else FOREVER
+        record.against = min(record.against, now) if others or pool.idle else FOREVER
         if others and pool.probation.knows_any and pool.probation.is_out_of_patience(worker, held):
             if query.repeatable:
                 self._end(worker, record, query)

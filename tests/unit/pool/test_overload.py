@@ -55,7 +55,7 @@ async def test_eight_logins_at_once(autojump_clock, logged: list[str], known: bo
     assert number(begin, "seconds_a_question") == pytest.approx(1.2, abs=0.1)
     assert ENDS in end
     assert number(end, "refused") == 5
-    assert number(end, "longest_wait") == pytest.approx(0.0 if known else 1.3, abs=0.1)
+    assert number(end, "longest_wait") == pytest.approx(0.0 if known else 1.3, abs=0.3)
     assert 2 <= number(end, "pool_size") <= 8
 
 
