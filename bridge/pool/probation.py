@@ -109,6 +109,12 @@ class Probation:
             self._pool.log.convicted(of, self._suspects.convict(of, self._pool.clock()))
             self.knows_any = True
 
+    def convict_again(self, query: Query) -> None:
+        """Convict `query` if it was convicted before: on probation it took long, as it may with nobody's fault."""
+        of = _origin(query)
+        if of is not None and self._suspects.knows(of):
+            self.convict(of)
+
     def judge(self, now: float) -> None:
         """Decide on the accused, and forget old suspects."""
         undecided: list[tuple[Query, float, int]] = []

@@ -53,10 +53,7 @@ after which some programs hang for good."""
 
 _SLOW = 2 * ROUND
 """Seconds from which the rounds tell how long a query took.  Of those that came and went between two of them it is
-known that they took no longer than that."""
-
-_IN_A_ROW = 10 * ROUND
-"""Seconds between two rounds: after a longer time nothing was asked, and then the next one is `ROUND` after a query."""
+known that they took no longer than that: after a pause, the first round is `ROUND` after a query."""
 
 
 class Rounds:
@@ -65,6 +62,7 @@ class Rounds:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._made_at = -FOREVER
+        self._goes_on = False  # there was something to look at again
         self._since_last = ROUND
         self._answered = 0  # valid replies of the pool
         self._answered_at = -FOREVER  # when there was another one
@@ -73,7 +71,7 @@ class Rounds:
     def make(self) -> None:
         """Look at every program and at those that wait."""
         pool, now = self._pool, self._pool.clock()
-        self._since_last = max(ROUND, now - self._made_at) if now - self._made_at < _IN_A_ROW else ROUND
+        self._since_last = max(ROUND, now - self._made_at) if self._goes_on else ROUND
         if now - self._made_at > _FORGET:
             pool.service_time.forget()
         self._made_at = now
@@ -86,7 +84,7 @@ class Rounds:
             if record.seen is not None:
                 self._judge(worker, record, now)
         pool.staff.stuck = sum(record.standing is Standing.STUCK for record in pool.workers.values())
-        if self._is_stalled(now) and not pool.idle.any_ready:
+        if self._is_stalled(now) and not pool.idle:
             pool.is_down("no program answers")
         pool.probation.judge(now)
         pool.probation.serve()
@@ -156,10 +154,11 @@ class Rounds:
         if held >= self._unusual():
             record.enter(Standing.STUCK)
         others = self._are_others_answered(record, now)
-        record.against = min(record.against, now) if others or pool.idle.any_ready else FOREVER
+        record.against = min(record.against, now) if others or pool.idle else FOREVER
         if others and pool.probation.knows_any and pool.probation.is_out_of_patience(worker, held):
             if query.repeatable:
                 self._end(worker, record, query)
+                pool.probation.convict_again(query)
                 worker.kill(f"it gave no reply in time, {_had(query, held)}")
             return
         if held < settings.answer_timeout:
@@ -263,7 +262,8 @@ class Rounds:
         pool = self._pool
         overloaded = not pool.overload.over(now)
         asked = any(worker.query is not None for worker in pool.workers)
-        if pool.waiting or asked or overloaded or pool.probation.undecided:
+        self._goes_on = bool(pool.waiting or asked or overloaded or pool.probation.undecided)
+        if self._goes_on:
             pool.set_timer(max(now, min(now + ROUND, pool.earliest_deadline())))
 
 

@@ -37,6 +37,7 @@ class ServiceTime:
     def __init__(self) -> None:
         self.reserve = 0.0
         self.usual = 0.0
+        self._quick = False  # some took too little to tell
 
     def measure(self, record: Record, now: float, busy: bool, answer_timeout: float) -> int:
         """Start or finish timing a reply of the program with this `record`.
@@ -58,20 +59,21 @@ class ServiceTime:
 
     def note(self, took: float, answer_timeout: float) -> None:
         """A query took so many seconds."""
-        weight = 1.0 if not self.usual else _SLOWER if took > self.usual else _FASTER
+        weight = 1.0 if not (self.usual or self._quick) else _SLOWER if took > self.usual else _FASTER
         self.usual += (took - self.usual) * weight
         self.reserve = self.usual * _MARGIN
         self.limit(answer_timeout)
 
     def took_at_most(self, seconds: float) -> None:
-        """A query took no longer than this."""
-        if not 0 < self.usual <= seconds:
-            self.usual = seconds
-            self.reserve = self.usual * _MARGIN
+        """A query took no longer than this, and perhaps much less."""
+        if not self.usual or self.usual > seconds:
+            self.forget()
+            self._quick = True
 
     def forget(self) -> None:
         """Nothing is known any more."""
         self.usual = self.reserve = 0.0
+        self._quick = False
 
     def limit(self, answer_timeout: float) -> None:
         """Leave at least half of `answer_timeout` for waiting: otherwise a waiting query might never be asked."""

@@ -79,6 +79,10 @@ class Suspects:
         offence = self._questions.get(self._digests(query)[0])
         return offence is not None and now < offence.until
 
+    def knows(self, query: Query) -> bool:
+        """Whether this very question was convicted before, and not long ago."""
+        return self._digests(query)[0] in self._questions
+
     def watches(self, query: Query, now: float) -> bytes:
         """The digest of its account and address if that is on probation, otherwise nothing."""
         account = self._digests(query)[1]
