@@ -136,7 +136,7 @@ async def test_a_late_reply_of_a_killed_program_is_nobody_s(autojump_clock) -> N
 
 async def test_time_in_the_queue_counts(autojump_clock) -> None:
     """Whoever cannot be answered in time is told so as soon as that is known."""
-    async with bench(answers(1.5)) as there:
+    async with bench(answers(1.5), pool_max=1) as there:
         asked = [there.ask() for _ in range(6)]
         for answer in asked:
             await answer.done()

@@ -112,7 +112,7 @@ async def test_a_reply_and_then_gone_is_a_reply(autojump_clock) -> None:
 
 async def test_a_retry_goes_after_all_that_wait(autojump_clock) -> None:
     """It may be what ended its program."""
-    async with bench([reads_and_dies_after(1.0), answers(0.5)]) as there:
+    async with bench([reads_and_dies_after(1.0), answers(0.5)], pool_max=1) as there:
         first, second, third = there.ask(), there.ask(), there.ask()
         after(1.5, YES, await second.done())
         after(2.0, YES, await third.done())
@@ -121,7 +121,7 @@ async def test_a_retry_goes_after_all_that_wait(autojump_clock) -> None:
 
 async def test_what_nobody_read_goes_before_all_that_wait(autojump_clock) -> None:
     """It was never asked, and has waited longest."""
-    async with bench([lives(1.0), answers(0.5)]) as there:
+    async with bench([lives(1.0), answers(0.5)], pool_max=1) as there:
         first, second, third = there.ask(), there.ask(), there.ask()
         after(1.5, YES, await first.done())
         after(2.0, YES, await second.done())

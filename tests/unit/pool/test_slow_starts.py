@@ -186,8 +186,8 @@ async def test_and_then_the_first_program_s_reply_is_nobody_s_even_in_time(autoj
     replies = []
 
     async def play(program: InMemoryWorker) -> int:
+        await trio.sleep(1.2)
         await program.frame()
-        await trio.sleep(1.0)
         replies.append(trio.current_time())
         program.say(b"\0\2\0\1")
         return 0
@@ -200,8 +200,8 @@ async def test_and_then_the_first_program_s_reply_is_nobody_s_even_in_time(autoj
         await second.done()
         assert second.seconds == pytest.approx(1.0, abs=0.11)
         await trio.sleep(1.0)
-        assert replies
-        assert replies[0] <= second.at + 0.1
+        assert len(replies) == 1
+        assert replies[0] <= second.query.deadline - 2.0
         assert there.pool.figures.late == 1
         assert there.pool.figures.granted == (3 if verdict == "right" else 2)
 
