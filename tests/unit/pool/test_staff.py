@@ -205,8 +205,10 @@ async def test_a_question_does_not_wait_for_a_start_that_usually_is_not(autojump
     """Its client stands still until it has an answer; only the one that the program has waits for it."""
     site = Site(starts=6.0)
     async with site.pool(pool_size=1) as there:
-        while not there.programs[0].served:
-            await site.login().done()
+        with trio.fail_after(60.0):
+            while not there.programs[0].served:
+                await site.login().done()
+                await trio.sleep(0.01)
         there.programs[0].signal(signal.SIGTERM)
         await trio.sleep(0.1)
         given, *others = [site.login() for _ in range(5)]
