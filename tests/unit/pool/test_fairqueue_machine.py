@@ -119,7 +119,8 @@ class Queue(RuleBasedStateMachine):
     @rule(proven=st.booleans(), held_back=st.sets(st.sampled_from(["192.0.2.1", "192.0.2.2"])))
     def hand_out(self, proven: bool, held_back: set[str]) -> None:
         query = self.queue.next(proven, held_back)
-        may = [one for one in self.in_queue if one.address not in held_back and (proven or one.repeatable)]
+        new = [one for one in self.in_queue if one.repeatable and not (one in self.again and one.attempts)]
+        may = [one for one in self.in_queue if one.address not in held_back and (proven or one in new)]
         again = [one for one in self.again if one in may]
         if not again and all(one.kind == "auth" for one in self.waiting):
             self.in_a_row = 0
