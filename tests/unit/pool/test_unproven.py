@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 import trio
-from support.inmemory.plays import NO, UNAVAILABLE, YES
-from support.inmemory.pools import Answer, InMemoryWorker, Play, answers, bench
+from support.inmemory.plays import MISSING, NO, UNAVAILABLE, YES, answers_once_and_then, starts_slowly
+from support.inmemory.pools import AUTH, SETPASS, Answer, InMemoryWorker, Play, answers, bench, hangs
 from support.inmemory.site import Site
 
 from bridge.protocol.frames import DENIED, GRANTED
@@ -135,6 +135,21 @@ async def test_a_change_that_waits_is_not_moved_to_another_program(autojump_cloc
         await trio.sleep(1.55)
         await change.done()
         assert len(changed(site)) == 1
+
+
+@pytest.mark.parametrize("busy", [AUTH, SETPASS])
+@pytest.mark.parametrize("was_read", [True, False])
+async def test_it_is_not_lost_when_the_last_proven_program_dies(autojump_clock, was_read: bool, busy: bytes) -> None:
+    """A new one is idle, and it may be given to that: nobody else is there any more."""
+    first = answers_once_and_then(hangs if was_read else starts_slowly(1.0, hangs))
+    async with bench([first, answers(0.1), MISSING], pool_size=2, pool_max=2) as there:
+        await there.ask().done()
+        there.ask(busy)
+        change = there.ask(b"setpass:bob:example.com:new")
+        await trio.sleep(0.5)
+        there.programs[0].signal(9)
+        assert (await change.done()).verdict is YES
+        assert change.seconds < 1.0
 
 
 # --- late first replies ----------------------------------------------------------------------------------
