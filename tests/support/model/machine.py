@@ -57,8 +57,6 @@ class Machine(RuleBasedStateMachine):
         startup: float,
         recovery: Recovery,
     ) -> None:
-        if size[1] == 1 and (max_requests or max_age):  # a program that is alone cannot be renewed faster than it starts
-            recovery = Recovery(min(recovery.startup, 0.1), recovery.pause)
         settings = made(
             pool_size=size[0],
             pool_max=size[1],
@@ -149,7 +147,7 @@ class Machine(RuleBasedStateMachine):
         self.site.settle()
 
     @precondition(lambda self: self.site.rules.alive)
-    @rule(which=st.integers(0, 9), what=st.sampled_from(["exit", "hang", "work"]))
+    @rule(which=st.integers(0, 9), what=st.sampled_from(["exit", "hang", "go on"]))
     def does(self, which: int, what: str) -> None:
         program = self.chosen(which)
         if what == "exit":
@@ -157,8 +155,7 @@ class Machine(RuleBasedStateMachine):
         elif what == "hang":
             program.hung = True
         else:
-            program.hung = False
-            program.work()
+            program.go_on()
         self.site.settle()
 
     @precondition(lambda self: self.site.rules.alive)

@@ -85,6 +85,7 @@ class Frame:
       query: whose it is.
       handed, read, replied: when; infinity if that has not happened.
       reply: the program's.
+      taken_back: the query was asked of another program while this one had it.
     """
 
     def __init__(self, query: Query, handed: float) -> None:
@@ -93,6 +94,7 @@ class Frame:
         self.read = FOREVER
         self.replied = FOREVER
         self.reply: Verdict | None = None
+        self.taken_back = False
 
 
 class World(Protocol):
@@ -295,8 +297,13 @@ class Program:
             frame.replied = self.world.now
             frame.reply = Verdict.GRANTED if first == GRANTED else Verdict.DENIED
 
-    def hang(self) -> None:
-        self.hung = True
+    def go_on(self) -> None:
+        """Hang no longer."""
+        self.hung = False
+        if self.frame is not None and self.frame.read < FOREVER:
+            self.reply(self.frame)
+        else:
+            self.work()
 
     def exit(self, status: int) -> None:
         if not self.is_gone:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import attrs
 from support.model.programs import FOREVER, Manner
 from support.model.rules import Client
 from support.model.site import Site
@@ -63,6 +64,8 @@ def recover(site: Site, how: Recovery) -> None:
     """Have the cause of all trouble be gone, and see that the effect goes."""
     site.stalled, site.poisonous, site.start_error, site.lag = False, False, None, 1
     site.manner = Manner(how.startup)
+    if site.pool.program.pool_max == 1:  # whose renewals are outages, as long as a start
+        site.pool.settings = attrs.evolve(site.pool.settings, max_requests=0, max_age=0)
     for program in site.rules.alive:
         program.behave()
     until = site.now + bound(site, how.startup)

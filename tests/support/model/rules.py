@@ -158,15 +158,22 @@ class Rules(logging.Handler):
             return
         if query.verdict is not None or self.site.now >= query.deadline:
             self.note("a query is asked that has ended, or should have")
-        read = [other for other, frame in self._frames.get(query, ()) if frame.read < FOREVER]
+        before = self._frames.get(query, [])
+        read = [(other, frame) for other, frame in before if frame.read < FOREVER]
         if query.repeatable:
-            if sum(other.is_gone for other in read) > 1:
+            for other, frame in read:
+                frame.taken_back = frame.taken_back or not other.is_gone
+            if sum(not frame.taken_back for _, frame in read) > 1:
                 self.note("a query is asked again although two programs died of it")
             return
         if read:
             self.note("what changes something is asked again although a program has read it")
-        if not program.proven and any(other.proven and self.usable(other) for other in self._workers):
+        if not program.proven and any(self._had_replied(other) for other in self._workers):
             self.note("what changes something is asked of a program that never replied, while another one has")
+
+    def _had_replied(self, program: Program) -> bool:
+        """Whether a program had shown, before this moment, that it answers, and may be asked."""
+        return self.usable(program) and program.proven and program.frames[0].replied < self.site.now
 
     def handed(self, program: Program, frame: Frame) -> None:
         self._frames.setdefault(frame.query, []).append((program, frame))
