@@ -1,7 +1,11 @@
-"""The queue of queries that wait for a program: clients take turns, each with its oldest query.
+"""The queue of queries that wait for a program: which is next, and which are asked as one.
 
-So a client with a full window delays another's single query by no more than one query's time.  A query that is asked
-again, because its program died, goes before all others: it has waited longest.
+  - `auth` goes before everything else, but nothing starves.  Of the rest, `isuser` and what changes something take
+    turns.  Within each of these three kinds, `turns` says what is next.
+  - A query that was taken back from a program, which was not its fault, goes before all others: it has waited longest.
+  - Identical `isuser` queries wait each for a turn of its own, and when the first one's comes, they are asked as one
+    (`shared`): nobody waits longer for asking what somebody in a long line asks.  An `auth` is never shared: after a
+    confirmed `setpass` it must not get the answer to an older one, and a one-time token must not pass twice.
 
 If memory runs out, no query is lost.
 
@@ -10,115 +14,259 @@ No I/O, no clock.
 
 from __future__ import annotations
 
-import contextlib
+from bisect import insort
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from operator import attrgetter
 
 from bridge.loop.timer import FOREVER
+from bridge.pool.shared import Hurried, Shared
+from bridge.pool.turns import Turns
 from bridge.protocol.query import Query
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bridge.protocol.query import Asker
 
+_MOST_IN_A_ROW = 7
+"""`auth` queries, while others wait.  These then get an eighth of the programs: a login hardly notices that, and
+somebody's hundred contacts are still looked up while seven hundred log in."""
+
+_AUTH, _ISUSER = b"ai"
+"""First bytes of these commands, and of no others."""
+
+_deadline = attrgetter("deadline")
+
 
 class FairQueue:
-    """The queue of one pool.  The queries of a client are in the order of their deadlines."""
+    """The queue of one pool.
+
+    Attributes:
+      hurried: what was handed out for several, if some of them have less time than others.
+    """
 
     def __init__(self) -> None:
-        self._again: deque[Query] = deque()  # asked before; by deadline
-        self._queues: dict[Asker, deque[Query]] = {}  # none of them is empty
-        self._turns: deque[deque[Query]] = deque()  # the same queues, the next one first; and some emptied since
+        self.hurried = Hurried()
+        self._again: list[Query] = []  # taken back; by deadline
+        self._auth, self._isuser, self._changing = Turns(), Turns(together=True), Turns()
+        self._kinds = (self._auth, self._isuser, self._changing)
+        self._in_a_row = 0
+        self._isuser_is_next = True  # rather than what changes something
+        self._same: dict[bytes, Query | dict[Query, None]] = {}  # every `isuser`, by its body
+        self._latest = -FOREVER  # none has a later deadline
 
     def __bool__(self) -> bool:
-        return bool(self._queues or self._again)
+        return bool(len(self))
 
     def __len__(self) -> int:
-        return len(self._again) + sum(map(len, self._queues.values()))
+        return len(self._again) + len(self._auth) + len(self._isuser) + len(self._changing)
+
+    def __iter__(self) -> Iterator[Query]:
+        yield from self._again
+        for kind in self._kinds:
+            yield from kind
 
     def add(self, queries: Sequence[Query]) -> None:
-        """Add `queries` of one client, at least one, after its others."""
-        asker = queries[0].asker
-        queue = self._queues.get(asker)
-        if queue is None:
-            self._queues[asker] = queue = deque(queries)
-            try:
-                self._turns.append(queue)
-            except MemoryError:
-                del self._queues[asker]
-                raise
-        else:
-            queue.extend(queries)
+        """Add `queries` of one asker, at least one, all with the same deadline, after its others.
+
+        Raises:
+          MemoryError: none of them is added; or, of those who share one question, some are, and the rest share it.
+        """
+        query = queries[0]
+        back = query.deadline <= self._latest
+        if not back:
+            self._latest = query.deadline
+        elif isinstance(query, Shared):
+            self._add_sharers(query, self._add_one)
+            return
+        try:
+            for query in queries:
+                command = query.body[0]
+                if command == _AUTH:
+                    self._auth.add(query, back)
+                elif command == _ISUSER:
+                    if self._same.setdefault(query.body, query) is not query:
+                        self._note(query)
+                    self._isuser.add(query, back)
+                else:
+                    self._changing.add(query, back)
+        except MemoryError:
+            self._forget(query)
+            for added in queries[: queries.index(query)]:
+                self._remove(added)
+            raise
 
     def add_again(self, query: Query) -> None:
-        """Add a query that was asked before, ahead of all that were not."""
-        at = sum(other.deadline <= query.deadline for other in self._again)
-        self._again.insert(at, query)
+        """Add a query that was taken back from a program, ahead of all that were not."""
+        if isinstance(query, Shared):
+            self._add_sharers(query, self._add_one_again)
+        else:
+            self._add_one_again(query)
 
-    def next(self, proven: bool = True) -> Query | None:
-        """Take out the query whose turn it is; `None` if there is none."""
-        if self._again:
-            return self._again.popleft()
-        turns = self._turns
-        while turns:
-            queue = turns[0]
-            try:
-                query = queue.popleft()
-            except IndexError:  # its queries were withdrawn
-                turns.popleft()
-                continue
-            if not queue:
-                turns.popleft()
-                del self._queues[query.asker]
-            else:
-                turns.rotate(-1)
+    def next(self, proven: bool = True, held_back: Container[object] = ()) -> Query | None:
+        """Take out the query whose turn it is.
+
+        Args:
+          proven: false for a program that may only get an `auth` or `isuser`.
+          held_back: addresses whose queries are passed over, and keep their place.
+
+        Returns:
+          `None` if there is none.
+        """
+        if self._again and (query := self._next_again(proven, held_back)) is not None:
+            return query if query.body[0] != _ISUSER else self._joined(query)
+        if not (self._isuser.by_deadline or self._changing.by_deadline):
+            self._in_a_row = 0
+            return self._auth.next(held_back)
+        if self._in_a_row < _MOST_IN_A_ROW and (query := self._auth.next(held_back)) is not None:
+            self._in_a_row += 1
             return query
-        return None
+        if (query := self._next_other(proven, held_back)) is not None:
+            self._in_a_row = 0
+            return query
+        return self._auth.next(held_back)
 
     def ahead_of(self, query: Query) -> int:
-        return len(self)
-
-    def take_last(self) -> Query | None:
-        for queue in reversed(self._turns):
-            if queue:
-                query = queue.pop()
-                if not queue:
-                    del self._queues[query.asker]
-                return query
-        return None
+        """About how many would be handed out before `query` if it were added now."""
+        kind = self._kind(query)
+        ahead = kind.ahead_of(query)
+        if kind is self._auth:
+            ahead += min(len(self._isuser) + len(self._changing), (ahead + self._in_a_row) // _MOST_IN_A_ROW)
+        else:
+            ahead += min(ahead + 1, len(self._changing if kind is self._isuser else self._isuser))
+            ahead += min(len(self._auth), (ahead + 1) * _MOST_IN_A_ROW)
+        return ahead + len(self._again)
 
     def first_deadline(self) -> float:
-        """The earliest deadline of all, or infinity."""
-        deadlines = [queue[0].deadline for queue in self._queues.values()]
-        if self._again:
-            deadlines.append(self._again[0].deadline)
-        return min(deadlines, default=FOREVER)
+        """The earliest deadline of all that wait, or infinity."""
+        lines = (self._again, *(kind.by_deadline for kind in self._kinds))
+        return min([line[0].deadline for line in lines if line], default=FOREVER)
 
     def take_out(self, hopeless: Callable[[Query], bool]) -> Iterator[Query]:
         """Take out, one by one, all queries that are `hopeless`, as any with an earlier deadline must be too."""
-        while self._again and hopeless(self._again[0]):
-            yield self._again.popleft()
-        for queue in [*self._turns]:
-            while queue and hopeless(queue[0]):
-                query = queue.popleft()
-                if not queue:
-                    del self._queues[query.asker]
+        while self._again and hopeless(query := self._again[0]):
+            self._remove(query)
+            yield query
+        for kind in self._kinds:
+            while kind.by_deadline and hopeless(query := kind.by_deadline[0]):
+                self._remove(query)
                 yield query
-        with contextlib.suppress(MemoryError):  # the empty queues go another time
-            self._turns = deque(queue for queue in self._turns if queue)
 
     def take_all_of(self, asker: Asker) -> list[Query]:
-        """Take out every query of one client, without a search: its empty queue is dropped when its turn comes."""
-        again = [query for query in self._again if query.asker is asker]
-        queue = self._queues.get(asker, deque[Query]())
-        taken = [*again, *queue]
-        for query in again:
-            self._again.remove(query)
-        if queue:
-            del self._queues[asker]
-            queue.clear()
+        """Take out every query of one asker, without a search."""
+        taken = [query for query in self._again if query.asker is asker]
+        for kind in self._kinds:
+            taken += kind.all_of(asker)
+        removed = 0
+        try:
+            for query in taken:
+                self._remove(query)
+                removed += 1
+        except MemoryError:
+            del taken[removed:]
         return taken
 
-    def __iter__(self) -> Iterator[Query]:
-        for queue in (self._again, *self._turns):
-            yield from queue
+    def take_last(self) -> Query | None:
+        """Take out a query whose turn comes last or nearly so; `None` if there is none."""
+        others = max(self._isuser, self._changing, key=len)
+        auth_is_last = len(self._auth) > _MOST_IN_A_ROW * (len(self._isuser) + len(self._changing))
+        query = (self._auth if auth_is_last else others).last()
+        if query is None and self._again:
+            query = self._again[-1]
+        if query is not None:
+            self._remove(query)
+        return query
+
+    # --- inside ------------------------------------------------------------------------------------------
+
+    def _kind(self, query: Query) -> Turns:
+        command = query.body[0]
+        return self._auth if command == _AUTH else self._isuser if command == _ISUSER else self._changing
+
+    def _next_again(self, proven: bool, held_back: Container[object]) -> Query | None:
+        for query in self._again:
+            if (proven or query.repeatable) and query.address not in held_back:
+                self._again.remove(query)
+                return query
+        return None
+
+    def _next_other(self, proven: bool, held_back: Container[object]) -> Query | None:
+        """Take out a query that is no `auth`."""
+        changing = self._changing if proven and self._changing.by_deadline else None
+        if changing is not None and not self._isuser_is_next:
+            self._isuser_is_next = True
+            if (query := changing.next(held_back)) is not None:
+                return query
+        if (query := self._isuser.next(held_back)) is not None:
+            self._isuser_is_next = False
+            return self._joined(query)
+        return changing.next(held_back) if changing is not None else None
+
+    def _remove(self, query: Query) -> None:
+        if query in self._again:
+            self._again.remove(query)
+        else:
+            self._kind(query).remove(query)
+        self._forget(query)
+
+    def _add_one(self, query: Query) -> None:
+        self.add([query])
+
+    def _add_one_again(self, query: Query) -> None:
+        if query.body[0] == _ISUSER:
+            self._note(query)
+        try:
+            insort(self._again, query, key=_deadline)
+        except MemoryError:
+            self._forget(query)
+            raise
+
+    def _add_sharers(self, shared: Shared, add: Callable[[Query], None]) -> None:
+        """Add, one by one, those who share a question that was taken back."""
+        queries = shared.sharers.queries
+        while queries:
+            query = queries[0]
+            query.deaths, query.attempts = shared.deaths, shared.attempts
+            add(query)
+            queries.popleft()
+        self.hurried.discard(shared.sharers)
+
+    # --- the same question -------------------------------------------------------------------------------
+
+    def _note(self, query: Query) -> None:
+        """Note an `isuser`, for those who ask the same."""
+        same = self._same.setdefault(query.body, query)
+        if isinstance(same, dict):
+            same[query] = None
+        elif same is not query:
+            self._same[query.body] = {same: None, query: None}
+
+    def _forget(self, query: Query) -> None:
+        same = self._same.get(query.body)
+        if isinstance(same, dict):
+            same.pop(query, None)
+        if not same or same is query:
+            self._same.pop(query.body, None)
+
+    def _joined(self, query: Query) -> Query:
+        """One query for all that wait and ask the same as `query`, whose turn it is."""
+        same = self._same[query.body]
+        if isinstance(same, Query):
+            del self._same[query.body]
+            return query
+        del same[query]
+        if not same:
+            del self._same[query.body]
+            return query
+        try:
+            others = deque(same)
+            shared = Shared(query, [query, *others], self.hurried)
+        except MemoryError:  # each is asked by itself
+            return query
+        try:
+            while others:
+                self._remove(others[0])
+                others.popleft()
+        except MemoryError:
+            shared.leave_out(others)
+        return shared

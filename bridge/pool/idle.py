@@ -11,7 +11,7 @@ No I/O.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 
 
 class Idle:
-    """The idle programs of one pool."""
+    """The idle programs of one pool.
 
-    def __init__(self) -> None:
+    Args:
+      others: whether there are programs, idle or not, that have given a reply.
+    """
+
+    def __init__(self, others: Callable[[], bool]) -> None:
+        self._others = others
         self._used: list[Worker] = []
         self._new: deque[Worker] = deque()
         self._worn: list[Worker] = []
@@ -36,15 +41,11 @@ class Idle:
         else:
             self._new.append(worker)
 
-    def take(self, query: Query, ready: int) -> Worker | None:
-        """Take out the one to ask `query`; `None` if there is none.
-
-        Args:
-          ready: programs, idle or not, that have given a reply.
-        """
+    def take(self, query: Query) -> Worker | None:
+        """Take out the one to ask `query`; `None` if there is none."""
         if self._used:
             return self._used.pop()
-        if self._new and (query.repeatable or not ready):
+        if self._new and (query.repeatable or not self._others()):
             return self._new.popleft()
         return self._worn.pop() if self._worn else None
 

@@ -46,7 +46,7 @@ class Overload:
         """Queue those that can be answered in time, and refuse the others."""
         for query in queries:
             now = self._pool.clock()
-            if now + self._wait(self._pool.waiting.ahead_of(query) + 1) <= query.deadline:
+            if now + self._wait(self._pool.waiting.ahead_of(query) + 1, 1.0) <= query.deadline:
                 self._pool.waiting.add([query])
             else:
                 self.refuse(query, now)
@@ -57,7 +57,7 @@ class Overload:
         while self.looms(0, self._pool.settings.answer_timeout / 2):
             if (last := waiting.take_last()) is None:
                 break
-            if now + self._wait(len(waiting) + 1) <= last.deadline:
+            if now + self._wait(len(waiting) + 1, 0.5) <= last.deadline:
                 waiting.add([last])
                 break
             self.refuse(last, now)
@@ -90,6 +90,11 @@ class Overload:
         self._began = None
         return True
 
-    def _wait(self, position: int) -> float:
-        """Seconds until the one at this `position`, from 1, of those that wait would be answered."""
-        return (position / self._pool.staff.serving + 1.0) * self._service_time.usual
+    def _wait(self, position: int, rest: float) -> float:
+        """Seconds until the one at this `position`, from 1, of those that wait would be answered.
+
+        Args:
+          rest: the share of their present questions that programs still have before them: half of it on average, but
+            all of it in a burst.
+        """
+        return (position / self._pool.staff.serving + rest) * self._service_time.usual

@@ -86,7 +86,7 @@ class Pool:
         self.figures = Figures()
         self.staff = Staff(self, starts, attention, launch or start_worker)
         self.workers = self.staff.workers
-        self.idle = Idle()
+        self.idle = Idle(self._others_answer)
         self.waiting = FairQueue()
         self.last_failure = ""
         self.reserve = Reserve(self)
@@ -97,6 +97,7 @@ class Pool:
         self.overload = Overload(self)
         self.probation = Probation(self)
         self._following: Callable[[], Query | None] = self.waiting.next  # the next query for a ready program
+        self._held_back: frozenset[str] = frozenset()
         self._timer = reactor.call_at(FOREVER, Rounds(self).make)
         self._ahead = max(0.0, settings.answer_timeout - ROUND)  # from the next round to a new query's deadline
 
@@ -133,12 +134,17 @@ class Pool:
             return FOREVER
         open_ones = (worker.query for worker in self.workers if worker.query is not None)
         deadlines = [query.deadline for query in open_ones if query.verdict is None]
-        return min([*deadlines, self.waiting.first_deadline(), self.probation.first_deadline()])
+        waiting = self.waiting.first_deadline(), self.waiting.hurried.first_deadline(), self.probation.first_deadline()
+        return min([*deadlines, *waiting])
 
     def withdraw(self, asker: Asker) -> None:
         """End the queries of `asker` that no program has yet."""
         for query in [*self.waiting.take_all_of(asker), *self.probation.take_all_of(asker)]:
             self.give_up(query)
+
+    def _others_answer(self) -> bool:
+        """Whether there are programs that have given a reply, so that others need not be asked everything."""
+        return self.staff.ready > 0 or bool(self.reserve)
 
     def hand_over(self, other: Pool) -> None:
         """Have `other` answer the queries that no program has yet."""
@@ -159,7 +165,7 @@ class Pool:
 
     def _lend(self, query: Query) -> bool:
         """Give `query` to an idle program; false if there is none for it."""
-        while (worker := self.idle.take(query, self.staff.ready)) is not None:
+        while (worker := self.idle.take(query)) is not None:
             if worker.give(query):
                 return True
             if worker.state is _ASKABLE:
@@ -223,14 +229,20 @@ class Pool:
         if worker.served:
             return self._following()
         following = self.waiting.next(proven=False)
-        return following or (None if self.staff.ready else self.waiting.next())
+        return following or (None if self._others_answer() else self.waiting.next())
 
-    def has_on_probation(self, any_wait: bool) -> None:
-        """Have ready programs ask queries on probation, too, or no longer."""
-        self._following = self._next_in_turn if any_wait else self.waiting.next
+    def hold_back(self, addresses: frozenset[str]) -> None:
+        """Have queries for clients at these addresses asked only while no others wait."""
+        self._held_back = addresses
+        self.choose_following()
+
+    def choose_following(self) -> None:
+        """Have ready programs ask those on probation too, or no longer; most of the time there are no exceptions."""
+        exceptions = self.probation.waiting > 0 or bool(self._held_back)
+        self._following = self._next_in_turn if exceptions else self.waiting.next
 
     def _next_in_turn(self) -> Query | None:
-        return self.probation.next() or self.waiting.next()
+        return self.probation.next() or self.waiting.next(True, self._held_back) or self.waiting.next()
 
     def _give_up_too_long(self, query: Query) -> None:
         self.give_up(query)
@@ -291,6 +303,7 @@ class Pool:
             return
         following = self._following()
         if following is None:
+            record.timed_from = None  # it will wait for its next query
             self.idle.put(worker, record.standing is _WORN)
         elif following.deadline <= now or not worker.hand_over(following):
             self._not_handed_over(worker, following)
@@ -404,7 +417,9 @@ class Pool:
 
     def _shelve(self, worker: Worker) -> None:
         """Make a free program idle."""
-        self.idle.put(worker, self.workers[worker].standing is _WORN)
+        record = self.workers[worker]
+        record.timed_from = None
+        self.idle.put(worker, record.standing is _WORN)
 
     def _proved(self, worker: Worker, record: Record) -> None:
         """A program has given its first good reply."""

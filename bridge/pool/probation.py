@@ -10,7 +10,7 @@ No I/O.
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import insort
 from typing import TYPE_CHECKING
 
 from bridge.loop.timer import FOREVER
@@ -48,7 +48,7 @@ class Probation:
         self.knows_any = False
         self._pool = pool
         self._suspects = Suspects()
-        self._waiting: deque[tuple[Query, bytes]] = deque()  # with the digest of the account; by deadline
+        self._waiting: list[tuple[Query, bytes]] = []  # with the digest of the account; by deadline
         self._lent: list[tuple[Query, bytes]] = []  # those with a program, perhaps, and with the same digest
         self._accused: list[tuple[Query, float, int]] = []  # when, and how many the pool had answered
         self._others_turn = False
@@ -69,7 +69,7 @@ class Probation:
 
     def first_deadline(self) -> float:
         """The earliest deadline of those that wait, or infinity."""
-        return min((query.deadline for query, _ in self._waiting), default=FOREVER)
+        return self._waiting[0][0].deadline if self._waiting else FOREVER
 
     def let_through(self, queries: Sequence[Query]) -> list[Query]:
         """Keep back, or give up, the queries of suspects; returns the others."""
@@ -80,7 +80,7 @@ class Probation:
                 self._pool.give_up(query)
                 self._pool.log.not_asked_again(query)
             elif account := self._suspects.watches(query, now):
-                self._waiting.append((query, account))
+                insort(self._waiting, (query, account), key=_deadline)
             else:
                 others.append(query)
         self.serve()
@@ -89,7 +89,7 @@ class Probation:
     def take_all_of(self, asker: Asker) -> list[Query]:
         """Take out every query of one client that waits."""
         taken = [query for query, _ in self._waiting if query.asker is asker]
-        self._waiting = deque(entry for entry in self._waiting if entry[0].asker is not asker)
+        self._waiting = [entry for entry in self._waiting if entry[0].asker is not asker]
         return taken
 
     # --- guilt -------------------------------------------------------------------------------------------
@@ -127,6 +127,8 @@ class Probation:
 
     def next(self) -> Query | None:
         """Take out one for a ready program that is free, every other time: others wait too."""
+        if not self._waiting:
+            return None
         self._others_turn = not self._others_turn
         return None if self._others_turn else self._eligible()
 
@@ -134,10 +136,10 @@ class Probation:
         """Give up the queries whose time is over, and give others to idle programs."""
         now, pool = self._pool.clock(), self._pool
         while self._waiting and self._waiting[0][0].deadline <= now:
-            pool.time_out(self._waiting.popleft()[0])
+            pool.time_out(self._waiting.pop(0)[0])
         while self._waiting and pool.idle.any_ready and (query := self._eligible()) is not None:
             pool.ask_ready(query)
-        pool.has_on_probation(bool(self._waiting))
+        pool.choose_following()
 
     def _eligible(self) -> Query | None:
         """Take out the oldest whose account has no query with a program, if there is one, and a place for it."""
@@ -158,6 +160,10 @@ class Probation:
 
     def _holders(self) -> dict[Query | None, Record]:
         return {_origin(worker.query): record for worker, record in self._pool.workers.items()}
+
+
+def _deadline(entry: tuple[Query, bytes]) -> float:
+    return entry[0].deadline
 
 
 def _origin(query: Query | None) -> Query | None:

@@ -61,10 +61,12 @@ class Record:
       asked: when it was first seen with a query, if it was.
       seen: the query it had when the pool last looked, if any.
       since: when it was first seen with that one.
-      was_proven: whether it had given a valid reply by then.
+      was_up: whether it had given a valid reply by then, or was taken for up.
+      served: its valid replies when the pool last looked.
       answered, busy: valid replies of the pool until then, and other programs that had a query then.
       against: since when others have been answered, or could be, while it has not; infinity if they are not.
-      guilty: whether others were answered when the time for its query was over; `None` before that.
+      amid_others: whether others had just been answered when it was first seen with that query.
+      guilty: whether others were answered then and when the time for its query was over; `None` before that.
     """
 
     def __init__(self, number: int, born: float, replaces: Record | None = None) -> None:
@@ -80,10 +82,12 @@ class Record:
         self.asked = FOREVER
         self.seen: Query | None = None
         self.since = 0.0
-        self.was_proven = False
+        self.was_up = False
+        self.served = 0
         self.answered = 0
         self.busy = 0
         self.against = FOREVER
+        self.amid_others = False
         self.guilty: bool | None = None
 
     @property
@@ -103,9 +107,9 @@ class Record:
         self.enter(Standing.LEAVING)
         self.milestone = 0
 
-    def sees(self, query: Query, now: float, answered: int) -> None:
+    def sees(self, query: Query, now: float, answered: int, was_up: bool, amid_others: bool) -> None:
         """Note that the program has a query which it did not have when the pool last looked."""
         self.seen, self.since, self.answered, self.busy = query, now, answered, 0
         self.against, self.guilty = FOREVER, None
-        self.was_proven = self.proven
+        self.was_up, self.amid_others = was_up, amid_others
         self.asked = min(self.asked, now)

@@ -2,7 +2,8 @@
 
   - A query whose time is over ends; its program is left with a stand-in, so that its reply will be nobody's.
   - A program that is starting has `start_timeout` from its first question on.  What waits for it goes to a ready one.
-    If it takes far longer than starts usually do, it is stuck, and killed like a ready one if its place is needed.
+    If it has read its question, and takes far longer than starts usually do, it is stuck, and killed like a ready one
+    if its place is needed.
   - A ready program that has had a question for `answer_timeout` is killed if others were answered meanwhile, or could
     be: the question is to blame.  While nobody is answered, the back end is, and killing programs would add their
     starts to the outage.  If all programs there may be are in that state, one after the other is replaced, to see.
@@ -14,6 +15,7 @@ How long a program has had a query is known to within a round, which costs queri
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from bridge.loop.timer import FOREVER
@@ -42,8 +44,16 @@ _GRACE = 1.0
 """Seconds for which others must have been answered before a program that took too long is killed: when a back end comes
 back, all programs reply, but not in one moment."""
 
+_JUST = 2.0
+"""Seconds since others were answered before a query: otherwise it may be one of the first to meet a stalled back end,
+after which some programs hang for good."""
+
 _SLOW = 2 * ROUND
-"""Seconds from which the rounds tell how long a query took."""
+"""Seconds from which the rounds tell how long a query took.  Of those that came and went between two of them it is
+known that they took no longer than that."""
+
+_IN_A_ROW = 10 * ROUND
+"""Seconds between two rounds: after a longer time nothing was asked, and then the next one is `ROUND` after a query."""
 
 
 class Rounds:
@@ -51,6 +61,8 @@ class Rounds:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._made_at = -FOREVER
+        self._since_last = ROUND
         self._answered = 0  # valid replies of the pool
         self._answered_at = -FOREVER  # when there was another one
         self._replaced_at = -FOREVER  # when a program was last killed in order to see
@@ -58,6 +70,8 @@ class Rounds:
     def make(self) -> None:
         """Look at every program and at those that wait."""
         pool, now = self._pool, self._pool.clock()
+        self._since_last = max(ROUND, now - self._made_at) if now - self._made_at < _IN_A_ROW else ROUND
+        self._made_at = now
         if self._answered != pool.figures.answered:
             self._answered, self._answered_at = pool.figures.answered, now
         for worker, record in [*pool.workers.items()]:
@@ -71,6 +85,7 @@ class Rounds:
             pool.is_down("no program answers")
         pool.probation.judge(now)
         pool.probation.serve()
+        self._hold_back()
         self._look_at_waiting(now)
         pool.log.answers(pool.figures.answered)
         pool.staff.plan()
@@ -81,21 +96,32 @@ class Rounds:
 
     def _look_at(self, worker: Worker, record: Record, now: float) -> None:
         """Note which query a program has."""
-        query = worker.query
-        if query is record.seen and query is not None:
+        query, before = worker.query, record.seen
+        served, record.served = worker.served - record.served, worker.served
+        if served > (before is not None) and self._since_last < self._pool.service_time.usual:
+            self._pool.service_time.note(self._since_last, self._pool.settings.answer_timeout)
+        if query is before and query is not None:
             return
-        before = record.seen
         if before is not None:
             took = now - record.since
-            was_up = record.was_proven or record.asked >= record.born + self._pool.staff.startup.unasked
-            if took >= _SLOW and before.verdict in _ANSWERED and was_up:
+            if took >= _SLOW and before.verdict in _ANSWERED and record.was_up:
                 self._pool.service_time.note(took, self._pool.settings.answer_timeout)
             if record.standing is Standing.STUCK:
                 record.enter(Standing.READY)
         if query is None:
             record.seen = None
         else:
-            record.sees(query, now, self._pool.figures.answered)
+            amid_others = now - self._answered_at <= _JUST
+            record.sees(query, now, self._pool.figures.answered, self._is_taken_for_up(record, now), amid_others)
+
+    def _is_taken_for_up(self, record: Record, now: float) -> bool:
+        """Whether what a program takes for a question says how long questions take, and not how long its start does.
+
+        As long as nothing else is known, it does so of one that has been there for a while.
+        """
+        if self._pool.service_time.usual:
+            return record.proven
+        return record.proven or now >= record.born + self._pool.staff.startup.unasked
 
     def _note_busy(self, now: float) -> None:
         """Note, for each query seen for the first time, how many other programs have one."""
@@ -122,7 +148,7 @@ class Rounds:
                 return
             if query.verdict is None and query.repeatable and held >= ROUND and self._others_would():
                 self._move(worker, record, query)
-            if now < record.born + pool.staff.startup.ample:
+            if now < record.born + pool.staff.startup.ample or not worker.was_read():
                 return
         if held >= self._unusual():
             record.enter(Standing.STUCK)
@@ -135,7 +161,7 @@ class Rounds:
         if held < settings.answer_timeout or not (record.proven or pool.staff.full):
             return
         if record.guilty is None:
-            record.guilty = others and record.proven
+            record.guilty = others and record.amid_others and record.proven
         if now >= record.against + _GRACE or held >= settings.start_timeout or self._may_replace(now):
             if not record.proven:
                 pool.staff.startup.took_longer(now - record.born)
@@ -195,6 +221,8 @@ class Rounds:
     def _look_at_waiting(self, now: float) -> None:
         """Refuse those that cannot be answered in time, and want a spare if they wait for long."""
         pool = self._pool
+        for query in pool.waiting.hurried.take_late(now):
+            pool.time_out(query)
         pool.reserve.answer_all()
         timeout = pool.settings.answer_timeout
         silent = now > self._answered_at + max(timeout / 2, 2 * pool.service_time.usual)
@@ -209,6 +237,13 @@ class Rounds:
         oldest = timeout - (pool.waiting.first_deadline() - now)
         if oldest > max(_LONG, pool.staff.startup.expected) and pool.staff.ready > 0:
             pool.staff.want_spare()
+
+    def _hold_back(self) -> None:
+        """Let no address have more than half of the programs while others wait."""
+        pool = self._pool
+        held = Counter(worker.query.address for worker in pool.workers if worker.query is not None)
+        most = max(1, pool.staff.usable // 2)
+        pool.hold_back(frozenset(address for address, number in held.items() if address and number >= most))
 
     def _set_timer(self, now: float) -> None:
         """Make another round while there is anything to look at."""

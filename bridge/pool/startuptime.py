@@ -35,11 +35,12 @@ class StartupTime:
     def learn(self, born: float, asked: float, now: float) -> None:
         """A program started at `born` and first `asked` then has just given its first reply."""
         took = now - born
-        if now - asked > _PROMPT:
+        if now - asked > _PROMPT and asked - born <= UNASKED:
             self.expected = self._at_most = max(took, self.expected * _FORGET)
-        else:  # it had been up for we do not know how long
+            return
+        self._at_most = min(self._at_most, took)
+        if now - asked <= _PROMPT:  # it had been up for we do not know how long; otherwise the question may take long
             self.expected = min(self.expected, took)
-            self._at_most = min(self._at_most, took)
 
     def took_longer(self, seconds: float) -> None:
         """A program was killed that had not replied after so many seconds: others may need longer, too."""

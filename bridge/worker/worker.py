@@ -184,7 +184,7 @@ class Worker:
     def _make_sure(self) -> None:
         """Kill the program itself: killing its group succeeds if a single member of it may be killed."""
         try:
-            signal.pidfd_send_signal(self._process.exited, signal.SIGKILL)
+            os.kill(self.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
         except PermissionError:

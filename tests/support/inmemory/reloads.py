@@ -89,10 +89,10 @@ class Reloading:
         self.file = file
         return await self.request().told()
 
-    def ask(self) -> Answer:
+    def ask(self, body: bytes = AUTH) -> Answer:
         """One question, as from a client."""
         answer = Answer()
-        (answer.query,) = self.poolset.router.ask([AUTH], answer)
+        (answer.query,) = self.poolset.router.ask([body], answer)
         return answer
 
     def alive(self, name: str) -> int:

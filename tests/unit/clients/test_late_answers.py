@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from support.inmemory.clients import UNAVAILABLE, YES, Eyes, on_pipes, on_socket, on_terminal
-from support.inmemory.pools import answers, bench, made, stays
+from support.inmemory.pools import answers, bench, hangs, made
 from support.programs.bad import habit
+from trio.testing import wait_all_tasks_blocked
 
 from bridge.clients.lockstep import GRACE_AFTER_TIMEOUT
 from bridge.pool.poolset import PoolSet
@@ -25,10 +26,11 @@ LINE = b"isuser:alice:example.com\n"
 
 @pytest.mark.parametrize(("late", "verdict"), [(-0.001, YES), (0.0, UNAVAILABLE), (1.5, UNAVAILABLE)])
 async def test_a_reply_that_is_read_late(autojump_clock, late: float, verdict: Verdict) -> None:
-    async with bench(stays) as there:
+    async with bench(hangs) as there:
         answer = there.ask()
         (program,) = there.programs
         deadline = answer.query.deadline
+        await wait_all_tasks_blocked()  # it reads the question
         there.pool.clock = lambda: deadline + late
         program.say(GRANTED)
         assert answer.verdict is verdict
@@ -37,6 +39,7 @@ async def test_a_reply_that_is_read_late(autojump_clock, late: float, verdict: V
         assert (figures.granted, figures.timeouts, figures.unavailable) == ((1, 0, 0) if late < 0 else (0, 1, 1))
         there.pool.clock = there.clock
         again = there.ask()
+        await wait_all_tasks_blocked()
         program.say(GRANTED)
         assert again.verdict is YES
 

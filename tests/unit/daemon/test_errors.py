@@ -6,13 +6,12 @@ import os
 import signal
 import socket
 import types
-from collections import deque
 from collections.abc import Callable, Iterator
 
 import pytest
 import trio
 from support.inmemory.clients import YES, on_connection, on_pipes
-from support.inmemory.pools import Answer, made
+from support.inmemory.pools import made
 
 from bridge.clients.acceptor import Acceptor
 from bridge.clients.listeners import listen
@@ -21,10 +20,9 @@ from bridge.clients.server import Server
 from bridge.daemon.service import drive
 from bridge.loop.reactor import Reactor
 from bridge.loop.timer import FOREVER
-from bridge.pool.fairqueue import FairQueue
 from bridge.pool.poolset import PoolSet
 from bridge.pool.router import Router
-from bridge.protocol.query import Query, nothing
+from bridge.protocol.query import nothing
 
 
 class Fault(Exception):
@@ -384,52 +382,6 @@ def test_what_a_server_could_not_do_in_time_it_does_later(monkeypatch, reactor: 
     assert [type(error) for error in reported] == [ZeroDivisionError]
     assert 0.5 < reactor.pause() < 2.0
     server.close()
-
-
-# --- the queue -------------------------------------------------------------------------------------------
-
-
-def query(asker: object) -> Query:
-    return Query(b"isuser:a:h", 1.0, asker)  # type: ignore[arg-type]
-
-
-class NoMemory(deque):  # type: ignore[type-arg]
-    """A queue that cannot grow."""
-
-    def append(self, _one: object) -> None:
-        raise MemoryError
-
-
-def test_a_queue_without_room_for_a_client_has_none_of_it() -> None:
-    turns, asker = FairQueue(), Answer.__new__(Answer)
-    turns._turns = NoMemory()
-    with pytest.raises(MemoryError):
-        turns.add([query(asker)])
-    turns._turns = deque()
-    again = query(asker)
-    turns.add([again])
-    assert turns.next() is again
-
-
-def test_lines_that_could_not_be_dropped_are_dropped_later(monkeypatch) -> None:
-    """There is no memory to rebuild the list of turns; no line is missing from it, and none has two turns."""
-    turns = FairQueue()
-    askers = [Answer.__new__(Answer) for _ in range(3)]
-    for asker in askers:
-        turns.add([query(asker)])
-    first = turns._turns[0][0]
-
-    def no_memory(_: object) -> deque[Query]:
-        raise MemoryError
-
-    with monkeypatch.context() as patched:
-        patched.setattr("bridge.pool.fairqueue.deque", no_memory)
-        assert [*turns.take_out(lambda query: query is first)] == [first]
-    late = query(askers[0])
-    turns.add([late])
-    assert [turns.next().asker for _ in range(3)] == [*askers[1:], askers[0]]  # type: ignore[union-attr]
-    assert turns.next() is None
-    assert not turns
 
 
 # --- acceptor -----------------------------------------------------------------------------------------------

@@ -24,9 +24,9 @@ PROGRAMS = [("older", 0, False), ("newer", 0, False), ("used", 5, False), ("warm
 """Name, valid replies, and whether it has served enough."""
 
 
-def shelved(programs: Iterable[tuple[str, int, bool]]) -> tuple[Idle, dict[str, Program]]:
-    """Programs that have become idle in this order; returns all of them by name."""
-    idle, made = Idle(), dict[str, Program]()
+def shelved(programs: Iterable[tuple[str, int, bool]], others: bool = True) -> tuple[Idle, dict[str, Program]]:
+    """Programs that have become idle in this order, while `others` have given a reply or not; all of them by name."""
+    idle, made = Idle(lambda: others), dict[str, Program]()
     for name, served, is_worn in programs:
         made[name] = Program(name, served)
         idle.put(cast("Worker", made[name]), is_worn)
@@ -37,10 +37,10 @@ def names(taken: Iterable[object]) -> list[str]:
     return [cast("Program", worker).name for worker in taken]
 
 
-def order(idle: Idle, query: Query = AUTH, ready: int = 1) -> list[str]:
+def order(idle: Idle, query: Query = AUTH) -> list[str]:
     """All that are asked `query`, in this order."""
     taken = list[Worker]()
-    while (worker := idle.take(query, ready)) is not None:
+    while (worker := idle.take(query)) is not None:
         taken.append(worker)
     return names(taken)
 
@@ -63,8 +63,8 @@ def test_what_changes_something_is_not_asked_of_a_new_one_while_any_has_given_a_
 
 
 def test_what_changes_something_is_asked_of_a_new_one_if_none_has_given_a_reply() -> None:
-    idle, _ = shelved([("older", 0, False), ("newer", 0, False)])
-    assert order(idle, SETPASS, ready=0) == ["older", "newer"]
+    idle, _ = shelved([("older", 0, False), ("newer", 0, False)], others=False)
+    assert order(idle, SETPASS) == ["older", "newer"]
 
 
 def test_those_that_have_given_a_reply_can_be_taken_alone() -> None:
@@ -89,9 +89,9 @@ def test_one_that_may_not_be_asked_any_more_is_not() -> None:
 def test_it_need_not_have_been_idle() -> None:
     idle, made = shelved([("used", 1, False)])
     busy = cast("Worker", made["used"])
-    assert idle.take(AUTH, 1) is busy
+    assert idle.take(AUTH) is busy
     idle.discard(busy)
-    assert idle.take(AUTH, 1) is None
+    assert idle.take(AUTH) is None
 
 
 def test_one_by_one_first_those_that_are_needed_least() -> None:

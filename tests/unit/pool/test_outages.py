@@ -141,6 +141,20 @@ async def test_of_a_stall_after_which_nobody_asks_for_a_while(autojump_clock) ->
         assert there.pool.figures.late >= 2
 
 
+@pytest.mark.parametrize("pool_size", [2, 4])
+async def test_a_stall_is_not_called_overload(autojump_clock, logged, pool_size: int) -> None:
+    site = Site(starts=2.0)
+    async with site.pool(pool_size=pool_size) as there:
+        await trio.sleep(3.0)
+        await site.crowd(10, 2.0)
+        site.stall(6.0)
+        for login in [site.login() for _ in range(20)]:
+            await login.done()
+        assert there.pool.figures.overload == 0
+        await site.crowd(10, 10.0)
+    assert not [line for line in logged if "overload" in line]
+
+
 async def test_a_stall_that_lasts_longer_than_a_start_may(autojump_clock) -> None:
     """After `start_timeout`, programs are replaced: perhaps it was their connection that was lost."""
     site = Site(starts=2.0)

@@ -126,6 +126,30 @@ async def test_a_start_just_within_start_timeout_is_not(autojump_clock) -> None:
         assert len(there.programs) == 1
 
 
+@pytest.mark.parametrize("starts", [0.5, 1.0, 2.0, 3.0])
+async def test_a_start_is_not_taken_for_the_time_of_a_question(autojump_clock, logged, starts: float) -> None:
+    """People come while the first programs start."""
+    site = Site(starts=starts)
+    async with site.pool(pool_size=2) as there:
+        logins = await site.crowd(40, 10.0)
+    assert logins.failed == 0
+    assert there.pool.figures.overload == 0
+    assert not [line for line in logged if "overload" in line]
+
+
+@pytest.mark.parametrize("busy", [True, False])
+async def test_starts_that_have_become_slower_than_they_were(autojump_clock, busy: bool) -> None:
+    """The machine is busier, or caches are cold: new programs need 6 s, and not one of them is given the time."""
+    site = Site(starts=1.0)
+    async with site.pool(pool_size=2) as there:
+        await site.crowd(40, 5.0)
+        site.starts = 6.0
+        there.programs[1].signal(15)
+        await site.crowd(40, 40.0) if busy else await trio.sleep(40.0)
+        assert site.innocent == []
+        assert len(there.alive) >= 2
+
+
 # --- who is asked ----------------------------------------------------------------------------------------
 
 

@@ -64,3 +64,11 @@ def test_one_that_is_not_asked_is_taken_for_up_after_a_second_or_twice_the_usual
     assert startup.unasked == 1.0
     startup.learn(0.0, 0.0, 6.0)
     assert startup.unasked == pytest.approx(12.0)
+
+
+def test_one_that_was_asked_when_it_had_been_there_for_a_while_may_be_slow_to_answer() -> None:
+    """Three seconds for a question that came after an hour are no start of an hour."""
+    startup = StartupTime()
+    startup.learn(0.0, 3600.0, 3603.0)
+    assert startup.expected == 0.0
+    assert startup.unasked == 1.0

@@ -1,0 +1,290 @@
+"""Whose turn it is among queries of one kind: groups take turns, in a group accounts, and of an account the oldest.
+
+  - A group is a client's address where that is known, otherwise the asker.  Whichever comes, or comes back, is last.
+    Its accounts, each a user and a host, have their turns in `lanes`.
+  - What is done here is done for every query, so it is little as long as all goes in turn: a query that is taken out
+    before its turn stays in its group, and one that has its turn before others with an earlier deadline stays with
+    these, until they are reached.  Before more stay behind than wait, they are cleared away.
+
+If memory runs out, nothing has changed.
+
+No I/O, no clock.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Container, Hashable, Iterator
+
+from bridge.pool.lanes import Lanes, longest
+from bridge.protocol.query import Query
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from bridge.protocol.query import Asker
+
+_LEFT_BEHIND = 64
+"""Queries that may stay behind besides as many as wait: fewer are not worth clearing away."""
+
+
+class Turns:
+    """All waiting queries of one kind.
+
+    Args:
+      together: identical ones are taken out together, so that each is an account of its own.
+
+    Attributes:
+      by_deadline: all of them, of which the first one waits, and some that do not wait any more.
+    """
+
+    def __init__(self, together: bool = False) -> None:
+        self.by_deadline: deque[Query] = deque()
+        self._gone: set[Query] = set()  # those in `by_deadline` that do not wait any more
+        self._turns: deque[str | Asker] = deque()  # keys of the groups, the next one first
+        self._groups: dict[str | Asker, Query | Lanes] = {}  # without lanes as long as it has only one query
+        self._long: OrderedDict[str | Asker, Lanes] = OrderedDict()  # the groups with lanes
+        self._left: set[Query] = set()  # those that do not wait any more, and may be in a group
+        self._of: dict[Asker, dict[Query, None]] = {}  # those of each asker that wait in the group of an address
+        self._plain = True  # the last two and `_gone` are empty
+        self._together = together
+
+    def __len__(self) -> int:
+        return len(self.by_deadline) - len(self._gone)
+
+    def __iter__(self) -> Iterator[Query]:
+        return (query for query in self.by_deadline if query not in self._gone)
+
+    def add(self, query: Query, back: bool = False) -> None:
+        """Add `query` as the last one of its account.
+
+        Args:
+          back: it was taken out before, or some that wait have a later deadline.
+        """
+        if back:
+            self._insert(query)
+        else:
+            self.by_deadline.append(query)
+        try:
+            key: str | Asker = query.address
+            if key:
+                self._note_asker(query)
+            else:
+                key = query.asker
+            group = self._groups.get(key)
+            if group is None:
+                self._groups[key] = query
+                self._turns.append(key)
+                return
+            if isinstance(group, Query):
+                group = self._with_lanes(key, group)
+            if self._together:  # `_account_of` inlined: saves a call per line
+                account: Hashable = query.body
+            else:
+                fields = query.body.split(b":", 3)
+                account = fields[1], fields[2]
+            if group.lines or group.accounts.setdefault(account, query) is not query:
+                group.add(account, query, self._left)
+            else:
+                group.came.append(query)
+        except MemoryError:
+            self._undo(query)
+            raise
+
+    def next(self, held_back: Container[object] = ()) -> Query | None:
+        """Take out the query whose turn it is; groups that are `held_back` keep their place."""
+        while self._turns:
+            key = self._turns[0]
+            if held_back and key in held_back:
+                following = next((key for key in self._turns if key not in held_back), None)
+                if following is None:
+                    return None
+                key = following
+            group = self._groups[key]
+            if isinstance(group, Query):
+                query = group
+                self._drop(key)
+            else:
+                now = group.now or group.begin(self._left)
+                if not now:  # all of them have left, but perhaps some in lines
+                    if not group.lines:
+                        self._drop(key)
+                    continue
+                query = now[0]
+                if self._left and query in self._left:
+                    now.popleft()
+                    self._left.discard(query)
+                    continue
+                if group.came or group.lines or len(now) > 1:
+                    if key is self._turns[0]:
+                        self._turns.rotate(-1)
+                    else:
+                        self._turns.append(key)
+                        self._turns.remove(key)  # the first of the two
+                else:
+                    self._drop(key)
+                now.popleft()
+            if self._plain and self.by_deadline[0] is query:
+                self.by_deadline.popleft()
+                return query
+            if query in self._left:  # it was alone
+                self._left.discard(query)
+                continue
+            self._leave_deadlines(query)
+            if query.address:
+                self._forget_asker(query)
+            self._tidy_up()
+            return query
+        return None
+
+    def remove(self, query: Query) -> None:
+        """Take out `query` before its turn."""
+        try:
+            self._left.add(query)
+        except MemoryError:
+            self._left.discard(query)  # a set that cannot grow may have it all the same
+            raise
+        self._leave_deadlines(query)
+        self._forget_asker(query)
+        self._tidy_up()
+
+    def all_of(self, asker: Asker) -> list[Query]:
+        """Every query of one asker."""
+        group = self._groups.get(asker, ())
+        own = (group,) if isinstance(group, Query) else group
+        return [*self._of.get(asker, ()), *(query for query in own if query not in self._left)]
+
+    def last(self) -> Query | None:
+        """One whose turn comes last or nearly so: the newest of a group that has many, if there is one."""
+        while self.by_deadline:
+            key = longest(self._long) if self._long else None
+            if key is None or len(self._long[key]) < 2:
+                key = self._turns[-1]
+            group = self._groups[key]
+            query = group if isinstance(group, Query) else group.last(self._left)
+            if query is not None and query not in self._left:
+                return query
+            self._drop(key)
+        return None
+
+    def ahead_of(self, query: Query) -> int:
+        """About how many would be taken out before `query` if it were added now."""
+        group = self._groups.get(query.address or query.asker)
+        if group is None:
+            return min(len(self), len(self._groups))
+        own, long = 1, len(self._long)
+        if not isinstance(group, Query):
+            own, long = group.ahead_of(self._account_of(query), self._together), long - 1
+        return min(len(self), own + len(self._groups) - 1 + own * long)  # each other group has a turn, long ones more
+
+    # --- groups ------------------------------------------------------------------------------------------
+
+    def _account_of(self, query: Query) -> Hashable:
+        if self._together:
+            return query.body
+        fields = query.body.split(b":", 3)
+        return fields[1], fields[2]
+
+    def _with_lanes(self, key: str | Asker, query: Query) -> Lanes:
+        """Give lanes to a group that had only `query`."""
+        lanes = Lanes()
+        lanes.add(self._account_of(query), query, ())
+        self._long[key] = lanes
+        self._groups[key] = lanes
+        return lanes
+
+    def _drop(self, key: str | Asker) -> None:
+        """Drop a group, of which nobody waits any more."""
+        if self._turns[-1] is key:
+            self._turns.pop()
+        else:
+            self._turns.remove(key)
+        del self._groups[key]
+        self._long.pop(key, None)
+
+    def _undo(self, query: Query) -> None:
+        """Forget a query that could not be added."""
+        self.by_deadline.remove(query)
+        self._look_ahead()
+        key = query.address or query.asker
+        group = self._groups.get(key)
+        if group is query:
+            del self._groups[key]
+        elif isinstance(group, Lanes):
+            group.forget(self._account_of(query), query)
+        self._forget_asker(query)
+
+    # --- deadlines and askers ----------------------------------------------------------------------------
+
+    def _insert(self, query: Query) -> None:
+        """Insert `query` by its deadline; it may be there still."""
+        if query in self._left:
+            self._clear_away()
+        if query in self._gone:
+            self._gone.discard(query)
+            return
+        at = len(self.by_deadline)
+        for other in reversed(self.by_deadline):
+            if other.deadline <= query.deadline and other not in self._gone:
+                break
+            at -= 1
+        self.by_deadline.insert(at, query)
+
+    def _leave_deadlines(self, query: Query) -> None:
+        if self.by_deadline[0] is query:
+            self.by_deadline.popleft()
+            self._look_ahead()
+            return
+        try:
+            self._gone.add(query)
+        except MemoryError:
+            self._gone.discard(query)  # as above
+            self.by_deadline.remove(query)
+
+    def _look_ahead(self) -> None:
+        """Have a query in front that waits."""
+        while self._gone and self.by_deadline[0] in self._gone:
+            self._gone.discard(self.by_deadline.popleft())
+
+    def _note_asker(self, query: Query) -> None:
+        self._plain = False
+        theirs = self._of.get(query.asker)
+        if theirs is None:
+            self._of[query.asker] = {query: None}
+        else:
+            theirs[query] = None
+
+    def _forget_asker(self, query: Query) -> None:
+        theirs = self._of.get(query.asker)
+        if theirs is not None:
+            theirs.pop(query, None)
+            if not theirs:
+                del self._of[query.asker]
+
+    def _tidy_up(self) -> None:
+        """Clear away what stays behind if it is much, or if nothing waits."""
+        try:
+            if len(self._gone) + len(self._left) > (len(self) + _LEFT_BEHIND if self.by_deadline else 0):
+                self._clear_away()
+            self._plain = not (self._gone or self._left or self._of)
+        except MemoryError:
+            self._plain = False  # another time
+
+    def _clear_away(self) -> None:
+        turns: deque[str | Asker] = deque()
+        groups: dict[str | Asker, Query | Lanes] = {}
+        long: OrderedDict[str | Asker, Lanes] = OrderedDict()
+        for key in self._turns:
+            group = self._groups[key]
+            if isinstance(group, Lanes):
+                group = group.without(self._left)
+                if not group:
+                    continue
+                long[key] = group
+            elif group in self._left:
+                continue
+            groups[key] = group
+            turns.append(key)
+        self.by_deadline = deque(self)
+        self._turns, self._groups, self._long = turns, groups, long
+        self._left.clear()
+        self._gone.clear()

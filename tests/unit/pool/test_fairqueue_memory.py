@@ -1,0 +1,167 @@
+"""If memory runs out, at whichever allocation, no query is lost, and none is in the queue twice."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import pytest
+
+from bridge.pool.fairqueue import FairQueue
+from bridge.pool.shared import Shared
+from bridge.protocol.query import Query, Verdict
+
+T = TypeVar("T")
+
+MOST = 80
+"""Allocations of one call that are made to fail, one after another: more than any has."""
+
+
+class Asker:
+    def settled(self, query: Query) -> None:
+        """Nothing to do: the query's verdict is looked at."""
+
+    def failed(self, error: Exception) -> None:
+        """Nothing to do: `settled` does not raise."""
+
+
+ONE, TWO = Asker(), Asker()
+
+
+def with_a_failure(number: int, call: Callable[..., T], *arguments: object) -> T | None:
+    """Call it, with one allocation failing after so many; `None` if it raises `MemoryError`."""
+    testcapi = pytest.importorskip("_testcapi", reason="this Python cannot let allocations fail")
+    testcapi.set_nomemory(number, number + 1)
+    try:
+        return call(*arguments)
+    except MemoryError:
+        return None
+    finally:
+        testcapi.remove_mem_hooks()
+
+
+def prepared() -> tuple[FairQueue, list[Query]]:
+    """A queue in which all kinds of queries wait, with some that have left their places."""
+    queue, queries = FairQueue(), []
+    for number in range(24):
+        for command in ("auth:user%d:h:secret", "isuser:user%d:h", "setpass:user%d:h:secret"):
+            body = (command % (number % 5)).encode()
+            address = ("", "192.0.2.1", f"192.0.2.{number}")[number % 3]
+            queries.append(Query(body, float(number), (ONE, TWO)[number % 2], address))
+            queue.add([queries[-1]])
+    gone = [*queue.take_out(lambda query: query.deadline < 5.0)]
+    for _ in range(7):
+        gone += members(queue.next())
+    return queue, [query for query in queries if query not in gone]
+
+
+def members(query: Query | None) -> list[Query]:
+    """Whoever asks by a query that was handed out."""
+    return [] if query is None else [*query.sharers.queries] if isinstance(query, Shared) else [query]
+
+
+def settled_by(queue: FairQueue) -> list[Query]:
+    """Hand out all that wait."""
+    out: list[Query] = []
+    while query := queue.next():
+        out += members(query)
+        query.settle(Verdict.DENIED)
+    return out
+
+
+def check(queue: FairQueue, expected: Sequence[Query]) -> None:
+    """These wait, each once, and all can be handed out."""
+    assert len(queue) == len(expected)
+    assert {*queue} == {*expected}
+    out = settled_by(queue)
+    assert len(out) == len(expected)
+    assert {*out} == {*expected}
+    assert not queue
+    assert queue.first_deadline() == float("inf")
+
+
+NEW: dict[str, Callable[[], list[Query]]] = {
+    "a first one": lambda: [Query(b"auth:zoe:h:secret", 99.0, ONE, "2001:db8::1")],
+    "one of a new account": lambda: [Query(b"auth:zoe:h:secret", 99.0, ONE)],
+    "one of a known account": lambda: [Query(b"setpass:user1:h:secret", 99.0, ONE, "192.0.2.1")],
+    "one that is early": lambda: [Query(b"setpass:user1:h:secret", 7.0, ONE, "192.0.2.1")],
+    "a question of others": lambda: [Query(b"isuser:user1:h", 99.0, ONE)],
+    "several": lambda: [
+        Query(body % number, 99.0, TWO)
+        for number in (1, 1, 8, 8, 8)
+        for body in (b"auth:user%d:h:secret", b"setpass:user%d:h:secret", b"isuser:user%d:h")
+    ],
+}
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_what_cannot_be_added_is_not_there(name: str) -> None:
+    for number in range(MOST):
+        (queue, waiting), new = prepared(), NEW[name]()
+        before = len(queue)
+        with_a_failure(number, queue.add, new)
+        check(queue, [*waiting, *new] if len(queue) > before else waiting)
+
+
+def test_what_cannot_be_taken_back_is_not_there() -> None:
+    for number in range(MOST):
+        (queue, waiting), new = prepared(), Query(b"isuser:user1:h", 99.0, ONE)
+        with_a_failure(number, queue.add_again, new)
+        check(queue, [*waiting, new] if new in [*queue] else waiting)
+
+
+@pytest.mark.parametrize("how", ["add", "add_again"])
+def test_whoever_cannot_ask_again_still_shares_the_question(how: str) -> None:
+    for number in range(MOST):
+        queue, waiting = prepared()
+        while not isinstance(shared := queue.next(), Shared):
+            waiting.remove(shared)  # type: ignore[arg-type]
+        sharers = members(shared)
+        assert len(sharers) > 1
+        with_a_failure(number, getattr(queue, how), [shared] if how == "add" else shared)
+        still = members(shared)
+        assert not {*still} & {*queue}
+        assert {*sharers} <= {*still, *queue}
+        shared.settle(Verdict.UNAVAILABLE)
+        assert all(query.verdict is Verdict.UNAVAILABLE for query in still)
+        check(queue, [query for query in waiting if query not in still])
+
+
+@pytest.mark.parametrize("before", range(30))
+def test_what_cannot_be_handed_out_still_waits(before: int) -> None:
+    """Whichever has its turn: of any kind, alone or shared, in any round."""
+    for number in range(MOST // 2):
+        queue, waiting = prepared()
+        gone = [one for _ in range(before) for one in members(queue.next())]
+        gone += members(with_a_failure(number, queue.next))
+        assert len(gone) == len({*gone})
+        check(queue, [query for query in waiting if query not in gone])
+
+
+@pytest.mark.parametrize("held_back", [{""}, {"192.0.2.1", "192.0.2.5", "192.0.2.8"}])
+def test_what_cannot_be_handed_out_past_others_still_waits(held_back: set[str]) -> None:
+    for number in range(MOST // 2):
+        queue, waiting = prepared()
+        gone = members(with_a_failure(number, queue.next, True, held_back))
+        check(queue, [query for query in waiting if query not in gone])
+
+
+def test_what_cannot_be_taken_out_still_waits() -> None:
+    for number in range(MOST):
+        queue, waiting = prepared()
+        one = with_a_failure(number, next, queue.take_out(lambda query: query.deadline < 12.0))
+        check(queue, [query for query in waiting if query is not one])
+
+
+def test_those_that_cannot_be_taken_out_with_the_others_still_wait() -> None:
+    for number in range(2 * MOST):
+        queue, waiting = prepared()
+        gone = with_a_failure(number, queue.take_all_of, ONE) or []
+        check(queue, [query for query in waiting if query not in gone])
+
+
+@pytest.mark.parametrize("before", range(0, 40, 3))
+def test_what_cannot_be_shed_still_waits(before: int) -> None:
+    for number in range(MOST // 2):
+        queue, waiting = prepared()
+        gone = [queue.take_last() for _ in range(before)]
+        gone.append(with_a_failure(number, queue.take_last))
+        check(queue, [query for query in waiting if query not in gone])
