@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from bridge.protocol.frames import DENIED, GRANTED
 from support.inmemory.pools import made
 from support.model.programs import FOREVER, Manner, Program, Trouble
 from support.model.recovery import Recovery, end, recover
@@ -13,19 +16,66 @@ from support.model.rules import Client
 from support.model.site import Site
 from support.model.workers import InMemory, Launch
 
-from bridge.protocol.frames import DENIED, GRANTED
-
 SIZES = [(1, 1), (1, 3), (2, 2), (2, 4), (3, 6)]
 MAX_REQUESTS, MAX_AGES = [0, 0, 0, 3, 20], [0, 0, 0, 20]
 ANSWER_TIMEOUTS, START_TIMEOUTS = [4.0, 4.0, 2.0], [30.0, 8.0]
 STARTUPS = [0.0, 0.0, 0.1, 0.6, 2.0, 5.0]
-STARTS = st.sampled_from([*STARTUPS, FOREVER])
-TAKES = st.sampled_from([0.01, 0.01, 0.0, 0.3, 1.2, 3.5])
-TROUBLES = st.sampled_from(Trouble)
+RECOVERIES = st.builds(Recovery, st.sampled_from([0.0, 0.1, 0.6, 2.0, 5.0]), st.sampled_from([0.3, 0.3, 1.0, 0.0]))
+
+STARTS, TAKES = st.sampled_from([*STARTUPS, FOREVER]), st.sampled_from([0.01, 0.01, 0.0, 0.3, 1.2, 3.5])
+HANGS = [Trouble.HANGS] * 5
+TROUBLES = st.sampled_from([*HANGS, *Trouble])
+MANNERS = st.builds(Manner, STARTS, TAKES, st.none() | TROUBLES, st.booleans())
 PAUSES = st.sampled_from([0.0, 0.001, 0.05, 0.1, 0.3, 1.0, 1.0, 4.0, 12.0])
 ADDRESSES = st.sampled_from(["", "192.0.2.1", "192.0.2.2", "2001:db8::1"])
-ERRORS = st.sampled_from([FileNotFoundError(2, "missing"), BlockingIOError(11, "busy"), MemoryError()])
-KINDS = ["right", "right", "right", "wrong", "isuser", "setpass", "poison", "again"]
+ERRORS = [FileNotFoundError(2, "missing"), BlockingIOError(11, "busy"), MemoryError()]
+KINDS = ["right", "right", "right", "wrong", "isuser", "setpass", "setpass", "poison", "again"]
+
+
+CLIENTS = st.integers(0, 2)
+SAYS = [GRANTED, DENIED, GRANTED * 2, b"\0", b"x\n"]
+
+
+def _cannot_be_killed(program: Program) -> None:
+    program.stays = program.held = True
+
+
+def _hangs(program: Program) -> None:
+    program.hung = True
+
+
+DOES: dict[str, Callable[[Program], None]] = {
+    "exits": lambda program: program.exit(1),
+    "hangs": _hangs,
+    "goes on": Program.go_on,
+    "cannot be killed": _cannot_be_killed,
+    "can be killed": Program.let_go,
+}
+
+
+def _leave(site: Site, error: Exception) -> None:
+    for program in site.rules.alive:
+        program.exit(1)
+
+
+def _stall(site: Site, error: Exception) -> None:
+    site.stalled = True
+
+
+def _go_on(site: Site, error: Exception) -> None:
+    site.stalled, site.start_error = False, None
+
+
+def _fail_to_start(site: Site, error: Exception) -> None:
+    site.start_error = error
+
+
+WORLD: dict[str, Callable[[Site, Exception], None]] = {
+    "leave": _leave,
+    "stall": _stall,
+    "start": _go_on,
+    "fail to start": _fail_to_start,
+}
 
 
 class Machine(RuleBasedStateMachine):
@@ -44,7 +94,7 @@ class Machine(RuleBasedStateMachine):
         start_timeout=st.sampled_from(START_TIMEOUTS),
         probe=st.sampled_from(["", "", "probe@h"]),
         startup=st.sampled_from(STARTUPS),
-        recovery=st.builds(Recovery, st.sampled_from([0.0, 0.1, 0.6, 2.0, 5.0]), st.sampled_from([0.3, 0.3, 1.0, 0.0])),
+        recovery=RECOVERIES,
     )
     def begin(
         self,
@@ -76,7 +126,7 @@ class Machine(RuleBasedStateMachine):
     # --- clients ---------------------------------------------------------------------------------------------
 
     def body(self, kind: str, trouble: Trouble) -> bytes:
-        """A question of this kind; no two of them are alike, except for `isuser`, and for what is asked again."""
+        """A question of this kind; no two are alike, except for `isuser`, and for poison that is asked again."""
         self.number += 1
         n = self.number
         if kind == "again" and self.poison:
@@ -85,100 +135,83 @@ class Machine(RuleBasedStateMachine):
             self.poison.append(f"auth:poison-{trouble.name}-{n % 3}:h:s3cr3t-{n}".encode())
             return self.poison[-1]
         if kind == "isuser":
-            return f"isuser:user{n % 3}:h".encode()
+            return f"isuser:contact{n % 3}:h".encode()
         if kind == "setpass":
-            return f"setpass:user{n % 3}:h:s3cr3t-{n}".encode()
-        return f"auth:user{n % 3}:h:{'wrong' if kind == 'wrong' else 'right'}-s3cr3t-{n}".encode()
+            return f"setpass:user{n % 9}:h:s3cr3t-{n}".encode()
+        return f"auth:user{n % 9}:h:{kind}-s3cr3t-{n}".encode()
 
     @rule(
-        client=st.integers(0, 2),
+        client=CLIENTS,
         kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=5),
+        more=st.lists(st.sampled_from(KINDS), max_size=2),
         trouble=TROUBLES,
         timeout=st.sampled_from([FOREVER, FOREVER, 1.0, 0.2]),
         address=ADDRESSES,
+        seen=st.booleans(),
     )
-    def ask(self, client: int, kinds: list[str], trouble: Trouble, timeout: float, address: str) -> None:
-        bodies = [self.body(kind, trouble) for kind in kinds]
-        self.site.ask(self.clients[client], bodies, timeout, address)
+    def ask(
+        self,
+        client: int,
+        kinds: list[str],
+        more: list[str],
+        trouble: Trouble,
+        timeout: float,
+        address: str,
+        seen: bool,
+    ) -> None:
+        """Ask these, and `more` from within their answers."""
+        self.clients[client].more += [self.body(kind, trouble) for kind in more]
+        self.site.ask(self.clients[client], [self.body(kind, trouble) for kind in kinds], timeout, address)
+        self.goes_on(seen)
+
+    @rule(number=st.integers(1, 4), kind=st.sampled_from(["right", "setpass"]))
+    def log_in(self, number: int, kind: str) -> None:
+        """So many people, each by a connection of their own."""
+        for _ in range(number):
+            self.site.ask(Client(self.site), [self.body(kind, Trouble.HANGS)])
         self.site.settle()
 
-    @rule(client=st.integers(0, 2), kind=st.sampled_from(KINDS), trouble=TROUBLES)
-    def ask_when_answered(self, client: int, kind: str, trouble: Trouble) -> None:
-        self.clients[client].more.append(self.body(kind, trouble))
-
-    @rule(client=st.integers(0, 2))
+    @rule(client=CLIENTS)
     def withdraw(self, client: int) -> None:
         self.site.withdraw(self.clients[client])
         self.site.settle()
 
     # --- programs --------------------------------------------------------------------------------------------
 
-    @rule(manner=st.builds(Manner, STARTS, TAKES, st.none() | TROUBLES, st.booleans()))
+    @rule(manner=MANNERS)
     def start_like_this(self, manner: Manner) -> None:
         """From now on."""
         self.site.manner = manner
 
-    @rule(error=st.none() | ERRORS)
-    def starts_fail(self, error: Exception | None) -> None:
-        self.site.start_error = error
+    @precondition(lambda self: self.site.rules.alive)
+    @rule(which=st.integers(0, 9), change=TROUBLES | TAKES)
+    def change(self, which: int, change: Trouble | float) -> None:
+        """What goes wrong with a program's next question, or how long it takes."""
+        program = self.chosen(which)
+        if isinstance(change, Trouble):
+            program.trouble = change
+        else:
+            program.manner = program.manner._replace(takes=change)
+
+    @precondition(lambda self: self.site.rules.alive)
+    @rule(which=st.integers(0, 9), what=st.sampled_from([*SAYS, *DOES]), seen=st.booleans())
+    def does(self, which: int, what: bytes | str, seen: bool) -> None:
+        """Something at once: it says this whether it was asked or not, and even if it hangs otherwise."""
+        program = self.chosen(which)
+        if isinstance(what, bytes):
+            program.say(what)
+        else:
+            DOES[what](program)
+        self.goes_on(seen)
 
     def chosen(self, which: int) -> Program:
         alive = self.site.rules.alive
         return alive[which % len(alive)]
 
-    @precondition(lambda self: self.site.rules.alive)
-    @rule(which=st.integers(0, 9), trouble=TROUBLES)
-    def trouble(self, which: int, trouble: Trouble) -> None:
-        """With a program's next question."""
-        self.chosen(which).trouble = trouble
-
-    @precondition(lambda self: self.site.rules.alive)
-    @rule(which=st.integers(0, 9), takes=TAKES)
-    def takes(self, which: int, takes: float) -> None:
-        """From its next question on."""
-        program = self.chosen(which)
-        program.manner = program.manner._replace(takes=takes)
-
-    @precondition(lambda self: self.site.rules.alive)
-    @rule(which=st.integers(0, 9), data=st.sampled_from([GRANTED, DENIED, GRANTED, b"\0", b"x\n", GRANTED * 2]))
-    def says(self, which: int, data: bytes) -> None:
-        """At once, whether it was asked or not, and even if it hangs otherwise."""
-        self.chosen(which).say(data)
+    @rule(what=st.sampled_from([*WORLD]), error=st.sampled_from(ERRORS))
+    def all_at_once(self, what: str, error: Exception) -> None:
+        WORLD[what](self.site, error)
         self.site.settle()
-
-    @precondition(lambda self: self.site.rules.alive)
-    @rule(which=st.integers(0, 9), what=st.sampled_from(["exit", "hang", "go on"]))
-    def does(self, which: int, what: str) -> None:
-        program = self.chosen(which)
-        if what == "exit":
-            program.exit(1)
-        elif what == "hang":
-            program.hung = True
-        else:
-            program.go_on()
-        self.site.settle()
-
-    @precondition(lambda self: self.site.rules.alive)
-    @rule(which=st.integers(0, 9), held=st.booleans())
-    def cannot_be_killed(self, which: int, held: bool) -> None:
-        program = self.chosen(which)
-        program.stays = True
-        if held:
-            program.held = True
-        else:
-            program.let_go()
-        self.site.settle()
-
-    @rule()
-    def all_leave(self) -> None:
-        """As when their database is restarted."""
-        for program in self.site.rules.alive:
-            program.exit(1)
-        self.site.settle()
-
-    @rule(stalled=st.booleans())
-    def stall(self, stalled: bool) -> None:
-        self.site.stalled = stalled
 
     # --- time, and the operator ------------------------------------------------------------------------------
 
@@ -186,19 +219,21 @@ class Machine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.site.advance(seconds)
 
-    @rule(seconds=PAUSES)
-    def stop(self, seconds: float) -> None:
-        """The bridge, for a while."""
-        self.site.stop(seconds)
-
-    @rule(lag=st.integers(1, 4))
-    def lag(self, lag: int) -> None:
+    @rule(seconds=PAUSES, lag=st.integers(1, 4))
+    def stop(self, seconds: float, lag: int) -> None:
+        """The bridge, for a while; afterwards it is slow."""
         self.site.lag = lag
+        self.site.stop(seconds)
 
     @rule(answer_timeout=st.sampled_from([1.0, 2.0, 4.0]))
     def reload(self, answer_timeout: float) -> None:
         self.site.reload(answer_timeout)
         self.site.settle()
+
+    def goes_on(self, seen: bool) -> None:
+        """The bridge sees what has happened, or does not do so yet."""
+        if seen:
+            self.site.settle()
 
     # --- the end ---------------------------------------------------------------------------------------------
 

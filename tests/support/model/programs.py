@@ -1,7 +1,7 @@
 """What the programs of the model do, and what they have done: each knows every frame it got, and its reply to it.
 
-A program does by itself what its `Manner` says, in the model's time, one small step after another.  What goes wrong is a
-`Trouble`, of one question or of all; a test may also make it say, or do, anything at any time.
+A program does by itself what its `Manner` says, in the model's time, one small step after another.  What goes wrong is
+a `Trouble`, of one question or of all; a test may also make it say, or do, anything at any time.
 
 What it does goes through its `Ends`: those of a worker in memory, or of a real Worker's pipes.
 """
@@ -31,6 +31,10 @@ class Ends(Protocol):
 
     def write(self, data: bytes) -> None: ...
 
+    def complain(self, data: bytes) -> None:
+        """Write on stderr."""
+        ...
+
     def close_input(self) -> None: ...
 
     def exit(self, status: int) -> None: ...
@@ -52,7 +56,8 @@ class Trouble(enum.Enum):
     TWICE_UNREAD = "replies a second time when the next question is there and unread"
     TWICE_READ = "replies a second time when it has read the next question"
     EARLY = "replies before it reads"
-    GARBAGE = "writes something else"
+    GARBAGE = "writes something else, with the question"
+    COMPLAINS = "writes the question on stderr, and replies"
     PIECES = "replies in pieces"
     HALF = "replies half, and dies"
     CLOSES = "closes its stdin, and replies"
@@ -229,8 +234,10 @@ class Program:
             self.hung = True
         elif trouble is Trouble.GARBAGE:
             self.misbehaved = True
-            self.ends.write(b"true\n")
+            self.ends.write(b"what? " + frame.query.body + b"\n")
         else:
+            if trouble is Trouble.COMPLAINS:
+                self.ends.complain(frame.query.body + b" is odd\n")
             takes = LATENESS.get(trouble, self.manner.takes) if trouble else self.manner.takes
             self.up_at = now + takes
             self.world.at(self.up_at, lambda: self.reply(frame, trouble))

@@ -6,14 +6,17 @@ Whoever asks `bound` seconds later, or after that, is granted.
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import attrs
-from support.model.programs import FOREVER, Manner
+
+from bridge.protocol.query import Query, Verdict
+from support.model.programs import Manner
 from support.model.rules import Client
 from support.model.site import Site
 
-from bridge.protocol.query import Verdict
+_numbers = itertools.count()
 
 _AFTER_READY = 1.0
 """Seconds from when new programs are ready: what AVAILABILITY.md promises."""
@@ -29,6 +32,13 @@ _QUICK = 0.5
 
 _GRACE = 1.0
 """Seconds that others have been answered for, until a program that hangs is killed."""
+
+
+_ROOMY = 2.0
+"""Seconds of `answer_timeout`, at least: for a burst whose questions are thought to take as long as the one before."""
+
+_STOP_GRACE = 2.0
+"""Seconds from SIGTERM until a program that ignores it is gone, and more."""
 
 
 class Recovery(NamedTuple):
@@ -61,33 +71,41 @@ def bound(site: Site, startup: float) -> float:
 
 
 def recover(site: Site, how: Recovery) -> None:
-    """Have the cause of all trouble be gone, and see that the effect goes."""
+    """Have the cause of all trouble be gone, and see that the effect goes, too."""
+    _behave(site, how)
+    seconds = bound(site, how.startup)
+    until = site.now + seconds
+    while how.pause and site.now < until:
+        _ask(site, 1)
+        site.advance(min(how.pause, max(0.0, until - site.now)))
+    site.advance(max(0.0, until - site.now))
+    asked: list[Query] = []
+    for number in range(1, 5):
+        asked += _ask(site, number)
+        site.advance(0.3)
+    site.advance(site.pool.settings.answer_timeout)
+    granted = sum(query.verdict is Verdict.GRANTED for query in asked)
+    assert granted == len(asked), f"only {granted} of {len(asked)} are granted, {seconds:.1f} s later"
+
+
+def end(site: Site) -> None:
+    """Stop everything: nobody waits for an answer, and no program runs."""
+    site.stepped.nursery.start_soon(site.supervisor.stop)
+    site.advance(site.pool.settings.shutdown_grace + _STOP_GRACE)
+    assert not site.rules.open, "queries are never settled"
+    assert not site.rules.alive, "programs are left"
+
+
+def _behave(site: Site, how: Recovery) -> None:
     site.stalled, site.poisonous, site.start_error, site.lag = False, False, None, 1
     site.manner = Manner(how.startup)
+    site.reload(max(_ROOMY, site.pool.settings.answer_timeout))
     if site.pool.program.pool_max == 1:  # whose renewals are outages, as long as a start
         site.pool.settings = attrs.evolve(site.pool.settings, max_requests=0, max_age=0)
     for program in site.rules.alive:
         program.behave()
-    until = site.now + bound(site, how.startup)
-    number = 0
-    while how.pause and site.now < until:
-        number += 1
-        site.ask(Client(site), [b"auth:meanwhile%d:h:right-s3cr3t" % number])
-        site.advance(min(how.pause, max(0.0, until - site.now)))
-    site.advance(max(0.0, until - site.now))
-    asked = []
-    for number in range(4):
-        asked += site.ask(Client(site), [b"auth:after%d-%d:h:right-s3cr3t" % (number, n) for n in range(1 + number)])
-        site.advance(0.3)
-    site.advance(site.pool.settings.answer_timeout)
-    verdicts = [query.verdict for query in asked]
-    assert set(verdicts) == {Verdict.GRANTED}, f"not granted {bound(site, how.startup)} s later: {verdicts}"
 
 
-def end(site: Site) -> None:
-    """Stop everything; nothing is left open, nor running, but what the kernel does not let go."""
-    site.stepped.nursery.start_soon(site.supervisor.stop)
-    site.advance(site.pool.settings.shutdown_grace + 2.0)
-    assert not site.rules.open, "queries are never settled"
-    assert not site.rules.alive, "programs are left"
-    _ = FOREVER
+def _ask(site: Site, number: int) -> list[Query]:
+    """So many people at once, whom nobody has seen before."""
+    return site.ask(Client(site), [b"auth:new%d:h:right-s3cr3t" % next(_numbers) for _ in range(number)])

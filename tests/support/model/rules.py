@@ -9,13 +9,13 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from support.model.programs import FOREVER, Frame, Program
-
 from bridge.log.events import log
 from bridge.pool.record import Standing
+from bridge.pool.shared import Shared
 from bridge.protocol.query import Query, Verdict
 from bridge.worker.state import State
 from bridge.worker.worker import Worker
+from support.model.programs import FOREVER, Frame, Program
 
 if TYPE_CHECKING:
     from support.model.site import Site
@@ -27,7 +27,7 @@ _OVERDUE = 0.01
 """Seconds by which a query's end may be late, while the bridge is not stopped."""
 
 _LITTLE = 1.0
-"""Seconds that a program has, at least, for a question of somebody whose questions have done harm."""
+"""Seconds that a program has, at least, for a question of an account whose questions have done harm."""
 
 _ROUNDING = 1e-6
 
@@ -58,8 +58,7 @@ class Rules(logging.Handler):
     """Watches one site, and its log.
 
     Attributes:
-      open: queries without a verdict, and when they were asked.
-      settled_at: all others.
+      open: queries without a verdict, and when each has to end.
     """
 
     def __init__(self, site: Site) -> None:
@@ -67,14 +66,14 @@ class Rules(logging.Handler):
         self.site = site
         self.pool = site.pool
         self.open: dict[Query, float] = {}
-        self.settled_at: dict[Query, float] = {}
         self._asked: dict[Query, float] = {}
         self._frames: dict[Query, list[tuple[Program, Frame]]] = {}
-        self._workers: dict[Program, Worker] = {}
+        self._workers: dict[Program, Worker] = {}  # without those whose process is gone
         self._timeouts = [(-FOREVER, self.pool.settings.answer_timeout)]
         self._broken: list[str] = []
         self._harmful: set[bytes] = set()
         self._failures: list[float] = []
+        self._proved_at = -FOREVER
         self._level = log.level
         log.setLevel(logging.DEBUG)
         log.addHandler(self)
@@ -97,16 +96,15 @@ class Rules(logging.Handler):
 
     def asked(self, queries: Sequence[Query]) -> None:
         for query in queries:
-            self.open[query] = self._asked[query] = self.site.now
+            self.open[query], self._asked[query] = query.deadline, self.site.now
 
     def settled(self, query: Query) -> None:
         """Once each; and an answer is what a program gave to this very question, in time."""
-        now = self.site.now
-        if self.open.pop(query, None) is None:
+        now, deadline = self.site.now, self.open.pop(query, None)
+        if deadline is None:
             self.note("a query is settled twice")
-        self.settled_at[query] = now
-        if query.verdict is not Verdict.UNAVAILABLE:
-            if now >= query.deadline:
+        elif query.verdict is not Verdict.UNAVAILABLE:
+            if now >= deadline:
                 self.note(f"{query.verdict} after the deadline")
             if not any(frame.reply is query.verdict and frame.replied <= now for frame in self._frames_of(query)):
                 self.note(f"{query.verdict}, which no program said of {_shown(query)}")
@@ -122,12 +120,14 @@ class Rules(logging.Handler):
 
     def withdrawn(self, client: Client) -> None:
         """What no program has of this client has ended."""
-        for query in self.open:
-            if query.asker is client and not self._is_with_a_program(query):
-                self.note("a query goes on waiting although it was withdrawn")
+        with_programs = {query for queries in self._with_programs() for query in queries}
+        if any(query.asker is client and query not in with_programs for query in self.open):
+            self.note("a query goes on waiting although it was withdrawn")
 
-    def _is_with_a_program(self, query: Query) -> bool:
-        return any(self._workers[program].query is query for program, _ in self._frames.get(query, ()))
+    def _with_programs(self) -> list[Sequence[Query]]:
+        """The queries that programs have now, those together that share a question."""
+        held = [worker.query for worker in self.pool.workers]
+        return [query.sharers.queries if isinstance(query, Shared) else [query] for query in held if query is not None]
 
     # --- programs --------------------------------------------------------------------------------------------
 
@@ -143,10 +143,10 @@ class Rules(logging.Handler):
     @property
     def alive(self) -> list[Program]:
         """Programs whose process has not ended."""
-        return [program for program, worker in self._workers.items() if worker.state is not State.GONE]
+        return [*self._workers]
 
     def usable(self, program: Program) -> bool:
-        return self._workers[program].state is State.READY
+        return program in self._workers and self._workers[program].state is State.READY
 
     def handing(self, program: Program, query: Query) -> None:
         """One frame at a time; nothing that has ended; and nothing twice that may change something."""
@@ -180,19 +180,20 @@ class Rules(logging.Handler):
 
     def hastened(self, answer_timeout: float) -> None:
         self._timeouts.append((self.site.now, answer_timeout))
+        for query, deadline in self.open.items():
+            self.open[query] = min(deadline, self.site.now + answer_timeout)
 
     def killing(self, program: Program, reason: str) -> None:
         """Never for time that was not its own."""
         if "internal error" in reason:
             self.note(reason)
-        if not program.is_gone and not program.misbehaved and self.usable(program):
-            why_not = self._excuse(program)
-            if why_not:
-                self.note(f"a healthy program is killed, {why_not}: {reason}")
+        healthy = not program.is_gone and not program.misbehaved and self.usable(program)
+        if healthy and (wrong := self._wrong_with_killing(program)):
+            self.note(f"a healthy program is killed, {wrong}: {reason}")
         self._harmful |= {_account(frame.query) for frame in program.frames[-2:]}
 
-    def _excuse(self, program: Program) -> str:
-        """What is wrong with killing a program that did nothing wrong but take long."""
+    def _wrong_with_killing(self, program: Program) -> str:
+        """What is wrong with killing a program that did nothing wrong but take long; empty if nothing is."""
         frame, now, settings = program.frame, self.site.now + _ROUNDING, self.pool.settings
         if frame is None:
             return "which had nothing to do"
@@ -207,9 +208,13 @@ class Rules(logging.Handler):
         if held < self._patience(frame):
             return f"after {held:.3f} s"
         starting = not program.proven and now < program.frames[0].handed + settings.start_timeout
-        if starting and not any(other.proven for other in self._workers):
+        if starting and not self._knows_starts():
             return f"while it was starting, after {held:.3f} s"
         return ""
+
+    def _knows_starts(self) -> bool:
+        """Whether some program has started, so that the pool may take a longer start for a program that hangs, once."""
+        return self._proved_at >= 0 or any(program.proven for program in self._workers)
 
     def _patience(self, frame: Frame) -> float:
         """The shortest `answer_timeout` in force since it was handed over."""
@@ -221,11 +226,14 @@ class Rules(logging.Handler):
 
     def failures_in_a_row(self) -> int:
         """Starts that did not lead to a reply, since one has."""
-        first = [program.frames[0].replied for program in self._workers if program.proven]
-        return sum(when >= max(first, default=-FOREVER) for when in self._failures)
+        proved = [self._proved_at, *(program.frames[0].replied for program in self._workers if program.proven)]
+        return sum(when >= max(proved) for when in self._failures)
 
     def _ended(self, program: Program) -> None:
-        if not program.proven:
+        del self._workers[program]
+        if program.proven:
+            self._proved_at = max(self._proved_at, program.frames[0].replied)
+        else:
             self._failures.append(self.site.now)
         self._harmful |= {_account(frame.query) for frame in program.frames[-2:]}
 
@@ -234,15 +242,16 @@ class Rules(logging.Handler):
     def check(self) -> None:
         """Whenever all that was to happen has happened."""
         now, pool = self.site.now, self.pool
-        if pool.in_flight != len(self.open):
-            self.note(f"in_flight is {pool.in_flight}, and {len(self.open)} queries are open")
-        for query in self.open:
-            if query.deadline < now - _OVERDUE:
-                self.note("a query is overdue")
+        with_programs = self._with_programs()
+        sharing = sum(max(0, len(queries) - 1) for queries in with_programs)
+        if pool.in_flight != len(self.open) - sharing:
+            self.note(f"in_flight is {pool.in_flight}, of {len(self.open)} queries, {sharing} of which share others'")
+        if any(deadline < now - _OVERDUE for deadline in self.open.values()):
+            self.note("a query is overdue")
         if self.open and any(self._is_free(program) for program in self._workers):
-            for query in self.open:
-                if not self._is_with_a_program(query) and _account(query) not in self._harmful:
-                    self.note("a query waits although a program is free")
+            waiting = self.open.keys() - {query for queries in with_programs for query in queries}
+            if any(_account(query) not in self._harmful for query in waiting):
+                self.note("a query waits although a program is free")
         assert not self._broken, "; ".join(self._broken)
 
     def _is_free(self, program: Program) -> bool:

@@ -13,10 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 import attrs
-from support.model.programs import Manner, Program
-from support.model.rules import Client, Rules
-from support.model.stepped import Stepped
-from support.model.workers import Launch
 
 from bridge.config.settings import Settings
 from bridge.loop.reactor import Reactor
@@ -25,6 +21,10 @@ from bridge.pool.starts import Starts
 from bridge.pool.supervisor import Supervisor
 from bridge.protocol.query import Query
 from bridge.worker.worker import Worker
+from support.model.programs import Manner, Program
+from support.model.rules import Client, Rules
+from support.model.stepped import Stepped
+from support.model.workers import Launch
 
 _HAIR = 1e-7
 """Seconds by which the clock is late, as real ones are: what is early by a rounding error would stay so for ever."""
@@ -110,8 +110,7 @@ class Site:
     def reload(self, answer_timeout: float) -> None:
         """New settings, as for a pool whose program they do not change."""
         self.pool.settings = attrs.evolve(self.pool.settings, answer_timeout=answer_timeout)
-        for query in self.rules.open:
-            client = cast("Client", query.asker)
+        for client in {cast("Client", query.asker) for query in self.rules.open}:
             client.latest = min(client.latest, self.now + answer_timeout)
         self.rules.hastened(answer_timeout)
         self.pool.hasten(answer_timeout)
@@ -125,7 +124,7 @@ class Site:
             active = self.stepped.run_tasks()
             for _ in range(self.lag):
                 active = self._do_next() or active
-            if not active and not self.reactor.pause() == 0.0 and not self._look.poll(0):
+            if not active and self.reactor.pause() > 0.0 and not self._look.poll(0):
                 self.rules.check()
                 return
         raise AssertionError("it never comes to rest")

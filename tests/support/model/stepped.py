@@ -55,7 +55,8 @@ class Stepped(trio.abc.Instrument):
         self.clock = Clock()
         self.nursery: trio.Nursery
         self._due: deque[Callable[[], object]] = deque()
-        self._steps = 0
+        self._steps = 0  # tasks that were scheduled, and how many of these have been run
+        self._seen = -1
         self._outcomes: list[outcome.Outcome[Any]] = []
         trio.lowlevel.start_guest_run(
             self._main,
@@ -72,15 +73,16 @@ class Stepped(trio.abc.Instrument):
 
     def run_tasks(self) -> bool:
         """Run all tasks until each waits for something, or for a later time; returns whether any of them ran."""
-        before = self._steps
+        if self._steps == self._seen and self.clock.now < self.clock.next:
+            return False
         for _ in range(_LONGEST):
-            steps = self._steps
+            self._seen = self._steps
             if self._due:
                 self._due.popleft()()
             if self._outcomes:
                 self._outcomes[0].unwrap()
-            if self._steps == steps:
-                return steps != before
+            if self._steps == self._seen:
+                return True
         raise AssertionError("some task never waits")
 
     def close(self) -> None:

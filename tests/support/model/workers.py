@@ -5,24 +5,29 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
-from support.inmemory.pools import InMemoryWorker
-from support.model.programs import Frame, Program
 
-from bridge.loop.reactor import Reactor
 from bridge.pool.pool import Pool
 from bridge.protocol.frames import may_become_reply
 from bridge.protocol.query import Query
 from bridge.worker.spawn import Process
 from bridge.worker.state import State
 from bridge.worker.worker import Owner, Worker
+from support.inmemory.pools import InMemoryWorker
+from support.model.programs import Frame, Program
 
 _FIRST_PID = 1 << 22
 """Above any that Linux gives to a process: nothing here is one."""
 
 _pids = itertools.count(_FIRST_PID)
+
+
+if TYPE_CHECKING:
+    _Worker = Worker
+else:
+    _Worker = object
 
 
 class Watch(Protocol):
@@ -35,12 +40,38 @@ class Watch(Protocol):
     def killing(self, program: Program, reason: str) -> None: ...
 
 
-class InMemory(InMemoryWorker):
+class _Played(_Worker):
+    """What any worker does is told to its program, and to whoever watches both."""
+
+    program: Program
+    watch: Watch
+
+    def hand_over(self, query: Query) -> bool:
+        self.watch.handing(self.program, query)
+        done = super().hand_over(query)
+        if self.query is query:
+            self.watch.handed(self.program, self.program.handed(query))
+        return done
+
+    def kill(self, reason: str) -> None:
+        self.watch.killing(self.program, reason)
+        super().kill(reason)
+
+    def signal(self, number: int) -> None:
+        if self.state is not State.GONE:
+            self.program.signalled(number)
+
+    def close_stdin(self) -> None:
+        super().close_stdin()
+        self.program.input_ended()
+
+
+class InMemory(_Played, InMemoryWorker):
     """A worker in memory.  It tells a reply that was written before the question was read, as the real one does."""
 
     def __init__(self, pool: Pool, program: Program, watch: Watch, nursery: trio.Nursery) -> None:
         super().__init__(_owner(pool), _waits, nursery, lambda: None)
-        self.program, self._watch = program, watch
+        self.program, self.watch = program, watch
         self._part = b""
         program.ends = self
 
@@ -62,59 +93,22 @@ class InMemory(InMemoryWorker):
             return
         self.say(data)
 
+    def complain(self, data: bytes) -> None:
+        """Only a real program has a stderr."""
+
     def exit(self, status: int) -> None:
         self.status = status
         self._scope.cancel()
 
-    # --- the bridge's side -------------------------------------------------------------------------------
 
-    def hand_over(self, query: Query) -> bool:
-        self._watch.handing(self.program, query)
-        done = super().hand_over(query)
-        if done:
-            self._watch.handed(self.program, self.program.handed(query))
-        return done
-
-    def kill(self, reason: str) -> None:
-        self._watch.killing(self.program, reason)
-        super().kill(reason)
-
-    def signal(self, number: int) -> None:
-        if self.state is not State.GONE:
-            self.program.signalled(number)
-
-    def close_stdin(self) -> None:
-        super().close_stdin()
-        self.program.input_ended()
-
-
-class OnPipes(Worker):
+class OnPipes(_Played, Worker):
     """The real worker.  Only the process is missing: the other ends of its pipes are the program's."""
 
     def __init__(self, pool: Pool, program: Program, watch: Watch, nursery: trio.Nursery) -> None:
-        self.program, self._watch = program, watch
+        self.program, self.watch = program, watch
         ends = PipeEnds()
         program.ends = ends
         super().__init__(ends.process, pool.reactor, _owner(pool), pool.settings.max_line)
-
-    def hand_over(self, query: Query) -> bool:
-        self._watch.handing(self.program, query)
-        done = super().hand_over(query)
-        if self.query is query:
-            self._watch.handed(self.program, self.program.handed(query))
-        return done
-
-    def kill(self, reason: str) -> None:
-        self._watch.killing(self.program, reason)
-        super().kill(reason)
-
-    def signal(self, number: int) -> None:
-        if self.state is not State.GONE:
-            self.program.signalled(number)
-
-    def close_stdin(self) -> None:
-        super().close_stdin()
-        self.program.input_ended()
 
 
 class NoProcess(Process):
@@ -153,6 +147,9 @@ class PipeEnds:
 
     def write(self, data: bytes) -> None:
         os.write(self._stdout, data)
+
+    def complain(self, data: bytes) -> None:
+        os.write(self._stderr, data)
 
     def close_input(self) -> None:
         if self._stdin >= 0:
