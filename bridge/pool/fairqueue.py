@@ -61,6 +61,11 @@ class FairQueue:
     def __len__(self) -> int:
         return len(self._again) + len(self._auth) + len(self._isuser) + len(self._changing)
 
+    @property
+    def questions(self) -> int:
+        """About how many questions there are to ask: identical `isuser` queries are one."""
+        return min(len(self), len(self._again) + len(self._auth) + len(self._same) + len(self._changing))
+
     def __iter__(self) -> Iterator[Query]:
         yield from self._again
         for kind in self._kinds:
@@ -73,12 +78,12 @@ class FairQueue:
           MemoryError: none of them is added; or, of those who share one question, some are, and the rest share it.
         """
         query = queries[0]
+        if isinstance(query, Shared):
+            self._add_sharers(query, self._add_one)
+            return
         back = query.deadline <= self._latest
         if not back:
             self._latest = query.deadline
-        elif isinstance(query, Shared):
-            self._add_sharers(query, self._add_one)
-            return
         try:
             for query in queries:
                 command = query.body[0]
@@ -114,28 +119,34 @@ class FairQueue:
           `None` if there is none.
         """
         if self._again and (query := self._next_again(proven, held_back)) is not None:
-            return query if query.body[0] != _ISUSER else self._joined(query)
+            return query
         if not (self._isuser.by_deadline or self._changing.by_deadline):
             self._in_a_row = 0
             return self._auth.next(held_back)
         if self._in_a_row < _MOST_IN_A_ROW and (query := self._auth.next(held_back)) is not None:
             self._in_a_row += 1
             return query
-        if (query := self._next_other(proven, held_back)) is not None:
-            self._in_a_row = 0
-            return query
-        return self._auth.next(held_back)
+        if self._changing.by_deadline and proven and not self._isuser_is_next:
+            self._isuser_is_next = True
+            query = self._changing.next(held_back) or self._next_isuser(held_back)
+        else:
+            query = self._next_isuser(held_back) or (self._changing.next(held_back) if proven else None)
+        if query is None:
+            return self._auth.next(held_back)
+        self._in_a_row = 0
+        return query
 
     def ahead_of(self, query: Query) -> int:
         """About how many would be handed out before `query` if it were added now."""
         kind = self._kind(query)
-        ahead = kind.ahead_of(query)
+        ahead, isuser, changing = kind.ahead_of(query), len(self._same), len(self._changing)
         if kind is self._auth:
-            ahead += min(len(self._isuser) + len(self._changing), (ahead + self._in_a_row) // _MOST_IN_A_ROW)
+            ahead += min(isuser + changing, (ahead + self._in_a_row) // _MOST_IN_A_ROW)
         else:
-            ahead += min(ahead + 1, len(self._changing if kind is self._isuser else self._isuser))
+            ahead = min(ahead, isuser) if kind is self._isuser else ahead
+            ahead += min(ahead + 1, changing if kind is self._isuser else isuser)
             ahead += min(len(self._auth), (ahead + 1) * _MOST_IN_A_ROW)
-        return ahead + len(self._again)
+        return min(ahead + len(self._again), len(self))
 
     def first_deadline(self) -> float:
         """The earliest deadline of all that wait, or infinity."""
@@ -185,22 +196,20 @@ class FairQueue:
 
     def _next_again(self, proven: bool, held_back: Container[object]) -> Query | None:
         for query in self._again:
-            if (proven or query.repeatable) and query.address not in held_back:
+            if (proven or (query.repeatable and not query.attempts)) and query.address not in held_back:
                 self._again.remove(query)
-                return query
+                return query if query.body[0] != _ISUSER else self._joined(query)
         return None
 
-    def _next_other(self, proven: bool, held_back: Container[object]) -> Query | None:
-        """Take out a query that is no `auth`."""
-        changing = self._changing if proven and self._changing.by_deadline else None
-        if changing is not None and not self._isuser_is_next:
-            self._isuser_is_next = True
-            if (query := changing.next(held_back)) is not None:
-                return query
-        if (query := self._isuser.next(held_back)) is not None:
-            self._isuser_is_next = False
+    def _next_isuser(self, held_back: Container[object]) -> Query | None:
+        query = self._isuser.next(held_back)
+        if query is None:
+            return None
+        self._isuser_is_next = False
+        if self._same[query.body] is not query:
             return self._joined(query)
-        return changing.next(held_back) if changing is not None else None
+        del self._same[query.body]
+        return query
 
     def _remove(self, query: Query) -> None:
         if query in self._again:
@@ -250,16 +259,12 @@ class FairQueue:
 
     def _joined(self, query: Query) -> Query:
         """One query for all that wait and ask the same as `query`, whose turn it is."""
-        same = self._same[query.body]
-        if isinstance(same, Query):
-            del self._same[query.body]
-            return query
-        del same[query]
-        if not same:
-            del self._same[query.body]
+        self._forget(query)
+        same = self._same.get(query.body)
+        if same is None:
             return query
         try:
-            others = deque(same)
+            others = deque((same,) if isinstance(same, Query) else same)
             shared = Shared(query, [query, *others], self.hurried)
         except MemoryError:  # each is asked by itself
             return query

@@ -60,6 +60,9 @@ class Idle:
         """Whether there is one that has given a reply."""
         return bool(self._used or self._worn)
 
+    def __bool__(self) -> bool:
+        return bool(self._used or self._worn or self._new)
+
     def __iter__(self) -> Iterator[Worker]:
         """Those that are needed least first."""
         return iter([*self._worn, *self._new, *self._used])

@@ -57,14 +57,15 @@ class Lanes:
         for line in (self.now, self.came, *self.lines.values()):
             yield from line
 
-    def add(self, account: Hashable, query: Query, left: Container[Query]) -> None:
-        """Add the newest query of `account`."""
-        oldest = self.accounts.get(account)
-        if account in self.lines or (oldest is not None and oldest not in left):
-            self._add_to_line(account, query)
-            return
-        self.accounts[account] = query
-        self.came.append(query)
+    def add_to_line(self, account: Hashable, query: Query) -> None:
+        """Add a query of an account that has others."""
+        count = self._in_lines + 1
+        line = self.lines.get(account)
+        if line is None:
+            self.lines[account] = deque((query,))
+        else:
+            line.append(query)
+        self._in_lines = count
 
     def forget(self, account: Hashable, query: Query) -> None:
         """Undo what was done for a new query of `account` that could not be added."""
@@ -90,9 +91,9 @@ class Lanes:
                 del self.lines[account]
         return self.now
 
-    def ahead_of(self, account: Hashable, together: bool) -> int:
+    def ahead_of(self, account: Hashable) -> int:
         """About how many turns come before that of another query of `account`."""
-        own = 0 if together else (account in self.accounts) + len(self.lines.get(account, ()))
+        own = (account in self.accounts) + len(self.lines.get(account, ()))
         return min(len(self), len(self.now) + len(self.came) + own * len(self.lines))
 
     def last(self, left: Container[Query]) -> Query | None:
@@ -124,15 +125,6 @@ class Lanes:
                 copy.lines[account] = kept
                 copy._in_lines += len(kept)
         return copy
-
-    def _add_to_line(self, account: Hashable, query: Query) -> None:
-        count = self._in_lines + 1
-        line = self.lines.get(account)
-        if line is None:
-            self.lines[account] = deque((query,))
-        else:
-            line.append(query)
-        self._in_lines = count
 
 
 def longest(lines: OrderedDict[Key, Line]) -> Key:

@@ -18,11 +18,16 @@ if TYPE_CHECKING:
     from bridge.pool.pool import Pool
     from bridge.protocol.query import Query
 
-_OVER = 2.0
+_OVER = 3.0
 """Seconds without a refusal after which it is over."""
 
 _BUSY = 0.8
 """Share of the time a program should work at most: with random arrivals, waits grow without bound towards 1."""
+
+_IN_A_BURST = 1.1
+_AT_LEAST = 0.3
+"""How much of its present question a program still has before it: all of it when many come at once, and a little more,
+as an answer at the very deadline comes too late.  Those that wait already are refused only if it is fairly certain."""
 
 
 class Overload:
@@ -40,13 +45,15 @@ class Overload:
     def looms(self, more: int, seconds: float) -> bool:
         """Whether those that wait, and so many more, might not all be answered within `seconds`."""
         usual = self._service_time.usual
-        return usual > 0 and (len(self._pool.waiting) + more) * usual > (seconds - usual) * self._pool.staff.serving
+        return (
+            usual > 0 and (self._pool.waiting.questions + more) * usual > (seconds - usual) * self._pool.staff.serving
+        )
 
     def add(self, queries: Sequence[Query]) -> None:
         """Queue those that can be answered in time, and refuse the others."""
         for query in queries:
             now = self._pool.clock()
-            if now + self._wait(self._pool.waiting.ahead_of(query) + 1, 1.0) <= query.deadline:
+            if now + self._wait(self._pool.waiting.ahead_of(query) + 1, _IN_A_BURST) <= query.deadline:
                 self._pool.waiting.add([query])
             else:
                 self.refuse(query, now)
@@ -57,7 +64,7 @@ class Overload:
         while self.looms(0, self._pool.settings.answer_timeout / 2):
             if (last := waiting.take_last()) is None:
                 break
-            if now + self._wait(len(waiting) + 1, 0.5) <= last.deadline:
+            if now + self._wait(waiting.questions + 1, _AT_LEAST) <= last.deadline:
                 waiting.add([last])
                 break
             self.refuse(last, now)
@@ -94,7 +101,6 @@ class Overload:
         """Seconds until the one at this `position`, from 1, of those that wait would be answered.
 
         Args:
-          rest: the share of their present questions that programs still have before them: half of it on average, but
-            all of it in a burst.
+          rest: the share of their present questions that programs still have before them.
         """
         return (position / self._pool.staff.serving + rest) * self._service_time.usual

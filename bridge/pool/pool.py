@@ -65,6 +65,7 @@ class Pool:
       waiting: queries that no program has.
       idle: programs that have no query.
       reserve: the pool it falls back on after a reload.
+      on_trial: it is not in force yet.
       last_failure: why a program failed or could not be started, the last time; one line without secrets.
     """
 
@@ -89,6 +90,7 @@ class Pool:
         self.idle = Idle(self._others_answer)
         self.waiting = FairQueue()
         self.last_failure = ""
+        self.on_trial = False
         self.reserve = Reserve(self)
         self.log = PoolLog(name, program.argv[0], self.figures, self.clock)
         self._attention = attention
@@ -130,7 +132,7 @@ class Pool:
 
     def earliest_deadline(self) -> float:
         """The earliest one of an open query, or infinity."""
-        if not self.workers and not self.waiting:
+        if not (self.workers or self.waiting or self.probation.waiting):
             return FOREVER
         open_ones = (worker.query for worker in self.workers if worker.query is not None)
         deadlines = [query.deadline for query in open_ones if query.verdict is None]
@@ -158,14 +160,14 @@ class Pool:
     @property
     def in_flight(self) -> int:
         """Number of queries that wait or are with a program."""
-        if not self.workers and not self.waiting:
+        if not (self.workers or self.waiting or self.probation.waiting):
             return 0
         asked = sum(worker.query is not None and worker.query.verdict is None for worker in self.workers)
         return len(self.waiting) + self.probation.waiting + asked
 
-    def _lend(self, query: Query) -> bool:
+    def _lend(self, query: Query, only_ready: bool = False) -> bool:
         """Give `query` to an idle program; false if there is none for it."""
-        while (worker := self.idle.take(query)) is not None:
+        while (worker := self.idle.take_ready() if only_ready else self.idle.take(query)) is not None:
             if worker.give(query):
                 return True
             if worker.state is _ASKABLE:
@@ -176,19 +178,32 @@ class Pool:
 
     def ask_ready(self, query: Query) -> None:
         """Give `query` to an idle program that is ready, of which there is one."""
-        while (worker := self.idle.take_ready()) is not None:
-            if worker.give(query):
-                return
-            if worker.state is _ASKABLE:
-                self._give_up_too_long(query)
-                self._shelve(worker)
-                return
-        self.ask_ahead(query)
+        if not self._lend(query, only_ready=True):
+            self.ask_ahead(query)
+
+    def use_idle(self) -> None:
+        """Give what waits to idle programs: a change waits for one that has replied, but only while there is one."""
+        for worker in reversed([*self.idle]):
+            if not self.waiting:
+                break
+            self.idle.discard(worker)
+            self._give_next(worker)
+
+    def _give_next(self, worker: Worker) -> None:
+        """Give a free program the next query, or make it idle."""
+        following = self._next_for(worker)
+        if following is None:
+            self._shelve(worker)
+        elif following.deadline <= self.clock() or not worker.give(following):
+            self._not_handed_over(worker, following)
 
     def ask_ahead(self, query: Query) -> None:
-        """Ask `query` before all others: it has waited longest.  Only this call has it, so it must not be lost."""
+        """Ask `query` before all others: it has waited longest.  Only this call has it, so it must not be lost.
+
+        If a program has it already, it goes to a ready one, as long as there are any.
+        """
         try:
-            if not self._lend(query):
+            if not self._lend(query, only_ready=query.attempts > 0 and self._others_answer()):
                 self.waiting.add_again(query)
                 self._timer.set(query.deadline - self._ahead)
                 self.give_up_hopeless()
@@ -272,7 +287,8 @@ class Pool:
         self._ahead = max(0.0, answer_timeout - ROUND)
         self.service_time.limit(answer_timeout)
         with_programs = (worker.query for worker in self.workers if worker.query is not None)
-        for query in [*self.waiting, *self.probation, *with_programs]:
+        sharing = (query for sharers in self.waiting.hurried for query in sharers.queries)
+        for query in [*self.waiting, *self.probation, *with_programs, *sharing]:
             query.deadline = min(query.deadline, deadline)
         self._timer.set(self.clock())
 
@@ -363,10 +379,12 @@ class Pool:
 
     def complained(self, worker: Worker, lines: Lines) -> None:
         """Log what a program wrote on stderr, within limits."""
-        self.log.program_wrote(worker, lines)
+        record = self.workers[worker]
+        self.log.program_wrote(worker, lines, leaves=record.standing is Standing.LEAVING and not record.reason)
 
     def may_not_kill(self, worker: Worker) -> None:
         """Log that a program goes on although it was to be killed."""
+        self.workers[worker].unkillable = True
         self.log.may_not_kill(worker)
 
     # --- programs ----------------------------------------------------------------------------------------
@@ -379,18 +397,15 @@ class Pool:
 
     def is_down(self, cause: str) -> None:
         """No program can answer, and that will not change at once."""
-        self.log.down(self.program.pool_size, cause)
+        if not self.on_trial:
+            self.log.down(self.program.pool_size, cause)
 
     def employ(self, worker: Worker) -> None:
         """Give a new program the probe, if there is one, or the next query, or make it idle."""
         if not worker.served and self.program.probe:
             self.probe(worker)
-            return
-        following = self._next_for(worker)
-        if following is None:
-            self._shelve(worker)
-        elif following.deadline <= self.clock() or not worker.give(following):
-            self._not_handed_over(worker, following)
+        else:
+            self._give_next(worker)
 
     def probe(self, worker: Worker) -> None:
         """Ask a free program the probe; any good reply will do."""

@@ -41,7 +41,7 @@ class PoolLog:
             self._down_since = self._clock()
             self._unavailable_before = self._figures.unavailable
             self._answered_before = self._figures.answered
-            log.error(event("pool is down", pool=self._pool, programs=programs, cause=cause))
+            self._failures.log(logging.ERROR, "down", "pool is down", pool=self._pool, programs=programs, cause=cause)
 
     def answers(self, answered: int) -> None:
         """The pool has given this many valid replies: if it was down, it is back after another one."""
@@ -54,7 +54,8 @@ class PoolLog:
             return
         seconds, self._down_since = self._clock() - self._down_since, None
         unavailable = self._figures.unavailable - self._unavailable_before
-        log.warning(event("pool is back", pool=self._pool, down_seconds=round(seconds, 1), unavailable=unavailable))
+        fields = {"down_seconds": round(seconds, 1), "unavailable": unavailable}
+        self._failures.log(logging.WARNING, "back", "pool is back", pool=self._pool, **fields)
 
     def cannot_start(self, error: Exception) -> None:
         """A program could not be started."""
@@ -64,6 +65,7 @@ class PoolLog:
         """A program is gone; if there is a `reason`, it failed, perhaps because of the `query` it had."""
         if reason:
             ended = {"pid": worker.pid, "status": worker.status, "served": worker.served}
+            query = worker.blamed or query
             asked = {"question": shape_of(query.body)} if query is not None and query.asks else {}
             self._warn("program failed", reason=reason, program=self._program, **asked, **ended)
         else:
@@ -87,10 +89,15 @@ class PoolLog:
         what = "question cannot be asked: no pipe is large enough for it (fs.pipe-user-pages-soft)"
         self._warn(what, bytes=size)
 
-    def program_wrote(self, worker: Worker, lines: Lines) -> None:
-        """A program wrote `lines` on stderr; only those that are logged cost time."""
+    def program_wrote(self, worker: Worker, lines: Lines, leaves: bool) -> None:
+        """A program wrote `lines` on stderr; only those that are logged cost time.
+
+        Args:
+          leaves: it was told to exit, which some do with a traceback.
+        """
+        level = logging.DEBUG if leaves else logging.WARNING
         for number, line in enumerate(lines):
-            if not self._stderr.log(logging.WARNING, "", "program says", pool=self._pool, pid=worker.pid, stderr=line):
+            if not self._stderr.log(level, "", "program says", pool=self._pool, pid=worker.pid, stderr=line):
                 self._stderr.suppress("", len(lines) - number - 1)
                 return
 

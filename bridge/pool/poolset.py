@@ -86,6 +86,8 @@ class PoolSet:
         kept = {name: pool for name, pool in self.pools.items() if pool.program == programs.get(name)}
         added = {name: program for name, program in programs.items() if name not in kept}
         new = {name: self._new_pool(name, program, settings) for name, program in added.items()}
+        for pool in new.values():
+            pool.on_trial = True
         self.proving.update(new.values())
         old = {name: pool.program for name, pool in self.pools.items() if name in new}
         alone = [name for name, program in old.items() if 1 in (program.pool_max, added[name].pool_max)]
@@ -131,6 +133,7 @@ class PoolSet:
         self.pools = {**change.kept, **change.new}
         self._connect(settings)
         for pool in change.new.values():
+            pool.on_trial = False
             pool.staff.plan()
         for name in change.new.keys() & before.keys() - {*change.aside}:
             self.pools[name].reserve.set(before[name])

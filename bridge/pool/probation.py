@@ -25,16 +25,19 @@ if TYPE_CHECKING:
     from bridge.protocol.query import Asker
     from bridge.worker.worker import Worker
 
+_NONE_READY = 1.0
+"""Seconds that a query on probation waits for a program that is ready, as long as there is none: if nobody else asks,
+there never will be."""
+
 _SHARE = 4
 """One program of this many that may run is for all suspects together."""
 
 _DECIDED = 1.0
 """Seconds after an accusation in which somebody else has to be answered."""
 
-_PATIENCE = 1.0
 _UNUSUAL = 8.0
-"""On probation a query has this many seconds, or times the usual time: the victim whose name an attacker uses waits
-behind it."""
+"""On probation a query has half the time of others, or this many times the usual time: the victim whose name an
+attacker uses waits behind it, but that one's own login may take its time, too."""
 
 
 class Probation:
@@ -106,6 +109,12 @@ class Probation:
             self._pool.log.convicted(of, self._suspects.convict(of, self._pool.clock()))
             self.knows_any = True
 
+    def convict_again(self, query: Query) -> None:
+        """Convict `query` if it was convicted before: on probation it took long, as it may with nobody's fault."""
+        of = _origin(query)
+        if of is not None and self._suspects.knows(of):
+            self.convict(of)
+
     def judge(self, now: float) -> None:
         """Decide on the accused, and forget old suspects."""
         undecided: list[tuple[Query, float, int]] = []
@@ -121,7 +130,8 @@ class Probation:
 
     def is_out_of_patience(self, worker: Worker, held: float) -> bool:
         """Whether a program has had a suspect's query for too long."""
-        return self._has_suspect(worker) and held > max(_PATIENCE, _UNUSUAL * self._pool.service_time.usual)
+        patience = max(self._pool.settings.answer_timeout / 2, _UNUSUAL * self._pool.service_time.usual)
+        return held > patience and self._has_suspect(worker)
 
     # --- turns -------------------------------------------------------------------------------------------
 
@@ -139,7 +149,12 @@ class Probation:
             pool.time_out(self._waiting.pop(0)[0])
         while self._waiting and pool.idle.any_ready and (query := self._eligible()) is not None:
             pool.ask_ready(query)
+        if self._waiting and not pool.staff.ready and self._waited(now) >= _NONE_READY:
+            pool.ask_ahead(self._waiting.pop(0)[0])
         pool.choose_following()
+
+    def _waited(self, now: float) -> float:
+        return self._pool.settings.answer_timeout - (self._waiting[0][0].deadline - now)
 
     def _eligible(self) -> Query | None:
         """Take out the oldest whose account has no query with a program, if there is one, and a place for it."""

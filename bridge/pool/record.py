@@ -56,12 +56,14 @@ class Record:
       milestone: number of valid replies at which the pool checks it.
       timed_from: when its query was handed over, if its reply is to be timed.
       reason: why it failed, if it did.
+      unkillable: it may not be killed, and keeps its place.
       proven: it has given a valid reply.
       proof: set then.
       asked: when it was first seen with a query, if it was.
       seen: the query it had when the pool last looked, if any.
       since: when it was first seen with that one.
-      was_up: whether it had given a valid reply by then, or was taken for up.
+      timed: since when what it takes for that one says how long a question takes, and not how long its start does:
+        since it was seen to have read it; infinity if it was not.
       served: its valid replies when the pool last looked.
       answered, busy: valid replies of the pool until then, and other programs that had a query then.
       against: since when others have been answered, or could be, while it has not; infinity if they are not.
@@ -77,12 +79,13 @@ class Record:
         self.milestone: float = 1
         self.timed_from: float | None = None
         self.reason = ""
+        self.unkillable = False
         self.proven = False
         self.proof = Latch()
         self.asked = FOREVER
         self.seen: Query | None = None
         self.since = 0.0
-        self.was_up = False
+        self.timed = FOREVER
         self.served = 0
         self.answered = 0
         self.busy = 0
@@ -107,9 +110,9 @@ class Record:
         self.enter(Standing.LEAVING)
         self.milestone = 0
 
-    def sees(self, query: Query, now: float, answered: int, was_up: bool, amid_others: bool) -> None:
+    def sees(self, query: Query, now: float, answered: int, amid_others: bool) -> None:
         """Note that the program has a query which it did not have when the pool last looked."""
         self.seen, self.since, self.answered, self.busy = query, now, answered, 0
         self.against, self.guilty = FOREVER, None
-        self.was_up, self.amid_others = was_up, amid_others
+        self.timed, self.amid_others = now if self.proven else FOREVER, amid_others
         self.asked = min(self.asked, now)

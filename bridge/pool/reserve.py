@@ -49,7 +49,11 @@ class Reserve:
             self._pool.ask_ahead(query)
         else:
             self._keep()
-            self._other.ask([query])
+            try:
+                self._other.ask([query])
+            except Exception:
+                self._pool.give_up(query)
+                raise
 
     def answer_all(self) -> None:
         """Have the queries that wait answered by the reserve, if there is one."""

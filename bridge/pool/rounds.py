@@ -44,16 +44,16 @@ _GRACE = 1.0
 """Seconds for which others must have been answered before a program that took too long is killed: when a back end comes
 back, all programs reply, but not in one moment."""
 
+_FORGET = 10.0
+"""Seconds without any query after which nothing is known of how long one takes: the last may have been a slow one."""
+
 _JUST = 2.0
 """Seconds since others were answered before a query: otherwise it may be one of the first to meet a stalled back end,
 after which some programs hang for good."""
 
 _SLOW = 2 * ROUND
 """Seconds from which the rounds tell how long a query took.  Of those that came and went between two of them it is
-known that they took no longer than that."""
-
-_IN_A_ROW = 10 * ROUND
-"""Seconds between two rounds: after a longer time nothing was asked, and then the next one is `ROUND` after a query."""
+known that they took no longer than that: after a pause, the first round is `ROUND` after a query."""
 
 
 class Rounds:
@@ -62,6 +62,7 @@ class Rounds:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._made_at = -FOREVER
+        self._goes_on = False  # there was something to look at again
         self._since_last = ROUND
         self._answered = 0  # valid replies of the pool
         self._answered_at = -FOREVER  # when there was another one
@@ -70,7 +71,9 @@ class Rounds:
     def make(self) -> None:
         """Look at every program and at those that wait."""
         pool, now = self._pool, self._pool.clock()
-        self._since_last = max(ROUND, now - self._made_at) if now - self._made_at < _IN_A_ROW else ROUND
+        self._since_last = max(ROUND, now - self._made_at) if self._goes_on else ROUND
+        if now - self._made_at > _FORGET:
+            pool.service_time.forget()
         self._made_at = now
         if self._answered != pool.figures.answered:
             self._answered, self._answered_at = pool.figures.answered, now
@@ -81,7 +84,7 @@ class Rounds:
             if record.seen is not None:
                 self._judge(worker, record, now)
         pool.staff.stuck = sum(record.standing is Standing.STUCK for record in pool.workers.values())
-        if self._is_stalled(now) and pool.staff.ready and not pool.idle.any_ready:
+        if self._is_stalled(now) and not pool.idle:
             pool.is_down("no program answers")
         pool.probation.judge(now)
         pool.probation.serve()
@@ -98,30 +101,28 @@ class Rounds:
         """Note which query a program has."""
         query, before = worker.query, record.seen
         served, record.served = worker.served - record.served, worker.served
-        if served > (before is not None) and self._since_last < self._pool.service_time.usual:
-            self._pool.service_time.note(self._since_last, self._pool.settings.answer_timeout)
+        if served > (before is not None):
+            self._pool.service_time.took_at_most(self._since_last)
         if query is before and query is not None:
+            self._watch_start(worker, record, now)
             return
         if before is not None:
-            took = now - record.since
-            if took >= _SLOW and before.verdict in _ANSWERED and record.was_up:
-                self._pool.service_time.note(took, self._pool.settings.answer_timeout)
+            exact = self._pool.waiting and self._pool.service_time.usual  # it is measured with each reply
+            if before.verdict in _ANSWERED and now - record.timed >= _SLOW and not exact:
+                self._pool.service_time.note(now - record.timed, self._pool.settings.answer_timeout)
             if record.standing is Standing.STUCK:
                 record.enter(Standing.READY)
         if query is None:
             record.seen = None
         else:
             amid_others = now - self._answered_at <= _JUST
-            record.sees(query, now, self._pool.figures.answered, self._is_taken_for_up(record, now), amid_others)
+            record.sees(query, now, self._pool.figures.answered, amid_others)
+            self._watch_start(worker, record, now)
 
-    def _is_taken_for_up(self, record: Record, now: float) -> bool:
-        """Whether what a program takes for a question says how long questions take, and not how long its start does.
-
-        As long as nothing else is known, it does so of one that has been there for a while.
-        """
-        if self._pool.service_time.usual:
-            return record.proven
-        return record.proven or now >= record.born + self._pool.staff.startup.unasked
+    def _watch_start(self, worker: Worker, record: Record, now: float) -> None:
+        """Note when a new program has read its first question, if nothing else is known of how long questions take."""
+        if record.timed == FOREVER and not self._pool.service_time.usual and worker.was_read():
+            record.timed = now
 
     def _note_busy(self, now: float) -> None:
         """Note, for each query seen for the first time, how many other programs have one."""
@@ -139,33 +140,39 @@ class Rounds:
         if query.verdict is None and query.deadline <= now:
             self._end(worker, record, query)
             if not query.repeatable or record.standing is Standing.LEAVING:
-                worker.kill(f"it gave no reply in time, for {held:.1f} s")
+                worker.kill(f"it gave no reply in time, {_had(query, held)}")
         if worker.state is not State.READY:
             return
         if not record.proven:
             if held >= settings.start_timeout:
-                worker.kill(f"it gave no first reply within start_timeout, for {held:.1f} s")
+                worker.kill(f"it gave no first reply within start_timeout, {_had(query, held)}")
                 return
-            if query.verdict is None and query.repeatable and held >= ROUND and self._others_would():
+            if query.verdict is None and query.repeatable and held >= ROUND and self._may_move(worker, held):
                 self._move(worker, record, query)
             if now < record.born + pool.staff.startup.ample or not worker.was_read():
                 return
         if held >= self._unusual():
             record.enter(Standing.STUCK)
         others = self._are_others_answered(record, now)
-        record.against = min(record.against, now) if others or pool.idle.any_ready else FOREVER
+        record.against = min(record.against, now) if others or pool.idle else FOREVER
         if others and pool.probation.knows_any and pool.probation.is_out_of_patience(worker, held):
-            self._end(worker, record, query)
-            self._kill(worker, query, held, guilty=True)
+            if query.repeatable:
+                self._end(worker, record, query)
+                pool.probation.convict_again(query)
+                worker.kill(f"it gave no reply in time, {_had(query, held)}")
             return
-        if held < settings.answer_timeout or not (record.proven or pool.staff.full):
+        if held < settings.answer_timeout:
             return
         if record.guilty is None:
-            record.guilty = others and record.amid_others and record.proven
+            record.guilty = others and record.amid_others
+            if record.guilty:
+                pool.probation.convict(query)
+        if not (record.proven or pool.staff.full):
+            return
         if now >= record.against + _GRACE or held >= settings.start_timeout or self._may_replace(now):
             if not record.proven:
                 pool.staff.startup.took_longer(now - record.born)
-            self._kill(worker, query, held, record.guilty)
+            worker.kill(f"it gave no reply in time, {_had(query, held)}")
 
     def _end(self, worker: Worker, record: Record, query: Query) -> None:
         """End the query of a program, if it has not ended yet."""
@@ -176,14 +183,10 @@ class Rounds:
 
     def _move(self, worker: Worker, record: Record, query: Query) -> None:
         """Give the query of a starting program to a ready one, now or as soon as one is free."""
+        query.attempts += 1
         worker.release()
         record.seen = worker.query
         self._pool.reserve.answer(query)
-
-    def _kill(self, worker: Worker, query: Query, held: float, guilty: bool) -> None:
-        if guilty:
-            self._pool.probation.convict(query)
-        worker.kill(f"it gave no reply in time, for {held:.1f} s")
 
     def _are_others_answered(self, record: Record, now: float) -> bool:
         """Whether questions that were asked after this program's have been answered, and not only long ago."""
@@ -191,9 +194,16 @@ class Rounds:
         recently = now - self._answered_at <= self._pool.settings.answer_timeout / 2
         return recently and answered - record.answered > record.busy
 
-    def _others_would(self) -> bool:
-        """Whether there are ready programs that are not stuck, or those of the pool that this one replaces."""
-        return self._pool.staff.ready > self._pool.staff.stuck or bool(self._pool.reserve)
+    def _may_move(self, worker: Worker, held: float) -> bool:
+        """Whether a starting program's query is better given to another one.
+
+        As long as it has not been read, the program is still starting: there are ready ones, or those of the pool that
+        this one replaces.  One that has read it may be about to answer, unless it has had it for long.
+        """
+        pool = self._pool
+        if not worker.was_read():
+            return pool.staff.ready > pool.staff.stuck or bool(pool.reserve)
+        return held >= self._unusual() and (pool.idle.any_ready or bool(pool.reserve))
 
     def _is_stalled(self, now: float) -> bool:
         """Whether a question had all its time, and nobody's was answered meanwhile."""
@@ -224,9 +234,11 @@ class Rounds:
         for query in pool.waiting.hurried.take_late(now):
             pool.time_out(query)
         pool.reserve.answer_all()
+        pool.use_idle()
         timeout = pool.settings.answer_timeout
         silent = now > self._answered_at + max(timeout / 2, 2 * pool.service_time.usual)
-        in_vain = now + pool.service_time.reserve
+        reserve = pool.service_time.reserve
+        in_vain = now + (reserve + ROUND if reserve else 0.0)  # there is no look at the time as one is handed over
         for query in pool.waiting.take_out(lambda query: query.deadline <= in_vain):
             if silent:
                 pool.time_out(query)
@@ -250,5 +262,11 @@ class Rounds:
         pool = self._pool
         overloaded = not pool.overload.over(now)
         asked = any(worker.query is not None for worker in pool.workers)
-        if pool.waiting or asked or overloaded or pool.probation.undecided:
+        self._goes_on = bool(pool.waiting or asked or overloaded or pool.probation.undecided)
+        if self._goes_on:
             pool.set_timer(max(now, min(now + ROUND, pool.earliest_deadline())))
+
+
+def _had(query: Query, held: float) -> str:
+    """What a program has not answered, and for how long."""
+    return f"for {held:.1f} s" if query.asks else f"to the probe, for {held:.1f} s"

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _EVERY = 16
 """Replies of one program from one measurement to the next."""
 
+_SLOW = 0.1
+"""Seconds from which every other reply is timed: it costs no more than the sixteenth part of quick ones."""
+
 _SLOWER, _FASTER = 0.05, 0.5
 """Weight of a new measurement against all former ones: if queries differ, the quick ones count most, as those can still
 be answered."""
@@ -34,6 +37,7 @@ class ServiceTime:
     def __init__(self) -> None:
         self.reserve = 0.0
         self.usual = 0.0
+        self._quick = False  # some took too little to tell
 
     def measure(self, record: Record, now: float, busy: bool, answer_timeout: float) -> int:
         """Start or finish timing a reply of the program with this `record`.
@@ -48,17 +52,28 @@ class ServiceTime:
             # A program that was stopped, or a stalled machine, says nothing about other queries.
             self.note(min(now - record.timed_from, answer_timeout), answer_timeout)
             record.timed_from = None
-            return _EVERY
+            return _EVERY if self.usual < _SLOW else 1
         if busy:
             record.timed_from = now
         return 1 if busy else _EVERY
 
     def note(self, took: float, answer_timeout: float) -> None:
         """A query took so many seconds."""
-        weight = 1.0 if not self.usual else _SLOWER if took > self.usual else _FASTER
+        weight = 1.0 if not (self.usual or self._quick) else _SLOWER if took > self.usual else _FASTER
         self.usual += (took - self.usual) * weight
         self.reserve = self.usual * _MARGIN
         self.limit(answer_timeout)
+
+    def took_at_most(self, seconds: float) -> None:
+        """A query took no longer than this, and perhaps much less."""
+        if not self.usual or self.usual > seconds:
+            self.forget()
+            self._quick = True
+
+    def forget(self) -> None:
+        """Nothing is known any more."""
+        self.usual = self.reserve = 0.0
+        self._quick = False
 
     def limit(self, answer_timeout: float) -> None:
         """Leave at least half of `answer_timeout` for waiting: otherwise a waiting query might never be asked."""

@@ -3,7 +3,7 @@
   - `pool_size` programs count: those that are starting, ready or worn.  One that is stuck or leaving does not, so
     another one is started, while at most `pool_max` run.  A program's place is taken until its process is gone.
   - *Died at work*: a program that had given a good reply is replaced at once, however often that happens; only the rate
-    of starts is limited, so that a crash loop does not eat the machine.
+    of starts that lead to no reply is limited, so that a crash loop does not eat the machine.
   - *Cannot start*: a program ended, or ran out of time, before its first good reply.  Then one program tries, after
     longer and longer pauses, and when it is ready, or has been up for a while, the others start at once.
   - If that program had a question, the question may be to blame: it takes three different ones in a row, and a while
@@ -109,7 +109,7 @@ class Staff:
     @property
     def serving(self) -> int:
         """Number of programs that may be expected to answer; at least one."""
-        return max(1, self.ready - self.stuck)
+        return max(1, self.usable - self.stuck)
 
     @property
     def surplus(self) -> int:
@@ -151,7 +151,9 @@ class Staff:
         """The earliest time at which a program may be ready; infinity if there is no hope of that."""
         startup = self.startup.expected
         trying = [record.born + startup for record in self.workers.values() if record.standing is not Standing.LEAVING]
-        due = FOREVER if self.hopeless and self.due > now else max(self.due, now) + startup
+        hopeless = self.hopeless and self.due > now
+        blocked = sum(record.unkillable for record in self.workers.values()) >= self.most
+        due = FOREVER if hopeless or blocked else max(self.due, now) + startup
         return max(now, min([*trying, due]))
 
     def plan(self) -> None:
@@ -270,7 +272,8 @@ class Staff:
             if not self._row or answered != self._row_answered:
                 self._row.clear()
                 self._row_began, self._row_answered = now, answered
-            self._row.add(hash(body))
+            if len(self._row) < _IN_A_ROW:
+                self._row.add(hash(body))
             if len(self._row) < _IN_A_ROW or (now - self._row_began < _NO_REPLY and answered):
                 return
         self._failed(record.number, by_questions=body is not None)

@@ -130,7 +130,7 @@ class Supervisor:
         if successor.state is not State.READY:
             return False
         record = self.pool.workers[successor]
-        decided = _event(record.proof, successor.end)
+        decided = _event(record.proof, successor.retirement)
         self.pool.employ(successor)
         pause = record.born + self.pool.staff.startup.unasked - self.pool.clock()
         while not decided.is_set():
@@ -184,7 +184,7 @@ class Supervisor:
     async def _dismiss(self, worker: Worker) -> None:
         """Stop a program that is no longer needed, after the query it has."""
         self.pool.dismiss(worker)
-        await _event(worker.retirement).wait()  # it may have a query, which ends at its deadline at the latest
+        await _event(worker.retirement).wait()  # it may have a query, or what is left of one
         await self._end(worker)
 
     async def _end(self, worker: Worker) -> None:

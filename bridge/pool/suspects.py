@@ -57,14 +57,15 @@ class Suspects:
         self._accounts: OrderedDict[bytes, float] = OrderedDict()  # until when
 
     def __bool__(self) -> bool:
-        return bool(self._accounts)
+        return bool(self._accounts or self._questions)
 
     def convict(self, query: Query, now: float) -> float:
         """`query` did harm; returns the seconds in which it is not asked again."""
         question, account = self._digests(query)
         offence = self._questions.pop(question, None) or Offence()
-        offence.pause = min(max(_FIRST_PAUSE, offence.pause * 2), _LONGEST_PAUSE)
-        offence.until = now + offence.pause
+        if now >= offence.until:  # otherwise it hung another program, too, when it was asked the last time
+            offence.pause = min(max(_FIRST_PAUSE, offence.pause * 2), _LONGEST_PAUSE)
+            offence.until = now + offence.pause
         self._questions[question] = offence
         self._accounts.pop(account, None)
         self._accounts[account] = now + _PROBATION
@@ -77,6 +78,10 @@ class Suspects:
         """Whether this very question is not to be asked yet."""
         offence = self._questions.get(self._digests(query)[0])
         return offence is not None and now < offence.until
+
+    def knows(self, query: Query) -> bool:
+        """Whether this very question was convicted before, and not long ago."""
+        return self._digests(query)[0] in self._questions
 
     def watches(self, query: Query, now: float) -> bytes:
         """The digest of its account and address if that is on probation, otherwise nothing."""

@@ -31,7 +31,7 @@ class Turns:
     """All waiting queries of one kind.
 
     Args:
-      together: identical ones are taken out together, so that each is an account of its own.
+      together: all of an account are taken out when one is, so that it needs no line.
 
     Attributes:
       by_deadline: all of them, of which the first one waits, and some that do not wait any more.
@@ -45,7 +45,7 @@ class Turns:
         self._long: OrderedDict[str | Asker, Lanes] = OrderedDict()  # the groups with lanes
         self._left: set[Query] = set()  # those that do not wait any more, and may be in a group
         self._of: dict[Asker, dict[Query, None]] = {}  # those of each asker that wait in the group of an address
-        self._plain = True  # the last two and `_gone` are empty
+        self._tidy = True  # `_left` and `_gone` are empty
         self._together = together
 
     def __len__(self) -> int:
@@ -75,15 +75,15 @@ class Turns:
                 self._groups[key] = query
                 self._turns.append(key)
                 return
-            if isinstance(group, Query):
+            if not isinstance(group, Lanes):
                 group = self._with_lanes(key, group)
-            if self._together:  # `_account_of` inlined: saves a call per line
-                account: Hashable = query.body
-            else:
-                fields = query.body.split(b":", 3)
-                account = fields[1], fields[2]
-            if group.lines or group.accounts.setdefault(account, query) is not query:
-                group.add(account, query, self._left)
+            if self._together:
+                group.came.append(query)
+                return
+            fields = query.body.split(b":", 3)  # `_account` inlined: saves a call per line
+            account = fields[1], fields[2]
+            if (group.lines and account in group.lines) or group.accounts.setdefault(account, query) is not query:
+                group.add_to_line(account, query)
             else:
                 group.came.append(query)
         except MemoryError:
@@ -92,47 +92,47 @@ class Turns:
 
     def next(self, held_back: Container[object] = ()) -> Query | None:
         """Take out the query whose turn it is; groups that are `held_back` keep their place."""
-        while self._turns:
-            key = self._turns[0]
+        turns = self._turns
+        while turns:
+            key = turns[0]
             if held_back and key in held_back:
-                following = next((key for key in self._turns if key not in held_back), None)
+                following = next((key for key in turns if key not in held_back), None)
                 if following is None:
                     return None
                 key = following
             group = self._groups[key]
-            if isinstance(group, Query):
-                query = group
-                self._drop(key)
-            else:
+            if isinstance(group, Lanes):
                 now = group.now or group.begin(self._left)
-                if not now:  # all of them have left, but perhaps some in lines
-                    if not group.lines:
-                        self._drop(key)
+                if not now:  # all of them have left
+                    self._drop(key)
                     continue
                 query = now[0]
                 if self._left and query in self._left:
                     now.popleft()
                     self._left.discard(query)
                     continue
-                if group.came or group.lines or len(now) > 1:
-                    if key is self._turns[0]:
-                        self._turns.rotate(-1)
-                    else:
-                        self._turns.append(key)
-                        self._turns.remove(key)  # the first of the two
-                else:
+                if not (group.came or group.lines or len(now) > 1):
                     self._drop(key)
+                elif held_back:
+                    turns.append(key)
+                    turns.remove(key)  # the first of the two
+                else:
+                    turns.rotate(-1)
                 now.popleft()
-            if self._plain and self.by_deadline[0] is query:
+            else:
+                query = group
+                turns.remove(key)
+                del self._groups[key]
+                if self._left and query in self._left:
+                    self._left.discard(query)
+                    continue
+            if self._tidy and self.by_deadline[0] is query:
                 self.by_deadline.popleft()
-                return query
-            if query in self._left:  # it was alone
-                self._left.discard(query)
-                continue
-            self._leave_deadlines(query)
-            if query.address:
+            else:
+                self._leave_deadlines(query)
+                self._tidy_up()
+            if self._of:
                 self._forget_asker(query)
-            self._tidy_up()
             return query
         return None
 
@@ -173,21 +173,17 @@ class Turns:
             return min(len(self), len(self._groups))
         own, long = 1, len(self._long)
         if not isinstance(group, Query):
-            own, long = group.ahead_of(self._account_of(query), self._together), long - 1
+            own, long = group.ahead_of(_account(query)), long - 1
         return min(len(self), own + len(self._groups) - 1 + own * long)  # each other group has a turn, long ones more
 
     # --- groups ------------------------------------------------------------------------------------------
 
-    def _account_of(self, query: Query) -> Hashable:
-        if self._together:
-            return query.body
-        fields = query.body.split(b":", 3)
-        return fields[1], fields[2]
-
     def _with_lanes(self, key: str | Asker, query: Query) -> Lanes:
         """Give lanes to a group that had only `query`."""
         lanes = Lanes()
-        lanes.add(self._account_of(query), query, ())
+        lanes.came.append(query)
+        if not self._together:
+            lanes.accounts[_account(query)] = query
         self._long[key] = lanes
         self._groups[key] = lanes
         return lanes
@@ -210,7 +206,7 @@ class Turns:
         if group is query:
             del self._groups[key]
         elif isinstance(group, Lanes):
-            group.forget(self._account_of(query), query)
+            group.forget(_account(query), query)
         self._forget_asker(query)
 
     # --- deadlines and askers ----------------------------------------------------------------------------
@@ -224,7 +220,7 @@ class Turns:
             return
         at = len(self.by_deadline)
         for other in reversed(self.by_deadline):
-            if other.deadline <= query.deadline and other not in self._gone:
+            if other.deadline <= query.deadline:
                 break
             at -= 1
         self.by_deadline.insert(at, query)
@@ -246,7 +242,6 @@ class Turns:
             self._gone.discard(self.by_deadline.popleft())
 
     def _note_asker(self, query: Query) -> None:
-        self._plain = False
         theirs = self._of.get(query.asker)
         if theirs is None:
             self._of[query.asker] = {query: None}
@@ -265,9 +260,9 @@ class Turns:
         try:
             if len(self._gone) + len(self._left) > (len(self) + _LEFT_BEHIND if self.by_deadline else 0):
                 self._clear_away()
-            self._plain = not (self._gone or self._left or self._of)
+            self._tidy = not (self._gone or self._left)
         except MemoryError:
-            self._plain = False  # another time
+            self._tidy = False  # another time
 
     def _clear_away(self) -> None:
         turns: deque[str | Asker] = deque()
@@ -288,3 +283,9 @@ class Turns:
         self._turns, self._groups, self._long = turns, groups, long
         self._left.clear()
         self._gone.clear()
+
+
+def _account(query: Query) -> Hashable:
+    """User and host."""
+    fields = query.body.split(b":", 3)
+    return fields[1], fields[2]

@@ -78,7 +78,7 @@ def peak(daemon: Daemon) -> int:
 
 @pytest.mark.parametrize("unit", KINDS.values(), ids=KINDS)
 def test_full_of_greedy_clients_it_stays_below_64_mb(serve: Callable[..., Daemon], unit: bytes) -> None:
-    daemon = serve("--pool-size", 2)
+    daemon = serve("--pool-size", 2, "--pool-max", 2)
     client = daemon.connect()
     assert ask(client, TRUE) == YES
     memory = [daemon.resident()]
@@ -100,7 +100,7 @@ def test_full_of_greedy_clients_it_stays_below_64_mb(serve: Callable[..., Daemon
 @pytest.mark.parametrize("room", [1, 2, 4, 8, 16, 32], ids=lambda mib: f"{mib} MB more")
 def test_without_memory_it_goes_on_or_leaves(serve: Callable[..., Daemon], unit: bytes, room: int) -> None:
     """It may have so much more address space than when it was idle.  Never again a process that sleeps for ever."""
-    daemon = serve("--pool-size", 2)
+    daemon = serve("--pool-size", 2, "--pool-max", 2)
     client = daemon.connect()
     assert ask(client, TRUE) == YES
     seen = {*daemon.programs()}
@@ -122,7 +122,7 @@ def test_without_memory_it_goes_on_or_leaves(serve: Callable[..., Daemon], unit:
 
 @pytest.mark.parametrize("limit", [120, 150, 180, 220])
 def test_with_a_limit_greedy_clients_do_not_reach_it_serves(serve: Callable[..., Daemon], limit: int) -> None:
-    daemon = serve("--pool-size", 2, address_space=limit << 20)
+    daemon = serve("--pool-size", 2, "--pool-max", 2, address_space=limit << 20)
     client = daemon.connect()
     assert ask(client, TRUE) == YES
     flood([daemon.connect() for _ in range(124)], LONG)

@@ -30,14 +30,14 @@ class Census:
 @pytest.mark.parametrize("in_flight", [1, 64])
 def test_max_requests(start: Start, journal: Journal, in_flight: int) -> None:
     bridge = start(
-        *("run", "--pool-size", 2, "--max-requests", 10, "--answer-timeout", 20, "--", *CHAMELEON),
+        *("run", "--pool-size", 2, "--pool-max", 2, "--max-requests", 10, "--answer-timeout", 20, "--", *CHAMELEON),
         env=journal.environment,
     )
     assert bridge.ask(b"isuser:alice:h").verdict == "1"
     bridge.wait_for_programs(2)
     descriptors = bridge.descriptors()
     census = Census(bridge)
-    lines = [b"setpass:slow50-%s%d:h:x" % (b"no" if number % 3 else b"u", number) for number in range(200)]
+    lines = [b"isuser:slow50-%s%d:h" % (b"no" if number % 3 else b"u", number) for number in range(200)]
     answers = bridge.converse(lines, in_flight=in_flight, every=census.look)
     assert [answer.verdict for answer in answers] == ["0" if number % 3 else "1" for number in range(200)]
     census.check(2)
@@ -95,7 +95,7 @@ def test_a_recursion_of_two_hundred_is_never_reached(start: Start, journal: Jour
 
 def test_programs_that_leak_descriptors(start: Start, journal: Journal) -> None:
     bridge = start(
-        *("run", "--pool-size", 2, "--max-requests", 20, "--answer-timeout", 20, "--"),
+        *("run", "--pool-size", 2, "--max-requests", 20, "--answer-timeout", 20, "--start-timeout", 1, "--"),
         *habit("leaks_descriptors", 200),
         env=journal.environment,
     )

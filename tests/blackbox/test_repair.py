@@ -207,11 +207,11 @@ def test_a_second_reply_that_is_there_with_the_next_question(start: Start, journ
     """Both are waiting when the bridge looks up: it must see the stray yes before it gives the question out."""
     bridge = start("run", "--pool-size", 1, "--", *habit("afterthought", 100), env=journal.environment)
     for number in range(4):
-        assert bridge.ask(b"isuser:alice:h").verdict == "1"
+        assert bridge.ask(b"isuser:alice%d:h" % number).verdict == "1"
         bridge.signal(signal.SIGSTOP)
         program = journal.events("reply")[-1].pid
         bridge.until(lambda pid=program: pid in journal.pids("written"), "the second reply")
-        bridge.queue(b"isuser:nobody:h")
+        bridge.queue(b"isuser:nobody%d:h" % number)
         bridge.until(lambda n=number: bridge.sent == 2 * n + 2, "the line to be sent")
         bridge.signal(signal.SIGCONT)
         assert bridge.wait_for_answers(2 * number + 2)[-1].verdict == "0"

@@ -43,7 +43,7 @@ async def burst(stage: Stage, *, known: bool) -> None:
     stage.result.want(possible <= granted <= 3, f"{granted} granted of 3 that a program can serve in time")
     soon = AT_ONCE if known else work + AT_ONCE
     stage.result.want(longest <= soon, f"refused only after {longest:.2f} s")
-    await stage.sleep(2)
+    await stage.sleep(4)
     stage.result.want(not stage.killed(), "a healthy program was killed")
     stage.want_at_most(1)
     want_overload_told(stage, found.failed)
@@ -129,7 +129,8 @@ async def ask_all(stage: Stage, client: str, lines: Sequence[bytes]) -> int:
 
     async def ask(line: bytes) -> None:
         nonlocal granted
-        granted += (await stage.crowd.ask(line, "contacts")).granted
+        one = await stage.crowd.ask(line, "contacts")
+        granted += one.granted
 
     async with trio.open_nursery() as nursery:
         for line in lines:
@@ -166,7 +167,8 @@ async def contacts(stage: Stage, *, client: str) -> None:
     asked = sum(event.body.startswith(b"isuser:c") for event in stage.journal.events("read"))
     stage.result.said.append(f"500 isuser: {known} answered rightly in {took:.1f} s by asking {asked}")
     stage.result.want(known == 500, f"{500 - known} of 500 isuser failed")
-    stage.result.want(asked <= 120, f"{asked} isuser asked, of 100 different ones")
+    most = 120 if client == "plain" else 300  # 500 lines of one client do not all fit into its window at once
+    stage.result.want(asked <= most, f"{asked} isuser asked, of 100 different ones")
     await stage.want_others(period, late=0.01)
     await stage.aftermath()
 

@@ -88,6 +88,16 @@ def test_logins_before_others_waited_do_not_count() -> None:
     assert [one.body[:4] for one in rest_of(queue)[:8]] == [b"auth"] * 7 + [b"isus"]
 
 
+def test_logins_in_a_row_are_forgotten_when_nobody_else_waits() -> None:
+    queue = filled(*(query(f"auth user{number}") for number in range(50)), query("isuser a", TWO))
+    for _ in range(7):
+        queue.next()
+    queue.take_all_of(TWO)
+    queue.next()
+    queue.add([query("isuser b", TWO)])
+    assert [one.body[:4] for one in rest_of(queue)[:8]] == [b"auth"] * 7 + [b"isus"]
+
+
 def test_what_changes_something_and_what_does_not_take_turns() -> None:
     assert order("setpass a", "setpass b", "isuser c", "isuser d", "isuser e") == [
         *("isuser c", "setpass a", "isuser d", "setpass b"),
@@ -163,6 +173,14 @@ def test_a_newcomer_waits_for_one_turn_of_each() -> None:
         queue.next()
     queue.add([new := query("auth alice")])
     assert new in [queue.next() for _ in range(4)]
+
+
+def test_an_account_whose_oldest_gave_up_has_its_turn_all_the_same() -> None:
+    bobs = [query("auth bob", deadline=9.0) for _ in range(2)]
+    alices = [query("auth alice", deadline=1.0), query("auth alice", deadline=9.0)]
+    queue = filled(*bobs, *alices)
+    assert [*queue.take_out(lambda one: one.deadline <= 1.0)] == alices[:1]
+    assert rest_of(queue) == [bobs[0], alices[1], bobs[1]]
 
 
 def test_who_comes_back_at_once_has_no_more_turns() -> None:
@@ -373,6 +391,35 @@ def test_the_last_is_of_the_account_that_has_most() -> None:
     flood = [query("auth mallory") for _ in range(20)]
     queue = filled(*flood[:10], *(query(f"auth user{number}") for number in range(5)), *flood[10:])
     assert [queue.take_last() for _ in range(15)] == flood[:4:-1]
+
+
+def test_the_last_is_of_who_has_most_now() -> None:
+    """Not of who had more once, whether they had their turns or were shed."""
+    there = [query("auth mallory", ONE, "192.0.2.1") for _ in range(100)]
+    here = [query("auth alice", ONE, "192.0.2.2") for _ in range(20)]
+    for end in ("next", "take_last"):
+        queue = filled(*there)
+        for _ in range(90):
+            getattr(queue, end)()
+        queue.add(here)
+        assert [queue.take_last() for _ in range(9)] == here[:10:-1]
+
+
+def test_of_those_that_have_one_the_last_is_shed() -> None:
+    queue = filled(query("auth a", ONE, "192.0.2.1"), left := query("auth b", ONE, "192.0.2.1"))
+    queue.next()
+    singles = [query("auth alice", ONE, f"198.51.100.{number}") for number in range(3)]
+    for one in singles:
+        queue.add([one])
+    assert [queue.take_last() for _ in range(4)] == [*reversed(singles), left]
+
+
+def test_a_flooder_among_many_small_groups_is_found_soon() -> None:
+    pairs_of_others = [query(f"auth user{number % 2}", ONE, f"198.51.100.{number // 2}") for number in range(80)]
+    flood = [query(f"auth user{number}", ONE, "192.0.2.1") for number in range(100)]
+    queue = filled(*pairs_of_others, *flood)
+    shed = [queue.take_last() for _ in range(60)]
+    assert len([one for one in shed if one in flood]) >= 50
 
 
 def test_logins_are_last_only_if_there_are_many() -> None:

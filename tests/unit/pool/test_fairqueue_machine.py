@@ -120,6 +120,9 @@ class Queue(RuleBasedStateMachine):
     def hand_out(self, proven: bool, held_back: set[str]) -> None:
         query = self.queue.next(proven, held_back)
         may = [one for one in self.in_queue if one.address not in held_back and (proven or one.repeatable)]
+        again = [one for one in self.again if one in may]
+        if not again and all(one.kind == "auth" for one in self.waiting):
+            self.in_a_row = 0
         if query is None:
             assert not may
             return
@@ -129,10 +132,9 @@ class Queue(RuleBasedStateMachine):
             assert {*asked_by} == {one for one in self.in_queue if one.body == query.body}
         else:
             assert asked_by == [query]
-        again = [one for one in self.again if one in may]
         if again:
-            assert turn in asked_by
-            assert min(again, key=lambda one: one.deadline).deadline == min(one.deadline for one in asked_by)
+            first = min(one.deadline for one in again)
+            assert any(one in again and one.deadline == first for one in asked_by)
         else:
             self.check_turn(turn, {one.kind for one in self.waiting if one.query in may}, held_back)
         self.drop(asked_by)
@@ -148,8 +150,6 @@ class Queue(RuleBasedStateMachine):
             assert query is next(one.query for one in self.waiting if one.account == turn.account), "the oldest"
         else:
             assert "auth" not in may or self.in_a_row >= 7
-            self.in_a_row = 0
-        if all(one.kind == "auth" for one in self.waiting):
             self.in_a_row = 0
         for one in self.waiting:
             one.held_back |= one.query.address in held_back

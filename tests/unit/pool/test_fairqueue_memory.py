@@ -131,7 +131,9 @@ def test_what_cannot_be_handed_out_still_waits(before: int) -> None:
     for number in range(MOST // 2):
         queue, waiting = prepared()
         gone = [one for _ in range(before) for one in members(queue.next())]
-        gone += members(with_a_failure(number, queue.next))
+        query = with_a_failure(number, queue.next)
+        gone += members(query)
+        assert query is None or query.deadline == max(one.deadline for one in members(query))
         assert len(gone) == len({*gone})
         check(queue, [query for query in waiting if query not in gone])
 
@@ -165,3 +167,46 @@ def test_what_cannot_be_shed_still_waits(before: int) -> None:
         gone = [queue.take_last() for _ in range(before)]
         gone.append(with_a_failure(number, queue.take_last))
         check(queue, [query for query in waiting if query not in gone])
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["accounts", "addresses"])
+def test_what_cannot_be_added_can_be_added_later(is_known: bool) -> None:
+    """With any number of others, as a queue grows by pieces."""
+    for size in range(2, 140):
+        for number in range(10):
+            queue = FairQueue()
+            queries = [
+                Query(b"auth:user%d:h:secret" % each, float(each), ONE, f"192.0.2.{each}" if is_known else "")
+                for each in range(size)
+            ]
+            for query in queries[:-1]:
+                queue.add([query])
+            with_a_failure(number, queue.add, queries[-1:])
+            if len(queue) < size:
+                assert {*queue.take_all_of(ONE)} == {*queries[:-1]}
+                for query in queries:
+                    queue.add([query])
+            check(queue, queries)
+
+
+@pytest.mark.parametrize("joined", range(4))
+def test_whoever_cannot_join_asks_by_itself(joined: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = FairQueue()
+    queries = [Query(b"isuser:alice:h", deadline, Asker()) for deadline in (1.0, 2.0, 3.0, 4.0)]
+    for query in queries:
+        queue.add([query])
+    remove, calls = queue._isuser.remove, iter(range(joined))
+
+    def fail(query: Query) -> None:
+        if next(calls, None) is None:
+            raise MemoryError
+        remove(query)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(queue._isuser, "remove", fail)
+        first = queue.next()
+    assert first is not None
+    out = members(first)
+    assert len(out) == joined + 1
+    assert first.deadline == max(query.deadline for query in out)
+    check(queue, [query for query in queries if query not in out])

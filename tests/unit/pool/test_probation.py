@@ -147,7 +147,7 @@ async def test_of_a_suspect_every_question_has_less_time_and_the_others_have_the
         await site.crowd(5, 5.0)
         second, other = site.login("hang-2", "mallory"), site.login("hang-3", "malory")
         await site.crowd(5, 5.0)
-        assert second.seconds <= 1.2
+        assert second.seconds <= 2.2
         assert other.seconds == pytest.approx(4.0)
 
 
@@ -278,3 +278,22 @@ async def test_who_leaves_takes_back_what_waits_on_probation(autojump_clock) -> 
         there.pool.withdraw(second.query.asker)
         assert (second.verdict, there.pool.in_flight) == (UNAVAILABLE, 1)
         assert (await first.done()).verdict is YES
+
+
+async def test_a_retry_on_probation_keeps_the_order_of_deadlines(autojump_clock) -> None:
+    site = Site()
+    async with site.pool(pool_size=2) as there:
+        await site.crowd(5, 1.0)
+        site.login("hang", "mallory")
+        await site.crowd(5, 5.0)
+        site.seconds = 2.0
+        first = site.login("right-1", "mallory")
+        await trio.sleep(0.5)
+        for number in range(2, 5):
+            site.login(f"right-{number}", "mallory")
+        await trio.sleep(0.1)
+        next(program for program in there.alive if program.query is first.query).signal(15)
+        await trio.sleep(0.1)
+        deadlines = [query.deadline for query in there.pool.probation]
+        assert len(deadlines) == 3
+        assert deadlines == sorted(deadlines)

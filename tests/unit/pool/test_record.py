@@ -71,9 +71,9 @@ def test_a_dismissed_one_is_looked_at_after_its_next_reply(standing: Standing) -
 def test_a_new_query_is_a_new_chance() -> None:
     record = of(READY)
     first, second = StandIn(b"auth:a:h:x"), StandIn(b"auth:b:h:x")
-    record.sees(first, 5.0, answered=3, was_up=True, amid_others=True)
+    record.sees(first, 5.0, answered=3, amid_others=True)
     record.busy, record.against, record.guilty = 2, 5.5, True
-    record.sees(second, 9.0, answered=8, was_up=True, amid_others=True)
+    record.sees(second, 9.0, answered=8, amid_others=True)
     assert (record.seen, record.since, record.answered, record.busy) == (second, 9.0, 8, 0)
     assert (record.against, record.guilty) == (math.inf, None)
     assert record.asked == 5.0, "when it was first asked"
