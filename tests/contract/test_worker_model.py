@@ -2,7 +2,6 @@
 
 import pytest
 from hypothesis import settings
-
 from support.model.machine import Machine
 from support.model.workers import OnPipes
 

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from bridge.protocol.frames import DENIED, GRANTED
 from support.inmemory.pools import made
 from support.model.programs import FOREVER, Manner, Program, Trouble
-from support.model.recovery import Recovery, end, recover
+from support.model.recovery import Recovery, end, hang, recover
 from support.model.rules import Client
 from support.model.site import Site
 from support.model.workers import InMemory, Launch
@@ -20,7 +20,9 @@ SIZES = [(1, 1), (1, 3), (2, 2), (2, 4), (3, 6)]
 MAX_REQUESTS, MAX_AGES = [0, 0, 0, 3, 20], [0, 0, 0, 20]
 ANSWER_TIMEOUTS, START_TIMEOUTS = [4.0, 4.0, 2.0], [30.0, 8.0]
 STARTUPS = [0.0, 0.0, 0.1, 0.6, 2.0, 5.0]
-RECOVERIES = st.builds(Recovery, st.sampled_from([0.0, 0.1, 0.6, 2.0, 5.0]), st.sampled_from([0.3, 0.3, 1.0, 0.0]))
+RECOVERIES = st.builds(
+    Recovery, st.sampled_from([0.0, 0.1, 0.6, 2.0, 5.0]), st.sampled_from([0.3, 0.3, 1.0, 0.0]), st.booleans()
+)
 
 STARTS, TAKES = st.sampled_from([*STARTUPS, FOREVER]), st.sampled_from([0.01, 0.01, 0.0, 0.3, 1.2, 3.5])
 HANGS = [Trouble.HANGS] * 5
@@ -73,6 +75,7 @@ def _fail_to_start(site: Site, error: Exception) -> None:
 WORLD: dict[str, Callable[[Site, Exception], None]] = {
     "leave": _leave,
     "stall": _stall,
+    "hang": lambda site, _: hang(site),
     "start": _go_on,
     "fail to start": _fail_to_start,
 }
@@ -164,12 +167,12 @@ class Machine(RuleBasedStateMachine):
         self.site.ask(self.clients[client], [self.body(kind, trouble) for kind in kinds], timeout, address)
         self.goes_on(seen)
 
-    @rule(number=st.integers(1, 4), kind=st.sampled_from(["right", "setpass"]))
-    def log_in(self, number: int, kind: str) -> None:
-        """So many people, each by a connection of their own."""
-        for _ in range(number):
+    @rule(kinds=st.lists(st.sampled_from(["right", "setpass"]), min_size=1, max_size=4), apart=st.booleans())
+    def log_in(self, kinds: list[str], apart: bool) -> None:
+        """So many people, each by a connection of their own, at the same time or one after the other."""
+        for kind in kinds:
             self.site.ask(Client(self.site), [self.body(kind, Trouble.HANGS)])
-        self.site.settle()
+            self.site.advance(0.05 if apart else 0.0)
 
     @rule(client=CLIENTS)
     def withdraw(self, client: int) -> None:

@@ -146,6 +146,7 @@ class Program:
         self.is_gone = self.hung = self.misbehaved = self.held = self.stays = False
         self.trouble = manner.trouble
         self._killed = False
+        self._part = b""  # what it has written since it read its frame
         self._owes: Trouble | None = None
         if manner.startup == FOREVER:
             self.hung = True
@@ -205,13 +206,15 @@ class Program:
         else:
             if trouble is Trouble.EARLY:
                 self.stray()
-            self._read(frame)
+            self.read()
             self._answer(frame, trouble)
 
-    def _read(self, frame: Frame) -> None:
-        body = self.ends.read()
-        assert body == frame.query.body
-        frame.read = self.world.now
+    def read(self) -> None:
+        """Read the frame in its pipe, if there is one."""
+        frame = self.frame
+        if frame is not None and frame.read == FOREVER:
+            assert self.ends.read() == frame.query.body
+            frame.read, self._part = self.world.now, b""
 
     def _troubled(self, body: bytes) -> Trouble | None:
         """What goes wrong with this question: by its own fault, or by the program's."""
@@ -233,8 +236,7 @@ class Program:
         elif trouble is Trouble.HANGS:
             self.hung = True
         elif trouble is Trouble.GARBAGE:
-            self.misbehaved = True
-            self.ends.write(b"what? " + frame.query.body + b"\n")
+            self.say(b"what? " + frame.query.body + b"\n")
         else:
             if trouble is Trouble.COMPLAINS:
                 self.ends.complain(frame.query.body + b" is odd\n")
@@ -267,7 +269,7 @@ class Program:
             self._owes = trouble
 
     def _say_in_pieces(self, frame: Frame, data: bytes, trouble: Trouble) -> None:
-        self.ends.write(data[:2])
+        self.say(data[:2])
 
         def rest() -> None:
             if self.is_gone or self._killed or frame is not self.frame:
@@ -275,8 +277,7 @@ class Program:
             if trouble is Trouble.HALF:
                 self.exit(1)
             else:
-                self._note(data)
-                self.ends.write(data[2:])
+                self.say(data[2:])
 
         self.world.at(self.world.now, rest)
 
@@ -293,16 +294,16 @@ class Program:
         self.ends.write(data)
 
     def _note(self, data: bytes) -> None:
-        """What is being written is the reply to the frame it has read, if it has, and a second reply otherwise."""
+        """What is being written is its reply, or part of it, to the frame it has read; otherwise it answers nothing."""
         frame = self.frame
         if frame is None or frame.read == FOREVER:
             self.misbehaved = True
             return
-        self.misbehaved = self.misbehaved or data not in REPLIES.values()
-        first = data[:4]
-        if first in REPLIES.values():
+        self._part += data
+        self.misbehaved = self.misbehaved or not any(reply.startswith(self._part) for reply in REPLIES.values())
+        if self._part[:4] in REPLIES.values():
             frame.replied = self.world.now
-            frame.reply = Verdict.GRANTED if first == GRANTED else Verdict.DENIED
+            frame.reply = Verdict.GRANTED if self._part[:4] == GRANTED else Verdict.DENIED
 
     def go_on(self) -> None:
         """Hang no longer."""

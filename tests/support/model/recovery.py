@@ -12,7 +12,7 @@ from typing import NamedTuple
 import attrs
 
 from bridge.protocol.query import Query, Verdict
-from support.model.programs import Manner
+from support.model.programs import Manner, Trouble
 from support.model.rules import Client
 from support.model.site import Site
 
@@ -37,6 +37,9 @@ _GRACE = 1.0
 _ROOMY = 2.0
 """Seconds of `answer_timeout`, at least: for a burst whose questions are thought to take as long as the one before."""
 
+_A_WHILE = 1.0
+"""Seconds: what hangs is stuck by then, and spares have been started."""
+
 _STOP_GRACE = 2.0
 """Seconds from SIGTERM until a program that ignores it is gone, and more."""
 
@@ -47,10 +50,12 @@ class Recovery(NamedTuple):
     Attributes:
       startup: seconds that programs need to start from now on.
       pause: seconds between questions meanwhile; 0 if nobody asks anything.
+      hang: before that, as the last trouble, programs hang with a question, as many as there may be.
     """
 
     startup: float
     pause: float
+    hang: bool
 
 
 def bound(site: Site, startup: float) -> float:
@@ -72,6 +77,9 @@ def bound(site: Site, startup: float) -> float:
 
 def recover(site: Site, how: Recovery) -> None:
     """Have the cause of all trouble be gone, and see that the effect goes, too."""
+    if how.hang:
+        hang(site)
+        site.advance(_A_WHILE)
     _behave(site, how)
     seconds = bound(site, how.startup)
     until = site.now + seconds
@@ -86,6 +94,13 @@ def recover(site: Site, how: Recovery) -> None:
     site.advance(site.pool.settings.answer_timeout)
     granted = sum(query.verdict is Verdict.GRANTED for query in asked)
     assert granted == len(asked), f"only {granted} of {len(asked)} are granted, {seconds:.1f} s later"
+
+
+def hang(site: Site) -> None:
+    """Have as many questions as there may be programs make all of these hang, if they are asked."""
+    for program in site.rules.alive:
+        program.trouble = Trouble.HANGS
+    _ask(site, site.pool.program.pool_max)
 
 
 def end(site: Site) -> None:

@@ -26,6 +26,9 @@ SECRET = "s3cr3t"
 _OVERDUE = 0.01
 """Seconds by which a query's end may be late, while the bridge is not stopped."""
 
+_SOON = 0.3
+"""Seconds: a few rounds."""
+
 _LITTLE = 1.0
 """Seconds that a program has, at least, for a question of an account whose questions have done harm."""
 
@@ -248,11 +251,23 @@ class Rules(logging.Handler):
             self.note(f"in_flight is {pool.in_flight}, of {len(self.open)} queries, {sharing} of which share others'")
         if any(deadline < now - _OVERDUE for deadline in self.open.values()):
             self.note("a query is overdue")
-        if self.open and any(self._is_free(program) for program in self._workers):
+        if self.open and (free := [program for program in self._workers if self._is_free(program)]):
             waiting = self.open.keys() - {query for queries in with_programs for query in queries}
             if any(_account(query) not in self._harmful for query in waiting):
                 self.note("a query waits although a program is free")
+            since = min(program.frames[-1].replied for program in free)
+            if now >= max(since, self.site.stopped_at) + _SOON and any(map(self._is_left, self._workers)):
+                self.note("a query is left with a program that is starting although another one is free")
         assert not self._broken, "; ".join(self._broken)
+
+    def _is_left(self, program: Program) -> bool:
+        """Whether a query that could be asked elsewhere has not been read, for a while, by a program that is starting."""
+        frame = program.frame
+        if frame is None or program.proven or frame.read < FOREVER or self._workers[program].query is not frame.query:
+            return False
+        query = frame.query
+        is_open = query in self.open and query.repeatable and _account(query) not in self._harmful
+        return is_open and self.site.now >= frame.handed + _SOON
 
     def _is_free(self, program: Program) -> bool:
         """Whether it has shown that it answers, and has nothing to do."""

@@ -42,6 +42,7 @@ class Site:
       stalled: no program replies.
       poisonous: some questions cause trouble.
       lag: things that programs do before the bridge looks at any of them.
+      stopped_at: when the bridge was last stopped, or rather went on.
       programs: all that were started, in order.
     """
 
@@ -54,6 +55,7 @@ class Site:
         self.stalled = False
         self.poisonous = True
         self.lag = 1
+        self.stopped_at = 0.0
         self.programs: list[Program] = []
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -147,7 +149,7 @@ class Site:
         while self._next_action <= until:
             self.clock.now = max(self.now, self._next_action)
             self._do_next()
-        self.clock.now = until
+        self.clock.now = self.stopped_at = until
         self.settle()
 
     @property

@@ -5,7 +5,6 @@ The same machine and the same rules run with the real Worker on real pipes in te
 
 import pytest
 from hypothesis import settings
-
 from support.model.machine import Machine
 
 STEPS = 30

@@ -1,18 +1,22 @@
 """The model finds planted faults, each within the examples of a default run; so it would find such a fault of ours."""
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
+from support.inmemory.pools import InMemoryWorker
+from support.model.machine import Machine
+from support.model.workers import OnPipes
 
 from bridge.loop.timer import FOREVER
 from bridge.pool.fairqueue import FairQueue
 from bridge.pool.idle import Idle
 from bridge.pool.pool import Pool
 from bridge.pool.poollog import PoolLog
-from bridge.pool.record import Record, Standing
+from bridge.pool.record import Record
 from bridge.pool.rounds import Rounds
 from bridge.pool.shared import Sharers
 from bridge.pool.staff import Staff
@@ -20,9 +24,6 @@ from bridge.pool.supervisor import Supervisor
 from bridge.protocol.query import Query, Verdict
 from bridge.worker.stdinpipe import StdinPipe
 from bridge.worker.worker import Worker
-from support.inmemory.pools import InMemoryWorker
-from support.model.machine import Machine
-from support.model.workers import OnPipes
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +70,12 @@ def forgets(worker: Any) -> Query | None:
     return query  # type: ignore[no-any-return]
 
 
+def lets_it_hang(worker: InMemoryWorker, reason: str) -> None:
+    if "in time" not in reason:
+        worker._retire(reason)
+        worker.signal(signal.SIGKILL)
+
+
 def is_in_time(pool: Pool, worker: Worker, query: Query, verdict: Verdict) -> None:
     query.deadline = FOREVER
 
@@ -87,8 +94,14 @@ def tells_the_first(sharers: Sharers, query: Query) -> None:
     sharers.queries.popleft().settle(query.verdict or Verdict.UNAVAILABLE)
 
 
-def settles_again(query: Query, verdict: Verdict) -> None:
+def tells_nobody(query: Query, verdict: Verdict) -> None:
+    """As if it had ended already."""
     query.verdict = verdict
+
+
+def tells_twice(query: Query, verdict: Verdict) -> None:
+    query.verdict = verdict
+    query.asker.settled(query)
     query.asker.settled(query)
 
 
@@ -110,16 +123,6 @@ async def at_once(supervisor: Supervisor, successor: Worker, worn: Worker) -> bo
     return True
 
 
-def dismisses_all(supervisor: Supervisor, nursery: Any) -> None:
-    for worker in supervisor.pool.idle:
-        nursery.start_soon(supervisor._dismiss, worker)
-
-
-def starting_is_ready(record: Record, wanted: Standing) -> bool:
-    record.standing = wanted
-    return True
-
-
 POOL = {
     "a late reply is an answer": before(Pool, "replied", is_in_time),
     "programs are killed at their question's deadline": before(Rounds, "_end", kills_at_the_deadline),
@@ -129,27 +132,26 @@ POOL = {
     "only the first of those who share a question is told": instead(Sharers, "settled", tells_the_first),
     "pool_max does not count": instead(Staff, "_missing", property(missing)),
     "a query survives whatever happens": instead(Query, "survives", lambda *_, **__: True),
-    "a query is settled as often as somebody likes": instead(Query, "settle", settles_again),
+    "nobody is told that a query has ended": instead(Query, "settle", tells_nobody),
+    "askers are told twice": instead(Query, "settle", tells_twice),
     "the newest program is asked first, whatever it is asked": instead(Idle, "take", takes_any),
-    "a program that hangs is let alone": instead(Rounds, "_kill", nothing),
     "none is killed in order to see": instead(Rounds, "_may_replace", lambda *_: False),
     "there are no spares": instead(Rounds, "_unusual", lambda *_: FOREVER),
     "what a starting program keeps waiting is not moved": instead(Rounds, "_move", nothing),
-    "a failure starts nothing": instead(Pool, "_plan_start", nothing),
-    "a program that cannot start is started again at once": instead(Staff, "failed_starting", nothing),
+    "no more programs are started than at first": instead(Staff, "start_due", lambda *_: False),
     "a shorter time limit is for new queries only": instead(Pool, "hasten", nothing),
     "the log says what was asked": instead(PoolLog, "program_ended", says_all),
     "a successor takes over before it has started": instead(Supervisor, "_takes_over", at_once),
 }
 
 INMEMORY = {
+    "a program that hangs is let alone": instead(InMemoryWorker, "kill", lets_it_hang),
     "a program forgets the question it has": instead(InMemoryWorker, "release", forgets),
 }
 
 ON_PIPES = {
     "a program forgets the question it has": instead(Worker, "release", forgets),
     "a reply need not wait for its question": instead(StdinPipe, "looks_taken", lambda *_: True),
-    "nobody looks what an idle program has written": instead(Worker, "_is_silent", lambda *_: True),
 }
 
 
