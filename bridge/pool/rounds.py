@@ -120,8 +120,8 @@ class Rounds:
             self._watch_start(worker, record, now)
 
     def _watch_start(self, worker: Worker, record: Record, now: float) -> None:
-        """Note when a new program has read its first question, if nothing else is known of how long questions take."""
-        if record.timed == FOREVER and not self._pool.service_time.usual and worker.was_read():
+        """Note when a new program has read its first question: until then it was starting."""
+        if record.timed == FOREVER and worker.was_read():
             record.timed = now
 
     def _note_busy(self, now: float) -> None:
@@ -149,8 +149,9 @@ class Rounds:
                 return
             if query.verdict is None and query.repeatable and held >= ROUND and self._may_move(worker, held):
                 self._move(worker, record, query)
-            if now < record.born + pool.staff.startup.ample or not worker.was_read():
+            if now < record.born + pool.staff.startup.ample or record.timed == FOREVER:
                 return
+            held = now - record.timed
         if held >= self._unusual():
             record.enter(Standing.STUCK)
         others = self._are_others_answered(record, now)
