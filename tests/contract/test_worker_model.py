@@ -1,0 +1,17 @@
+"""The model of a pool (`support.model`), with real Workers on real pipes: whatever is in a pipe may be read late."""
+
+import pytest
+from hypothesis import settings
+from support.model.machine import Machine
+from support.model.workers import OnPipes
+
+pytestmark = pytest.mark.slow
+
+
+class OnPipesMachine(Machine):
+    launch = OnPipes
+
+
+OnPipesMachine.TestCase.settings = settings(deadline=None, max_examples=1000, stateful_step_count=30)
+
+TestModelOnPipes = OnPipesMachine.TestCase
