@@ -40,7 +40,6 @@ _LITTLE_PATIENCE = 0.1
 _LOCK_PAUSE = 0.01
 """Seconds between two tries: flock(2) has no timeout."""
 
-
 _UCRED = struct.Struct("=iII")
 """`struct ucred`: pid, uid, gid (unix(7))."""
 

@@ -25,7 +25,7 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     """Serve until told to stop.
 
     Raises:
-      UsageError, ConfigError, ListenError: nothing was started.
+      UsageError, ConfigError: nothing was started.
     """
     signals.block()
     del taken  # a daemon has no client on its terminal

@@ -146,4 +146,5 @@ def _status(text: str) -> str:
 
 
 def number(text: str) -> int | None:
+    """The value of a variable that systemd sets to a number; `None` if it is none."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None

@@ -120,11 +120,6 @@ class Stderr:
         """
         self._reactor.watch(self._descriptor, self._readable)
 
-    @property
-    def resumes_at(self) -> float:
-        """When it is read again, on the reactor's clock; infinity while it is being read."""
-        return self._pause.when
-
     def close(self) -> None:
         """Never resume reading: the descriptor may become another program's."""
         self._pause.cancel()

@@ -136,7 +136,7 @@ class Stage:
             waiting.poll(20)  # the journal, which some wait for, tells nobody
             self.reactor.run_once()
             for worker in self.workers:
-                paused = worker._stderr.resumes_at - 0.25
+                paused = worker._stderr._pause.when - 0.25
                 if paused < math.inf and paused not in self.pauses:
                     self.pauses.append(paused)
 

@@ -13,6 +13,7 @@ import pytest
 
 from bridge.log.events import log
 from bridge.log.setup import configure
+from support.clock import Clock
 
 DEADLINE = 15.0
 """Seconds; only a log that waits for somebody needs as long."""
@@ -24,14 +25,6 @@ class Settings:
     def __init__(self, target: str) -> None:
         self.level = "debug"
         self.target = target
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Daemon:

@@ -27,22 +27,13 @@ from bridge.pool.router import Router
 from bridge.protocol.query import Query, Verdict
 from bridge.terminal.gate import Gate
 from bridge.terminal.watcher import Look, Watcher
+from support.clock import Clock
 from support.inmemory.pools import made
 
 PATIENCE = 20.0
 """Seconds; reached only by a test that fails."""
 
 YES, NO, UNAVAILABLE = Verdict.GRANTED, Verdict.DENIED, Verdict.UNAVAILABLE
-
-
-class Clock:
-    """A clock that the test sets, in seconds."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Desk:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
-from support.inmemory.clients import NO, YES, Clock, Desk, Eyes, on_terminal
+from support.clock import Clock
+from support.inmemory.clients import NO, YES, Desk, Eyes, on_terminal
 from support.inmemory.pools import made
 
 from bridge.clients.lockstep import LockstepSession

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from support.inmemory.clients import YES, Clock, Desk
+from support.clock import Clock
+from support.inmemory.clients import YES, Desk
 from support.inmemory.pools import made
 
 from bridge.clients import server as server_module

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.logsite import Clock
+from support.clock import Clock
 
 from bridge.log.events import describe, event, log
 from bridge.log.ratelimit import KEYS, RateLimited

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.clock import Clock
 
 from bridge.log.tokenbucket import TokenBucket
 from bridge.pool.backoff import Backoff
@@ -55,14 +56,6 @@ def test_years_of_failure() -> None:
     for _ in range(5000):
         last = backoff.next_delay()
     assert last == 30.0
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_a_burst_and_then_the_rate() -> None:

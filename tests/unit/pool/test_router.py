@@ -7,7 +7,8 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.inmemory.clients import NO, Clock, Desk
+from support.clock import Clock
+from support.inmemory.clients import NO, Desk
 from support.inmemory.pools import made
 
 from bridge.pool.router import Router

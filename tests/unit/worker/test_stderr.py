@@ -90,7 +90,7 @@ def test_a_flood_is_heard_for_a_while_then_slowly_and_then_it_is_to_be_ended(pro
     program.flood()
     burst = program.listened
     assert 800 * KIB < burst < 1200 * KIB
-    assert program.stderr.resumes_at == program.now + 0.25
+    assert program.stderr._pause.when == program.now + 0.25
     for _ in range(39):
         program.now += 0.25
         program.run_once()
@@ -114,7 +114,7 @@ def test_what_is_written_is_read_a_page_at_a_time(program: Program):
 def test_a_flood_with_pauses_is_only_slowed(program: Program):
     for _ in range(20):
         program.flood()
-        assert program.stderr.resumes_at < FOREVER
+        assert program.stderr._pause.when < FOREVER
         program.now += 1.5
         program.run_once()
     assert not program.stderr.is_flood
@@ -137,12 +137,12 @@ def test_nobody_who_has_long_lines_printed_makes_it_too_much(program: Program):
         program.write(b"failed login of " + b"\\x41" * 3000 + b"\n")
         program.run_once()
         program.run_once()
-        assert program.stderr.resumes_at == FOREVER
+        assert program.stderr._pause.when == FOREVER
 
 
 def test_many_short_writes_are_too_much_as_well(program: Program):
     writes = 0
-    while program.stderr.resumes_at == FOREVER:
+    while program.stderr._pause.when == FOREVER:
         program.now += 0.0001
         writes += program.write(b"x\n") // 2
         program.run_once()
@@ -170,12 +170,12 @@ def test_no_room_in_the_kernel_to_watch_it_again(program: Program, monkeypatch: 
     with monkeypatch.context() as patch:
         patch.setattr(program.reactor, "watch", lambda *_: (_ for _ in ()).throw(OSError(28, "no space")))
         program.reactor.run_once()
-    assert program.stderr.resumes_at == program.now + 0.25
+    assert program.stderr._pause.when == program.now + 0.25
     assert program.lines
     program.now += 0.25
     program.run_once()
     assert program.lines
-    assert program.stderr.resumes_at > program.now
+    assert program.stderr._pause.when > program.now
 
 
 def test_its_end(program: Program):
@@ -191,14 +191,14 @@ def test_its_end(program: Program):
 def test_the_last_words_of_a_flood(program: Program):
     """What a pipe holds and no more, although another process still writes."""
     program.flood()
-    assert program.stderr.resumes_at < FOREVER
+    assert program.stderr._pause.when < FOREVER
     last = b""
     for lines in program.stderr.last_words(0):
         last += b"".join(str(line).encode() + b"\n" for line in lines)
         assert len(last) <= 68 * KIB
         program.write(LINE * 60)
     assert len(last) >= 60 * KIB
-    assert program.stderr.resumes_at == FOREVER
+    assert program.stderr._pause.when == FOREVER
 
 
 def test_the_last_questions_are_remembered():
