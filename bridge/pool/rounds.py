@@ -203,7 +203,7 @@ class Rounds:
         """
         pool = self._pool
         if not worker.was_read():
-            return pool.staff.ready > pool.staff.stuck or bool(pool.reserve)
+            return pool.staff.any_at_hand or bool(pool.reserve)
         return held >= self._unusual() and (pool.idle.any_ready or bool(pool.reserve))
 
     def _is_stalled(self, now: float) -> bool:

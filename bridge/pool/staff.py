@@ -112,6 +112,11 @@ class Staff:
         return max(1, self.usable - self.stuck)
 
     @property
+    def any_at_hand(self) -> bool:
+        """Whether a program that has given a good reply may be expected to answer."""
+        return any(record.standing in {Standing.READY, Standing.WORN} for record in self.workers.values())
+
+    @property
     def surplus(self) -> int:
         """Programs beyond `size` that count."""
         return max(0, self._counted - self.size)
@@ -244,7 +249,8 @@ class Staff:
         self.ready += askable
         record.enter(Standing.READY)
         self.startup.learn(record.born, record.asked, now)
-        self._rate.give_back()
+        if not self._pool.program.probe:  # otherwise they may exit after that, for ever, with nobody asking anything
+            self._rate.give_back()
         self._backoff.reset()
         self._scouting = False
         self._row.clear()
