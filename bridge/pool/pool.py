@@ -44,7 +44,7 @@ from bridge.worker.stderrlines import Lines
 from bridge.worker.worker import Worker
 
 _GRANTED, _UNAVAILABLE = Verdict.GRANTED, Verdict.UNAVAILABLE
-_ASKABLE, _WORN = State.READY, Standing.WORN
+_ASKABLE, _WORN = State.ASKABLE, Standing.WORN
 
 if TYPE_CHECKING:
     from bridge.protocol.query import Asker

@@ -27,7 +27,7 @@ def outlook(pool: Pool, now: float, patience: float = UNASKED) -> bool | None:
       True if a program has given a valid reply or, without a probe, has been alive for long enough; False if they
       fail, for the reason in `pool.last_failure`; `None` if it cannot be told yet.
     """
-    alive = [record for worker, record in pool.workers.items() if worker.state is State.READY]
+    alive = [record for worker, record in pool.workers.items() if worker.state is State.ASKABLE]
     if any(record.proof.is_set or (not pool.program.probe and record.born <= now - patience) for record in alive):
         return True
     failures = pool.figures.failures

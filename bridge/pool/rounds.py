@@ -141,7 +141,7 @@ class Rounds:
             self._end(worker, record, query)
             if not query.repeatable or record.standing is Standing.LEAVING:
                 worker.kill(f"it gave no reply in time, {_had(query, held)}")
-        if worker.state is not State.READY:
+        if worker.state is not State.ASKABLE:
             return
         if not record.proven:
             if held >= settings.start_timeout:

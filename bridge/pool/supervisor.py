@@ -99,7 +99,7 @@ class Supervisor:
             worker = await self._next_worn()
             while not self._renewals.take():
                 await trio.sleep(1 / _RENEWALS_A_SECOND)
-            if worker.state is not State.READY:
+            if worker.state is not State.ASKABLE:
                 continue
             if self.pool.staff.most == 1:
                 await self._dismiss(worker)
@@ -127,7 +127,7 @@ class Supervisor:
     async def _takes_over(self, successor: Worker, worn: Worker) -> bool:
         """Wait until a successor may take over; false if it ends before that."""
         await trio.sleep(_REST)
-        if successor.state is not State.READY:
+        if successor.state is not State.ASKABLE:
             return False
         record = self.pool.workers[successor]
         decided = _event(record.proof, successor.retirement)
@@ -139,7 +139,7 @@ class Supervisor:
             if successor.query is None and self._can_do_without(worn, record):
                 break
             pause = _UNDECIDED
-        return successor.state is State.READY
+        return successor.state is State.ASKABLE
 
     def _can_do_without(self, worn: Worker, successor: Record) -> bool:
         """Whether an unasked successor may take over: not from the last program that is known to answer, unless the

@@ -1,6 +1,6 @@
 """The states of a worker.
 
-  - A program is asked only while it is `READY`, and no other state leads back there.
+  - A program is asked only while it is `ASKABLE`, and no other state leads back there.
   - It may be retired any number of times, by anybody, even after its end: a transition that is not allowed is ignored.
   - `GONE` is final: its pid may be another process's by now, and must not be sent a signal.
 
@@ -15,14 +15,14 @@ import enum
 class State(enum.Enum):
     """Of a worker."""
 
-    READY = "ready"  # may be asked: now, or after the query it has
+    ASKABLE = "askable"  # may be asked: now, or after the query it has
     RETIRED = "retired"  # never asked again: told to exit, killed, or ended by itself
     MUTED = "muted"  # retired, and its last output is not read either: handling its output raised an error of ours
     GONE = "gone"  # its process has been reaped
 
 
 FOLLOWERS = {
-    State.READY: {State.RETIRED},
+    State.ASKABLE: {State.RETIRED},
     State.RETIRED: {State.MUTED, State.GONE},
     State.MUTED: {State.GONE},
     State.GONE: set[State](),

@@ -42,7 +42,7 @@ _REPLY_READ = 256
 Requesting more than 400 takes a tenth more time per reply, as Python allocates larger buffers differently."""
 
 
-_read, _write, _READY = os.read, os.write, State.READY  # looked up once
+_read, _write, _ASKABLE = os.read, os.write, State.ASKABLE  # looked up once
 
 _SHOWN = 120
 """Characters of a protocol error that the log shows: enough to recognise a PHP warning."""
@@ -96,7 +96,7 @@ class Worker:
         max_line: int,
     ) -> None:
         self.pid = process.pid
-        self.state = State.READY
+        self.state = State.ASKABLE
         self.query: Query | None = None
         self.served = 0
         self.blamed: Query | None = None
@@ -136,7 +136,7 @@ class Worker:
           pipe is large enough for the query.
         """
         try:
-            if self.state is not _READY or (self._look(0) and not self._is_silent()):
+            if self.state is not _ASKABLE or (self._look(0) and not self._is_silent()):
                 return False
         except Exception as error:
             self.failed(error)
@@ -259,7 +259,7 @@ class Worker:
         if self._partial and data:
             data, self._partial = self._partial + data, b""
         query, verdict = self.query, verdict_of(data)
-        if query is not None and self.state is _READY and (self._input in self._taken or self._stdin.looks_taken()):
+        if query is not None and self.state is _ASKABLE and (self._input in self._taken or self._stdin.looks_taken()):
             if verdict is not None:
                 if self.careful:  # leave no place in epoll's queue from a piece just read; see `stdinpipe`
                     self._reactor.unwatch(self._stdout)
@@ -278,7 +278,7 @@ class Worker:
     def _misbehaved(self, data: bytes) -> None:
         if not data:
             self._reactor.unwatch(self._stdout)
-        if self.state is not _READY:
+        if self.state is not _ASKABLE:
             return  # it is exiting, and may write what it likes
         if not data:
             self.kill("it ended" if not self._partial else "it ended in the middle of a reply")
@@ -347,7 +347,7 @@ class Worker:
 
     def _read_last_output(self) -> None:
         """Read a reply written before the end, which is still in the pipe, and the rest of stderr."""
-        if self.query is not None and self.state is _READY:
+        if self.query is not None and self.state is _ASKABLE:
             self._readable()
         for lines in self._stderr.last_words(self._number_asked()):
             self._owner.complained(self, lines)

@@ -91,7 +91,7 @@ class Stage:
         query.settle(verdict)
 
     def retired(self, worker: Worker) -> None:
-        assert worker.state is not State.READY
+        assert worker.state is not State.ASKABLE
         self.events.append("retired")
 
     def replies_in_pieces(self) -> None:

@@ -128,12 +128,12 @@ def test_one_that_never_reads_what_it_answers(stage) -> None:
     worker = stage.start((*PYTHON, "import os\nwhile True: os.write(1, b'\\0\\2\\0\\0'); os.read(0, 1)"))
     long = b"auth:alice:example.com:" + b"x" * 32000
     for _ in range(3):
-        if worker.state is not State.READY:
+        if worker.state is not State.ASKABLE:
             break
         count = len(stage.events)
         worker.give(stage.query(long))
         stage.until(lambda count=count: len(stage.events) > count)
-    assert worker.state is not State.READY
+    assert worker.state is not State.ASKABLE
     stage.until_gone()
     assert Verdict.GRANTED not in stage.verdicts
 

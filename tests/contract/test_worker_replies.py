@@ -36,7 +36,7 @@ def test_good_ones(stage, tmp_path, program: str) -> None:
         right = number % 3 != 1
         assert stage.ask(question("alice", right=right)) is (YES if right else NO)
     assert worker.served == 20
-    assert worker.state is State.READY
+    assert worker.state is State.ASKABLE
     assert stage.events == ["replied"] * 20
 
 
@@ -64,7 +64,7 @@ def test_silent(stage) -> None:
     worker = stage.start(habit("silent"))
     query = stage.give()
     stage.until_noted("frame")
-    assert worker.state is State.READY
+    assert worker.state is State.ASKABLE
     assert stage.events == []
     assert worker.release() is query
     worker.kill("it gave no reply in time")
@@ -82,7 +82,7 @@ def test_a_partial_reply_is_no_reply(stage, count: int) -> None:
     stage.until_noted("frame")
     for _ in range(3):
         stage.reactor.run_once()
-    assert worker.state is State.READY
+    assert worker.state is State.ASKABLE
     assert stage.verdicts == []
     worker.release()
     worker.kill("it gave no reply in time")

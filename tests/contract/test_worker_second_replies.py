@@ -215,7 +215,7 @@ def test_a_pipe_that_cannot_grow_costs_the_question_and_not_the_program(stage, m
         patched.setattr("bridge.worker.stdinpipe.fcntl", refuse)
         query: Query = stage.query(ASKED[0] + b"x" * 5000)
         assert not worker.give(query)
-        assert worker.state is State.READY
+        assert worker.state is State.ASKABLE
         assert worker.query is None
     assert stage.ask(ASKED[0]) is YES
     assert stage.ask(ASKED[0] + b"x" * 5000) is YES

@@ -35,7 +35,7 @@ def test_lines(stage) -> None:
     assert stage.ask(b"auth:noise3-alice:example.com:pw-noise3-alice") is YES
     stage.until(lambda: len(stage.stderr) == 3)
     assert stage.stderr == ["chameleon: a notice on stderr"] * 3
-    assert stage.worker.state is State.READY
+    assert stage.worker.state is State.ASKABLE
 
 
 def test_a_dump_does_not_block_the_program(stage) -> None:
@@ -45,7 +45,7 @@ def test_a_dump_does_not_block_the_program(stage) -> None:
         assert stage.ask() is YES
     stage.until(lambda: any("short flood line" in line for line in stage.stderr))
     assert max(len(line.encode()) for line in stage.stderr) <= 512
-    assert stage.worker.state is State.READY
+    assert stage.worker.state is State.ASKABLE
 
 
 def test_a_flood_is_slowed_and_then_ended(stage) -> None:
@@ -70,7 +70,7 @@ def test_a_flood_that_ends_in_time_is_only_slowed(stage) -> None:
     stage.start(habit("floods", 2000))
     assert stage.ask() is YES
     assert stage.pauses
-    assert stage.worker.state is State.READY
+    assert stage.worker.state is State.ASKABLE
 
 
 def question(number: int, secret: bytes) -> bytes:
@@ -193,7 +193,7 @@ def test_stderr_closed_early_is_no_failure(stage) -> None:
     stage.start((*PYTHON, program))
     for _ in range(3):
         assert stage.ask() is YES
-    assert stage.worker.state is State.READY
+    assert stage.worker.state is State.ASKABLE
 
 
 def test_last_words_without_a_newline(stage) -> None:

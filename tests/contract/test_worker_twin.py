@@ -30,7 +30,7 @@ async def test_good_replies(actors) -> None:
         give(actor)
         await actor.until(lambda number=number: len(actor.owner.events) == number)
     assert actor.owner.events == [("replied", AUTH, Verdict.GRANTED, None, n) for n in (1, 2, 3)]
-    assert actor.worker.state is State.READY
+    assert actor.worker.state is State.ASKABLE
 
 
 async def test_a_denial(actors) -> None:

@@ -57,7 +57,7 @@ class InMemoryWorker:
 
     def __init__(self, owner: Owner, play: Play, nursery: trio.Nursery, changed: Callable[[], None]) -> None:
         self.pid = next(_pids)
-        self.state = State.READY
+        self.state = State.ASKABLE
         self.query: Query | None = None
         self.served = 0
         self.blamed: Query | None = None
@@ -93,7 +93,7 @@ class InMemoryWorker:
     def say(self, data: bytes) -> None:
         """Write on stdout."""
         query, verdict = self.query, REPLIES.get(data)
-        if self.state is not State.READY:
+        if self.state is not State.ASKABLE:
             return
         if query is None or self._is_unread:
             self.blamed = self._previous if verdict is not None else None
@@ -125,7 +125,7 @@ class InMemoryWorker:
     # --- the bridge's side -------------------------------------------------------------------------------
 
     def give(self, query: Query) -> bool:
-        return self.state is State.READY and self.hand_over(query)
+        return self.state is State.ASKABLE and self.hand_over(query)
 
     def hand_over(self, query: Query) -> bool:
         if self._deaf or self.state is State.GONE:
@@ -348,7 +348,7 @@ class Bench:
         return program
 
     def _count(self) -> None:
-        usable = sum(program.state is State.READY for program in self.alive)
+        usable = sum(program.state is State.ASKABLE for program in self.alive)
         self.changes.append(Change(self.clock(), len(self.alive), usable))
 
 

@@ -149,7 +149,7 @@ class Rules(logging.Handler):
         return [*self._workers]
 
     def usable(self, program: Program) -> bool:
-        return program in self._workers and self._workers[program].state is State.READY
+        return program in self._workers and self._workers[program].state is State.ASKABLE
 
     def handing(self, program: Program, query: Query) -> None:
         """One frame at a time; nothing that has ended; and nothing twice that may change something."""

@@ -34,7 +34,7 @@ async def test_a_reply_that_is_read_late(autojump_clock, late: float, verdict: V
         there.pool.clock = lambda: deadline + late
         program.say(GRANTED)
         assert answer.verdict is verdict
-        assert program.state is State.READY, "it is not to blame, and what it said is no longer in its pipe"
+        assert program.state is State.ASKABLE, "it is not to blame, and what it said is no longer in its pipe"
         figures = there.pool.figures
         assert (figures.granted, figures.timeouts, figures.unavailable) == ((1, 0, 0) if late < 0 else (0, 1, 1))
         there.pool.clock = there.clock
@@ -66,7 +66,7 @@ def test_what_was_said_in_time_is_heard_before_time_is_called() -> None:
         now = 105.5
         poolset.reactor.run_once()
         assert told == [UNAVAILABLE] * 2
-        assert all(worker.state is State.READY for worker in pool.workers)
+        assert all(worker.state is State.ASKABLE for worker in pool.workers)
         assert pool.figures.failures == 0
     finally:
         poolset.close()

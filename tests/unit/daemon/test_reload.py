@@ -129,7 +129,7 @@ async def test_a_program_that_does_not_live_changes_nothing(
         assert trio.current_time() - 2.0 <= at_most + 0.1
         assert there.poolset.pools == pools
         assert there.programs["/old"] == programs
-        assert {one.state for one in programs} == {State.READY}
+        assert {one.state for one in programs} == {State.ASKABLE}
         assert there.clients is OLD
         assert there.poolset.router.settings is OLD
         assert not there.poolset.proving and not there.poolset.draining

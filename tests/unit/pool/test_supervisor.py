@@ -157,7 +157,7 @@ async def test_a_busy_program_is_dismissed_after_its_query(autojump_clock) -> No
         assert program.input_closed is None
         assert (await answer.done()).verdict is YES
         assert program.input_closed == pytest.approx(1.0)
-        assert program.state is not State.READY
+        assert program.state is not State.ASKABLE
         await trio.sleep(0.1)
         assert program.state is State.GONE
         assert program.signals == []

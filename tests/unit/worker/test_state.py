@@ -6,9 +6,9 @@ import pytest
 
 from bridge.worker.state import FOLLOWERS, State, after
 
-IN_ORDER = [State.READY, State.RETIRED, State.MUTED, State.GONE]
+IN_ORDER = [State.ASKABLE, State.RETIRED, State.MUTED, State.GONE]
 MAY = {
-    (State.READY, State.RETIRED),
+    (State.ASKABLE, State.RETIRED),
     (State.RETIRED, State.MUTED),
     (State.RETIRED, State.GONE),
     (State.MUTED, State.GONE),
@@ -36,5 +36,5 @@ def test_orders_to_leave_in_any_order_never_leave_it_ready(orders: tuple[State, 
     state = State.RETIRED
     for order in orders:
         state = after(state, order)
-        assert state is not State.READY
+        assert state is not State.ASKABLE
     assert state is State.GONE
