@@ -7,17 +7,17 @@ import os
 from bridge.config.settings import Settings
 from bridge.log.events import event, log
 
-_FOR_PROGRAM = 8
-"""Three pipes and the process itself, and the same for its successor, as at a reload, or for a spare."""
+_FOR_PROGRAM = 4
+"""Three pipes and the process itself."""
 
 _FOR_ALL_ELSE = 64
 """Standard ones, sockets, log, epoll, trio, and the reserve that starting a program requires."""
 
 
 def needed(settings: Settings) -> int:
-    """For everything but clients."""
+    """For everything but clients: all programs that may run, and the successors of those that should, as at a reload."""
     own = [settings.program] if settings.program is not None else []
-    programs = sum(program.pool_size for program in (*own, *settings.hosts.values()))
+    programs = sum(program.pool_max + program.pool_size for program in (*own, *settings.hosts.values()))
     return _FOR_ALL_ELSE + _FOR_PROGRAM * programs
 
 

@@ -84,7 +84,7 @@ class Worker:
       blamed: the query to which it gave a second reply, if it did.
       careful: it may write its replies in pieces.
       status: its exit status, or minus the signal that ended it, once it is gone.
-      retirement: set when it is no longer READY, and its owner has been told.
+      retirement: set when it is no longer ASKABLE, and its owner has been told.
       end: set when it is GONE, and its owner has been told.
     """
 
@@ -132,7 +132,7 @@ class Worker:
         """Hand `query` to the idle program.
 
         Returns:
-          False if the query was not handed over: the program may not be asked any more; or it is still READY, and no
+          False if the query was not handed over: the program may not be asked any more; or it is still ASKABLE, and no
           pipe is large enough for the query.
         """
         try:

@@ -10,8 +10,8 @@ from bridge.pool.descriptors import check, needed
 
 
 def test_more_programs_need_more() -> None:
-    few, many = needed(made(pool_size=1)), needed(made(pool_size=200))
-    assert many - few == 199 * 8
+    few, many = needed(made(pool_size=1, pool_max=1)), needed(made(pool_size=200, pool_max=300))
+    assert many - few == (199 + 299) * 4
     assert 43 < few < 100, "what a bridge with one program cannot do without, and no more than any limit allows"
 
 
