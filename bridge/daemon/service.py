@@ -149,7 +149,7 @@ class Service:
 
     async def _stop_pools(self) -> None:
         for pool in self._poolset.everything:
-            pool.close()
+            pool.staff.close()
         async with trio.open_nursery() as nursery:
             for supervisor in self._supervisors.values():
                 nursery.start_soon(supervisor.stop)
@@ -161,7 +161,7 @@ class Service:
         """Stop a pool that is not in service: at once, or once no other falls back on it, after its last query."""
         while not at_once and (pool.in_flight or self._poolset.is_reserve(pool)):
             await trio.sleep(_DRAIN_PAUSE)
-        pool.close()
+        pool.staff.close()
         if pool in self._supervisors:
             await self._supervisors[pool].stop()
             del self._supervisors[pool]

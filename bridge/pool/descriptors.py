@@ -15,7 +15,7 @@ _FOR_ALL_ELSE = 64
 
 
 def needed(settings: Settings) -> int:
-    """For everything but clients: all programs that may run, and the successors of those that should, as at a reload."""
+    """For everything but clients: all programs that may run, and successors of those that should, as at a reload."""
     own = [settings.program] if settings.program is not None else []
     programs = sum(program.pool_max + program.pool_size for program in (*own, *settings.hosts.values()))
     return _FOR_ALL_ELSE + _FOR_PROGRAM * programs

@@ -22,7 +22,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from bridge.config.settings import ProgramSettings, Settings
-from bridge.log.events import describe
 from bridge.loop.reactor import Reactor
 from bridge.loop.timer import FOREVER
 from bridge.pool.fairqueue import FairQueue
@@ -37,8 +36,7 @@ from bridge.pool.reserve import Reserve
 from bridge.pool.rounds import ROUND, Rounds
 from bridge.pool.staff import Staff
 from bridge.pool.starts import Starts
-from bridge.protocol.query import Query, StandIn, Verdict
-from bridge.worker.spawn import start
+from bridge.protocol.query import Query, Verdict
 from bridge.worker.state import State
 from bridge.worker.stderrlines import Lines
 from bridge.worker.worker import Worker
@@ -85,7 +83,7 @@ class Pool:
         self.reactor = reactor
         self.clock = reactor.clock
         self.figures = Figures()
-        self.staff = Staff(self, starts, attention, launch or start_worker)
+        self.staff = Staff(self, starts, attention, launch)
         self.workers = self.staff.workers
         self.idle = Idle(self._others_answer)
         self.waiting = FairQueue()
@@ -172,7 +170,7 @@ class Pool:
                 return True
             if worker.state is _ASKABLE:
                 self._give_up_too_long(query)
-                self._shelve(worker)
+                self.shelve(worker)
                 return True
         return False
 
@@ -187,13 +185,13 @@ class Pool:
             if not self.waiting:
                 break
             self.idle.discard(worker)
-            self._give_next(worker)
+            self.give_next(worker)
 
-    def _give_next(self, worker: Worker) -> None:
+    def give_next(self, worker: Worker) -> None:
         """Give a free program the next query, or make it idle."""
         following = self._next_for(worker)
         if following is None:
-            self._shelve(worker)
+            self.shelve(worker)
         elif following.deadline <= self.clock() or not worker.give(following):
             self._not_handed_over(worker, following)
 
@@ -232,7 +230,7 @@ class Pool:
                 self._give_up_too_long(query)
             following = self._next_for(worker)
             if following is None:
-                self._shelve(worker)
+                self.shelve(worker)
                 return
             if following.deadline > self.clock() and worker.give(following):
                 return
@@ -389,48 +387,14 @@ class Pool:
 
     # --- programs ----------------------------------------------------------------------------------------
 
-    def not_started(self, error: Exception) -> None:
-        """A program could not be started."""
-        self.figures.failures += 1
-        self.log.cannot_start(error)
-        self.last_failure = f"it cannot be started: {getattr(error, 'strerror', None) or describe(error)}"
-
     def is_down(self, cause: str) -> None:
         """No program can answer, and that will not change at once."""
         if not self.on_trial:
             self.log.down(self.program.pool_size, cause)
 
-    def employ(self, worker: Worker) -> None:
-        """Give a new program the probe, if there is one, or the next query, or make it idle."""
-        if not worker.served and self.program.probe:
-            self.probe(worker)
-        else:
-            self._give_next(worker)
-
-    def probe(self, worker: Worker) -> None:
-        """Ask a free program the probe; any good reply will do."""
-        user, _, host = self.program.probe.partition("@")
-        self.idle.discard(worker)
-        self.set_timer(self.clock() + ROUND)
-        if not worker.give(StandIn(f"isuser:{user}:{host}".encode())) and worker.state is _ASKABLE:
-            self._shelve(worker)  # no pipe is large enough, so it may never be
-
-    def close(self) -> None:
-        """Start no more programs; those that run go on."""
-        self.staff.close()
-
-    def dismiss(self, worker: Worker) -> None:
-        """Have a program exit, after the query it has."""
-        if worker.state is not _ASKABLE:
-            return
-        if worker.query is not None and worker.query.verdict is None:
-            self.workers[worker].dismiss()
-        else:
-            worker.close_stdin()
-
     # --- inside ------------------------------------------------------------------------------------------
 
-    def _shelve(self, worker: Worker) -> None:
+    def shelve(self, worker: Worker) -> None:
         """Make a free program idle."""
         record = self.workers[worker]
         record.timed_from = None
@@ -451,17 +415,3 @@ class Pool:
         if self._milestones.passed(worker, record, self.settings, busy=bool(self.waiting)):
             self._attention(self)
         return True
-
-
-def start_worker(pool: Pool) -> Worker:
-    """Start a pool's program.
-
-    Raises:
-      OSError, ValueError, MemoryError: it cannot be started; nothing is left of it.
-    """
-    process = start(pool.program.argv, pool.program.cwd, pool.program.env)
-    try:
-        return Worker(process, pool.reactor, pool, pool.settings.max_line)
-    except BaseException:
-        process.discard()
-        raise

@@ -18,16 +18,21 @@ import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from bridge.log.events import describe
 from bridge.log.tokenbucket import TokenBucket
 from bridge.loop.timer import FOREVER
 from bridge.pool.backoff import LONGEST_DELAY, Backoff
 from bridge.pool.record import Record, Standing
+from bridge.pool.rounds import ROUND
 from bridge.pool.startuptime import StartupTime
+from bridge.protocol.query import StandIn
+from bridge.worker.spawn import start
+from bridge.worker.state import State
+from bridge.worker.worker import Worker
 
 if TYPE_CHECKING:
     from bridge.pool.pool import Pool
     from bridge.pool.starts import Starts
-    from bridge.worker.worker import Worker
 
 _STARTS_A_SECOND = 20.0
 """Starts that did not lead to a good reply: what a small machine can start of interpreted programs, with half of it
@@ -73,7 +78,7 @@ class Staff:
         pool: Pool,
         starts: Starts,
         attention: Callable[[Pool], None],
-        launch: Callable[[Pool], Worker],
+        launch: Callable[[Pool], Worker] | None,
     ) -> None:
         self.workers: dict[Worker, Record] = {}
         self.usable = 0
@@ -90,7 +95,7 @@ class Staff:
         self._clock = pool.clock
         self._starts = starts
         self._attention = attention
-        self._launch = launch
+        self._launch = launch or start_worker
         self._started = 0
         self._spares = 0  # wanted besides `size`
         self._planned = FOREVER  # when `starts` has been told to call
@@ -204,7 +209,7 @@ class Staff:
         try:
             worker = self._launch(self._pool)
         except (OSError, ValueError, MemoryError) as error:
-            self._pool.not_started(error)
+            self._not_started(error)
             if replaces is None:
                 self.hopeless = not isinstance(error, MemoryError) and getattr(error, "errno", None) not in _PASSING
                 self._failed(FOREVER)
@@ -221,10 +226,35 @@ class Staff:
             self._attention(self._pool)
         if replaces is None:
             try:
-                self._pool.employ(worker)
+                self.employ(worker)
             except Exception as error:
                 worker.failed(error)
         return worker
+
+    def employ(self, worker: Worker) -> None:
+        """Give a new program the probe, if there is one, or the next query, or make it idle."""
+        if not worker.served and self._pool.program.probe:
+            self.probe(worker)
+        else:
+            self._pool.give_next(worker)
+
+    def probe(self, worker: Worker) -> None:
+        """Ask a free program the probe; any good reply will do."""
+        pool = self._pool
+        user, _, host = pool.program.probe.partition("@")
+        pool.idle.discard(worker)
+        pool.set_timer(self._clock() + ROUND)
+        if not worker.give(StandIn(f"isuser:{user}:{host}".encode())) and worker.state is State.ASKABLE:
+            pool.shelve(worker)  # no pipe is large enough, so it may never be
+
+    def dismiss(self, worker: Worker) -> None:
+        """Have a program exit, after the query it has."""
+        if worker.state is not State.ASKABLE:
+            return
+        if worker.query is not None and worker.query.verdict is None:
+            self.workers[worker].dismiss()
+        else:
+            worker.close_stdin()
 
     def pause(self) -> None:
         """Start no programs until `resume`; queries wait."""
@@ -284,6 +314,12 @@ class Staff:
                 return
         self._failed(record.number, by_questions=body is not None)
 
+    def _not_started(self, error: Exception) -> None:
+        pool = self._pool
+        pool.figures.failures += 1
+        pool.log.cannot_start(error)
+        pool.last_failure = f"it cannot be started: {getattr(error, 'strerror', None) or describe(error)}"
+
     def _failed(self, number: float, by_questions: bool = False) -> None:
         self._scouting = True
         if number > self._known:
@@ -293,3 +329,17 @@ class Staff:
         if self._delay > 0 and not self.closed and not self.ready:
             self._pool.is_down("programs die of questions" if by_questions else "programs cannot start")
         self.plan()
+
+
+def start_worker(pool: Pool) -> Worker:
+    """Start a pool's program.
+
+    Raises:
+      OSError, ValueError, MemoryError: it cannot be started; nothing is left of it.
+    """
+    process = start(pool.program.argv, pool.program.cwd, pool.program.env)
+    try:
+        return Worker(process, pool.reactor, pool, pool.settings.max_line)
+    except BaseException:
+        process.discard()
+        raise

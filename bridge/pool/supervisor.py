@@ -86,7 +86,7 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Stop all programs at the same time, and then `run`; call it when there are no more queries."""
-        self.pool.close()
+        self.pool.staff.close()
         async with trio.open_nursery() as nursery:
             for worker in [*self.pool.workers]:
                 nursery.start_soon(self._end, worker)
@@ -131,7 +131,7 @@ class Supervisor:
             return False
         record = self.pool.workers[successor]
         decided = _event(record.proof, successor.retirement)
-        self.pool.employ(successor)
+        self.pool.staff.employ(successor)
         pause = record.born + self.pool.staff.startup.unasked - self.pool.clock()
         while not decided.is_set():
             with trio.move_on_after(max(_ROUNDING, pause)):
@@ -177,13 +177,13 @@ class Supervisor:
                 surplus -= 1
                 nursery.start_soon(self._dismiss, worker)
             elif pool.program.probe and 0 < pool.settings.probe_interval <= now - since:
-                pool.probe(worker)
+                pool.staff.probe(worker)
 
     # --- the end -----------------------------------------------------------------------------------------
 
     async def _dismiss(self, worker: Worker) -> None:
         """Stop a program that is no longer needed, after the query it has."""
-        self.pool.dismiss(worker)
+        self.pool.staff.dismiss(worker)
         await _event(worker.retirement).wait()  # it may have a query, or what is left of one
         await self._end(worker)
 

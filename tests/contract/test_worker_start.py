@@ -14,7 +14,8 @@ from support.inmemory.pools import made
 from support.programs.bad import habit
 
 from bridge.loop.reactor import Reactor
-from bridge.pool.pool import Pool, start_worker
+from bridge.pool.pool import Pool
+from bridge.pool.staff import start_worker
 from bridge.pool.starts import Starts
 from bridge.protocol.query import Query, Verdict
 from bridge.worker.spawn import start

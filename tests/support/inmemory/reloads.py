@@ -140,7 +140,7 @@ async def reloading(
     """With the programs of `settings` started, two seconds ago."""
     async with trio.open_nursery() as nursery:
         there = Reloading(settings, plays, nursery, notifier or Notifier(None, None))
-        monkeypatch.setattr("bridge.pool.pool.start_worker", cast("Any", there.launch))
+        monkeypatch.setattr("bridge.pool.staff.start_worker", cast("Any", there.launch))
         monkeypatch.setattr("bridge.daemon.reload.configure", lambda *_: None)  # the log is the test run's
         there.poolset.apply(settings)
         nursery.start_soon(there.run)

@@ -119,7 +119,7 @@ def says_all(pool_log: PoolLog, worker: Worker, reason: str, query: Query | None
 
 
 async def at_once(supervisor: Supervisor, successor: Worker, worn: Worker) -> bool:
-    supervisor.pool.employ(successor)
+    supervisor.pool.staff.employ(successor)
     return True
 
 

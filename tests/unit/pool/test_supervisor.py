@@ -153,7 +153,7 @@ async def test_a_busy_program_is_dismissed_after_its_query(autojump_clock) -> No
         answer = there.ask()
         await trio.sleep(0.5)
         (program,) = there.programs
-        there.pool.dismiss(program)  # type: ignore[arg-type]
+        there.pool.staff.dismiss(program)  # type: ignore[arg-type]
         assert program.input_closed is None
         assert (await answer.done()).verdict is YES
         assert program.input_closed == pytest.approx(1.0)
@@ -167,7 +167,7 @@ async def test_an_idle_program_is_dismissed_at_once(autojump_clock) -> None:
     async with bench(answers(), keeping=False, pool_size=2) as there:
         there.fill()
         for program in there.programs:
-            there.pool.dismiss(program)  # type: ignore[arg-type]
+            there.pool.staff.dismiss(program)  # type: ignore[arg-type]
         await trio.sleep(0.1)
         assert there.alive == []
         assert there.pool.figures.failures == 0
@@ -178,7 +178,7 @@ async def test_a_dismissed_program_gets_no_other_query(autojump_clock) -> None:
         there.fill()
         await there.ask().done()
         first = there.ask()
-        there.pool.dismiss(there.programs[0])  # type: ignore[arg-type]
+        there.pool.staff.dismiss(there.programs[0])  # type: ignore[arg-type]
         second, third = there.ask(), there.ask()
         for answer in (first, second, third):
             assert (await answer.done()).verdict is YES
@@ -190,7 +190,7 @@ async def test_what_waits_for_a_dismissed_program_that_is_still_starting_goes_to
     async with bench([starts_slowly(1.0), answers(0.1)], keeping=False, pool_size=2) as there:
         there.fill()
         first = there.ask()
-        there.pool.dismiss(there.programs[0])  # type: ignore[arg-type]
+        there.pool.staff.dismiss(there.programs[0])  # type: ignore[arg-type]
         await there.ask().done()
         assert (await first.done()).verdict is YES
         assert first.seconds < 0.5
@@ -207,7 +207,7 @@ async def test_a_dismissed_program_whose_query_takes_too_long(autojump_clock, re
         if ready:
             await there.ask().done()
         answer = there.ask()
-        there.pool.dismiss(there.programs[0])  # type: ignore[arg-type]
+        there.pool.staff.dismiss(there.programs[0])  # type: ignore[arg-type]
         assert (await answer.done()).verdict is UNAVAILABLE
         assert there.programs[0].signals == [(pytest.approx(4.0), KILL)]
 
@@ -221,7 +221,7 @@ async def test_a_dismissed_program_that_dies_with_its_query(autojump_clock) -> N
     async with bench([dies, answers(0.1)], keeping=False, pool_size=2) as there:
         there.fill()
         answer = there.ask()
-        there.pool.dismiss(there.programs[0])  # type: ignore[arg-type]
+        there.pool.staff.dismiss(there.programs[0])  # type: ignore[arg-type]
         assert (await answer.done()).verdict is YES
         assert answer.seconds == pytest.approx(0.6)
 
@@ -234,7 +234,7 @@ async def test_what_it_says_after_its_dismissal_is_nobody_s(autojump_clock) -> N
 
     async with bench(says_goodbye, keeping=False) as there:
         there.fill()
-        there.pool.dismiss(there.programs[0])  # type: ignore[arg-type]
+        there.pool.staff.dismiss(there.programs[0])  # type: ignore[arg-type]
         await trio.sleep(0.1)
         assert there.programs[0].state is State.GONE
         assert there.programs[0].signals == []
