@@ -133,25 +133,33 @@ class Rounds:
 
     def _judge(self, worker: Worker, record: Record, now: float) -> None:
         """Decide what becomes of a program that has a query."""
-        pool, settings, query = self._pool, self._pool.settings, worker.query
+        query = worker.query
         if query is None:
             return
-        held = now - record.since
         if query.verdict is None and query.deadline <= now:
             self._end(worker, record, query)
             if not query.repeatable or record.standing is Standing.LEAVING:
-                worker.kill(f"it gave no reply in time, {_had(query, held)}")
+                self._kill(worker, query, now - record.since)
         if worker.state is not State.ASKABLE:
             return
-        if not record.proven:
-            if held >= settings.start_timeout:
-                worker.kill(f"it gave no first reply within start_timeout, {_had(query, held)}")
-                return
-            if query.verdict is None and query.repeatable and held >= ROUND and self._may_move(worker, held):
-                self._move(worker, record, query)
-            if now < record.born + pool.staff.startup.ample or record.timed == FOREVER:
-                return
-            held = now - record.timed
+        if record.proven:
+            self._judge_by_time(worker, record, query, now - record.since, now)
+        elif self._has_started(worker, record, query, now):
+            self._judge_by_time(worker, record, query, now - record.timed, now)
+
+    def _has_started(self, worker: Worker, record: Record, query: Query, now: float) -> bool:
+        """Whether a program that has given no reply is taken for up.  It has `start_timeout`, and its query may move."""
+        held = now - record.since
+        if held >= self._pool.settings.start_timeout:
+            worker.kill(f"it gave no first reply within start_timeout, {_had(query, held)}")
+            return False
+        if query.verdict is None and query.repeatable and held >= ROUND and self._may_move(worker, held):
+            self._move(worker, record, query)
+        return now >= record.born + self._pool.staff.startup.ample and record.timed < FOREVER
+
+    def _judge_by_time(self, worker: Worker, record: Record, query: Query, held: float, now: float) -> None:
+        """Decide what becomes of a program that is up and has had a query for `held` seconds."""
+        pool, settings = self._pool, self._pool.settings
         if held >= self._unusual():
             record.enter(Standing.STUCK)
         others = self._are_others_answered(record, now)
@@ -160,7 +168,7 @@ class Rounds:
             if query.repeatable:
                 self._end(worker, record, query)
                 pool.probation.convict_again(query)
-                worker.kill(f"it gave no reply in time, {_had(query, held)}")
+                self._kill(worker, query, held)
             return
         if held < settings.answer_timeout:
             return
@@ -173,7 +181,10 @@ class Rounds:
         if now >= record.against + _GRACE or held >= settings.start_timeout or self._may_replace(now):
             if not record.proven:
                 pool.staff.startup.took_longer(now - record.born)
-            worker.kill(f"it gave no reply in time, {_had(query, held)}")
+            self._kill(worker, query, held)
+
+    def _kill(self, worker: Worker, query: Query, held: float) -> None:
+        worker.kill(f"it gave no reply in time, {_had(query, held)}")
 
     def _end(self, worker: Worker, record: Record, query: Query) -> None:
         """End the query of a program, if it has not ended yet."""
