@@ -191,7 +191,7 @@ async def test_when_the_last_one_dies_all_that_wait_are_answered(autojump_clock)
 
 
 async def test_down_once_and_back_once(autojump_clock, logged: list[str]) -> None:
-    async with bench([answers(), answers(), *[lives(0.0)] * 10, answers()], pool_size=2) as there:
+    async with bench([answers(), answers(), *[lives(0.0)] * 8, answers()], pool_size=2) as there:
         await there.ask().done()
         for program in there.programs:
             program.signal(9)
