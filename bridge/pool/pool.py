@@ -201,6 +201,8 @@ class Pool:
         If a program has it already, it goes to a ready one, as long as there are any.
         """
         try:
+            if self.probation.takes_back(query):
+                return
             if not self._lend(query, only_ready=query.attempts > 0 and self._others_answer()):
                 self.waiting.add_again(query)
                 self._timer.set(query.deadline - self._ahead)

@@ -89,6 +89,16 @@ class Probation:
         self.serve()
         return others
 
+    def takes_back(self, query: Query) -> bool:
+        """Have `query` wait again if it was lent from here, but no program has read it; returns whether it was."""
+        for entry in self._lent:
+            if entry[0] is query:
+                self._lent.remove(entry)
+                insort(self._waiting, entry, key=_deadline)
+                self._pool.choose_following()
+                return True
+        return False
+
     def take_all_of(self, asker: Asker) -> list[Query]:
         """Take out every query of one client that waits."""
         taken = [query for query, _ in self._waiting if query.asker is asker]

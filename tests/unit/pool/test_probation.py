@@ -297,3 +297,19 @@ async def test_a_retry_on_probation_keeps_the_order_of_deadlines(autojump_clock)
         deadlines = [query.deadline for query in there.pool.probation]
         assert len(deadlines) == 3
         assert deadlines == sorted(deadlines)
+
+
+async def test_what_no_program_has_read_is_on_probation_again(autojump_clock, monkeypatch) -> None:
+    site = Site()
+    async with site.pool(pool_size=2) as there:
+        await site.crowd(5, 1.0)
+        site.login("hang", "mallory")
+        await site.crowd(5, 5.0)
+        site.seconds = 1.0
+        login = site.login("right", "mallory")
+        holder = next(program for program in there.alive if program.query is login.query)
+        monkeypatch.setattr(holder, "was_read", lambda: False)
+        holder.signal(15)
+        await trio.sleep(0.01)
+        assert [*there.pool.probation] == [login.query]
+        assert (await login.done()).verdict is YES
