@@ -2,6 +2,7 @@
 
 import pytest
 import trio
+import trio.testing
 from support.inmemory.plays import UNAVAILABLE, YES
 from support.inmemory.pools import Answer
 from support.inmemory.site import Site, slow_but_for
@@ -308,8 +309,9 @@ async def test_what_no_program_has_read_is_on_probation_again(autojump_clock, mo
         site.seconds = 1.0
         login = site.login("right", "mallory")
         holder = next(program for program in there.alive if program.query is login.query)
-        monkeypatch.setattr(holder, "was_read", lambda: False)
+        await trio.sleep(0.05)
+        monkeypatch.setattr(holder, "_is_unread", True)
         holder.signal(15)
-        await trio.sleep(0.01)
+        await trio.testing.wait_all_tasks_blocked()
         assert [*there.pool.probation] == [login.query]
         assert (await login.done()).verdict is YES
