@@ -82,7 +82,7 @@ def _ask(settings: Settings, line: bytes) -> int:
         return _refused(refused[0])
     return _told(
         verdicts[0] if verdicts else Verdict.UNAVAILABLE,
-        f"no answer within {settings.answer_timeout:g} seconds, or no program",
+        f"no answer within {settings.answer_timeout:g} seconds, the program's start included, or no program",
     )
 
 
