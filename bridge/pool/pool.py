@@ -379,8 +379,8 @@ class Pool:
 
     def complained(self, worker: Worker, lines: Lines) -> None:
         """Log what a program wrote on stderr, within limits."""
-        record = self.workers[worker]
-        self.log.program_wrote(worker, lines, leaves=record.standing is Standing.LEAVING and not record.reason)
+        told_to_exit = worker.state is not _ASKABLE and not self.workers[worker].reason
+        self.log.program_wrote(worker, lines, told_to_exit)
 
     def may_not_kill(self, worker: Worker) -> None:
         """Log that a program goes on although it was to be killed."""

@@ -89,13 +89,13 @@ class PoolLog:
         what = "question cannot be asked: no pipe is large enough for it (fs.pipe-user-pages-soft)"
         self._warn(what, bytes=size)
 
-    def program_wrote(self, worker: Worker, lines: Lines, leaves: bool) -> None:
+    def program_wrote(self, worker: Worker, lines: Lines, told_to_exit: bool) -> None:
         """A program wrote `lines` on stderr; only those that are logged cost time.
 
         Args:
-          leaves: it was told to exit, which some do with a traceback.
+          told_to_exit: and it has not failed; some exit with a traceback.
         """
-        level = logging.DEBUG if leaves else logging.WARNING
+        level = logging.DEBUG if told_to_exit else logging.WARNING
         for number, line in enumerate(lines):
             if not self._stderr.log(level, "", "program says", pool=self._pool, pid=worker.pid, stderr=line):
                 self._stderr.suppress("", len(lines) - number - 1)

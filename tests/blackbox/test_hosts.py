@@ -178,7 +178,7 @@ def test_a_reload_while_it_stops(start: Start, configure, journals: dict[str, Jo
 @pytest.mark.parametrize("leaving", [0, 500], ids=["gone", "leaving"])
 def test_the_end_soon_after_a_reload(start: Start, configure, journals: dict[str, Journal], leaving: int) -> None:
     """The new program answers; the old one is leaving, or has just left, when the input ends."""
-    for _ in range(3 if leaving else 12):
+    for _ in range(3 if leaving else 4):
         settings = program(journals["first"]) | {"program": habit("leaves_slowly", leaving)}
         bridge = start("run", configure(**settings, shutdown_grace=2.0))
         assert bridge.ask(b"isuser:alice:example.com").verdict == "1"

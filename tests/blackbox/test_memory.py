@@ -14,7 +14,7 @@ MIB = 1024  # in the kernel's KiB
 
 def test_two_hundred_thousand_lines(start: Start, tmp_path: Path) -> None:
     """With refusals among them, and with every program replaced now and then, as by default."""
-    bridge = start("run", "--pool-size", 4, "--", *compiled(tmp_path))
+    bridge = start("run", "--pool-size", 4, "--pool-max", 4, "--", *compiled(tmp_path))  # no spares to wait for
     batch = []
     for number in range(5_000):
         user = b"user%d" % number
@@ -70,7 +70,8 @@ def test_endless_text_instead_of_a_reply_is_not_stored(start: Start) -> None:
 
 def test_a_flood_on_stderr_is_neither_stored_nor_logged_in_full(start: Start) -> None:
     """8 MB of stderr before each reply, which comes too late for that: nobody reads so much in that time."""
-    bridge = start("run", "--pool-size", 2, "--answer-timeout", 0.5, "--", *habit("floods", 8 * MIB))
+    timeouts = ("--answer-timeout", 0.5, "--start-timeout", 0.5)
+    bridge = start("run", "--pool-size", 2, *timeouts, "--", *habit("floods", 8 * MIB))
     assert bridge.ask(b"isuser:alice:example.com").verdict == "0"
     peak = bridge.memory("VmHWM")
     answers = bridge.converse([b"isuser:u%d:example.com" % number for number in range(15)], in_flight=4)

@@ -182,16 +182,16 @@ def test_the_next_request_takes_its_place(daemon: Daemon, file: Path) -> None:
 
 
 @pytest.mark.slow
-def test_twenty_that_are_refused_leave_nothing(daemon: Daemon, file: Path) -> None:
+def test_many_that_are_refused_leave_nothing(daemon: Daemon, file: Path) -> None:
     client = daemon.connect()
     assert ask(client, TRUE) == YES
     programs, descriptors = daemon.programs(), daemon.descriptors()
-    for number in range(20):
+    for number in range(8):
         write(file, MISSING if number % 2 else habit("stillborn"), 3)
         assert reload(daemon)[0] == 1
     assert daemon.programs() == programs
     until(lambda: daemon.descriptors() == descriptors, "all is closed")
-    assert figures(daemon)["refused"] == 20
+    assert figures(daemon)["refused"] == 8
     assert ask(client, TRUE) == YES
 
 

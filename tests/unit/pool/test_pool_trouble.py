@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 import trio
-from support.inmemory.pools import Answer, Bench, InMemoryWorker, answers, bench, dies_reading, drive, lives
+from support.inmemory.pools import Answer, Bench, InMemoryWorker, answers, bench, dies_reading, drive, lives, stays
 
 from bridge.protocol.query import Verdict
 from bridge.worker.stderrlines import StderrLines
@@ -282,3 +282,22 @@ async def test_of_a_flood_of_lines_only_those_that_are_logged_are_masked(autojum
         await trio.sleep(1.0)
         there.pool.complained(worker, lines.feed(b"the password was hunter2\n", 1))
         assert logged[40:] == [f"{said} suppressed={10_000 - 40}"]
+
+
+async def test_what_one_says_when_it_was_told_to_exit_is_a_detail(autojump_clock, logged: list[str]) -> None:
+    """But not while it still has a question, nor once it has failed."""
+
+    def is_warned_of(worker: InMemoryWorker) -> bool:
+        before = len(logged)
+        there.pool.complained(cast("Worker", worker), StderrLines([]).feed(b"trouble\n", 0))
+        return [line.split(" ")[0] for line in logged[before:]] == ["WARNING"]
+
+    async with bench(stays, pool_size=2) as there:
+        answer = there.ask()
+        asked, other = sorted(there.alive, key=lambda worker: worker.query is None)
+        there.pool.dismiss(cast("Worker", asked))
+        assert is_warned_of(asked)
+        await answer.done()
+        assert not is_warned_of(asked)
+        other.kill("it floods its stderr")
+        assert is_warned_of(other)
