@@ -93,7 +93,7 @@ class Reactor:
         self.report = report
         self.clock = clock
         self._epoll = select.epoll()
-        self.taken: set[int] = set()
+        self.taken: dict[int, None] = {}
         self._handlers: dict[int, Callable[[], None]] = {}
         self._events: list[tuple[int, int]] = []  # being handled
         self._kept: list[tuple[int, int]] = []  # to be handled next
@@ -159,7 +159,7 @@ class Reactor:
             if len(events) < _EVENTS or descriptor in map(_descriptor_of, events):
                 break
         self._drop_events(descriptor)
-        self.taken.discard(descriptor)
+        self.taken.pop(descriptor, None)
         if self._kept:
             self._wake()
 
@@ -173,7 +173,7 @@ class Reactor:
         """Stop watching `descriptor`, before it is closed.  No error if it is not watched."""
         if self._handlers.pop(descriptor, None) is not None and not self._epoll.closed:
             self._epoll.unregister(descriptor)
-        self.taken.discard(descriptor)
+        self.taken.pop(descriptor, None)
         self._always.pop(descriptor, None)
 
     def run_once(self, linger: float = 0.0) -> None:
@@ -195,7 +195,7 @@ class Reactor:
             self._events = events
             for descriptor, told in events:
                 if told == _ROOM:
-                    taken.add(descriptor)
+                    taken[descriptor] = None
                 elif (handler := handlers.get(descriptor)) is not None:
                     try:
                         handler()

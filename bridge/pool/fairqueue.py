@@ -238,7 +238,7 @@ class FairQueue:
             query.deaths, query.attempts = shared.deaths, shared.attempts
             add(query)
             queries.popleft()
-        self.hurried.discard(shared.sharers)
+        self.hurried.pop(shared.sharers, None)
 
     # --- the same question -------------------------------------------------------------------------------
 

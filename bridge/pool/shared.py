@@ -32,15 +32,11 @@ class Sharers:
         self.queries = deque(sorted(queries, key=_deadline))
         self._hurried = hurried
         if self.queries[0].deadline < self.queries[-1].deadline:
-            try:
-                hurried.add(self)
-            except MemoryError:
-                hurried.discard(self)  # a set that cannot grow may have it all the same
-                raise
+            hurried[self] = None
 
     def settled(self, query: Query) -> None:
         """Tell everybody the verdict."""
-        self._hurried.discard(self)
+        self._hurried.pop(self, None)
         verdict, error = query.verdict or Verdict.UNAVAILABLE, None
         while self.queries:
             try:
@@ -55,7 +51,7 @@ class Sharers:
         raise error
 
 
-class Hurried(set[Sharers]):
+class Hurried(dict[Sharers, None]):
     """Those who share a question that a program has, if not all of them have the same time."""
 
     def first_deadline(self) -> float:
@@ -68,7 +64,7 @@ class Hurried(set[Sharers]):
             while sharers.queries and sharers.queries[0].deadline <= now:
                 late = sharers.queries.popleft()
                 if not sharers.queries:
-                    self.discard(sharers)
+                    self.pop(sharers, None)
                 yield late
 
 

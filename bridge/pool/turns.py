@@ -6,7 +6,8 @@
     before its turn stays in its group, and one that has its turn before others with an earlier deadline stays with
     these, until they are reached.  Before more stay behind than wait, they are cleared away.
 
-If memory runs out, nothing has changed.
+If memory runs out, nothing has changed.  No sets: one that cannot grow takes what is added all the same, and once it is
+full, whoever looks for something else in it looks for ever.
 
 No I/O, no clock.
 """
@@ -39,11 +40,11 @@ class Turns:
 
     def __init__(self, together: bool = False) -> None:
         self.by_deadline: deque[Query] = deque()
-        self._gone: set[Query] = set()  # those in `by_deadline` that do not wait any more
+        self._gone: dict[Query, None] = {}  # those in `by_deadline` that do not wait any more
         self._turns: deque[str | Asker] = deque()  # keys of the groups, the next one first
         self._groups: dict[str | Asker, Query | Lanes] = {}  # without lanes as long as it has only one query
         self._long: OrderedDict[str | Asker, Lanes] = OrderedDict()  # the groups with lanes
-        self._left: set[Query] = set()  # those that do not wait any more, and may be in a group
+        self._left: dict[Query, None] = {}  # those that do not wait any more, and may be in a group
         self._of: dict[Asker, dict[Query, None]] = {}  # those of each asker that wait in the group of an address
         self._tidy = True  # `_left` and `_gone` are empty
         self._together = together
@@ -109,7 +110,7 @@ class Turns:
                 query = now[0]
                 if self._left and query in self._left:
                     now.popleft()
-                    self._left.discard(query)
+                    del self._left[query]
                     continue
                 if not (group.came or group.lines or len(now) > 1):
                     self._drop(key)
@@ -124,7 +125,7 @@ class Turns:
                 turns.remove(key)
                 del self._groups[key]
                 if self._left and query in self._left:
-                    self._left.discard(query)
+                    del self._left[query]
                     continue
             if self._tidy and self.by_deadline[0] is query:
                 self.by_deadline.popleft()
@@ -138,11 +139,7 @@ class Turns:
 
     def remove(self, query: Query) -> None:
         """Take out `query` before its turn."""
-        try:
-            self._left.add(query)
-        except MemoryError:
-            self._left.discard(query)  # a set that cannot grow may have it all the same
-            raise
+        self._left[query] = None
         self._leave_deadlines(query)
         self._forget_asker(query)
         self._tidy_up()
@@ -216,7 +213,7 @@ class Turns:
         if query in self._left:
             self._clear_away()
         if query in self._gone:
-            self._gone.discard(query)
+            del self._gone[query]
             return
         at = len(self.by_deadline)
         for other in reversed(self.by_deadline):
@@ -231,15 +228,14 @@ class Turns:
             self._look_ahead()
             return
         try:
-            self._gone.add(query)
+            self._gone[query] = None
         except MemoryError:
-            self._gone.discard(query)  # as above
             self.by_deadline.remove(query)
 
     def _look_ahead(self) -> None:
         """Have a query in front that waits."""
         while self._gone and self.by_deadline[0] in self._gone:
-            self._gone.discard(self.by_deadline.popleft())
+            del self._gone[self.by_deadline.popleft()]
 
     def _note_asker(self, query: Query) -> None:
         theirs = self._of.get(query.asker)

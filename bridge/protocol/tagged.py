@@ -55,7 +55,7 @@ class TaggedReader:
 
     def __init__(self, max_line: int) -> None:
         self.max_line = max_line
-        self.in_use: set[bytes] = set()
+        self.in_use: dict[bytes, None] = {}
         self._rest = b""
         self._skipping = False  # the rest of a line that was refused already
 
@@ -99,7 +99,7 @@ class TaggedReader:
         text = canonical(address) if len(address) <= ADDRESS_MAX else None
         if text is None:
             raise Violation("not an IP address")
-        self.in_use.add(tag)
+        self.in_use[tag] = None
         if line.endswith(b"\r"):
             line = line[:-1]
         return tag, text, line if len(line) <= self.max_line else Refusal.LENGTH
@@ -139,7 +139,7 @@ class Tagging:
       in_use: the reader's.
     """
 
-    def __init__(self, in_use: set[bytes]) -> None:
+    def __init__(self, in_use: dict[bytes, None]) -> None:
         self._in_use = in_use
         self._tags: dict[Query, bytes] = {}
         self._settled: list[Query] = []  # since the last answers; perhaps also some of before `clear`
@@ -180,7 +180,7 @@ class Tagging:
             tag = self._tags.pop(query, None)
             if tag is None:
                 continue
-            self._in_use.discard(tag)
+            self._in_use.pop(tag, None)
             verdict = query.verdict
             if query.deadline <= latest:
                 answers.append(tag + _UNAVAILABLE)
@@ -206,4 +206,5 @@ class Tagging:
 
     def _answer(self, tags: Sequence[bytes], answer: bytes) -> None:
         self._ready += [tag + answer for tag in tags]
-        self._in_use.difference_update(tags)
+        for tag in tags:
+            self._in_use.pop(tag, None)

@@ -19,7 +19,7 @@ _OURS_BEGIN = ("LISTEN_", "WATCHDOG_")
 _SPARE = 32
 """Descriptors kept in reserve: for a start in progress, a configuration, a log file and some clients."""
 
-programs: set[int] = set()
+programs: dict[int, None] = {}
 """The pids of all programs that were started and have not been waited for; nobody else may reap these."""
 
 _ALL_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
@@ -50,7 +50,7 @@ class Process:
           ChildProcessError: it has been reaped before.
         """
         status = os.waitpid(self.pid, 0)[1]
-        programs.discard(self.pid)
+        programs.pop(self.pid, None)
         return os.waitstatus_to_exitcode(status)
 
     def discard(self) -> None:
@@ -90,10 +90,10 @@ def start(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> Process:
             setsigmask=[],
             setsigdef=_ALL_SIGNALS,
         )
-        programs.add(pid)
         try:
+            programs[pid] = None
             exited = os.pidfd_open(pid)
-        except OSError:
+        except (OSError, MemoryError):
             _end(pid)
             raise
         undo.pop_all()
@@ -130,7 +130,7 @@ def _end(pid: int) -> None:
     with contextlib.suppress(PermissionError):
         os.killpg(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    programs.discard(pid)
+    programs.pop(pid, None)
 
 
 def _pipe(undo: contextlib.ExitStack) -> tuple[int, int]:

@@ -102,7 +102,7 @@ class StdinPipe:
 
     def _reader_gone(self) -> None:
         if not self.unread():  # otherwise the rest will never be read
-            self._reactor.taken.add(self.descriptor)
+            self._reactor.taken[self.descriptor] = None
 
 
 @functools.cache

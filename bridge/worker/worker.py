@@ -160,7 +160,7 @@ class Worker:
             self.query = query
             self.failed(error)
             return True
-        self._taken.discard(self._input)
+        self._taken.pop(self._input, None)
         self.query = query
         if written < len(frame):
             self.kill("its stdin took only part of a frame")

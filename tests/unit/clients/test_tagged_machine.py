@@ -227,7 +227,7 @@ class TaggedMachine(RuleBasedStateMachine):
         session = self.client.session
         in_flight = {*session._tagging._tags.values(), *(line[0] for line in session._backlog)}
         if not self.broken_off:
-            assert session._lines.in_use == in_flight
+            assert session._lines.in_use.keys() == in_flight
 
     def teardown(self) -> None:
         try:

@@ -50,7 +50,7 @@ class Program:
         """Write a frame as a worker does."""
         assert self.pipe.above < size <= self.pipe.most or self.pipe.fit(size)
         assert os.write(self.pipe.descriptor, bytes(size)) == size
-        self.reactor.taken.discard(self.pipe.descriptor)
+        self.reactor.taken.pop(self.pipe.descriptor, None)
 
     def read(self, size: int) -> None:
         assert len(os.read(self.stdin, size)) == size
