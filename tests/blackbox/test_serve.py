@@ -55,9 +55,7 @@ def test_a_flood_delays_another_by_one_turn_only(serve: Callable[..., Daemon]) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("changes", "reloads"), [(True, 8), (False, 100)], ids=["another program", "the same program"]
-)
+@pytest.mark.parametrize(("changes", "reloads"), [(True, 8), (False, 100)], ids=["another program", "the same program"])
 def test_many_reloads_lose_nothing(serve: Callable[..., Daemon], tmp_path: Path, changes: bool, reloads: int) -> None:
     """Every reload is seen to be done before the next; meanwhile eight clients check each of their answers."""
     file = tmp_path / "auth.toml"

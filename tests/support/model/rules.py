@@ -261,7 +261,7 @@ class Rules(logging.Handler):
         assert not self._broken, "; ".join(self._broken)
 
     def _is_left(self, program: Program) -> bool:
-        """Whether a query that could be asked elsewhere has not been read, for a while, by a program that is starting."""
+        """Whether a query that could be asked elsewhere has been unread for a while by a program that is starting."""
         frame = program.frame
         if frame is None or program.proven or frame.read < FOREVER or self._workers[program].query is not frame.query:
             return False
