@@ -7,7 +7,6 @@ time; they are played side by side, most programs only sleep.  Exit status: 0; 1
 """
 
 import argparse
-import concurrent.futures
 import dataclasses
 import json
 import sys
@@ -18,38 +17,13 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS))
 
 import report  # noqa: E402 (what is imported from here on needs that path)
-from support.availability.catalogue import SCENES  # noqa: E402
+from support.availability.catalogue import SCENES, play_all  # noqa: E402
 from support.availability.stage import Tempo  # noqa: E402
 from support.availability.verdict import Figures, Result  # noqa: E402
 
 HEAD = ["scene", "wanted", "asked", "failed %", "late %", "longest s", "after"]
 HEAD += ["starts", "killed", "innocent", "most", "lag s", "holds"]
 """See `Result`; `after`: granted at once, of how many, when the trouble was over."""
-
-
-def play(name: str, tempo: Tempo, checkout: Path) -> Result:
-    """One scene, in a process of its own; a scene that breaks is a row as well."""
-    try:
-        return SCENES[name].play(tempo, checkout)
-    except Exception as error:
-        while isinstance(error, ExceptionGroup):
-            error = error.exceptions[0]
-        scene = SCENES[name]
-        return Result(name, scene.title, scene.wanted, broken=[f"{type(error).__name__}: {error}"])
-
-
-def play_all(names: Sequence[str], tempo: Tempo, checkout: Path, together: int) -> list[Result]:
-    """The quiet ones side by side, and then the others, fewer of them."""
-    groups = [[name for name in names if SCENES[name].quiet is quiet] for quiet in (True, False)]
-    results: dict[str, Result] = {}
-    for group, workers in zip(groups, (together, max(together // 3, 1)), strict=True):
-        with concurrent.futures.ProcessPoolExecutor(workers) as pool:
-            futures = [pool.submit(play, name, tempo, checkout) for name in group]
-            for future in concurrent.futures.as_completed(futures):
-                result = future.result()
-                results[result.name] = result
-                print(f"{len(results)} of {len(names)}: {result.name} {result.state}", file=sys.stderr, flush=True)
-    return [results[name] for name in names]
 
 
 def percent(part: int, figures: Figures) -> str:
@@ -102,8 +76,15 @@ def main() -> int:
         sys.exit(f"no scene's name begins with any of {options.scenes}; there are {' '.join(SCENES)}")
     machine = report.machine()
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
-    tempo = Tempo(options.scale, options.length)
-    results = play_all(names, tempo, options.checkout.resolve(), options.together)
+    done: list[str] = []
+
+    def tell(result: Result) -> None:
+        done.append(result.name)
+        print(f"{len(done)} of {len(names)}: {result.name} {result.state}", file=sys.stderr, flush=True)
+
+    tempos = dict.fromkeys(names, Tempo(options.scale, options.length))
+    played = play_all(tempos, options.together, tell, options.checkout.resolve())
+    results = [played[name] for name in names]
     print_table(results)
     if options.json:
         kept = {"machine": machine, "scenes": [dataclasses.asdict(result) for result in results]}
