@@ -53,6 +53,7 @@ class Timers:
         self._earlier = earlier
         self._numbers = itertools.count(1)
         self._entries: list[tuple[float, int, Timer]] = []  # a heap, stale entries included
+        self._looked_at = -FOREVER
 
     @property
     def first(self) -> float:
@@ -65,28 +66,20 @@ class Timers:
     def enter(self, timer: Timer, when: float) -> None:
         """Set `timer` to `when`."""
         first, number = self.first, next(self._numbers)
-        heapq.heappush(self._entries, (when, number, timer))
+        heapq.heappush(self._entries, (max(when, self._looked_at), number, timer))  # behind all that were due by then
         timer.when, timer.entry = when, number
         if when < first:
             self._earlier()
 
     def due(self, now: float) -> Iterator[Timer]:
-        """Unset and yield those that are due, one after another, but none that is set again meanwhile."""
-        entries = self._entries
-        come: list[tuple[float, int, Timer]] = []
-        try:
-            while entries and entries[0][0] <= now:
-                come.append(entries[0])
-                heapq.heappop(entries)
-        except MemoryError:  # the rest follow a little later
-            pass
-        come.reverse()
-        try:
-            while come:
-                _, number, timer = come.pop()
-                if timer.entry == number:
-                    timer.cancel()
-                    yield timer
-        finally:  # whoever takes them may have been cut short: the rest are due all the same
-            for entry in come:
-                heapq.heappush(entries, entry)
+        """Unset and yield those that are due, one after another, but none that is set again meanwhile.
+
+        Whoever takes them may be cut short: the rest are due all the same.
+        """
+        self._looked_at = now
+        entries, begun = self._entries, next(self._numbers)
+        while entries and entries[0][0] <= now and entries[0][1] < begun:
+            _, number, timer = heapq.heappop(entries)
+            if timer.entry == number:
+                timer.cancel()
+                yield timer

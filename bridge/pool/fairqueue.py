@@ -7,7 +7,7 @@
     (`shared`): nobody waits longer for asking what somebody in a long line asks.  An `auth` is never shared: after a
     confirmed `setpass` it must not get the answer to an older one, and a one-time token must not pass twice.
 
-If memory runs out, no query is lost.
+If memory runs out, which Python may report as a `SystemError`, no query is lost.
 
 No I/O, no clock.
 """
@@ -95,10 +95,10 @@ class FairQueue:
                     self._isuser.add(query, back)
                 else:
                     self._changing.add(query, back)
-        except MemoryError:
+        except Exception:
             self._forget(query)
             for added in queries[: queries.index(query)]:
-                self._remove(added)
+                self.remove(added)
             raise
 
     def add_again(self, query: Query) -> None:
@@ -156,11 +156,11 @@ class FairQueue:
     def take_out(self, hopeless: Callable[[Query], bool]) -> Iterator[Query]:
         """Take out, one by one, all queries that are `hopeless`, as any with an earlier deadline must be too."""
         while self._again and hopeless(query := self._again[0]):
-            self._remove(query)
+            self.remove(query)
             yield query
         for kind in self._kinds:
             while kind.by_deadline and hopeless(query := kind.by_deadline[0]):
-                self._remove(query)
+                self.remove(query)
                 yield query
 
     def take_all_of(self, asker: Asker) -> list[Query]:
@@ -171,22 +171,28 @@ class FairQueue:
         removed = 0
         try:
             for query in taken:
-                self._remove(query)
+                self.remove(query)
                 removed += 1
-        except MemoryError:
+        except Exception:
             del taken[removed:]
         return taken
 
-    def take_last(self) -> Query | None:
-        """Take out a query whose turn comes last or nearly so; `None` if there is none."""
+    def last(self) -> Query | None:
+        """A query whose turn comes last or nearly so; `None` if there is none."""
         others = max(self._isuser, self._changing, key=len)
         auth_is_last = len(self._auth) > _MOST_IN_A_ROW * (len(self._isuser) + len(self._changing))
         query = (self._auth if auth_is_last else others).last()
         if query is None and self._again:
             query = self._again[-1]
-        if query is not None:
-            self._remove(query)
         return query
+
+    def remove(self, query: Query) -> None:
+        """Take out `query`, which waits."""
+        if query in self._again:
+            self._again.remove(query)
+        else:
+            self._kind(query).remove(query)
+        self._forget(query)
 
     # --- inside ------------------------------------------------------------------------------------------
 
@@ -211,13 +217,6 @@ class FairQueue:
         del self._same[query.body]
         return query
 
-    def _remove(self, query: Query) -> None:
-        if query in self._again:
-            self._again.remove(query)
-        else:
-            self._kind(query).remove(query)
-        self._forget(query)
-
     def _add_one(self, query: Query) -> None:
         self.add([query])
 
@@ -226,7 +225,7 @@ class FairQueue:
             self._note(query)
         try:
             insort(self._again, query, key=_deadline)
-        except MemoryError:
+        except Exception:
             self._forget(query)
             raise
 
@@ -266,12 +265,12 @@ class FairQueue:
         try:
             others = deque((same,) if isinstance(same, Query) else same)
             shared = Shared(query, [query, *others], self.hurried)
-        except MemoryError:  # each is asked by itself
+        except Exception:  # each is asked by itself
             return query
         try:
             while others:
-                self._remove(others[0])
+                self.remove(others[0])
                 others.popleft()
-        except MemoryError:
+        except Exception:
             shared.leave_out(others)
         return shared

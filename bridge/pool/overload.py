@@ -62,18 +62,17 @@ class Overload:
         """Refuse those whose turn would come too late: it has just become known how long a question takes."""
         waiting = self._pool.waiting
         while self.looms(0, self._pool.settings.answer_timeout / 2):
-            if (last := waiting.take_last()) is None:
+            last = waiting.last()
+            if last is None or now + self._wait(waiting.questions, _AT_LEAST) <= last.deadline:
                 break
-            if now + self._wait(waiting.questions + 1, _AT_LEAST) <= last.deadline:
-                waiting.add([last])
-                break
+            waiting.remove(last)
             self.refuse(last, now)
 
     def refuse(self, query: Query, now: float) -> None:
         """Refuse a query because no program could answer it in time."""
         pool = self._pool
-        pool.figures.overload += 1
         pool.give_up(query)
+        pool.figures.overload += 1
         if self._began is None:
             self._began, self._answered, self._refused, self._longest = now, pool.figures.answered, 0, 0.0
             what = "overloaded: more questions than the programs can answer in time, some are answered 0 at once"

@@ -169,15 +169,10 @@ class Pool:
             if worker.give(query):
                 return True
             if worker.state is _ASKABLE:
-                self._give_up_too_long(query)
                 self.shelve(worker)
+                self._give_up_too_long(query)
                 return True
         return False
-
-    def ask_ready(self, query: Query) -> None:
-        """Give `query` to an idle program that is ready, of which there is one."""
-        if not self._lend(query, only_ready=True):
-            self.ask_ahead(query)
 
     def use_idle(self) -> None:
         """Give what waits to idle programs: a change waits for one that has replied, but only while there is one."""
@@ -185,7 +180,10 @@ class Pool:
             if not self.waiting:
                 break
             self.idle.discard(worker)
-            self.give_next(worker)
+            try:
+                self.give_next(worker)
+            except Exception as error:
+                worker.failed(error)
 
     def give_next(self, worker: Worker) -> None:
         """Give a free program the next query, or make it idle."""
@@ -195,21 +193,20 @@ class Pool:
         elif following.deadline <= self.clock() or not worker.give(following):
             self._not_handed_over(worker, following)
 
-    def ask_ahead(self, query: Query) -> None:
+    def ask_ahead(self, query: Query, only_ready: bool = False) -> None:
         """Ask `query` before all others: it has waited longest.  Only this call has it, so it must not be lost.
 
         If a program has it already, it goes to a ready one, as long as there are any.
         """
         try:
-            if self.probation.takes_back(query):
-                return
-            if not self._lend(query, only_ready=query.attempts > 0 and self._others_answer()):
-                self.waiting.add_again(query)
+            lent = self._lend(query, only_ready or (query.attempts > 0 and self._others_answer()))
+            if not (lent or self.probation.takes_back(query)):
                 self._timer.set(query.deadline - self._ahead)
-                self.give_up_hopeless()
+                self.waiting.add_again(query)
         except Exception:
             self.give_up(query)
             raise
+        self.give_up_hopeless()
 
     def _ask_last(self, query: Query) -> None:
         """Ask `query` after all others: it may be what ended its program.  Only this call has it."""
@@ -218,10 +215,10 @@ class Pool:
                 return
             if self.waiting or not self._lend(query):
                 self.waiting.add([query])
-                self.give_up_hopeless()
         except Exception:
             self.give_up(query)
             raise
+        self.give_up_hopeless()
 
     def _not_handed_over(self, worker: Worker, query: Query) -> None:
         """A free program was not given `query`: its time is over, the program has failed, or the query is too long."""
@@ -265,13 +262,13 @@ class Pool:
 
     def time_out(self, query: Query) -> None:
         """End a query whose time is over."""
-        self.figures.timeouts += 1
         self.give_up(query)
+        self.figures.timeouts += 1
 
     def give_up(self, query: Query) -> None:
         """End a query that cannot be answered."""
+        query.settle(_UNAVAILABLE)  # first: counting needs memory
         self.figures.unavailable += 1
-        query.settle(_UNAVAILABLE)
 
     def give_up_hopeless(self) -> None:
         """If no program is ready, end the queries whose deadline comes before one can be."""
@@ -365,13 +362,18 @@ class Pool:
 
     def _ask_once_more(self, query: Query, was_read: bool, proved: bool) -> None:
         """Ask another program, or give up `query`, whose program died."""
-        if query.survives(was_read, proved) and self.clock() < query.deadline:
-            self.figures.retries += 1
+        try:
+            again = query.survives(was_read, proved) and self.clock() < query.deadline
+            self.figures.retries += again
+        except Exception:
+            self.give_up(query)
+            raise
+        if again:
             (self._ask_last if was_read else self.ask_ahead)(query)
             return
+        self.give_up(query)
         if was_read and query.deaths > 1:
             self.probation.accuse(query)
-        self.give_up(query)
 
     def _plan_start(self) -> None:
         self.staff.plan()

@@ -86,7 +86,10 @@ class Probation:
                 insort(self._waiting, (query, account), key=_deadline)
             else:
                 others.append(query)
-        self.serve()
+        try:
+            self.serve()
+        except Exception as error:  # the next round does it, and whoever asks must not think that nobody has the query
+            self._pool.reactor.report(error)
         return others
 
     def takes_back(self, query: Query) -> bool:
@@ -158,7 +161,7 @@ class Probation:
         while self._waiting and self._waiting[0][0].deadline <= now:
             pool.time_out(self._waiting.pop(0)[0])
         while self._waiting and pool.idle.any_ready and (query := self._eligible()) is not None:
-            pool.ask_ready(query)
+            pool.ask_ahead(query, only_ready=True)
         if self._waiting and not pool.staff.ready and self._waited(now) >= _NONE_READY:
             pool.ask_ahead(self._waiting.pop(0)[0])
         pool.choose_following()
@@ -175,8 +178,8 @@ class Probation:
         busy = {account for query, account in self._lent if holders[query].standing is not Standing.STUCK}
         for number, (query, account) in enumerate(self._waiting):
             if account not in busy:
-                del self._waiting[number]
                 self._lent.append((query, account))
+                del self._waiting[number]
                 return query
         return None
 

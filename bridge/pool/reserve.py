@@ -48,8 +48,8 @@ class Reserve:
         if self._other is None or not self:
             self._pool.ask_ahead(query)
         else:
-            self._keep()
             try:
+                self._keep()
                 self._other.ask([query])
             except Exception:
                 self._pool.give_up(query)

@@ -88,8 +88,8 @@ class Shared(Query):
         self.deaths = max(query.deaths for query in self.sharers.queries)
         self.attempts = max(query.attempts for query in self.sharers.queries)
 
-    def leave_out(self, others: Iterable[Query]) -> None:
-        """Ask for all but `others`."""
-        for query in others:
-            self.sharers.queries.remove(query)
+    def leave_out(self, others: deque[Query]) -> None:
+        """Ask for all but `others`; there is no memory for them."""
+        while others:
+            self.sharers.queries.remove(others.pop())
         self.deadline = self.sharers.queries[-1].deadline

@@ -170,8 +170,8 @@ class Staff:
         """Plan the next start, if a program is missing."""
         when = self._next_start(self._clock())
         if when < self._planned:
-            self._planned = when
             self._starts.plan(self, when)
+            self._planned = when
 
     def start_due(self) -> bool:
         """Start a program if one is missing and due; returns whether another one is."""

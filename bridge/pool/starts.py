@@ -92,7 +92,8 @@ class Starts:
     def _start_one(self) -> None:
         now = self._clock()
         while self._later and self._later[0][0] <= now:
-            self._enqueue(heapq.heappop(self._later)[2])
+            self._enqueue(self._later[0][2])
+            heapq.heappop(self._later)
         pool = self._next()
         if pool is None:
             self._timer.set(self._later[0][0] if self._later else FOREVER)

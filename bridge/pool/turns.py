@@ -87,7 +87,7 @@ class Turns:
                 group.add_to_line(account, query)
             else:
                 group.came.append(query)
-        except MemoryError:
+        except Exception:
             self._undo(query)
             raise
 
@@ -152,7 +152,7 @@ class Turns:
 
     def last(self) -> Query | None:
         """One whose turn comes last or nearly so: the newest of a group that has many, if there is one."""
-        while self.by_deadline:
+        while self._turns:
             key = longest(self._long) if self._long else None
             if key is None or len(self._long[key]) < 2:
                 key = self._turns[-1]
@@ -229,7 +229,7 @@ class Turns:
             return
         try:
             self._gone[query] = None
-        except MemoryError:
+        except Exception:
             self.by_deadline.remove(query)
 
     def _look_ahead(self) -> None:
@@ -257,7 +257,7 @@ class Turns:
             if len(self._gone) + len(self._left) > (len(self) + _LEFT_BEHIND if self.by_deadline else 0):
                 self._clear_away()
             self._tidy = not (self._gone or self._left)
-        except MemoryError:
+        except Exception:
             self._tidy = False  # another time
 
     def _clear_away(self) -> None:

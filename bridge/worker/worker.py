@@ -152,10 +152,11 @@ class Worker:
             if (stdin.above or len(frame) > stdin.most) and not stdin.fit(len(frame)):
                 return False
             self._remember(body)
-            written = _write(self._input, frame)
-        except OSError as error:  # EPIPE: it closed its stdin; EAGAIN: it never read what it answered
-            self.kill(f"its stdin cannot be written ({error.strerror})")
-            return False
+            try:
+                written = _write(self._input, frame)
+            except OSError as error:  # EPIPE: it closed its stdin; EAGAIN: it never read what it answered
+                self.kill(f"its stdin cannot be written ({error.strerror})")
+                return False
         except Exception as error:  # perhaps because of the query, which must not end one program after another
             self.query = query
             self.failed(error)
@@ -208,6 +209,9 @@ class Worker:
     def failed(self, error: Exception) -> None:
         """Kill the program after an error of ours: its next reply could belong to any query."""
         reason = "internal error"
+        previous = self._previous
+        if self.query is None and previous is not None and previous.verdict is None:
+            self.query = previous  # its asker was not told: this is as if there had been no reply
         try:
             reason = f"{reason}: {describe(error)}"
         finally:

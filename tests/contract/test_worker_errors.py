@@ -6,7 +6,7 @@ import sys
 import pytest
 from support.programs.bad import habit
 
-from bridge.protocol.query import Verdict
+from bridge.protocol.query import Query, Verdict
 from bridge.worker.state import State
 from bridge.worker.stderrlines import Lines
 from bridge.worker.worker import Worker
@@ -47,6 +47,37 @@ def test_while_a_question_is_handed_over(stage, monkeypatch, hand_over) -> None:
     monkeypatch.undo()
     assert stage.until_gone().query is query
     assert stage.events == ["retired", "failing", "ended", "gone"]
+
+
+def test_when_its_owner_fails_over_a_reply_before_the_asker_is_told(stage, monkeypatch) -> None:
+    stage.start(habit("good"))
+    monkeypatch.setattr(stage, "replied", fail)
+    query = stage.give()
+    assert stage.until_gone().query is query, "it is asked again, or given up"
+    assert stage.ended_with.was_read
+
+
+def test_when_its_owner_fails_over_a_reply_after_the_asker_was_told(stage, monkeypatch) -> None:
+    stage.start(habit("good"))
+
+    def fail_late(_worker: Worker, query: Query, verdict: Verdict) -> None:
+        query.settle(verdict)
+        fail()
+
+    monkeypatch.setattr(stage, "replied", fail_late)
+    query = stage.give()
+    assert stage.until_gone().query is None
+    assert query.verdict is YES
+
+
+def test_when_its_owner_fails_over_a_program_that_closed_its_stdin(stage, monkeypatch) -> None:
+    """Whoever gives it a question must learn whether it was taken."""
+    worker, query = stage.start((*PYTHON, "import os, signal; os.close(0); os.close(2); signal.pause()")), stage.query()
+    os.set_blocking(worker._process.stderr, True)
+    os.read(worker._process.stderr, 1)  # it has closed both
+    monkeypatch.setattr(stage, "failing", fail)
+    assert worker.hand_over(query)
+    assert stage.until_gone().query is query
 
 
 def test_while_an_idle_program_is_looked_at(stage, monkeypatch) -> None:

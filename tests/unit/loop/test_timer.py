@@ -219,6 +219,24 @@ def test_an_error_that_cannot_even_be_told_loses_no_timer(make) -> None:
     assert many.rang == [0, 1]
 
 
+@pytest.mark.parametrize("failing", range(8))
+def test_being_cut_short_without_memory_loses_no_timer(failing: int) -> None:
+    testcapi = pytest.importorskip("_testcapi", reason="this Python cannot let allocations fail")
+    timers = Timers(lambda: None)
+    for _ in range(20):
+        Timer(lambda: None, timers).set(1.0)
+    due = timers.due(1.0)
+    next(due)
+    testcapi.set_nomemory(failing, failing + 3)
+    try:
+        due.close()
+    except MemoryError:
+        pass
+    finally:
+        testcapi.remove_mem_hooks()
+    assert len([*timers.due(1.0)]) == 19
+
+
 def test_an_error_of_an_owner_who_can_be_ended_ends_that_owner(make) -> None:
     class Owner:
         def __init__(self) -> None:

@@ -207,9 +207,10 @@ class Queue(RuleBasedStateMachine):
 
     @rule()
     def shed(self) -> None:
-        query = self.queue.take_last()
+        query = self.queue.last()
         assert (query is None) == (not self.in_queue)
         if query is not None:
+            self.queue.remove(query)
             self.end([query])
 
     @rule(timeout=st.sampled_from([2.0, 6.0]))

@@ -308,6 +308,7 @@ async def test_what_no_program_has_read_is_on_probation_again(autojump_clock, mo
         await site.crowd(5, 5.0)
         site.seconds = 1.0
         login = site.login("right", "mallory")
+        site.login(user="alice")
         holder = next(program for program in there.alive if program.query is login.query)
         await trio.sleep(0.05)
         monkeypatch.setattr(holder, "_is_unread", True)
