@@ -148,7 +148,7 @@ class Rounds:
             self._judge_by_time(worker, record, query, now - record.timed, now)
 
     def _has_started(self, worker: Worker, record: Record, query: Query, now: float) -> bool:
-        """Whether a program that has given no reply is taken for up.  It has `start_timeout`, and its query may move."""
+        """Whether a program that has given no reply is taken for up; it has `start_timeout`, and its query may move."""
         held = now - record.since
         if held >= self._pool.settings.start_timeout:
             worker.kill(f"it gave no first reply within start_timeout, {_had(query, held)}")

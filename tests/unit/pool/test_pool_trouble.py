@@ -295,7 +295,7 @@ async def test_what_one_says_when_it_was_told_to_exit_is_a_detail(autojump_clock
     async with bench(stays, pool_size=2) as there:
         answer = there.ask()
         asked, other = sorted(there.alive, key=lambda worker: worker.query is None)
-        there.pool.dismiss(cast("Worker", asked))
+        there.pool.staff.dismiss(cast("Worker", asked))
         assert is_warned_of(asked)
         await answer.done()
         assert not is_warned_of(asked)
