@@ -29,8 +29,8 @@ _OVERDUE = 0.01
 _SOON = 0.3
 """Seconds: a few rounds."""
 
-_LITTLE = 1.0
-"""Seconds that a program has, at least, for a question of an account whose questions have done harm."""
+_LITTLE = 0.5
+"""Share of `answer_timeout` that a program has, at least, for a question of an account whose questions did harm."""
 
 _ROUNDING = 1e-6
 
@@ -74,6 +74,7 @@ class Rules(logging.Handler):
         self._workers: dict[Program, Worker] = {}  # without those whose process is gone
         self._timeouts = [(-FOREVER, self.pool.settings.answer_timeout)]
         self._broken: list[str] = []
+        self._seen: list[Program] = []  # that have replied, as the bridge knows
         self._harmful: set[bytes] = set()
         self._failures: list[float] = []
         self._proved_at = -FOREVER
@@ -171,12 +172,8 @@ class Rules(logging.Handler):
             return
         if read:
             self.note("what changes something is asked again although a program has read it")
-        if not program.proven and any(self._had_replied(other) for other in self._workers):
+        if not program.proven and any(self.usable(other) for other in self._seen):
             self.note("what changes something is asked of a program that never replied, while another one has")
-
-    def _had_replied(self, program: Program) -> bool:
-        """Whether a program had shown, before this moment, that it answers, and may be asked."""
-        return self.usable(program) and program.proven and program.frames[0].replied < self.site.now
 
     def handed(self, program: Program, frame: Frame) -> None:
         self._frames.setdefault(frame.query, []).append((program, frame))
@@ -204,7 +201,7 @@ class Rules(logging.Handler):
         is_over = now >= query.deadline and query.asks
         if is_over and self.pool.workers[self._workers[program]].standing is Standing.LEAVING:
             return ""
-        if _account(query) in self._harmful and held >= _LITTLE:
+        if _account(query) in self._harmful and held >= self._patience(frame) * _LITTLE:
             return ""
         if is_over and not query.repeatable:  # or it might happen after all
             return ""
@@ -245,6 +242,7 @@ class Rules(logging.Handler):
     def check(self) -> None:
         """Whenever all that was to happen has happened."""
         now, pool = self.site.now, self.pool
+        self._seen = [program for program in self._workers if program.proven]
         with_programs = self._with_programs()
         sharing = sum(max(0, len(queries) - 1) for queries in with_programs)
         if pool.in_flight != len(self.open) - sharing:

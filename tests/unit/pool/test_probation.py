@@ -163,6 +163,19 @@ async def test_nobody_is_guilty_where_nobody_is_answered(autojump_clock, logged:
     assert suspected(logged) == []
 
 
+async def test_nobody_is_guilty_who_asks_first_after_a_pause(autojump_clock, logged: list[str]) -> None:
+    """A firewall has forgotten all connections; new programs have new ones, and answer meanwhile."""
+    site = Site()
+    async with site.pool(pool_size=2) as there:
+        await site.crowd(5, 1.0)
+        await trio.sleep(10.0)
+        site.hanging.update(there.alive)
+        await site.crowd(1, 10.0)
+        assert len(site.hung) == 2
+        assert there.pool.figures.timeouts == 2
+    assert suspected(logged) == []
+
+
 @pytest.mark.parametrize("others", [True, False])
 async def test_what_ended_two_programs_is_guilty_only_if_others_are_answered(
     autojump_clock, logged: list[str], others: bool
