@@ -101,14 +101,17 @@ class Supervisor:
                 await trio.sleep(1 / _RENEWALS_A_SECOND)
             if worker.state is not State.ASKABLE:
                 continue
-            if self.pool.staff.most == 1:
-                await self._dismiss(worker)
-                continue
-            successor = self.pool.staff.start(replaces=worker)
-            if successor is not None and await self._takes_over(successor, worker):
+            if self.pool.staff.most == 1 or await self._has_successor(worker):
                 await self._dismiss(worker)
             else:
                 await trio.sleep(_RENEWAL_RETRY)
+
+    async def _has_successor(self, worker: Worker) -> bool:
+        """Start a successor of `worker`, and wait until it may take over; false if there is none."""
+        if len(self.pool.workers) > self.pool.staff.most:  # what cannot be ended keeps its place, that one's too
+            return False
+        successor = self.pool.staff.start(replaces=worker)
+        return successor is not None and await self._takes_over(successor, worker)
 
     async def _next_worn(self) -> Worker:
         """The oldest program that has served enough."""

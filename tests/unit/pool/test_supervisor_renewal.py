@@ -1,6 +1,7 @@
 """Replacing programs that have served enough: the new one first, one at a time, and never a dip in capacity."""
 
 import itertools
+import signal
 
 import attrs
 import pytest
@@ -251,6 +252,24 @@ async def test_an_old_one_that_does_not_go_holds_up_only_the_next_renewal(autoju
         assert len(there.programs) == 4
         assert len(there.alive) == 2
         within_bounds(there, 2)
+
+
+async def test_those_that_cannot_be_ended_do_not_multiply(autojump_clock) -> None:
+    """Not even the kernel ends them, for an hour, and their successors are of the same kind."""
+
+    async def clings(program: InMemoryWorker) -> int | None:
+        program.ignores.update({signal.SIGTERM, signal.SIGKILL})
+        return await stays(program)
+
+    async with bench(clings, pool_size=2, pool_max=4, max_age=10.0) as there:
+        await trio.sleep(3600.0)
+        assert len(there.alive) == 4 + 1
+        for program in there.alive:
+            program.ignores.clear()
+            program.signal(signal.SIGKILL)
+        there.plays = [answers()]
+        await trio.sleep(60.0)
+        assert len(there.alive) <= 3
 
 
 async def test_a_busy_old_one_answers_first(autojump_clock) -> None:
