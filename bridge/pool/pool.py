@@ -260,6 +260,11 @@ class Pool:
         self.give_up(query)
         self.log.too_long(len(query.body))
 
+    def end_hurried(self, now: float) -> None:
+        """End the queries whose time is over although others, who share their question, have some left."""
+        for query in self.waiting.hurried.take_late(now):
+            self.time_out(query)
+
     def time_out(self, query: Query) -> None:
         """End a query whose time is over."""
         self.give_up(query)
@@ -299,6 +304,8 @@ class Pool:
     def replied(self, worker: Worker, query: Query, verdict: Verdict) -> None:
         """Tell the asker of a valid reply, and give the program its next query."""
         now = self.clock()
+        if self.waiting.hurried:
+            self.end_hurried(now)
         if query.deadline <= now:
             self._late(query)
         else:

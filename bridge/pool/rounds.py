@@ -243,8 +243,7 @@ class Rounds:
     def _look_at_waiting(self, now: float) -> None:
         """Refuse those that cannot be answered in time, and want a spare if they wait for long."""
         pool = self._pool
-        for query in pool.waiting.hurried.take_late(now):
-            pool.time_out(query)
+        pool.end_hurried(now)
         pool.reserve.answer_all()
         pool.use_idle()
         timeout = pool.settings.answer_timeout

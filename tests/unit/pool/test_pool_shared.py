@@ -32,6 +32,16 @@ async def test_each_has_its_own_time(autojump_clock) -> None:
         assert not there.pool.in_flight
 
 
+async def test_an_answer_comes_too_late_for_one_of_them_before_the_timer_does(autojump_clock) -> None:
+    """We may have been stopped: what has arrived by then comes before our timers."""
+    async with bench(answers(1.0), pool_max=1) as there:
+        there.ask()
+        late, in_time = (there.ask(ISUSER, timeout=timeout) for timeout in (2.0, 4.0))
+        await ended(late, 2.0, UNAVAILABLE)
+        await ended(in_time, 2.0, YES)
+        assert (there.pool.figures.timeouts, there.pool.figures.granted) == (1, 2)
+
+
 async def test_a_program_that_dies_with_it_is_replaced_for_all(autojump_clock) -> None:
     async def dies_second(program: InMemoryWorker) -> int:
         await program.frame()
