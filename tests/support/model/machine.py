@@ -28,7 +28,11 @@ STARTS, TAKES = st.sampled_from([*STARTUPS, FOREVER]), st.sampled_from([0.01, 0.
 HANGS = [Trouble.HANGS] * 5
 TROUBLES = st.sampled_from([*HANGS, *Trouble])
 MANNERS = st.builds(Manner, STARTS, TAKES, st.none() | TROUBLES, st.booleans())
-PAUSES = st.sampled_from([0.0, 0.001, 0.05, 0.1, 0.3, 1.0, 1.0, 4.0, 12.0])
+PAUSES = st.sampled_from([0.001, 0.05, 0.1, 0.3, 1.0, 1.0, 4.0, 12.0])
+STOPS = st.sampled_from([0.05, 0.3, 1.0, 4.0, 4.0])
+SEEN_AFTER = st.sampled_from([0.0, 0.0, 0.0, None, None, 4.0])
+"""Seconds after which the bridge sees what was done, as it was stopped; `None` if that is left to whatever is next."""
+
 ADDRESSES = st.sampled_from(["", "192.0.2.1", "192.0.2.2", "2001:db8::1"])
 ERRORS = [FileNotFoundError(2, "missing"), BlockingIOError(11, "busy"), MemoryError()]
 KINDS = ["right", "right", "right", "wrong", "isuser", "setpass", "setpass", "poison", "again"]
@@ -150,7 +154,7 @@ class Machine(RuleBasedStateMachine):
         trouble=TROUBLES,
         timeout=st.sampled_from([FOREVER, FOREVER, 1.0, 0.2]),
         address=ADDRESSES,
-        seen=st.booleans(),
+        seen_after=SEEN_AFTER,
     )
     def ask(
         self,
@@ -160,12 +164,12 @@ class Machine(RuleBasedStateMachine):
         trouble: Trouble,
         timeout: float,
         address: str,
-        seen: bool,
+        seen_after: float | None,
     ) -> None:
         """Ask these, and `more` from within their answers."""
         self.clients[client].more += [self.body(kind, trouble) for kind in more]
         self.site.ask(self.clients[client], [self.body(kind, trouble) for kind in kinds], timeout, address)
-        self.goes_on(seen)
+        self.goes_on(seen_after)
 
     @rule(kinds=st.lists(st.sampled_from(["right", "setpass"]), min_size=1, max_size=4), apart=st.booleans())
     def log_in(self, kinds: list[str], apart: bool) -> None:
@@ -197,15 +201,15 @@ class Machine(RuleBasedStateMachine):
             program.manner = program.manner._replace(takes=change)
 
     @precondition(lambda self: self.site.rules.alive)
-    @rule(which=st.integers(0, 9), what=st.sampled_from([*SAYS, *DOES]), seen=st.booleans())
-    def does(self, which: int, what: bytes | str, seen: bool) -> None:
+    @rule(which=st.integers(0, 9), what=st.sampled_from([*SAYS, *DOES]), seen_after=SEEN_AFTER)
+    def does(self, which: int, what: bytes | str, seen_after: float | None) -> None:
         """Something at once: it says this whether it was asked or not, and even if it hangs otherwise."""
         program = self.chosen(which)
         if isinstance(what, bytes):
             program.say(what)
         else:
             DOES[what](program)
-        self.goes_on(seen)
+        self.goes_on(seen_after)
 
     def chosen(self, which: int) -> Program:
         alive = self.site.rules.alive
@@ -222,7 +226,7 @@ class Machine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.site.advance(seconds)
 
-    @rule(seconds=PAUSES, lag=st.integers(1, 4))
+    @rule(seconds=STOPS, lag=st.integers(1, 4))
     def stop(self, seconds: float, lag: int) -> None:
         """The bridge, for a while; afterwards it is slow."""
         self.site.lag = lag
@@ -233,9 +237,11 @@ class Machine(RuleBasedStateMachine):
         self.site.reload(answer_timeout)
         self.site.settle()
 
-    def goes_on(self, seen: bool) -> None:
+    def goes_on(self, seen_after: float | None) -> None:
         """The bridge sees what has happened, or does not do so yet."""
-        if seen:
+        if seen_after:
+            self.site.stop(seen_after)
+        elif seen_after is not None:
             self.site.settle()
 
     # --- the end ---------------------------------------------------------------------------------------------

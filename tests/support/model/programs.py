@@ -121,6 +121,10 @@ class World(Protocol):
         """Do this then."""
         ...
 
+    def when_seen(self, action: Callable[[], None]) -> None:
+        """Do this once the bridge sees what happens now."""
+        ...
+
 
 class Program:
     """One program.
@@ -284,7 +288,8 @@ class Program:
     def stray(self) -> None:
         """A grant that answers nothing, unless it has read a question."""
         self._owes = None
-        self.say(GRANTED)
+        if not self.hung:
+            self.say(GRANTED)
 
     def say(self, data: bytes) -> None:
         """Write this, whatever it means."""
@@ -306,8 +311,10 @@ class Program:
             frame.reply = Verdict.GRANTED if self._part[:4] == GRANTED else Verdict.DENIED
 
     def go_on(self) -> None:
-        """Hang no longer."""
+        """Hang no longer, nor be about to start for ever."""
         self.hung = False
+        if self.up_at == FOREVER:
+            self.up_at = self.world.now
         if self.frame is not None and self.frame.read < FOREVER:
             self.reply(self.frame)
         else:

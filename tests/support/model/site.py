@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import select
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import cast
 from unittest import mock
@@ -33,10 +34,10 @@ from support.model.workers import Launch
 _HAIR = 1e-7
 """Seconds by which the clock is late, as real ones are: what is early by a rounding error would stay so for ever."""
 
-_STEPS = 20_000
+_STEPS = 2_000
 """Steps without any time passing: more than any example needs."""
 
-_MOMENTS = 10_000
+_MOMENTS = 5_000
 """At which something happens, in a while that a test lets pass: there are ten rounds a second, and some events."""
 
 
@@ -66,6 +67,8 @@ class Site:
         self.programs: list[Program] = []
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
+        self._is_stopped = False
+        self._unseen: deque[Callable[[], None]] = deque()
         self._launch_worker = launch
         self._no_time = mock.patch.object(reactor, "monotonic", lambda: 0.0)
         self._no_time.start()
@@ -87,6 +90,12 @@ class Site:
 
     def at(self, when: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._agenda, (when, next(self._order), action))
+
+    def when_seen(self, action: Callable[[], None]) -> None:
+        if self._is_stopped:
+            self._unseen.append(action)
+        else:
+            action()
 
     # --- the bridge ------------------------------------------------------------------------------------------
 
@@ -155,11 +164,14 @@ class Site:
 
     def stop(self, seconds: float) -> None:
         """Let time pass without the bridge."""
-        until = self.now + seconds
+        until, self._is_stopped = self.now + seconds, True
         while self._next_action <= until:
             self.clock.now = max(self.now, self._next_action)
             self._do_next()
-        self.clock.now = self.stopped_at = until
+        self.clock.now, self._is_stopped = until, False
+        self.stopped_at = until
+        while self._unseen:
+            self._unseen.popleft()()
         self.settle()
 
     @property

@@ -86,6 +86,11 @@ class InMemory(_Played, InMemoryWorker):
         return query.body
 
     def write(self, data: bytes) -> None:
+        is_unread = self._is_unread
+        self.program.world.when_seen(lambda: self._written(data, is_unread))
+
+    def _written(self, data: bytes, is_unread: bool) -> None:
+        self._is_unread = self._is_unread or is_unread  # when it was written
         data, self._part = self._part + data, b""
         query = self.query
         if query is not None and not self._is_unread and may_become_reply(data) and len(data) < 4:

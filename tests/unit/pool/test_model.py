@@ -7,19 +7,15 @@ import pytest
 from hypothesis import settings
 from support.model.machine import Machine
 
-STEPS = 30
-"""Of an example: enough for some trouble, its consequences, and other trouble meanwhile."""
-
-DEFAULT = settings(deadline=None, max_examples=300, stateful_step_count=STEPS, derandomize=True)
-"""The same examples in each run."""
+EXAMPLES = settings(deadline=None, max_examples=300, stateful_step_count=30, derandomize=True)
+"""The same in each run; each has some trouble, its consequences, and other trouble meanwhile."""
 
 
-class AnyMachine(Machine):
+class OtherMachine(Machine):
     """Other examples in each run."""
 
 
-Machine.TestCase.settings = DEFAULT
-AnyMachine.TestCase.settings = settings(deadline=None, max_examples=3000, stateful_step_count=STEPS)
-
 TestModel = Machine.TestCase
-TestModelAtLength = pytest.mark.slow(AnyMachine.TestCase)
+TestModel.settings = EXAMPLES
+TestOtherExamples = pytest.mark.slow(OtherMachine.TestCase)
+TestOtherExamples.settings = settings(EXAMPLES, derandomize=False)
