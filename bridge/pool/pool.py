@@ -36,6 +36,7 @@ from bridge.pool.reserve import Reserve
 from bridge.pool.rounds import ROUND, Rounds
 from bridge.pool.staff import Staff
 from bridge.pool.starts import Starts
+from bridge.protocol.checks import command_of
 from bridge.protocol.query import Query, Verdict
 from bridge.worker.state import State
 from bridge.worker.stderrlines import Lines
@@ -142,6 +143,10 @@ class Pool:
         for query in [*self.waiting.take_all_of(asker), *self.probation.take_all_of(asker)]:
             self.give_up(query)
 
+    def may_be_asked(self, query: Query) -> bool:
+        """Whether its programs may be asked `query`, which came for another pool's."""
+        return command_of(query.body) in self.program.commands
+
     def _others_answer(self) -> bool:
         """Whether there are programs that have given a reply, so that others need not be asked everything."""
         return self.staff.ready > 0 or bool(self.reserve)
@@ -150,7 +155,10 @@ class Pool:
         """Have `other` answer the queries that no program has yet."""
         for query in self.waiting.take_out(lambda _query: True):
             try:
-                other.ask([query])
+                if other.may_be_asked(query):
+                    other.ask([query])
+                else:  # that passed the checks for this pool's program
+                    self.give_up(query)
             except Exception:
                 self.give_up(query)
                 raise
@@ -208,10 +216,20 @@ class Pool:
             raise
         self.give_up_hopeless()
 
+    def ask_elsewhere(self, query: Query) -> None:
+        """Have `query`, with which a program takes long, answered by the reserve, or else by a ready program."""
+        try:
+            taken = self.reserve.takes(query)
+        except Exception:
+            self.give_up(query)
+            raise
+        if not taken:
+            self.ask_ahead(query)
+
     def _ask_last(self, query: Query) -> None:
         """Ask `query` after all others: it may be what ended its program.  Only this call has it."""
         try:
-            if self.probation.knows_any and not self.probation.let_through([query]):
+            if self.reserve.takes(query) or (self.probation.knows_any and not self.probation.let_through([query])):
                 return
             if self.waiting or not self._lend(query):
                 self.waiting.add([query])
@@ -277,7 +295,7 @@ class Pool:
 
     def give_up_hopeless(self) -> None:
         """If no program is ready, end the queries whose deadline comes before one can be."""
-        if self.staff.ready or not self.waiting:
+        if not self.waiting or self._others_answer():
             return
         hope = self.staff.hope(self.clock())
         for query in self.waiting.take_out(lambda query: query.deadline < hope):

@@ -3,7 +3,7 @@
   - A query is accused when it hung a ready program, ended two programs, or was answered twice.  It is convicted if
     others were answered well meanwhile; while nobody is, the fault is the back end's.
   - On probation, an account has one query with a program at a time, and all of them together hold at most a quarter of
-    the programs.  They never go to a starting program, and get less time than others.
+    the programs.  They go to a starting program only if no ready one is left, and get less time than others.
 
 No I/O.
 """
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from bridge.worker.worker import Worker
 
 _NONE_READY = 1.0
-"""Seconds that a query on probation waits for a program that is ready, as long as there is none: if nobody else asks,
-there never will be."""
+"""Seconds that a query on probation waits for a program that is ready and not stuck, as long as there is none: if
+nobody else asks, there never will be."""
 
 _SHARE = 4
 """One program of this many that may run is for all suspects together."""
@@ -162,12 +162,16 @@ class Probation:
             pool.time_out(self._waiting.pop(0)[0])
         while self._waiting and pool.idle.any_ready and (query := self._eligible()) is not None:
             pool.ask_ahead(query, only_ready=True)
-        if self._waiting and not pool.staff.ready and self._waited(now) >= _NONE_READY:
-            pool.ask_ahead(self._waiting.pop(0)[0])
+        if self._waits_in_vain(now) and (query := self._eligible()) is not None:
+            pool.ask_ahead(query)
         pool.choose_following()
 
-    def _waited(self, now: float) -> float:
-        return self._pool.settings.answer_timeout - (self._waiting[0][0].deadline - now)
+    def _waits_in_vain(self, now: float) -> bool:
+        """Whether the oldest has waited for long, and an idle program that has not given a reply is all there is."""
+        pool = self._pool
+        if not (self._waiting and pool.idle) or pool.staff.any_at_hand:
+            return False
+        return self._waiting[0][0].deadline - now <= pool.settings.answer_timeout - _NONE_READY
 
     def _eligible(self) -> Query | None:
         """Take out the oldest whose account has no query with a program, if there is one, and a place for it."""

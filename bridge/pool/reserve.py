@@ -2,7 +2,7 @@
 
 Without a probe, a new program counts as started when it has been alive for a while, but one that takes longer may still
 be starting when the first question comes.  Until one of the new programs has given a good reply, what they do not
-answer at once is given to the old ones.
+answer at once is given to the old ones, if these answer, and only what those may be asked.
 
 No I/O.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Reserve:
-    """The reserve of one pool; false if there is none.
+    """The reserve of one pool; false while there is none that answers.
 
     If nobody asks, it is given up after `start_timeout`.
     """
@@ -30,36 +30,54 @@ class Reserve:
         self._until = -FOREVER
 
     def set(self, other: Pool) -> None:
-        """Fall back on `other`, which is not in force any more, but still has its programs."""
-        self._other = other
+        """Fall back on `other`, which is not in force any more, but still has its programs.
+
+        If that has not shown yet that it answers either, fall back on its own reserve.
+        """
+        self._other = other.reserve._kept() or other
         self._keep()
 
     def __bool__(self) -> bool:
-        if self._other is not None and (self._pool.staff.ready or self._pool.clock() >= self._until):
-            self._other = None
-        return self._other is not None
+        return self._answering() is not None
 
     def is_pool(self, other: Pool) -> bool:
         """Whether `other` may still be needed."""
-        return bool(self) and self._other is other
+        return self._kept() is other
 
-    def answer(self, query: Query) -> None:
-        """Have `query`, which no program of the pool answers, answered by the reserve, or else by a ready program."""
-        if self._other is None or not self:
-            self._pool.ask_ahead(query)
-        else:
-            try:
-                self._keep()
-                self._other.ask([query])
-            except Exception:
-                self._pool.give_up(query)
-                raise
+    def may_answer(self, query: Query) -> bool:
+        """Whether there is a reserve that answers, and may be asked `query`."""
+        other = self._answering()
+        return other is not None and other.may_be_asked(query)
 
-    def answer_all(self) -> None:
-        """Have the queries that wait answered by the reserve, if there is one."""
-        if self and self._other is not None and self._pool.waiting:
-            self._keep()
-            self._pool.hand_over(self._other)
+    def takes(self, query: Query) -> bool:
+        """Have `query` answered by the reserve, after all that it has to answer; false if that is not possible."""
+        other = self._answering()
+        if other is None or not other.may_be_asked(query):
+            return False
+        self._keep()
+        other.ask([query])
+        return True
+
+    def take_waiting(self) -> None:
+        """Have the queries that wait answered by the reserve, as far as that is possible."""
+        if not self:
+            return
+        pool = self._pool
+        for query in [*pool.waiting]:
+            if self.may_answer(query):
+                pool.waiting.remove(query)
+                pool.ask_elsewhere(query)
+
+    def _kept(self) -> Pool | None:
+        """The pool that may still be needed, if any."""
+        if self._other is not None and (self._pool.staff.ready or self._pool.clock() >= self._until):
+            self._other = None
+        return self._other
+
+    def _answering(self) -> Pool | None:
+        """That pool, if it has programs that have given a reply."""
+        other = self._kept()
+        return other if other is not None and other.staff.ready else None
 
     def _keep(self) -> None:
         self._until = self._pool.clock() + self._pool.settings.start_timeout

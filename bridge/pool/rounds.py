@@ -153,7 +153,7 @@ class Rounds:
         if held >= self._pool.settings.start_timeout:
             worker.kill(f"it gave no first reply within start_timeout, {_had(query, held)}")
             return False
-        if query.verdict is None and query.repeatable and held >= ROUND and self._may_move(worker, held):
+        if query.verdict is None and query.repeatable and held >= ROUND and self._may_move(worker, query, held):
             self._move(worker, record, query)
         return now >= record.born + self._pool.staff.startup.ample and record.timed < FOREVER
 
@@ -198,7 +198,7 @@ class Rounds:
         query.attempts += 1
         worker.release()
         record.seen = worker.query
-        self._pool.reserve.answer(query)
+        self._pool.ask_elsewhere(query)
 
     def _are_others_answered(self, record: Record, now: float) -> bool:
         """Whether questions that were asked after this program's have been answered, and not only long ago."""
@@ -206,16 +206,17 @@ class Rounds:
         recently = now - self._answered_at <= self._pool.settings.answer_timeout / 2
         return recently and answered - record.answered > record.busy
 
-    def _may_move(self, worker: Worker, held: float) -> bool:
+    def _may_move(self, worker: Worker, query: Query, held: float) -> bool:
         """Whether a starting program's query is better given to another one.
 
         As long as it has not been read, the program is still starting: there are ready ones, or those of the pool that
         this one replaces.  One that has read it may be about to answer, unless it has had it for long.
         """
         pool = self._pool
+        reserve = pool.reserve.may_answer(query)
         if not worker.was_read():
-            return pool.staff.any_at_hand or bool(pool.reserve)
-        return held >= self._unusual() and (pool.idle.any_ready or bool(pool.reserve))
+            return reserve or pool.staff.any_at_hand
+        return held >= self._unusual() and (reserve or pool.idle.any_ready)
 
     def _is_stalled(self, now: float) -> bool:
         """Whether a question had all its time, and nobody's was answered meanwhile."""
@@ -244,7 +245,7 @@ class Rounds:
         """Refuse those that cannot be answered in time, and want a spare if they wait for long."""
         pool = self._pool
         pool.end_hurried(now)
-        pool.reserve.answer_all()
+        pool.reserve.take_waiting()
         pool.use_idle()
         timeout = pool.settings.answer_timeout
         silent = now > self._answered_at + max(timeout / 2, 2 * pool.service_time.usual)

@@ -7,7 +7,7 @@
   - *Cannot start*: a program ended, or ran out of time, before its first good reply.  Then one program tries, after
     longer and longer pauses, and when it is ready, or has been up for a while, the others start at once.
   - If that program had a question, the question may be to blame: it takes three different ones in a row, and a while
-    without any good reply.
+    without any good reply.  The pauses are short then: whoever asks such questions must not keep everybody else out.
 
 No I/O besides `launch`.
 """
@@ -45,6 +45,11 @@ _IN_A_ROW = 3
 
 _NO_REPLY = 1.0
 """Seconds without any good reply, besides: as long as others are answered, programs can start."""
+
+_LONGEST_BY_QUESTIONS = 1.0
+"""Seconds of the longest pause if questions end the programs: two people who ask such questions, on a site where others
+are seldom, would otherwise put it out for as long as they go on.  If a back end is away instead, a start a second, and
+only while somebody asks, is no burden."""
 
 _PASSING = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
 """Errors of a start that may succeed a moment later."""
@@ -324,7 +329,8 @@ class Staff:
         self._scouting = True
         if number > self._known:
             self._known = self._started
-            self._delay = self._backoff.next_delay()
+            delay = self._backoff.next_delay()
+            self._delay = min(delay, _LONGEST_BY_QUESTIONS) if by_questions else delay
             self.due = FOREVER if self.closed else self._clock() + self._delay
         if self._delay > 0 and not self.closed and not self.ready:
             self._pool.is_down("programs die of questions" if by_questions else "programs cannot start")

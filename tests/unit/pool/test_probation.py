@@ -94,6 +94,24 @@ async def test_a_victim_whose_name_an_attacker_uses(autojump_clock, word: str, w
         assert max(change.alive for change in there.changes) <= POOL_MAX[4]
 
 
+@pytest.mark.parametrize("others", [False, True])
+@pytest.mark.parametrize("pool_size", [2, 4])
+async def test_a_victim_on_a_quiet_site(autojump_clock, pool_size: int, others: bool) -> None:
+    """Whoever uses its name holds the only program that is ready, and nobody else asks the new ones."""
+    site = Site()
+    async with site.pool(pool_size=pool_size):
+        await site.crowd(5, 1.0)
+        victims: list[Answer] = []
+        async with site.attack(1, "hang", user="victim", secrets=True, pause=1.0):
+            for _ in range(30):
+                if others and len(victims) % 10 == 9:
+                    await site.login().done()
+                victims.append(await site.login(user="victim").done())
+                await trio.sleep(1.0)
+        assert {victim.verdict for victim in victims} == {YES}
+        assert site.innocent == []
+
+
 @pytest.mark.parametrize("starts", [0.1, 2.0])
 async def test_as_many_hang_as_there_are_programs_once(autojump_clock, starts: float) -> None:
     """Two logins were enough to put everybody out for as long as the load lasted."""

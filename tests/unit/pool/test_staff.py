@@ -46,15 +46,35 @@ async def test_the_rate_of_starts_is_bounded_but_not_low(autojump_clock, pool_si
 # --- cannot start ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("play", [BUSY, lives(0.0), lives(0.5), starts_slowly(0.2, dies_reading)], ids=str)
-async def test_programs_that_cannot_start_do_not_keep_the_machine_busy(autojump_clock, play) -> None:
+QUESTIONS_END_IT = starts_slowly(0.2, dies_reading)
+
+
+@pytest.mark.parametrize(
+    ("play", "pause"), [(BUSY, 15.0), (lives(0.0), 15.0), (lives(0.5), 15.0), (QUESTIONS_END_IT, 1.0)], ids=str
+)
+async def test_programs_that_cannot_start_do_not_keep_the_machine_busy(autojump_clock, play, pause: float) -> None:
     """Different people ask all the time."""
     async with bench(play, pool_size=4) as there:
         for number in range(1200):
             there.ask(b"auth:user%d:example.com:right" % number)
             await trio.sleep(0.5)
-        assert started_since(there, 300.0) <= 300 / 15 + 3
+        assert started_since(there, 300.0) <= 300 / pause + 3
         assert not any(program.served for program in there.programs)
+
+
+@pytest.mark.parametrize("users", [False, True])
+@pytest.mark.parametrize("rate", [0.1, 0.2])
+@pytest.mark.parametrize("pool_size", [2, 4])
+async def test_two_people_who_end_programs_do_not_put_out_a_quiet_site(
+    autojump_clock, users: bool, rate: float, pool_size: int
+) -> None:
+    """Nobody else has been answered between three of their questions, so it looks as if programs could not start."""
+    site = Site()
+    async with site.pool(pool_size=pool_size):
+        await site.crowd(5, 1.0)
+        async with site.attack(2, "exit", users=users, secrets=True, pause=1.0):
+            others = await site.crowd(rate, 120.0)
+        assert others.failed == 0
 
 
 async def test_one_question_does_not_keep_programs_from_starting(autojump_clock) -> None:
