@@ -39,7 +39,7 @@ SAFE = {
     *("give_up", "time_out", "refuse", "settled"),  # they settle the query first of all
     *(
         "ask_ahead",
-        "answer",
+        "ask_elsewhere",
         "_ask_last",
         "_ask_once_more",
         "_joined",
