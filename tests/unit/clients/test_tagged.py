@@ -136,13 +136,16 @@ def test_a_violation_in_what_had_to_wait_for_room_ends_it_too() -> None:
         assert is_disconnected(client)
 
 
-def test_an_unfinished_last_line_that_is_none(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("begun", [b"t1 -", b"t1 - setpass:alice:example.com:half a passw"])
+def test_an_unfinished_last_line_is_ignored(begun: bytes, caplog: pytest.LogCaptureFixture) -> None:
     with on_socket(kind="tagged") as client:
-        client.says(lines(0) + b"t1 -")
+        client.desk.verdict = YES
+        client.says(lines(0) + begun)
         client.end_input()
         client.run_once()
         assert is_disconnected(client)
-    assert "violated" in caplog.text
+        assert client.desk.lines == [b"isuser:u0:h"]
+    assert caplog.text == ""
 
 
 def test_violations_do_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
