@@ -29,7 +29,7 @@ A query's life, folder by folder:
     rounds       what no reply tells: what is stuck, late or overdue; `overload`; `probation` of `suspects`
     reserve      the pool that a new one replaces, until that answers
     staff        its programs: how many there are, how many are started, and when (`backoff`, `startuptime`)
-    supervisor   replaces programs and stops them (trio); `starts` and `backoff` decide when one is started;
+    supervisor   replaces programs and stops them (trio); `starts`: which pool starts one next;
                  `descriptors`: how many all of them need
   worker/      one running program
     worker       one query at a time, in one `state` after another (a `latch` signals its end); `spawn` starts it

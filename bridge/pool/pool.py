@@ -114,7 +114,7 @@ class Pool:
             self._timer.set(soon)
         if self.probation.knows_any and not (queries := self.probation.let_through(queries)):
             return
-        while self._lend(queries[0]):  # if there is an idle program, no query is waiting
+        while self._lend(queries[0]):  # no idle program may get what waits
             if not (queries := queries[1:]):
                 return
         if self.overload.looms(len(queries), self.settings.answer_timeout):
@@ -416,18 +416,18 @@ class Pool:
 
     # --- programs ----------------------------------------------------------------------------------------
 
+    def shelve(self, worker: Worker) -> None:
+        """Make a free program idle."""
+        record = self.workers[worker]
+        record.timed_from = None
+        self.idle.put(worker, record.standing is _WORN)
+
     def is_down(self, cause: str) -> None:
         """No program can answer, and that will not change at once."""
         if not self.on_trial:
             self.log.down(self.program.pool_size, cause)
 
     # --- inside ------------------------------------------------------------------------------------------
-
-    def shelve(self, worker: Worker) -> None:
-        """Make a free program idle."""
-        record = self.workers[worker]
-        record.timed_from = None
-        self.idle.put(worker, record.standing is _WORN)
 
     def _proved(self, worker: Worker, record: Record) -> None:
         """A program has given its first good reply."""

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 
 import trio
 
@@ -43,7 +44,6 @@ the time is all it may take.  Real programs that die of old age do so after abou
 
 _RENEWAL_RETRY = 5.0
 """Seconds before a renewal whose successor failed is tried again: the old program still serves."""
-
 
 _UNDECIDED = 5.0
 """Seconds between checks whether a successor that nobody asked may take over."""
@@ -134,7 +134,7 @@ class Supervisor:
             return False
         record = self.pool.workers[successor]
         decided = _event(record.proof, successor.retirement)
-        self.pool.staff.employ(successor)
+        _guarded(self.pool.staff.employ, successor)
         pause = record.born + self.pool.staff.startup.unasked - self.pool.clock()
         while not decided.is_set():
             with trio.move_on_after(max(_ROUNDING, pause)):
@@ -180,7 +180,7 @@ class Supervisor:
                 surplus -= 1
                 nursery.start_soon(self._dismiss, worker)
             elif pool.program.probe and 0 < pool.settings.probe_interval <= now - since:
-                pool.staff.probe(worker)
+                _guarded(pool.staff.probe, worker)
 
     # --- the end -----------------------------------------------------------------------------------------
 
@@ -202,6 +202,14 @@ class Supervisor:
             worker.signal(number)
         with trio.move_on_after(_KILL_GRACE):
             await gone.wait()
+
+
+def _guarded(ask: Callable[[Worker], None], worker: Worker) -> None:
+    """Have a program asked; an error of ours ends that program.  If it were raised here, it would end the daemon."""
+    try:
+        ask(worker)
+    except Exception as error:
+        worker.failed(error)
 
 
 def _event(*latches: Latch) -> trio.Event:

@@ -126,7 +126,7 @@ def _check_spare_descriptors() -> None:
 
 
 def _end(pid: int) -> None:
-    """Kill a program and reap it; one that has changed its user, which we may not kill, becomes an orphan."""
+    """Kill a program and reap it; one that has changed its user, which we may not kill, is left to `reap_orphans`."""
     with contextlib.suppress(PermissionError):
         os.killpg(pid, signal.SIGKILL)
         os.waitpid(pid, 0)

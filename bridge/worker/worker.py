@@ -41,7 +41,6 @@ _REPLY_READ = 256
 """Bytes: more than a reply has, so that anything after it is noticed, and as much of a PHP warning as the log shows.
 Requesting more than 400 takes a tenth more time per reply, as Python allocates larger buffers differently."""
 
-
 _read, _write, _ASKABLE = os.read, os.write, State.ASKABLE  # looked up once
 
 _SHOWN = 120

@@ -8,6 +8,7 @@ from support.inmemory.site import Site
 
 from bridge.protocol.frames import DENIED, GRANTED
 from bridge.worker.state import State
+from bridge.worker.worker import Worker
 
 PROBE = {"probe": "nobody@example.com"}
 ASKED = b"isuser:nobody:example.com"
@@ -97,6 +98,25 @@ async def test_idle_programs_are_asked_it_again_now_and_then(autojump_clock) -> 
         await trio.sleep(600.0)
         assert 2 * 600 / 80 <= len(probed(site)) <= 2 * 600 / 60 + 2
         assert len(there.programs) == 2
+
+
+async def test_an_error_of_ours_ends_only_the_program_that_was_to_be_asked_again(autojump_clock, monkeypatch) -> None:
+    async with bench(answers(), pool_size=2, probe_interval=60.0, **PROBE) as there:
+        await trio.sleep(1.0)
+        probe, faults = there.pool.staff.probe, [MemoryError()]
+
+        def fail_at_first(worker: Worker) -> None:
+            if faults:
+                raise faults.pop()
+            probe(worker)
+
+        monkeypatch.setattr(there.pool.staff, "probe", fail_at_first)
+        await trio.sleep(120.0)
+        assert not faults
+        assert [program.state is State.GONE for program in there.programs] in (
+            [True, False, False],
+            [False, True, False],
+        )
 
 
 async def test_zero_is_only_at_the_start(autojump_clock) -> None:

@@ -11,6 +11,7 @@ from support.inmemory.pools import Bench, InMemoryWorker, answers, bench, hangs,
 
 from bridge.protocol.frames import GRANTED
 from bridge.protocol.query import Verdict
+from bridge.worker.worker import Worker
 
 YES = Verdict.GRANTED
 MISSING = FileNotFoundError(2, "No such file or directory")
@@ -188,6 +189,24 @@ async def test_one_that_fails_leaves_the_old_one_in_service(autojump_clock, succ
         assert len(there.started) == 7
         assert there.programs[0] not in there.alive
         within_bounds(there, 1)
+
+
+async def test_one_that_an_error_of_ours_ends_leaves_the_old_one_in_service(autojump_clock, monkeypatch) -> None:
+    async with bench(answers(), max_requests=2) as there:
+        employ, faults = there.pool.staff.employ, [MemoryError()]
+
+        def fail_at_first(worker: Worker) -> None:
+            if faults:
+                raise faults.pop()
+            employ(worker)
+
+        monkeypatch.setattr(there.pool.staff, "employ", fail_at_first)
+        await ask_steadily(there, 10, 2.0)
+        assert not faults
+        old, failed, new = there.programs[:3]
+        assert old.served > 2
+        assert failed.served == 0
+        assert new.served > 0
 
 
 async def test_it_is_tried_again_but_not_in_a_hurry(autojump_clock) -> None:
