@@ -2,7 +2,8 @@
 
 Without a probe, a new program counts as started when it has been alive for a while, but one that takes longer may still
 be starting when the first question comes.  Until one of the new programs has given a good reply, what they do not
-answer at once is given to the old ones, if these answer, and only what those may be asked.
+answer at once is given to the old ones, if these answer, and only what those may be asked.  A change is not: if the new
+programs have another database, it would be lost there.
 
 No I/O.
 """
@@ -47,12 +48,12 @@ class Reserve:
     def may_answer(self, query: Query) -> bool:
         """Whether there is a reserve that answers, and may be asked `query`."""
         other = self._answering()
-        return other is not None and other.may_be_asked(query)
+        return other is not None and query.repeatable and other.may_be_asked(query)
 
     def takes(self, query: Query) -> bool:
         """Have `query` answered by the reserve, after all that it has to answer; false if that is not possible."""
         other = self._answering()
-        if other is None or not other.may_be_asked(query):
+        if other is None or not self.may_answer(query):
             return False
         self._keep()
         other.ask([query])

@@ -144,7 +144,7 @@ def test_an_unfinished_last_line_is_ignored(begun: bytes, caplog: pytest.LogCapt
         client.end_input()
         client.run_once()
         assert is_disconnected(client)
-        assert client.desk.lines == [b"isuser:u0:h"]
+        assert [query.body for query in client.desk.asked] == [b"isuser:u0:h"]
     assert caplog.text == ""
 
 
@@ -271,7 +271,7 @@ def test_no_answer_long_after_its_time() -> None:
 
 def test_the_end_of_input() -> None:
     with on_socket(kind="tagged", window=2) as client:
-        client.send(lines(0, 1) + b"t2 - isuser:u2:h")
+        client.send(lines(0, 1, 2))
         client.end_input()
         client.run_once()
         client.settle(1)

@@ -27,26 +27,41 @@ def starts_in(seconds: float) -> Play:
 PLAYS: dict[str, Play | OSError] = {"/old": answers(), "/slow": starts_in(6.0), "/hangs": hangs, "/dies": dies_reading}
 
 
-async def ask_steadily(there: Reloading, seconds: float, body: bytes = AUTH) -> list[Answer]:
+async def ask_steadily(there: Reloading, seconds: float) -> list[Answer]:
     """Ten questions a second, and their answers."""
     asked = []
     for _ in range(round(seconds * 10)):
-        asked.append(there.ask(body))
+        asked.append(there.ask())
         await trio.sleep(0.1)
     return [await answer.done() for answer in asked]
 
 
-@pytest.mark.parametrize("body", [AUTH, SETPASS])
-async def test_a_program_that_starts_slowly_costs_nobody_anything(autojump_clock, monkeypatch, body: bytes) -> None:
+async def test_a_program_that_starts_slowly_costs_nobody_anything(autojump_clock, monkeypatch) -> None:
     async with reloading(monkeypatch, OLD, PLAYS) as there:
         await there.ask().done()
         assert await there.reload(made("/slow", pool_size=2)) == "", "it lived for a second, unasked"
-        asked = await ask_steadily(there, 10.0, body)
+        asked = await ask_steadily(there, 10.0)
         assert {answer.verdict for answer in asked} == {Verdict.GRANTED}
         assert max(answer.seconds for answer in asked) < 0.5
-        if body is AUTH:  # a change proves no program while there is another
-            assert there.alive("/old") == 0, "the new ones have answered"
+        assert there.alive("/old") == 0, "the new ones have answered"
         assert there.alive("/slow") == 2
+
+
+async def test_a_change_waits_for_a_new_one(autojump_clock, monkeypatch) -> None:
+    """It would be lost if the new ones have another database."""
+    async with reloading(monkeypatch, OLD, {**PLAYS, "/starts": starts_in(2.5)}) as there:
+        await there.ask().done()
+        assert await there.reload(made("/starts", pool_size=2)) == ""
+        served = [program.served for program in there.programs["/old"]]
+        change = there.ask(SETPASS)
+        new = there.ask()
+        assert (await new.done()).verdict is Verdict.GRANTED
+        asked = await ask_steadily(there, 2.0)
+        assert {answer.verdict for answer in asked} == {Verdict.GRANTED}
+        assert (await change.done()).verdict is Verdict.GRANTED
+        assert change.seconds > 0.5
+        assert sum(program.served for program in there.programs["/starts"]) >= 2
+        assert sum(program.served for program in there.programs["/old"]) > sum(served)
 
 
 async def test_if_nobody_asks_the_old_ones_go_when_any_start_is_over(autojump_clock, monkeypatch) -> None:

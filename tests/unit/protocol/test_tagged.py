@@ -41,7 +41,6 @@ def read(*pieces: bytes, max_line: int = LIMIT) -> list[Tagged | str]:
     ("stream", "expected"),
     [
         (b"1 - " + LINE + b"\n", (b"1", "", LINE)),
-        (b"1 - " + LINE, (b"1", "", LINE)),
         (b"1 - " + LINE + b"\r\n", (b"1", "", LINE)),
         (b"aZ09aZ09aZ09aZ09 192.0.2.7 x\n", (b"aZ09aZ09aZ09aZ09", "192.0.2.7", b"x")),
         (b"1 - \n", (b"1", "", b"")),
@@ -66,7 +65,6 @@ def test_a_line(stream: bytes, expected: Tagged) -> None:
         b"\r\n",
         b"1\n",
         b"1 -\n",
-        b"1",
         b" - x\n",
         b" 1 - x\n",
         b"1  - x\n",
@@ -107,7 +105,7 @@ def test_a_violation_does_not_quote_the_line() -> None:
 @pytest.mark.parametrize("tag", [b"1", b"t" * 16])
 @pytest.mark.parametrize("address", [b"-", b"fe80::1%" + b"z" * (ADDRESS_MAX - 8)])
 @pytest.mark.parametrize("more", [*range(-1, 6), HEAD_MAX, 100, 9999])
-@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\rx\n", b""])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\rx\n"])
 def test_a_line_is_either_whole_or_refused(tag: bytes, address: bytes, more: int, end: bytes) -> None:
     """However it is cut: part of a line could be a password nobody chose.  (A CR at a cut ends no line.)"""
     line = b"x" * (LIMIT + more)
@@ -125,6 +123,12 @@ def test_a_line_that_is_too_long_is_refused_at_once_and_the_rest_of_it_skipped()
     assert reader.feed(b"y" * 9999) == []
     assert reader.feed(b"2 - not a line\n2 - x\n3 -") == [(b"2", "", b"x")]
     assert reader.feed(b" y\n") == [(b"3", "", b"y")]
+
+
+@pytest.mark.parametrize("begun", [b"1", b"1 -", b"1 - " + LINE, b"1 - " + LINE + b"\r"])
+def test_a_last_line_that_is_not_ended_is_none(begun: bytes) -> None:
+    """Part of it may be missing."""
+    assert read(b"0 - x\n" + begun) == [(b"0", "", b"x")]
 
 
 def test_nothing_of_it_is_stored() -> None:
@@ -183,7 +187,7 @@ def reference(stream: bytes) -> list[Tagged | str]:
     last = lines.pop()
     tags: set[bytes] = set()
     found: list[Tagged | str] = []
-    for line in [*lines, last] if last else lines:
+    for line in [*lines, last] if len(last) > HEAD_MAX + LIMIT + 1 else lines:
         match = REFERENCE.fullmatch(line)
         if match is None or match[1] in tags or canonical(match[2]) is None:
             return [*found, VIOLATION]
