@@ -155,6 +155,8 @@ class Rounds:
             return False
         if query.verdict is None and query.repeatable and held >= ROUND and self._may_move(worker, query, held):
             self._move(worker, record, query)
+        if self._pool.waiting and not self._pool.staff.ready and now - record.timed >= self._overdue():
+            record.enter(Standing.STUCK)
         return now >= record.born + self._pool.staff.startup.ample and record.timed < FOREVER
 
     def _judge_by_time(self, worker: Worker, record: Record, query: Query, held: float, now: float) -> None:
@@ -185,6 +187,15 @@ class Rounds:
 
     def _kill(self, worker: Worker, query: Query, held: float) -> None:
         worker.kill(f"it gave no reply in time, {_had(query, held)}")
+
+    def _overdue(self) -> float:
+        """Seconds from reading its first question after which others do not wait for a program: one more is started.
+
+        It may be a slow start all the same, so it is left alone, and each further one takes longer to come.
+        """
+        pool = self._pool
+        already = sum(record.standing is Standing.STUCK and not record.proven for record in pool.workers.values())
+        return pool.staff.startup.unasked * (1 + already)
 
     def _end(self, worker: Worker, record: Record, query: Query) -> None:
         """End the query of a program, if it has not ended yet."""

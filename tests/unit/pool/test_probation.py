@@ -129,6 +129,19 @@ async def test_as_many_hang_as_there_are_programs_once(autojump_clock, starts: f
         assert site.innocent == []
 
 
+@pytest.mark.parametrize("pool_size", [2, 4])
+async def test_as_many_hang_as_there_are_programs_before_any_has_answered(autojump_clock, pool_size: int) -> None:
+    """Each may be a slow start, but nobody waits for that for half a minute."""
+    site = Site()
+    async with site.pool(pool_size=pool_size):
+        await trio.sleep(0.5)
+        for number in range(pool_size):
+            site.login("hang", f"mallory{number}")
+        others = await site.crowd(5, 20.0)
+        assert others.failed == 0
+        assert others.since(site.there.clock() - 18.0).late == 0
+
+
 # --- who is guilty ---------------------------------------------------------------------------------------
 
 
