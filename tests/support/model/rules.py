@@ -26,7 +26,7 @@ SECRET = "s3cr3t"
 _OVERDUE = 0.01
 """Seconds by which a query's end may be late, while the bridge is not stopped."""
 
-_SOON = 0.3
+_SOON = 0.4
 """Seconds: a few rounds."""
 
 _LITTLE = 0.5
@@ -226,12 +226,11 @@ class Rules(logging.Handler):
 
     def failures_in_a_row(self) -> int:
         """Starts that did not lead to a reply, since one has."""
-        proved = [self._proved_at, *(program.frames[0].replied for program in self._workers if program.proven)]
-        return sum(when >= max(proved) for when in self._failures)
+        proved = [program.frames[0].replied for program, worker in self._workers.items() if worker.served]
+        return sum(when >= max([self._proved_at, *proved]) for when in self._failures)
 
     def _ended(self, program: Program) -> None:
-        del self._workers[program]
-        if program.proven:
+        if self._workers.pop(program).served:
             self._proved_at = max(self._proved_at, program.frames[0].replied)
         else:
             self._failures.append(self.site.now)
