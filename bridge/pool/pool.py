@@ -64,7 +64,7 @@ class Pool:
       waiting: queries that no program has.
       idle: programs that have no query.
       reserve: the pool it falls back on after a reload.
-      on_trial: it is not in force yet.
+      in_force: it is asked, and not one that is being proven, or was replaced.
       last_failure: why a program failed or could not be started, the last time; one line without secrets.
     """
 
@@ -89,7 +89,7 @@ class Pool:
         self.idle = Idle(self._others_answer)
         self.waiting = FairQueue()
         self.last_failure = ""
-        self.on_trial = False
+        self.in_force = True
         self.reserve = Reserve(self)
         self.log = PoolLog(name, program.argv[0], self.figures, self.clock)
         self._attention = attention
@@ -424,7 +424,7 @@ class Pool:
 
     def is_down(self, cause: str) -> None:
         """No program can answer, and that will not change at once."""
-        if not self.on_trial:
+        if self.in_force:
             self.log.down(self.program.pool_size, cause)
 
     # --- inside ------------------------------------------------------------------------------------------

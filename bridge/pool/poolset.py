@@ -87,7 +87,7 @@ class PoolSet:
         added = {name: program for name, program in programs.items() if name not in kept}
         new = {name: self._new_pool(name, program, settings) for name, program in added.items()}
         for pool in new.values():
-            pool.on_trial = True
+            pool.in_force = False
         self.proving.update(new.values())
         old = {name: pool.program for name, pool in self.pools.items() if name in new}
         alone = [name for name, program in old.items() if 1 in (program.pool_max, added[name].pool_max)]
@@ -110,6 +110,7 @@ class PoolSet:
         stand_in = self._new_pool(name, pool.program, self.router.settings)
         stand_in.staff.pause()
         self.draining.add(pool)
+        pool.in_force = False
         self.pools[name] = stand_in
         self._connect(self.router.settings)
         change.aside[name] = pool
@@ -129,11 +130,13 @@ class PoolSet:
         for pool in before.values():
             pool.hasten(settings.answer_timeout)
         self.draining.update(replaced)
+        for pool in replaced:
+            pool.in_force = False
         self.proving.difference_update(change.new.values())
         self.pools = {**change.kept, **change.new}
         self._connect(settings)
         for pool in change.new.values():
-            pool.on_trial = False
+            pool.in_force = True
             pool.staff.plan()
         for name in change.new.keys() & before.keys() - {*change.aside}:
             self.pools[name].reserve.set(before[name])

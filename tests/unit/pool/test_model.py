@@ -3,19 +3,11 @@
 The same machine and the same rules run with the real Worker on real pipes in tests/contract/test_worker_model.py.
 """
 
-import pytest
 from hypothesis import settings
 from support.model.machine import Machine
 
 EXAMPLES = settings(deadline=None, max_examples=300, stateful_step_count=30, derandomize=True)
 """The same in each run; each has some trouble, its consequences, and other trouble meanwhile."""
 
-
-class OtherMachine(Machine):
-    """Other examples in each run."""
-
-
 TestModel = Machine.TestCase
 TestModel.settings = EXAMPLES
-TestOtherExamples = pytest.mark.slow(OtherMachine.TestCase)
-TestOtherExamples.settings = settings(EXAMPLES, derandomize=False)

@@ -154,3 +154,15 @@ async def test_a_new_one_that_had_to_be_alone_is_not_asked_what_waited_and_is_no
         assert (await change.done()).verdict is Verdict.UNAVAILABLE
         assert (await login.done()).verdict is Verdict.GRANTED
         assert heard == [AUTH]
+
+
+async def test_a_pool_that_was_replaced_is_not_said_to_be_down(autojump_clock, monkeypatch, logged: list[str]) -> None:
+    """Its last questions may hang; nothing would say that it is back."""
+    async with reloading(monkeypatch, OLD, {**PLAYS, "/new": answers()}) as there:
+        (old,) = there.poolset.pools.values()
+        assert await there.reload(made("/new", pool_size=2)) == ""
+        old.is_down("no program answers")
+        assert not [line for line in logged if "pool is down" in line]
+        (new,) = there.poolset.pools.values()
+        new.is_down("no program answers")
+        assert [line for line in logged if "pool is down" in line]
