@@ -2,6 +2,8 @@
 
   - `auth` goes before everything else, but nothing starves.  Of the rest, `isuser` and what changes something take
     turns.  Within each of these three kinds, `turns` says what is next.
+  - Turns are worth their time only for those who would notice: as long as all that wait are asked within a moment, the
+    `auth` of clients without addresses wait in a short line, in the order in which they came, and before all others.
   - A query that was taken back from a program, which was not its fault, goes before all others: it has waited longest.
   - Identical `isuser` queries wait each for a turn of its own, and when the first one's comes, they are asked as one
     (`shared`): nobody waits longer for asking what somebody in a long line asks.  An `auth` is never shared: after a
@@ -42,11 +44,14 @@ class FairQueue:
     """The queue of one pool.
 
     Attributes:
+      room: queries that may wait in the short line.
       hurried: what was handed out for several, if some of them have less time than others.
     """
 
     def __init__(self) -> None:
+        self.room = 0
         self.hurried = Hurried()
+        self._short: deque[Query] = deque()  # by deadline
         self._again: list[Query] = []  # taken back; by deadline
         self._auth, self._isuser, self._changing = Turns(), Turns(together=True), Turns()
         self._kinds = (self._auth, self._isuser, self._changing)
@@ -59,15 +64,17 @@ class FairQueue:
         return bool(len(self))
 
     def __len__(self) -> int:
-        return len(self._again) + len(self._auth) + len(self._isuser) + len(self._changing)
+        return len(self._short) + len(self._again) + len(self._auth) + len(self._isuser) + len(self._changing)
 
     @property
     def questions(self) -> int:
         """About how many questions there are to ask: identical `isuser` queries are one."""
-        return min(len(self), len(self._again) + len(self._auth) + len(self._same) + len(self._changing))
+        others = len(self._short) + len(self._again) + len(self._auth) + len(self._changing)
+        return min(len(self), others + len(self._same))
 
     def __iter__(self) -> Iterator[Query]:
         yield from self._again
+        yield from self._short
         for kind in self._kinds:
             yield from kind
 
@@ -78,6 +85,8 @@ class FairQueue:
           MemoryError: none of them is added; or, of those who share one question, some are, and the rest share it.
         """
         query = queries[0]
+        if len(self._short) + len(queries) <= self.room and self._add_to_short(queries):
+            return
         if isinstance(query, Shared):
             self._add_sharers(query, self._add_one)
             return
@@ -120,6 +129,8 @@ class FairQueue:
         """
         if self._again and (query := self._next_again(proven, held_back)) is not None:
             return query
+        if self._short:
+            return self._short.popleft()
         if not (self._isuser.by_deadline or self._changing.by_deadline):
             self._in_a_row = 0
             return self._auth.next(held_back)
@@ -146,11 +157,11 @@ class FairQueue:
             ahead = min(ahead, isuser) if kind is self._isuser else ahead
             ahead += min(ahead + 1, changing if kind is self._isuser else isuser)
             ahead += min(len(self._auth), (ahead + 1) * _MOST_IN_A_ROW)
-        return min(ahead + len(self._again), len(self))
+        return min(ahead + len(self._again) + len(self._short), len(self))
 
     def first_deadline(self) -> float:
         """The earliest deadline of all that wait, or infinity."""
-        lines = (self._again, *(kind.by_deadline for kind in self._kinds))
+        lines = (self._again, self._short, *(kind.by_deadline for kind in self._kinds))
         return min([line[0].deadline for line in lines if line], default=FOREVER)
 
     def take_out(self, hopeless: Callable[[Query], bool]) -> Iterator[Query]:
@@ -158,6 +169,8 @@ class FairQueue:
         while self._again and hopeless(query := self._again[0]):
             self.remove(query)
             yield query
+        while self._short and hopeless(self._short[0]):
+            yield self._short.popleft()
         for kind in self._kinds:
             while kind.by_deadline and hopeless(query := kind.by_deadline[0]):
                 self.remove(query)
@@ -165,7 +178,7 @@ class FairQueue:
 
     def take_all_of(self, asker: Asker) -> list[Query]:
         """Take out every query of one asker, without a search."""
-        taken = [query for query in self._again if query.asker is asker]
+        taken = [query for query in (*self._again, *self._short) if query.asker is asker]
         for kind in self._kinds:
             taken += kind.all_of(asker)
         removed = 0
@@ -182,19 +195,51 @@ class FairQueue:
         others = max(self._isuser, self._changing, key=len)
         auth_is_last = len(self._auth) > _MOST_IN_A_ROW * (len(self._isuser) + len(self._changing))
         query = (self._auth if auth_is_last else others).last()
-        if query is None and self._again:
-            query = self._again[-1]
+        if query is None and (line := self._short or self._again):
+            query = line[-1]
         return query
 
     def remove(self, query: Query) -> None:
         """Take out `query`, which waits."""
         if query in self._again:
             self._again.remove(query)
+        elif query in self._short:
+            self._short.remove(query)
         else:
             self._kind(query).remove(query)
         self._forget(query)
 
+    def keep_short(self, room: int, latest: float) -> None:
+        """Let up to `room` queries wait in the short line from now on.
+
+        If one is there with a deadline before `latest`, it has waited for long: all of them take turns then.
+        """
+        self.room = 0
+        if self._short and self._short[0].deadline < latest:
+            while self._short:
+                self.add([self._short[0]])
+                self._short.popleft()
+        else:
+            self.room = room
+
     # --- inside ------------------------------------------------------------------------------------------
+
+    def _add_to_short(self, queries: Sequence[Query]) -> bool:
+        """Add `queries` to the short line if that is for them; returns whether it is."""
+        line = self._short
+        size = len(line)
+        if self._auth.by_deadline or (line and line[-1].deadline > queries[0].deadline):
+            return False
+        for query in queries:
+            if query.body[0] != _AUTH or query.address:
+                return False
+        try:
+            line.extend(queries)
+        except Exception:
+            while len(line) > size:
+                line.pop()
+            raise
+        return True
 
     def _kind(self, query: Query) -> Turns:
         command = query.body[0]

@@ -51,6 +51,12 @@ _JUST = 2.0
 """Seconds since others were answered before a query: otherwise it may be one of the first to meet a stalled back end,
 after which some programs hang for good."""
 
+_MOMENT = 0.05
+"""Seconds that nobody notices: who waits no longer needs no turns."""
+
+_MOST_AT_ONCE = 1000
+"""Queries without turns; if it turns out that they wait for longer, they get them, all in one round."""
+
 _SLOW = 2 * ROUND
 """Seconds from which the rounds tell how long a query took.  Of those that came and went between two of them it is
 known that they took no longer than that: after a pause, the first round is `ROUND` after a query."""
@@ -269,6 +275,9 @@ class Rounds:
                 pool.overload.refuse(query, now)
         if not silent:
             pool.overload.refuse_last(now)
+        usual = pool.service_time.usual
+        room = min(int(_MOMENT * pool.staff.serving / usual), _MOST_AT_ONCE) if usual else 0
+        pool.waiting.keep_short(room, now + timeout - ROUND)
         oldest = timeout - (pool.waiting.first_deadline() - now)
         if oldest > max(_LONG, pool.staff.startup.expected) and pool.staff.ready > 0:
             pool.staff.want_spare()
