@@ -44,10 +44,11 @@ class Overload:
 
     def looms(self, more: int, seconds: float) -> bool:
         """Whether those that wait, and so many more, might not all be answered within `seconds`."""
-        usual = self._service_time.usual
-        return (
-            usual > 0 and (self._pool.waiting.questions + more) * usual > (seconds - usual) * self._pool.staff.serving
-        )
+        usual, waiting = self._service_time.usual, self._pool.waiting
+        if not usual:
+            return False
+        room = (seconds - usual) * self._pool.staff.serving / usual - more
+        return len(waiting) > room and waiting.questions > room  # the former is quicker to tell
 
     def add(self, queries: Sequence[Query]) -> None:
         """Queue those that can be answered in time, and refuse the others."""

@@ -88,6 +88,7 @@ class Pool:
         self.workers = self.staff.workers
         self.idle = Idle(self._others_answer)
         self.waiting = FairQueue()
+        self._hurried = self.waiting.hurried
         self.last_failure = ""
         self.in_force = True
         self.reserve = Reserve(self)
@@ -322,7 +323,7 @@ class Pool:
     def replied(self, worker: Worker, query: Query, verdict: Verdict) -> None:
         """Tell the asker of a valid reply, and give the program its next query."""
         now = self.clock()
-        if self.waiting.hurried:
+        if self._hurried:
             self.end_hurried(now)
         if query.deadline <= now:
             self._late(query)

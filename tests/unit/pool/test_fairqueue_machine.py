@@ -255,3 +255,18 @@ class Queue(RuleBasedStateMachine):
 
 TestQueue = Queue.TestCase
 TestQueue.settings = settings(deadline=None, max_examples=200, stateful_step_count=40)
+
+
+class QueueWithShortLine(Queue):
+    """Some wait in the short line, in which there are no turns, as long as it is short."""
+
+    @rule(room=st.integers(0, 6), waited=st.sampled_from([0.0, 3.0, TIMEOUT]))
+    def keep_short(self, room: int, waited: float) -> None:
+        self.queue.keep_short(room, self.now + TIMEOUT - waited)
+
+    def check_turn(self, query: Query, may: set[str], held_back: set[str]) -> None:
+        self.in_a_row = 0
+
+
+TestQueueWithShortLine = QueueWithShortLine.TestCase
+TestQueueWithShortLine.settings = TestQueue.settings

@@ -51,7 +51,7 @@ async def test_a_pool_does_not_mind_who_fails_over_a_verdict(autojump_clock, pla
         assert bad.told and {*map(id, bad.told)} == {*map(id, queries)}, "each is told once"
         assert [one.verdict for one in good] == [Verdict.GRANTED] * 5
         assert not there.pool.in_flight
-        assert there.pool.staff.usable == 1
+        assert there.pool.staff.usable in (1, 2), "perhaps with a spare"
 
 
 async def test_a_pool_s_own_error_does_not_lose_the_query_of_a_dead_program(autojump_clock, monkeypatch) -> None:
