@@ -21,7 +21,6 @@ _SHORT = Tempo(length=0.15, leave=0.03)
 """In real time, since what is far longer than usual does not scale; but for 9 s only."""
 
 _OPERATED = Tempo(length=0.4, leave=0.03)
-_HALF = Tempo(scale=0.5, length=0.4, leave=0.03)
 
 _STARTING = ["renewal-even-idle-auth", "renewal-random-busy-mix", "leaves", "stall-6-plain", "stall-6-tagged"]
 _HANGING = ["retry-tagged-2", "retry-tagged-16", "retry-plain-2", "exit-one-slow-plain"]
@@ -39,7 +38,8 @@ TEMPOS = {
     **dict.fromkeys([*_STARTING, "stall-20-plain"], _QUICK),
     **dict.fromkeys([*_HANGING, *_CROWDED], _SHORT),
     "hang-once": Tempo(length=0.3, leave=0.03),
-    **dict.fromkeys(["overload", "overload-spares", "reload-slow-probe"], _HALF),
+    **dict.fromkeys(["overload", "overload-spares"], Tempo(scale=0.5, length=0.4, leave=0.15)),
+    "reload-slow-probe": Tempo(scale=0.5, length=0.4, leave=0.03),
     **dict.fromkeys(_MISTAKES, _OPERATED),
     "unkillable": Tempo(scale=0.25, leave=0.03),
 }
