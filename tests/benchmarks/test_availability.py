@@ -25,7 +25,7 @@ def test_the_table_is_printed(tmp_path: Path) -> None:
     assert done.returncode in (0, 1), done.stderr
     (scene,) = json.loads(kept.read_text())["scenes"]
     assert scene["others"]["asked"] == 5
-    assert scene["starts"] == 2
+    assert scene["starts"] >= 2
     assert "auth-first-plain: 100 isuser of one login" in done.stdout
     assert f"{int(not scene['broken'])} of 1 hold, 0 not offered" in done.stdout
 
