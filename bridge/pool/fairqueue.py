@@ -90,6 +90,10 @@ class FairQueue:
         if isinstance(query, Shared):
             self._add_sharers(query, self._add_one)
             return
+        self._add_in_turn(queries)
+
+    def _add_in_turn(self, queries: Sequence[Query]) -> None:
+        query = queries[0]
         back = query.deadline <= self._latest
         if not back:
             self._latest = query.deadline
@@ -105,10 +109,14 @@ class FairQueue:
                 else:
                     self._changing.add(query, back)
         except Exception:
-            self._forget(query)
-            for added in queries[: queries.index(query)]:
-                self.remove(added)
+            self._undo(queries, query)
             raise
+
+    def _undo(self, queries: Sequence[Query], failed: Query) -> None:
+        """Take out those of `queries` that were added before one `failed`."""
+        self._forget(failed)
+        for added in queries[: queries.index(failed)]:
+            self.remove(added)
 
     def add_again(self, query: Query) -> None:
         """Add a query that was taken back from a program, ahead of all that were not."""

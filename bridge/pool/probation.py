@@ -76,6 +76,14 @@ class Probation:
 
     def let_through(self, queries: Sequence[Query]) -> list[Query]:
         """Keep back, or give up, the queries of suspects; returns the others."""
+        others = self._kept_apart(queries)
+        try:
+            self.serve()
+        except Exception as error:  # the next round does it, and whoever asks must not think that nobody has the query
+            self._pool.reactor.report(error)
+        return others
+
+    def _kept_apart(self, queries: Sequence[Query]) -> list[Query]:
         now, others = self._pool.clock(), list[Query]()
         for query in queries:
             if self._suspects.refuses(query, now):
@@ -86,10 +94,6 @@ class Probation:
                 insort(self._waiting, (query, account), key=_deadline)
             else:
                 others.append(query)
-        try:
-            self.serve()
-        except Exception as error:  # the next round does it, and whoever asks must not think that nobody has the query
-            self._pool.reactor.report(error)
         return others
 
     def takes_back(self, query: Query) -> bool:

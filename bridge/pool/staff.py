@@ -214,12 +214,12 @@ class Staff:
         try:
             worker = self._launch(self._pool)
         except (OSError, ValueError, MemoryError) as error:
-            self._not_started(error)
-            if replaces is None:
-                self.hopeless = not isinstance(error, MemoryError) and getattr(error, "errno", None) not in _PASSING
-                self._failed(FOREVER)
-                self._pool.give_up_hopeless()
+            self._not_started(error, replaces is None)
             return None
+        self._enlist(worker, replaces)
+        return worker
+
+    def _enlist(self, worker: Worker, replaces: Worker | None) -> None:
         self._started += 1
         self._pool.figures.starts += 1
         self._spares = 0
@@ -234,7 +234,6 @@ class Staff:
                 self.employ(worker)
             except Exception as error:
                 worker.failed(error)
-        return worker
 
     def employ(self, worker: Worker) -> None:
         """Give a new program the probe, if there is one, or the next query, or make it idle."""
@@ -319,11 +318,15 @@ class Staff:
                 return
         self._failed(record.number, by_questions=body is not None)
 
-    def _not_started(self, error: Exception) -> None:
+    def _not_started(self, error: Exception, was_missing: bool) -> None:
         pool = self._pool
         pool.figures.failures += 1
         pool.log.cannot_start(error)
         pool.last_failure = f"it cannot be started: {getattr(error, 'strerror', None) or describe(error)}"
+        if was_missing:
+            self.hopeless = not isinstance(error, MemoryError) and getattr(error, "errno", None) not in _PASSING
+            self._failed(FOREVER)
+            pool.give_up_hopeless()
 
     def _failed(self, number: float, by_questions: bool = False) -> None:
         self._scouting = True

@@ -100,6 +100,10 @@ class Starts:
             if self._patient:
                 self._timer.set(now + 1 / _UNASKED_A_SECOND)
             return
+        self._start_for(pool, now)
+        self._timer.set(now)
+
+    def _start_for(self, pool: Starter, now: float) -> None:
         try:
             another = pool.start_due()
         except Exception as error:
@@ -108,7 +112,6 @@ class Starts:
         else:
             if another:
                 self._enqueue(pool)
-        self._timer.set(now)
 
     def _next(self) -> Starter | None:
         """Take out the pool that may start a program now, if there is one."""

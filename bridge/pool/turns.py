@@ -66,30 +66,32 @@ class Turns:
         else:
             self.by_deadline.append(query)
         try:
-            key: str | Asker = query.address
-            if key:
-                self._note_asker(query)
-            else:
-                key = query.asker
-            group = self._groups.get(key)
-            if group is None:
-                self._groups[key] = query
-                self._turns.append(key)
-                return
-            if not isinstance(group, Lanes):
-                group = self._with_lanes(key, group)
-            if self._together:
-                group.came.append(query)
-                return
-            fields = query.body.split(b":", 3)  # `_account` inlined: saves a call per line
-            account = fields[1], fields[2]
-            if (group.lines and account in group.lines) or group.accounts.setdefault(account, query) is not query:
-                group.add_to_line(account, query)
-            else:
-                group.came.append(query)
+            self._add_to_group(query)
         except Exception:
             self._undo(query)
             raise
+
+    def _add_to_group(self, query: Query) -> None:
+        key: str | Asker = query.address
+        if key:
+            self._note_asker(query)
+        else:
+            key = query.asker
+        group = self._groups.get(key)
+        if group is None:
+            self._groups[key] = query
+            self._turns.append(key)
+            return
+        if not isinstance(group, Lanes):
+            group = self._with_lanes(key, group)
+        if self._together:
+            group.came.append(query)
+            return
+        account = _account(query)
+        if (group.lines and account in group.lines) or group.accounts.setdefault(account, query) is not query:
+            group.add_to_line(account, query)
+        else:
+            group.came.append(query)
 
     def next(self, held_back: Container[object] = ()) -> Query | None:
         """Take out the query whose turn it is; groups that are `held_back` keep their place."""

@@ -154,7 +154,7 @@ class Worker:
             try:
                 written = _write(self._input, frame)
             except OSError as error:  # EPIPE: it closed its stdin; EAGAIN: it never read what it answered
-                self.kill(f"its stdin cannot be written ({error.strerror})")
+                self._cannot_be_written(error)
                 return False
         except Exception as error:  # perhaps because of the query, which must not end one program after another
             self.query = query
@@ -165,6 +165,9 @@ class Worker:
         if written < len(frame):
             self.kill("its stdin took only part of a frame")
         return True
+
+    def _cannot_be_written(self, error: OSError) -> None:
+        self.kill(f"its stdin cannot be written ({error.strerror})")
 
     def close_stdin(self) -> None:
         """Tell the program to exit, as ejabberd does."""
@@ -208,9 +211,7 @@ class Worker:
     def failed(self, error: Exception) -> None:
         """Kill the program after an error of ours: its next reply could belong to any query."""
         reason = "internal error"
-        previous = self._previous
-        if self.query is None and previous is not None and previous.verdict is None:
-            self.query = previous  # its asker was not told: this is as if there had been no reply
+        self._take_back()
         try:
             reason = f"{reason}: {describe(error)}"
         finally:
@@ -218,6 +219,12 @@ class Worker:
                 self.kill(reason)
             finally:  # or the same error might happen again
                 self.state = after(self.state, State.MUTED)
+
+    def _take_back(self) -> None:
+        """If it has given a reply of which nobody was told, this is as if there had been none."""
+        previous = self._previous
+        if self.query is None and previous is not None and previous.verdict is None:
+            self.query = previous
 
     def release(self) -> Query | None:
         """Take the query from the program, which is left with a `StandIn`: its reply, if it comes, is nobody's."""

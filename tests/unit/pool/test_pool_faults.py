@@ -40,6 +40,7 @@ SAFE = {
     *(
         "ask_ahead",
         "ask_elsewhere",
+        "_start_for",
         "_ask_last",
         "_ask_once_more",
         "_joined",
