@@ -211,7 +211,7 @@ class FairQueue:
         """Take out `query`, which waits."""
         if query in self._again:
             self._again.remove(query)
-        elif query in self._short:
+        elif query.body[0] == _AUTH and query in self._short:
             self._short.remove(query)
         else:
             self._kind(query).remove(query)
@@ -316,7 +316,7 @@ class FairQueue:
         if same is None:
             return query
         try:
-            others = deque((same,) if isinstance(same, Query) else same)
+            others = deque((same,) if isinstance(same, Query) else sorted(same, key=_deadline))
             shared = Shared(query, [query, *others], self.hurried)
         except Exception:  # each is asked by itself
             return query

@@ -89,7 +89,14 @@ class Shared(Query):
         self.attempts = max(query.attempts for query in self.sharers.queries)
 
     def leave_out(self, others: deque[Query]) -> None:
-        """Ask for all but `others`; there is no memory for them."""
+        """Ask for all but `others`, the last ones besides perhaps the first; there is no memory for them."""
+        queries, first = self.sharers.queries, None
         while others:
-            self.sharers.queries.remove(others.pop())
+            query = queries.pop()
+            if query is others[-1]:
+                others.pop()
+            else:
+                first = query
+        if first is not None:
+            queries.append(first)
         self.deadline = self.sharers.queries[-1].deadline

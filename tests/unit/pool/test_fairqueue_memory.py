@@ -1,12 +1,14 @@
 """If memory runs out, at whichever allocation, no query is lost, and none is in the queue twice."""
 
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import pytest
 
 from bridge.pool.fairqueue import FairQueue
-from bridge.pool.shared import Shared
+from bridge.pool.shared import Hurried, Shared
 from bridge.protocol.query import Query, Verdict
 
 T = TypeVar("T")
@@ -216,3 +218,17 @@ def test_whoever_cannot_join_asks_by_itself(joined: int, monkeypatch: pytest.Mon
     assert len(out) == joined + 1
     assert first.deadline == max(query.deadline for query in out)
     check(queue, [query for query in queries if query not in out])
+
+
+@pytest.mark.parametrize("first", [0, 50_000, 99_999])
+def test_those_who_are_left_out_of_a_question_are_found_at_once(first: int) -> None:
+    """A hundred thousand may share one, and whoever has no memory must not search for each of them."""
+    asker = Asker()
+    queries = [Query(b"isuser:alice:example.com", float(number), asker) for number in range(100_000)]
+    others = [query for query in queries if query is not queries[first]]
+    shared = Shared(queries[first], [queries[first], *others], Hurried())
+    began = time.process_time()
+    shared.leave_out(deque(others[10:]))
+    assert {*shared.sharers.queries} == {queries[first], *others[:10]}
+    assert [query.deadline for query in shared.sharers.queries] == sorted(q.deadline for q in shared.sharers.queries)
+    assert time.process_time() - began < 5.0, "searching takes a minute"
