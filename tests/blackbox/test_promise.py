@@ -110,9 +110,13 @@ def check_journal(lines: list[bytes], answers: list[Answer], journal: Journal) -
     assert all(seen[body] for body, answer in bodies.items() if answer.verdict == "1")
 
 
+SPARES_LEAVE = 100.0
+"""Seconds: spares leave when they have been idle for a minute."""
+
+
 def check_house(bridge: Bridge, pool_size: int, descriptors: int) -> None:
     """A full pool again, no more descriptors than before, no zombie."""
-    bridge.until(lambda: len(bridge.programs()) == pool_size, "a full pool")
+    bridge.until(lambda: len(bridge.programs()) == pool_size, "a full pool", SPARES_LEAVE)
     bridge.until(lambda: not bridge.zombies(), "the end of all zombies")
     bridge.until(lambda: bridge.descriptors() <= descriptors, f"{descriptors} descriptors again")
 

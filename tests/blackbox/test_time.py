@@ -201,7 +201,7 @@ def test_time_is_kept_while_a_program_takes_no_input(start: Start) -> None:
 
 def test_a_stopped_bridge_does_not_believe_in_time_travel(start: Start) -> None:
     """After the whole bridge stood still beyond the deadline, old questions are denied and new ones work."""
-    bridge = start("run", "--pool-size", 1, "--answer-timeout", TIMEOUT, "--", *CHAMELEON)
+    bridge = start("run", "--pool-size", 2, "--answer-timeout", TIMEOUT, "--", *CHAMELEON)
     assert bridge.ask(b"isuser:alice:h").verdict == "1"
     bridge.queue(b"isuser:hang-alice:h")
     bridge.until(lambda: bridge.sent == 2, "the line to be sent")

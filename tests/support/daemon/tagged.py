@@ -106,13 +106,11 @@ class TaggedClient:
             assert time.monotonic() < until and not self.ended
             self.pump(1.0)
 
-    def finish(self, question: bytes) -> str:
-        """Send what is queued and a last question without a line end, and close the sending half; returns its tag."""
-        (tag,) = self.put(question)
-        self._unsent = self._unsent[:-1]
+    def finish(self, begun: bytes) -> None:
+        """Send what is queued and the beginning of a line, and close the sending half."""
+        self._unsent += begun
         self.send()
         self.stream.shutdown(socket.SHUT_WR)
-        return tag
 
     def ask(self, *questions: bytes) -> list[str]:
         """The answers to these."""
