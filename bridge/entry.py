@@ -48,7 +48,7 @@ def _run(argv: list[str], taken: takeover.ProgramTerminal | None) -> int:
 
 
 def _refuse(reason: str, taken: takeover.ProgramTerminal | None) -> int:
-    """Say why nothing can be done; on a program's terminal, stay and answer 0.
+    """Say why nothing can be done; on a program's terminal, stay and answer 0 until the client is gone, and exit.
 
     Returns:
       the exit status.
@@ -67,7 +67,7 @@ def _refuse(reason: str, taken: takeover.ProgramTerminal | None) -> int:
     except (OSError, ImportError):
         pass  # not even enough for that
     taken.refuse_all()
-    return 0
+    os._exit(0)  # at once: while Python ends, the SIGHUP that comes now would kill it
 
 
 def _relayed(argv: list[str], taken: takeover.ProgramTerminal | None) -> int | None:
