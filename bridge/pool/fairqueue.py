@@ -69,8 +69,7 @@ class FairQueue:
     @property
     def questions(self) -> int:
         """About how many questions there are to ask: identical `isuser` queries are one."""
-        others = len(self._short) + len(self._again) + len(self._auth) + len(self._changing)
-        return min(len(self), others + len(self._same))
+        return len(self) - max(0, len(self._isuser) - len(self._same))
 
     def __iter__(self) -> Iterator[Query]:
         yield from self._again
@@ -222,13 +221,12 @@ class FairQueue:
 
         If one is there with a deadline before `latest`, it has waited for long: all of them take turns then.
         """
-        self.room = 0
+        self.room = room
         if self._short and self._short[0].deadline < latest:
+            self.room = 0
             while self._short:
-                self.add([self._short[0]])
+                self._add_in_turn([self._short[0]])
                 self._short.popleft()
-        else:
-            self.room = room
 
     # --- inside ------------------------------------------------------------------------------------------
 

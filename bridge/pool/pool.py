@@ -281,7 +281,7 @@ class Pool:
 
     def end_hurried(self, now: float) -> None:
         """End the queries whose time is over although others, who share their question, have some left."""
-        for query in self.waiting.hurried.take_late(now):
+        for query in self._hurried.take_late(now):
             self.time_out(query)
 
     def time_out(self, query: Query) -> None:

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from bridge.config.settings import ProgramSettings, Settings
 from bridge.log.ratelimit import RateLimited
@@ -109,8 +109,7 @@ class PoolSet:
         pool = self.pools[name]
         stand_in = self._new_pool(name, pool.program, self.router.settings)
         stand_in.staff.pause()
-        self.draining.add(pool)
-        pool.in_force = False
+        self._begin_to_drain([pool])
         self.pools[name] = stand_in
         self._connect(self.router.settings)
         change.aside[name] = pool
@@ -129,9 +128,7 @@ class PoolSet:
             pool.settings = settings
         for pool in before.values():
             pool.hasten(settings.answer_timeout)
-        self.draining.update(replaced)
-        for pool in replaced:
-            pool.in_force = False
+        self._begin_to_drain(replaced)
         self.proving.difference_update(change.new.values())
         self.pools = {**change.kept, **change.new}
         self._connect(settings)
@@ -151,7 +148,12 @@ class PoolSet:
     def discard(self, change: Change) -> None:
         """Give up `change`: its new pools are to be drained."""
         self.proving.difference_update(change.new.values())
-        self.draining.update(change.new.values())
+        self._begin_to_drain(change.new.values())
+
+    def _begin_to_drain(self, pools: Iterable[Pool]) -> None:
+        for pool in pools:
+            pool.in_force = False
+            self.draining.add(pool)
 
     def _new_pool(self, name: str, program: ProgramSettings, settings: Settings) -> Pool:
         return Pool(name or "default", program, settings, self.reactor, self.starts, self._attend)

@@ -47,13 +47,12 @@ class Reserve:
 
     def may_answer(self, query: Query) -> bool:
         """Whether there is a reserve that answers, and may be asked `query`."""
-        other = self._answering()
-        return other is not None and query.repeatable and other.may_be_asked(query)
+        return self._answering_to(query) is not None
 
     def takes(self, query: Query) -> bool:
         """Have `query` answered by the reserve, after all that it has to answer; false if that is not possible."""
-        other = self._answering()
-        if other is None or not self.may_answer(query):
+        other = self._answering_to(query)
+        if other is None:
             return False
         self._keep()
         other.ask([query])
@@ -79,6 +78,11 @@ class Reserve:
         """That pool, if it has programs that have given a reply."""
         other = self._kept()
         return other if other is not None and other.staff.ready else None
+
+    def _answering_to(self, query: Query) -> Pool | None:
+        """That pool, if it may be asked `query`."""
+        other = self._answering()
+        return other if other is not None and query.repeatable and other.may_be_asked(query) else None
 
     def _keep(self) -> None:
         self._until = self._pool.clock() + self._pool.settings.start_timeout
