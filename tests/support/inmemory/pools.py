@@ -19,6 +19,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, cast
 
+import pytest
 import trio
 import trio.testing
 
@@ -227,6 +228,22 @@ async def stays(program: InMemoryWorker) -> int | None:
     await answers()(program)
     await trio.sleep_forever()
     return 0
+
+
+# --- errors of ours ---------------------------------------------------------------------------------------
+
+
+def fail_once(patch: pytest.MonkeyPatch, owner: object, name: str) -> list[MemoryError]:
+    """Have the method of this `name` raise at its first call; returns the error, until it was raised."""
+    method, faults = getattr(owner, name), [MemoryError()]
+
+    def fail_at_first(*arguments: object) -> object:
+        if faults:
+            raise faults.pop()
+        return method(*arguments)
+
+    patch.setattr(owner, name, fail_at_first)
+    return faults
 
 
 # --- the bench -------------------------------------------------------------------------------------------

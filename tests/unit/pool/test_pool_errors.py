@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import trio
-from support.inmemory.pools import Answer, answers, bench, dies_reading, hangs
+from support.inmemory.pools import Answer, answers, bench, dies_reading, fail_once, hangs
 
 from bridge.protocol.query import Query, Verdict
 from bridge.worker.worker import Worker
@@ -97,14 +97,7 @@ async def test_no_memory_to_start_a_program_is_a_start_that_failed(autojump_cloc
 
 async def test_a_new_program_that_cannot_be_asked_is_replaced(autojump_clock, monkeypatch) -> None:
     async with bench(answers(), keeping=False) as there:
-        employ, faults = there.pool.staff.employ, [MemoryError()]
-
-        def fail_at_first(worker: object) -> None:
-            if faults:
-                raise faults.pop()
-            employ(worker)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(there.pool.staff, "employ", fail_at_first)
+        fail_once(monkeypatch, there.pool.staff, "employ")
         there.keep()
         answer = there.ask()
         await answer.done()

@@ -17,6 +17,13 @@ def suspected(logged: list[str]) -> list[str]:
     return [line for line in logged if "does harm" in line]
 
 
+async def convict_mallory(site: Site) -> None:
+    """Others are answered before, while and after one login of hers hangs a program."""
+    await site.crowd(5, 1.0)
+    site.login("hang", "mallory")
+    await site.crowd(5, 5.0)
+
+
 # --- the table -------------------------------------------------------------------------------------------
 
 
@@ -174,9 +181,7 @@ async def test_what_hung_a_ready_program_while_others_were_answered_is_not_asked
 async def test_of_a_suspect_every_question_has_less_time_and_the_others_have_theirs(autojump_clock) -> None:
     site = Site()
     async with site.pool(pool_size=2):
-        await site.crowd(5, 1.0)
-        site.login("hang", "mallory")
-        await site.crowd(5, 5.0)
+        await convict_mallory(site)
         second, other = site.login("hang-2", "mallory"), site.login("hang-3", "malory")
         await site.crowd(5, 5.0)
         assert second.seconds <= 2.2
@@ -282,9 +287,7 @@ async def test_all_suspects_together_hold_a_quarter_of_the_programs(autojump_clo
 async def test_one_account_has_one_question_with_a_program_at_a_time(autojump_clock) -> None:
     site = Site()
     async with site.pool(pool_size=16) as there:
-        await site.crowd(5, 1.0)
-        site.login("hang", "mallory")
-        await site.crowd(5, 5.0)
+        await convict_mallory(site)
         site.seconds = 0.2
         slow = [site.login(f"right-{number}", "mallory") for number in range(5)]
         await trio.sleep(0.1)
@@ -297,9 +300,7 @@ async def test_one_account_has_one_question_with_a_program_at_a_time(autojump_cl
 async def test_a_minute_later_nothing_is_left_of_it(autojump_clock) -> None:
     site = Site()
     async with site.pool(pool_size=4) as there:
-        await site.crowd(5, 1.0)
-        site.login("hang", "mallory")
-        await site.crowd(5, 5.0)
+        await convict_mallory(site)
         assert there.pool.probation.knows_any
         await site.crowd(5, 61.0)
         assert not there.pool.probation.knows_any
@@ -312,9 +313,7 @@ async def test_a_minute_later_nothing_is_left_of_it(autojump_clock) -> None:
 async def test_who_leaves_takes_back_what_waits_on_probation(autojump_clock) -> None:
     site = Site()
     async with site.pool(pool_size=2) as there:
-        await site.crowd(5, 1.0)
-        site.login("hang", "mallory")
-        await site.crowd(5, 5.0)
+        await convict_mallory(site)
         site.seconds = 2.0
         first, second = site.login("right-1", "mallory"), site.login("right-2", "mallory")
         await trio.sleep(0.1)
@@ -328,9 +327,7 @@ async def test_who_leaves_takes_back_what_waits_on_probation(autojump_clock) -> 
 async def test_a_retry_on_probation_keeps_the_order_of_deadlines(autojump_clock) -> None:
     site = Site()
     async with site.pool(pool_size=2) as there:
-        await site.crowd(5, 1.0)
-        site.login("hang", "mallory")
-        await site.crowd(5, 5.0)
+        await convict_mallory(site)
         site.seconds = 2.0
         first = site.login("right-1", "mallory")
         await trio.sleep(0.5)
@@ -347,9 +344,7 @@ async def test_a_retry_on_probation_keeps_the_order_of_deadlines(autojump_clock)
 async def test_what_no_program_has_read_is_on_probation_again(autojump_clock, monkeypatch) -> None:
     site = Site()
     async with site.pool(pool_size=2) as there:
-        await site.crowd(5, 1.0)
-        site.login("hang", "mallory")
-        await site.crowd(5, 5.0)
+        await convict_mallory(site)
         site.seconds = 1.0
         login = site.login("right", "mallory")
         site.login(user="alice")

@@ -3,12 +3,11 @@
 import pytest
 import trio
 from support.inmemory.plays import UNAVAILABLE, YES, answers_once_and_then
-from support.inmemory.pools import InMemoryWorker, answers, bench, dies_reading, hangs
+from support.inmemory.pools import InMemoryWorker, answers, bench, dies_reading, fail_once, hangs
 from support.inmemory.site import Site
 
 from bridge.protocol.frames import DENIED, GRANTED
 from bridge.worker.state import State
-from bridge.worker.worker import Worker
 
 PROBE = {"probe": "nobody@example.com"}
 ASKED = b"isuser:nobody:example.com"
@@ -103,14 +102,7 @@ async def test_idle_programs_are_asked_it_again_now_and_then(autojump_clock) -> 
 async def test_an_error_of_ours_ends_only_the_program_that_was_to_be_asked_again(autojump_clock, monkeypatch) -> None:
     async with bench(answers(), pool_size=2, probe_interval=60.0, **PROBE) as there:
         await trio.sleep(1.0)
-        probe, faults = there.pool.staff.probe, [MemoryError()]
-
-        def fail_at_first(worker: Worker) -> None:
-            if faults:
-                raise faults.pop()
-            probe(worker)
-
-        monkeypatch.setattr(there.pool.staff, "probe", fail_at_first)
+        faults = fail_once(monkeypatch, there.pool.staff, "probe")
         await trio.sleep(120.0)
         assert not faults
         assert [program.state is State.GONE for program in there.programs] in (

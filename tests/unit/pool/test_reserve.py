@@ -24,6 +24,18 @@ def starts_in(seconds: float) -> Play:
     return play
 
 
+def notes(heard: list[bytes]) -> Play:
+    """A program that grants everything, and notes what it was asked."""
+
+    async def play(program: InMemoryWorker) -> int:
+        while (body := await program.frame()) is not None:
+            heard.append(body)
+            program.say(GRANTED)
+        return 0
+
+    return play
+
+
 PLAYS: dict[str, Play | OSError] = {"/old": answers(), "/slow": starts_in(6.0), "/hangs": hangs, "/dies": dies_reading}
 
 
@@ -115,15 +127,8 @@ async def test_who_waits_for_a_new_one_is_not_refused_because_the_old_ones_are_d
 
 async def test_old_ones_are_asked_nothing_that_they_may_not_be_asked(autojump_clock, monkeypatch) -> None:
     heard: list[bytes] = []
-
-    async def old(program: InMemoryWorker) -> int:
-        while (body := await program.frame()) is not None:
-            heard.append(body)
-            program.say(GRANTED)
-        return 0
-
     before = made("/old", pool_size=2, commands=["auth"])
-    async with reloading(monkeypatch, before, {**PLAYS, "/old": old}) as there:
+    async with reloading(monkeypatch, before, {**PLAYS, "/old": notes(heard)}) as there:
         await there.ask().done()
         assert await there.reload(made("/slow", pool_size=2, commands=["auth", "setpass"])) == ""
         change, login = there.ask(SETPASS), there.ask()
@@ -136,15 +141,8 @@ async def test_a_new_one_that_had_to_be_alone_is_not_asked_what_waited_and_is_no
     autojump_clock, monkeypatch
 ) -> None:
     heard: list[bytes] = []
-
-    async def new(program: InMemoryWorker) -> int:
-        while (body := await program.frame()) is not None:
-            heard.append(body)
-            program.say(GRANTED)
-        return 0
-
     before = made("/old", pool_size=1, pool_max=1)
-    async with reloading(monkeypatch, before, {**PLAYS, "/new": new}) as there:
+    async with reloading(monkeypatch, before, {**PLAYS, "/new": notes(heard)}) as there:
         await there.ask().done()
         there.file = made("/new", pool_size=1, pool_max=1, commands=["auth"])
         reload = there.request()

@@ -7,11 +7,10 @@ import attrs
 import pytest
 import trio
 from support.inmemory.plays import starts_slowly
-from support.inmemory.pools import Bench, InMemoryWorker, answers, bench, hangs, lives, stays
+from support.inmemory.pools import Bench, InMemoryWorker, answers, bench, fail_once, hangs, lives, stays
 
 from bridge.protocol.frames import GRANTED
 from bridge.protocol.query import Verdict
-from bridge.worker.worker import Worker
 
 YES = Verdict.GRANTED
 MISSING = FileNotFoundError(2, "No such file or directory")
@@ -193,14 +192,7 @@ async def test_one_that_fails_leaves_the_old_one_in_service(autojump_clock, succ
 
 async def test_one_that_an_error_of_ours_ends_leaves_the_old_one_in_service(autojump_clock, monkeypatch) -> None:
     async with bench(answers(), max_requests=2) as there:
-        employ, faults = there.pool.staff.employ, [MemoryError()]
-
-        def fail_at_first(worker: Worker) -> None:
-            if faults:
-                raise faults.pop()
-            employ(worker)
-
-        monkeypatch.setattr(there.pool.staff, "employ", fail_at_first)
+        faults = fail_once(monkeypatch, there.pool.staff, "employ")
         await ask_steadily(there, 10, 2.0)
         assert not faults
         old, failed, new = there.programs[:3]
