@@ -61,7 +61,8 @@ class FairQueue:
         self._latest = -FOREVER  # none has a later deadline
 
     def __bool__(self) -> bool:
-        return bool(len(self))
+        lines = self._again or self._short or self._auth.by_deadline
+        return bool(lines or self._isuser.by_deadline or self._changing.by_deadline)
 
     def __len__(self) -> int:
         return len(self._short) + len(self._again) + len(self._auth) + len(self._isuser) + len(self._changing)
@@ -140,7 +141,7 @@ class FairQueue:
             return self._short.popleft()
         if not (self._isuser.by_deadline or self._changing.by_deadline):
             self._in_a_row = 0
-            return self._auth.next(held_back)
+            return self._auth.next(held_back) if self._auth.by_deadline else None  # which it is most of the time
         if self._in_a_row < _MOST_IN_A_ROW and (query := self._auth.next(held_back)) is not None:
             self._in_a_row += 1
             return query
@@ -219,14 +220,17 @@ class FairQueue:
     def keep_short(self, room: int, latest: float) -> None:
         """Let up to `room` queries wait in the short line from now on.
 
-        If one is there with a deadline before `latest`, it has waited for long: all of them take turns then.
+        If one waits there, or in turn, with a deadline before `latest`, it has waited for long: all of them take turns.
         """
         self.room = room
-        if self._short and self._short[0].deadline < latest:
-            self.room = 0
-            while self._short:
-                self._add_in_turn([self._short[0]])
-                self._short.popleft()
+        if self._short:
+            if self._short[0].deadline < latest:
+                self.room = 0
+                while self._short:
+                    self._add_in_turn([self._short[0]])
+                    self._short.popleft()
+        elif 0 < len(self._auth) <= room and self._auth.by_deadline[0].deadline >= latest:
+            self._end_turns()
 
     # --- inside ------------------------------------------------------------------------------------------
 
@@ -246,6 +250,18 @@ class FairQueue:
                 line.pop()
             raise
         return True
+
+    def _end_turns(self) -> None:
+        """Have the `auth` of clients without addresses wait in the short line again: under load some always wait."""
+        if any(query.address for query in self._auth):
+            return
+        for query in [*self._auth]:
+            self._short.append(query)
+            try:
+                self._auth.remove(query)
+            except Exception:
+                self._short.pop()
+                raise
 
     def _kind(self, query: Query) -> Turns:
         command = query.body[0]

@@ -115,9 +115,14 @@ class Pool:
             self._timer.set(soon)
         if self.probation.knows_any and not (queries := self.probation.let_through(queries)):
             return
-        while self._lend(queries[0]):  # no idle program may get what waits
-            if not (queries := queries[1:]):
-                return
+        take, lent = self.idle.take, 0
+        for query in queries:  # no idle program may get what waits; `_lend` inlined, as it is a call for each line
+            if (worker := take(query)) is None or not (worker.give(query) or self._lent_otherwise(worker, query)):
+                break
+            lent += 1
+        else:
+            return
+        queries = queries[lent:]
         if self.overload.looms(len(queries), self.settings.answer_timeout):
             self.overload.add(queries)
         else:
@@ -174,14 +179,21 @@ class Pool:
 
     def _lend(self, query: Query, only_ready: bool = False) -> bool:
         """Give `query` to an idle program; false if there is none for it."""
-        while (worker := self.idle.take_ready() if only_ready else self.idle.take(query)) is not None:
-            if worker.give(query):
+        worker = self.idle.take_ready() if only_ready else self.idle.take(query)
+        return worker is not None and (worker.give(query) or self._lent_otherwise(worker, query, only_ready))
+
+    def _lent_otherwise(self, worker: Worker, query: Query, only_ready: bool = False) -> bool:
+        """`_lend`, after an idle program was not given `query`: it has failed, or the query is too long."""
+        while worker.state is not _ASKABLE:
+            another = self.idle.take_ready() if only_ready else self.idle.take(query)
+            if another is None:
+                return False
+            if another.give(query):
                 return True
-            if worker.state is _ASKABLE:
-                self.shelve(worker)
-                self._give_up_too_long(query)
-                return True
-        return False
+            worker = another
+        self.shelve(worker)
+        self._give_up_too_long(query)
+        return True
 
     def use_idle(self) -> None:
         """Give what waits to idle programs: a change waits for one that has replied, but only while there is one."""

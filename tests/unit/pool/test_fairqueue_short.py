@@ -52,6 +52,50 @@ def test_if_one_has_waited_for_long_all_take_turns() -> None:
     assert in_order(queue) == [alice, carol, bob, again]
 
 
+def test_who_waits_in_turn_for_a_moment_only_gets_there_although_some_always_wait() -> None:
+    one, other = Asker(), Asker()
+    queue = FairQueue()
+    alice, again, carol = login("alice", one), login("alice", one), login("carol", other, 5.0)
+    queue.add([alice, again])
+    queue.add([carol])
+    queue.keep_short(9, 4.0)
+    later = login("dave", one, 6.0)
+    queue.add([later])
+    assert in_order(queue) == [alice, again, carol, later]
+
+
+@pytest.mark.parametrize(("room", "latest", "address"), [(1, 4.0, ""), (9, 4.5, ""), (9, 4.0, "192.0.2.1")])
+def test_they_take_turns_as_before_if_they_are_many_or_wait_for_long_or_some_have_an_address(
+    room: int, latest: float, address: str
+) -> None:
+    one, other = Asker(), Asker()
+    queue = FairQueue()
+    alice, again, carol = login("alice", one), login("alice", one), login("carol", other, 5.0, address)
+    queue.add([alice, again])
+    queue.add([carol])
+    queue.keep_short(room, latest)
+    assert in_order(queue) == [alice, carol, again]
+
+
+def test_what_cannot_be_taken_out_of_its_turn_for_want_of_memory_waits_once(monkeypatch) -> None:
+    asker = Asker()
+    queue = FairQueue()
+    logins = [login("alice", asker), login("bob", asker), login("carol", asker)]
+    queue.add(logins)
+    remove = queue._auth.remove
+
+    def remove_one(query: Query) -> None:
+        if query is logins[1]:
+            raise MemoryError
+        remove(query)
+
+    monkeypatch.setattr(queue._auth, "remove", remove_one)
+    with pytest.raises(MemoryError):
+        queue.keep_short(9, 0.0)
+    assert len(queue) == 3
+    assert in_order(queue) == logins
+
+
 @pytest.mark.parametrize("further", [1, 2, 50])
 def test_those_for_whom_there_is_no_room_take_turns_behind(further: int) -> None:
     asker = Asker()
