@@ -18,6 +18,7 @@ COMMANDS = {
     "connect": "relay a client on standard input and output to the shared daemon",
     "ask": "ask a program, or the daemon, one question by hand",
     "reload": "have the daemon read its configuration again, and wait for the outcome",
+    "setup": "as root: set up the daemon's user, units and configuration, and Prosody's module; or remove them",
     "prosody-module": "install our own module for Prosody, which needs no terminal",
 }
 

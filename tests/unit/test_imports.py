@@ -22,7 +22,7 @@ FLOORS = """
     pool
     clients
     relay
-    daemon
+    daemon  setup
     commands
     entry
     __main__

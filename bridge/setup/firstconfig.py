@@ -1,0 +1,57 @@
+"""The first configuration, `auth.toml`: made once, and never changed again by us."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+from bridge.config.load import load
+from bridge.config.settings import ConfigError
+from bridge.setup.files import write
+from bridge.setup.host import Host
+from bridge.setup.report import Outcome, Report
+from bridge.setup.services import USER
+
+PATH = "/etc/extauth-bridge/auth.toml"
+
+_MODE = 0o640
+"""Only root and the daemon's group may read it: it can hold database passwords."""
+
+
+def make(host: Host, report: Report, example: str, argv: Sequence[str]) -> None:
+    """Write the configuration if there is none.
+
+    Args:
+      example: what it holds.
+      argv: the program to ask, in the place of the example's.
+    """
+    target = host.path(PATH)
+    if not target.exists():
+        text = _with(example, argv) if argv else example
+        report.step(PATH, True, lambda: write(target, text, _MODE, host.number("group", USER) or 0))
+    elif argv and _program(host) != tuple(argv):
+        report.add(
+            Outcome.LEFT, f"{PATH} is there, and asks another program: change `program` yourself, to", _toml(argv)
+        )
+    else:
+        report.step(PATH, False, list)
+
+
+def _program(host: Host) -> tuple[str, ...] | None:
+    try:
+        program = load(str(host.path(PATH)), {}).program
+    except ConfigError:
+        return None
+    return program.argv if program else None
+
+
+def _with(example: str, argv: Sequence[str]) -> str:
+    """The example with another program."""
+    own = f"# The program to ask, and its arguments.\nprogram = {_toml(argv)}\n"
+    return re.sub(r"^# The bundled program[^\n]*\nprogram = [^\n]*\n", lambda _: own, example, flags=re.MULTILINE)
+
+
+def _toml(argv: Sequence[str]) -> str:
+    """An array of basic strings, which are JSON's but for DEL."""
+    return json.dumps([*argv], ensure_ascii=False).replace("\x7f", "\\u007f")
