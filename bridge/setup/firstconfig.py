@@ -27,7 +27,12 @@ def make(host: Host, report: Report, example: str, argv: Sequence[str]) -> None:
       argv: the program to ask, in the place of the example's.
     """
     target = host.path(PATH)
-    if not target.exists():
+    try:
+        there = target.exists()
+    except PermissionError:
+        report.add(Outcome.NOTE, f"{PATH}: only root can see whether it is there")
+        return
+    if not there:
         text = _with(example, argv) if argv else example
         report.step(PATH, True, lambda: write(target, text, _MODE, host.number("group", USER) or 0))
     elif argv and _program(host) != tuple(argv):

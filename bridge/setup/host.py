@@ -81,10 +81,14 @@ class Host:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise SetupError(f"{command}: {error}") from None
 
+    def text(self, absolute: str | Path) -> str:
+        """What a file holds; nothing if it is not there, or only root may look."""
+        try:
+            return self.path(absolute).read_text(errors="replace")
+        except (FileNotFoundError, PermissionError):
+            return ""
+
     def number(self, database: str, name: str) -> int | None:
         """The id of a user (`passwd`) or a group (`group`) of the host's own; `None` if there is none."""
-        try:
-            lines = self.path(f"/etc/{database}").read_text(errors="replace").splitlines()
-        except FileNotFoundError:
-            return None
+        lines = self.text(f"/etc/{database}").splitlines()
         return next((int(line.split(":")[2]) for line in lines if line.startswith(f"{name}:")), None)

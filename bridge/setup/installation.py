@@ -98,7 +98,7 @@ def shipped() -> Path:
 def broken(host: Host) -> Iterator[tuple[str, str]]:
     """Commands that installed units name and that cannot run, each with why."""
     for unit in sorted(host.path(UNITS).glob("extauth-bridge*.service")):
-        for command in {*re.findall(r"^ExecStart=(\S+)", unit.read_text(errors="replace"), re.MULTILINE)}:
+        for command in {*re.findall(r"^ExecStart=(\S+)", host.text(f"{UNITS}/{unit.name}"), re.MULTILINE)}:
             if why := _why_broken(host, command):
                 yield f"{UNITS}/{unit.name}", f"{command} {why}"
 

@@ -43,9 +43,9 @@ def plugins(host: Host) -> Plugins:
 
 def naming(host: Host) -> list[str]:
     """Prosody's configuration files that name our module."""
-    names = sorted(host.path("/etc/prosody").rglob("*.cfg.lua"))
+    names = [f"/{path.relative_to(host.root)}" for path in sorted(host.path("/etc/prosody").rglob("*.cfg.lua"))]
     used = re.compile(r"""^\s*authentication\s*=\s*["']extauth_bridge["']""", re.MULTILINE)
-    return [f"/{path.relative_to(host.root)}" for path in names if used.search(path.read_text(errors="replace"))]
+    return [name for name in names if used.search(host.text(name))]
 
 
 def _said(host: Host) -> Iterator[str]:
@@ -64,8 +64,7 @@ def _said(host: Host) -> Iterator[str]:
 
 def _written(host: Host) -> Iterator[str]:
     """What the configuration sets, and what Debian's Prosody adds."""
-    file = host.path("/etc/prosody/prosody.cfg.lua")
-    text = file.read_text(errors="replace") if file.exists() else ""
+    text = host.text("/etc/prosody/prosody.cfg.lua")
     for paths in re.findall(r"^\s*plugin_paths\s*=\s*\{?([^}\n]*)", text, re.MULTILINE):
         yield from (path.rstrip("/") for path in re.findall(r"""["'](/[^"']*)["']""", paths))
     if host.path("/usr/lib/prosody").exists():

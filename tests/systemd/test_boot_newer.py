@@ -1,14 +1,17 @@
-"""The same installation at work with a newer systemd, booted.
+"""The same installation at work with a newer systemd, booted; here `extauth-bridge setup` makes it.
 
 Also a newer Prosody, 13.
 
 Needs what test_boot needs, and another minimal Debian.
 """
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.machine.prosody import GRANTED, REFUSED, WRONG, attempts, client, set_up_module
+from support.machine.machine import Machine
+from support.machine.prosody import GRANTED, REFUSED, WRONG, attempts, certify, client, restart
 from support.machine.root import NEWER, debian_root
 from support.machine.site import PASSWORD, SOCKETS, UNIT, Site, recipe
 
@@ -20,6 +23,16 @@ CONFIG = "/etc/extauth-bridge/auth.toml"
 @pytest.fixture(scope="module")
 def root(end: float) -> Path:
     return debian_root(NEWER, ["module: packages"])
+
+
+@pytest.fixture(scope="module")
+def installed(root: Path, end: float) -> Iterator[Site]:
+    with Machine(root, lifetime=end - time.monotonic()) as machine:
+        site = Site(machine)
+        site.install_software()
+        assert "done        /usr/local/lib/prosody/modules\n" in site.set_up(), "Prosody says that it looks there"
+        site.add_alice()
+        yield site
 
 
 def test_units_are_in_order(site: Site) -> None:
@@ -67,7 +80,9 @@ def test_sockets_can_be_started_many_times(site: Site) -> None:
 
 async def test_this_prosody_has_the_module_too(site: Site) -> None:
     assert "Prosody 13." in site.machine.run("prosodyctl about").stdout
-    set_up_module(site)
+    site.put("configure", "module")
+    certify(site)
+    restart(site)
     async with client(site) as one:
         await one.login("alice", PASSWORD)
         assert await attempts(site, WRONG, PASSWORD) == [REFUSED, GRANTED]

@@ -21,6 +21,13 @@ TRUTH = {
     "isuser:mallory:example.com": "0",
 }
 
+ENVIRONMENT = "/opt/extauth-bridge"
+COMMAND = f"{ENVIRONMENT}/bin/extauth-bridge"
+USERS = "/var/lib/extauth-bridge/users.db"
+
+# Installs the software, and nothing else.
+SOFTWARE = f"python3 -m venv {ENVIRONMENT} && {ENVIRONMENT}/bin/pip install --quiet --upgrade ."
+
 # Where the checkout is on the machine: README's "in this directory".
 CHECKOUT = "/root/checkout"
 
@@ -44,6 +51,27 @@ class Site:
 
     def install(self) -> None:
         """What is there before the README's first line, then what it says."""
+        self._prepare()
+        self.step("install", timeout=120)
+        self.step("configure", typed=f"{PASSWORD}\n")
+        self.step("start")
+        self._config = self.read("/etc/extauth-bridge/auth.toml")
+
+    def install_software(self) -> None:
+        """The software alone, for `set_up`."""
+        self._prepare()
+        self.machine.run(f"cd {CHECKOUT}\n{SOFTWARE}", timeout=120)
+
+    def set_up(self, *arguments: str, check: bool = True) -> str:
+        """Run `extauth-bridge setup`; what it printed."""
+        return self.machine.run(f"{COMMAND} setup {' '.join(arguments)}", check=check, timeout=60).stdout
+
+    def add_alice(self) -> None:
+        """Add the user that `TRUTH` is about."""
+        self.machine.run(f"{ENVIRONMENT}/bin/extauth-sqlite {USERS} adduser alice@example.com", typed=f"{PASSWORD}\n")
+        self._config = self.read("/etc/extauth-bridge/auth.toml")
+
+    def _prepare(self) -> None:
         checkout = self.machine.path / CHECKOUT[1:]
         for name in ("bridge", "systemd"):
             shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -52,10 +80,6 @@ class Site:
         shutil.copytree(wheels(), self.machine.path / "root/wheels")
         self.write("/etc/pip.conf", "[global]\nno-index = true\nfind-links = /root/wheels\n")
         self.step("packages", way="module", timeout=120)
-        self.step("install", timeout=120)
-        self.step("configure", typed=f"{PASSWORD}\n")
-        self.step("start")
-        self._config = self.read("/etc/extauth-bridge/auth.toml")
 
     def step(self, name: str, *, way: str = "systemd", typed: str = "", timeout: float = 30) -> str:
         """Do what the README says for this step; what that printed."""
