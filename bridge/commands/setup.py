@@ -21,7 +21,7 @@ from bridge.config.load import load
 from bridge.config.settings import Settings
 from bridge.setup import files, firstconfig, prosody, services
 from bridge.setup.host import Host, SetupError
-from bridge.setup.installation import SERVICE, SOCKETS, SYSUSERS, TMPFILES, UNITS, Installation, broken, shipped
+from bridge.setup.installation import SERVICE, SYSUSERS, TMPFILES, UNITS, Installation, broken, shipped
 from bridge.setup.programs import configured, look_at, programs_of
 from bridge.setup.report import Outcome, Report
 from bridge.setup.trust import Trust
@@ -48,6 +48,7 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
         raise UsageError("setup --remove goes with --dry-run and --json only")
     if os.geteuid() and not parsed.dry_run:
         raise UsageError("setup must be run by root; setup --dry-run shows what it would do")
+    os.umask(0o022)  # Prosody and the service must be able to use what is made
     report = Report(dry_run=parsed.dry_run, as_json=parsed.json)
     setup = Setup(Host(), Installation.this(), report, force=parsed.force)
     try:
@@ -81,6 +82,7 @@ class Setup:
           the exit status.
         """
         host, report = self._host, self._report
+        host.needs_systemd()
         asked = load(None, {}, program) if program else None
         if not self._only_roots(asked) and not report.dry_run:
             return report.end("Nothing was changed.")
@@ -119,20 +121,21 @@ class Setup:
         """Whether nobody but root can change what the service is to run; what others can is reported."""
         trust = Trust(self._host)
         self._installation.look_at(trust, self._host)
+        advice = _ADVICE if trust.faults else _ADVICE[:1]
         user = self._host.number("passwd", services.USER)
         found = [("the program", asked)] if asked else []
-        for name, settings in [*found, *configured(self._host)]:
+        for name, settings in [*found, *configured(self._host, trust)]:
             if not isinstance(settings, Settings):
                 self._report.add(Outcome.LEFT, f"{name} cannot be used: {settings}")
                 continue
             for program in programs_of(settings):
                 for missing in look_at(trust, self._host, program, user):
-                    self._report.add(Outcome.NOTE, f"{name}: there is no {missing}")
+                    self._report.add(Outcome.NOTE, f"{name}: there is no program {missing}")
         if trust.faults:
             lines = [f"{path}: {why}" for path, why in trust.faults.items()]
             more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
             self._report.add(Outcome.REFUSED, "a service must run what it can get at, and only root can change:",
-                             *lines[:_SHOWN], *more, *_ADVICE)  # fmt: skip
+                             *lines[:_SHOWN], *more, *advice)  # fmt: skip
         return not trust.faults
 
     def _module(self) -> bool:
@@ -171,9 +174,13 @@ class Setup:
             lines.append(_CONFIGURE)
         if module_changed or not named:
             lines.append("Restart Prosody, which loads the module:\n\n    systemctl restart prosody.service\n")
-        if running := services.runs(host):
-            lines.append(f"If the software was upgraded, restart what runs:\n\n    {_restart(running, changed)}\n")
-        lines.append(_TRY.format(commands=self._installation.commands, shipped=shipped()))
+        if running := services.active(host, "service"):
+            command = _restart(running, services.active(host, "socket"), changed)
+            lines.append(f"If the software was upgraded, restart what runs:\n\n    {command}\n")
+        config = host.text(firstconfig.PATH) or self._installation.example()
+        commands = self._installation.commands
+        add = _ADD.format(commands=commands) if "extauth-sqlite" in config else ""
+        lines.append(_TRY.format(add=add, commands=commands, shipped=shipped()))
         return "\n".join(lines)
 
     def _left(self) -> str:
@@ -182,11 +189,11 @@ class Setup:
         return _LEFT.format(software=software)
 
 
-def _restart(running: Sequence[str], changed: set[str]) -> str:
+def _restart(running: Sequence[str], sockets: Sequence[str], changed: set[str]) -> str:
     """The command: sockets cannot be restarted while their service runs."""
     if not any(path.endswith(".socket") for path in changed):
         return f"systemctl restart {' '.join(running)}"
-    return f"systemctl stop {' '.join(running)} && systemctl restart {' '.join(SOCKETS)}"
+    return f"systemctl stop {' '.join(running)} && systemctl restart {' '.join(sockets)}"
 
 
 def _remove(path: Path) -> None:
@@ -225,12 +232,15 @@ ones: leave it out where passwords were stored through Prosody so far.
 """
 
 _TRY = """\
-Ask a question by hand; with the bundled program, add a user first:
+Ask a question by hand:
 
-    {commands}/extauth-sqlite /var/lib/extauth-bridge/users.db adduser alice@example.com
-    {commands}/extauth-bridge ask auth alice@example.com /run/extauth-bridge/auth.sock
+{add}    {commands}/extauth-bridge ask auth alice@example.com /run/extauth-bridge/auth.sock
 
 Drop-ins and examples are in {shipped}."""
+
+_ADD = """\
+    {commands}/extauth-sqlite /var/lib/extauth-bridge/users.db adduser alice@example.com
+"""
 
 _LEFT = """\
 Left for you to remove, or to use again:

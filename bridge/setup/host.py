@@ -25,13 +25,24 @@ class Host:
 
     Args:
       root: its root directory; where it is not `/`, nothing runs in it.
+      owner: the user id that everything in it is to belong to.
     """
 
     root: Path = Path("/")
+    owner: int = 0
 
     def path(self, absolute: str | Path) -> Path:
         """Where a path of the host's is, as seen from here."""
         return self.root / str(absolute).lstrip("/")
+
+    def needs_systemd(self) -> None:
+        """Check that there is a systemd to set up.
+
+        Raises:
+          SetupError: there is none.
+        """
+        if not any(self.path(f"{folder}/systemctl").exists() for folder in ("/usr/bin", "/bin")):
+            raise SetupError("there is no systemd here; in a container, have `extauth-bridge serve` run instead")
 
     @property
     def booted(self) -> bool:

@@ -56,17 +56,19 @@ def start(host: Host, report: Report, *, changed: bool) -> None:
     shown = host.asked("systemctl", "show", "--value", "--property=SocketGroup", SOCKETS[0])
     group = next((name for name in shown if name), "prosody")
     if not host.asked("getent", "group", group):
-        hint = "Install Prosody and run this again; or name its group: `systemctl edit extauth-bridge.socket`,"
-        report.add(Outcome.LEFT, f"sockets: no group {group} to open them for", hint, "[Socket], SocketGroup=…")
+        hint = "Install Prosody, or name its group (systemctl edit extauth-bridge.socket: [Socket], SocketGroup=NAME);"
+        report.add(Outcome.LEFT, f"sockets: no group {group} to open them for", hint, "then run this again.")
         return
     active = host.asked("systemctl", "is-active", *SOCKETS) == ["active"] * len(SOCKETS)
     report.step(f"started {' '.join(SOCKETS)}", not active, lambda: host.run("systemctl", "start", *SOCKETS))
 
 
-def runs(host: Host) -> list[str]:
-    """The daemons that run now."""
-    shown = host.asked("systemctl", "list-units", "--plain", "--no-legend", "--state=active", "extauth-bridge*.service")
-    return [line.split()[0] for line in shown if line.split()] if host.booted else []
+def active(host: Host, kind: str) -> list[str]:
+    """Our units of a kind, `service` or `socket`, that are active now."""
+    if not host.booted:
+        return []
+    shown = host.asked("systemctl", "list-units", "--plain", "--no-legend", "--state=active", f"extauth-bridge*.{kind}")
+    return [line.split()[0] for line in shown if line.split()]
 
 
 def stop(host: Host, report: Report) -> None:

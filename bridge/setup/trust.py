@@ -30,16 +30,12 @@ Faults = dict[str, str]
 class Trust:
     """Looks at what a service is to run.
 
-    Args:
-      owners: user ids that may own it.
-
     Attributes:
-      faults: what others than these can write, or the service cannot use, and why.
+      faults: what others than the host's owner can write, or the service cannot use, and why.
     """
 
-    def __init__(self, host: Host, owners: Iterable[int] = (0,)) -> None:
+    def __init__(self, host: Host) -> None:
         self._host = host
-        self._owners = frozenset(owners)
         self._seen: set[Path] = set()
         self.faults: Faults = {}
 
@@ -82,7 +78,9 @@ class Trust:
             status = at.lstat()
         except FileNotFoundError:
             return
-        if status.st_uid not in self._owners | others:
+        if stat.S_ISLNK(status.st_mode):
+            return  # it leads round in a circle
+        if status.st_uid not in others | {self._host.owner}:
             self._fault(at, f"belongs to {_user(status.st_uid)}")
         elif status.st_mode & stat.S_IWOTH:
             self._fault(at, "everybody can write to it")

@@ -16,9 +16,10 @@ UNITS = "/etc/systemd/system"
 VIRTUAL_HOST = "/etc/prosody/conf.d/example.com.cfg.lua"
 
 # Everything that is there, but for what changes by itself.
+UNSTEADY = "/proc /root /var/log /var/lib/systemd /var/tmp"
 LISTING = (
-    "find / -xdev -path /proc -prune -o -path /root -prune -o -path /var/log -prune -o -path /var/lib/systemd -prune -o "
-    "-path /var/tmp -prune -o -name __pycache__ -prune -o -not -path / -printf '%p %y %m %u %g %s %l %T@\\n' | sort; "
+    f"find / -xdev {' '.join(f'-path {path} -prune -o' for path in UNSTEADY.split())} -name __pycache__ -prune -o "
+    "-not -path / -printf '%p %y %m %u %g %s %l %T@\\n' | sort; "
     "find /run/extauth-bridge /run/systemd/system /etc/systemd | sort"
 )
 
@@ -60,7 +61,8 @@ def listing(site: Site) -> list[str]:
 
 
 def test_it_sets_up_all_that_is_needed_and_says_what_is_left(bare: Site) -> None:
-    printed = bare.set_up()
+    bare.machine.run("rm -rf /usr/local/lib/prosody")
+    printed = bare.machine.run(f"umask 077; {COMMAND} setup").stdout
     assert 'authentication = "extauth_bridge"\n' in printed
     assert "extauth_bridge_saslprep = false\n" in printed
     assert "systemctl restart prosody.service" in printed
@@ -69,6 +71,10 @@ def test_it_sets_up_all_that_is_needed_and_says_what_is_left(bare: Site) -> None
     assert modes[:3] == [". root root 755", "auth.sock root prosody 660", "status.sock root extauth-bridge 660"]
     config = bare.machine.run("stat -c '%U %G %a' /etc/extauth-bridge /etc/extauth-bridge/auth.toml").stdout
     assert config.splitlines() == ["root extauth-bridge 750", "root extauth-bridge 640"]
+    assert "plugin_paths" not in printed
+    modes = bare.machine.run("find /usr/local/lib/prosody -printf '%m '").stdout.split()
+    assert {*modes} == {"755", "644"}
+    assert f"{ENVIRONMENT}/bin/extauth-sqlite /var/lib/extauth-bridge/users.db adduser" in printed
     bare.add_alice()
     assert bare.answers()
 
@@ -147,9 +153,10 @@ def test_a_program_of_the_sites_own(bare: Site) -> None:
     assert ask(bare.auth, "isuser:anybody:example.com") == "1"
     bare.machine.run("chown nobody /opt/auth")
     before = listing(bare)
-    refused = bare.machine.run(f"{COMMAND} setup", check=False)
-    assert refused.returncode == 2
-    assert "/opt/auth: belongs to nobody" in refused.stdout
+    for arguments in ("", "-- /opt/auth/yes.py"):
+        refused = bare.machine.run(f"{COMMAND} setup {arguments}", check=False)
+        assert refused.returncode == 2
+        assert "/opt/auth: belongs to nobody" in refused.stdout
     assert listing(bare) == before
     bare.machine.run("rm -r /opt/auth")
 
