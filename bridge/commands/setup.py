@@ -123,14 +123,16 @@ class Setup:
         self._installation.look_at(trust, self._host)
         advice = _ADVICE if trust.faults else _ADVICE[:1]
         user = self._host.number("passwd", services.USER)
-        found = [("the program", asked)] if asked else []
-        for name, settings in [*found, *configured(self._host, trust)]:
+        for program in programs_of(asked) if asked else []:
+            if not look_at(trust, self._host, program, user):
+                raise SetupError(f"there is no program {program.argv[0]}")
+        for name, settings in configured(self._host, trust):
             if not isinstance(settings, Settings):
                 self._report.add(Outcome.LEFT, f"{name} cannot be used: {settings}")
                 continue
             for program in programs_of(settings):
-                for missing in look_at(trust, self._host, program, user):
-                    self._report.add(Outcome.NOTE, f"{name}: there is no program {missing}")
+                if not look_at(trust, self._host, program, user):
+                    self._report.add(Outcome.LEFT, f"{name}: there is no program {program.argv[0]}")
         if trust.faults:
             lines = [f"{path}: {why}" for path, why in trust.faults.items()]
             more = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
@@ -210,7 +212,8 @@ def _quietly(*argv: str) -> int:
 
 
 _ADVICE = (
-    "Let only root write to it (chown root:root, chmod go-w), or put it where only root can, such as below /opt:",
+    "Let only root write to it (chown root:root, chmod go-w), or put it where only root can, such as below /opt.",
+    "The software:",
     "    umask 022; python3 -m venv /opt/extauth-bridge; /opt/extauth-bridge/bin/pip install extauth-bridge",
 )
 

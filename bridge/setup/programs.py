@@ -44,19 +44,19 @@ def programs_of(settings: Settings) -> list[ProgramSettings]:
     return [*own, *settings.hosts.values()]
 
 
-def look_at(trust: Trust, host: Host, program: ProgramSettings, user: int | None) -> list[str]:
+def look_at(trust: Trust, host: Host, program: ProgramSettings, user: int | None) -> bool:
     """Have `trust` look at all that this program is known to run.
 
     Args:
       user: the service's, who may own the working directory.
 
     Returns:
-      the program, if it is not there.
+      whether the program is there at all.
     """
     trust.path(program.cwd, owners=() if user is None else (user,))
     for path in code_of(host, program.argv, program.cwd):
         trust.path(path)
-    return [] if _found(host, program.argv[0]) else [program.argv[0]]
+    return _found(host, program.argv[0]) is not None
 
 
 def code_of(host: Host, argv: Sequence[str], cwd: str = "/") -> Iterator[str]:

@@ -13,6 +13,9 @@ from support.machine.site import COMMAND, ENVIRONMENT, PASSWORD, SOCKETS, UNIT, 
 pytestmark = pytest.mark.slow
 
 UNITS = "/etc/systemd/system"
+
+# Seconds for the machine; half a minute is usual.
+LIFETIME = 290
 VIRTUAL_HOST = "/etc/prosody/conf.d/example.com.cfg.lua"
 
 # Everything that is there, but for what changes by itself.
@@ -26,7 +29,7 @@ LISTING = (
 
 @pytest.fixture(scope="module")
 def machine_site(root: Path) -> Iterator[Site]:
-    with Machine(root, lifetime=200) as machine:
+    with Machine(root, lifetime=LIFETIME) as machine:
         site = Site(machine)
         site.install_software()
         yield site
@@ -104,7 +107,9 @@ def test_only_root_is_let_do_it_and_others_may_look(site: Site) -> None:
 
 
 async def test_prosody_lets_in_who_is_to_be_let_in(site: Site) -> None:
-    site.write(VIRTUAL_HOST, 'VirtualHost "example.com"\n    authentication = "extauth_bridge"\n')
+    printed = site.set_up("--dry-run").splitlines()
+    [lines] = [printed[at : at + 2] for at, line in enumerate(printed) if line.startswith("    authentication = ")]
+    site.write(VIRTUAL_HOST, "\n".join(['VirtualHost "example.com"', *lines, ""]))
     try:
         certify(site)
         restart(site)
@@ -133,6 +138,18 @@ def test_an_upgrade_replaces_what_nobody_has_changed(site: Site) -> None:
         assert "# Mine." not in site.read(f"{UNITS}/{SOCKETS[0]}")
     finally:
         site.machine.run(f"sed -i '/^# A newer one/d' {shipped}/{UNIT} {shipped}/{SOCKETS[0]}")
+
+
+def test_a_group_that_is_missing_is_told(bare: Site) -> None:
+    bare.drop_in(SOCKETS[0], "[Socket]\nSocketGroup=nowhere\n")
+    try:
+        left = outcomes(bare)["left alone"]
+        assert left == ["sockets: no group nowhere to open them for"]
+        assert "SocketGroup=NAME" in bare.set_up(check=False)
+    finally:
+        bare.machine.run("rm -r /run/systemd/system/extauth-bridge*; systemctl daemon-reload")
+    bare.set_up()
+    assert bare.machine.show(SOCKETS[0], "ActiveState") == "active"
 
 
 PROGRAM = """\

@@ -131,6 +131,17 @@ def test_a_configured_program_that_others_can_write_is_refused(host: Host) -> No
     assert install(host)[0] == 2
 
 
+def test_a_program_that_is_missing_is_told(host: Host) -> None:
+    before = tree(host)
+    with pytest.raises(SetupError, match="there is no program /opt/auth/other"):
+        install(host, "/opt/auth/other")
+    assert tree(host) == before
+    install(host, "/opt/auth/mine")
+    host.path("/opt/auth/mine").unlink()
+    status, outcomes = install(host)
+    assert (status, outcomes[f"{CONFIG}: there is no program /opt/auth/mine"]) == (1, "left alone")
+
+
 def test_a_configuration_that_cannot_be_used_is_named(host: Host) -> None:
     install(host)
     host.path(CONFIG).write_text("nonsense = 1\n")
