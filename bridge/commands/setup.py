@@ -55,6 +55,8 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
         return setup.remove() if parsed.remove else setup.install(program)
     except SetupError as error:
         raise UsageError(f"setup: {error}") from None
+    except BrokenPipeError:
+        raise  # whoever reads what is printed is gone
     except OSError as error:
         raise UsageError(f"setup: {error.filename or 'this system'}: {error.strerror}") from None
 

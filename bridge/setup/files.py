@@ -15,6 +15,7 @@ from pathlib import Path
 
 import attrs
 
+from bridge.log.text import escaped
 from bridge.setup.host import Host
 from bridge.setup.report import Outcome, Report
 
@@ -116,7 +117,7 @@ def _agreed(path: str, difference: list[str], report: Report) -> bool:
     """Whether a person at a terminal wants it replaced."""
     if report.dry_run or not report.interactive:
         return False
-    print(*difference, sep="\n")
+    print(*map(escaped, difference), sep="\n")
     try:
         return input(f"{path} was changed. Replace it? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:

@@ -45,7 +45,9 @@ class Installation:
     @classmethod
     def this(cls) -> Installation:
         """The one that runs now."""
-        libraries = [Path(bridge.__file__).parent, *map(Path, filter(os.path.isabs, sys.path))]
+        ours_alone = {os.getcwd(), *os.environ.get("PYTHONPATH", "").split(":")}  # a service has neither
+        searched = [Path(path) for path in sys.path if os.path.isabs(path) and path not in ours_alone]
+        libraries = [Path(bridge.__file__).parent, *searched]
         prefix = Path(sys.prefix) if sys.prefix != sys.base_prefix else None
         return cls(prefix, Path(sysconfig.get_path("scripts")), Path(sys.executable), tuple(libraries))
 

@@ -65,7 +65,7 @@ def _said(host: Host) -> Iterator[str]:
 def _written(host: Host) -> Iterator[str]:
     """What the configuration sets, and what Debian's Prosody adds."""
     text = host.text("/etc/prosody/prosody.cfg.lua")
-    for paths in re.findall(r"^\s*plugin_paths\s*=\s*\{?([^}\n]*)", text, re.MULTILINE):
+    for paths in re.findall(r"^\s*plugin_paths\s*=\s*(\{[^}]*|[^\n]*)", text, re.MULTILINE):
         yield from (path.rstrip("/") for path in re.findall(r"""["'](/[^"']*)["']""", paths))
     if host.path("/usr/lib/prosody").exists():
         yield DEBIAN

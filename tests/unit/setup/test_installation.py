@@ -38,6 +38,14 @@ def test_where_it_is_expected_nothing_is_changed() -> None:
     assert {file.text for file in installation("/opt/extauth-bridge", "/opt/extauth-bridge/bin").files()} < there
 
 
+def test_where_setup_is_run_from_is_none_of_its_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nor what only this process imports from."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "/somewhere:/else")
+    monkeypatch.setattr("sys.path", [str(tmp_path), "/somewhere", "", "/usr/lib/python3"])
+    assert Installation.this().libraries == (shipped().parent, Path("/usr/lib/python3"))
+
+
 @pytest.mark.parametrize("name", ["/srv/a b", "/srv/100%", "/srv/$x", "/srv/'"])
 def test_a_name_that_a_unit_cannot_hold_is_refused(host: Host, name: str) -> None:
     command = host.path(name) / "extauth-bridge"

@@ -19,6 +19,7 @@ def configure(host: Host, text: str, name: str = "prosody.cfg.lua") -> None:
         ("", False, Plugins(DEBIAN, False)),
         ('plugin_paths = { "/srv/prosody/modules/" }', False, Plugins("/srv/prosody/modules", True)),
         ('  plugin_paths = {"/a"; "/b"} -- both', False, Plugins("/a", True)),
+        ('plugin_paths = {\n  "/a",\n  "/b",\n}\nx = { "/c" }', False, Plugins("/a", True)),
         ('plugin_paths = "/a"', False, Plugins("/a", True)),
         ('plugin_paths = { "/usr/lib/prosody/modules" }', False, Plugins(DEBIAN, False)),
         ('plugin_paths = { "/srv/prosody/modules" }', True, Plugins(DEBIAN, True)),
