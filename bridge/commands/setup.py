@@ -12,7 +12,7 @@ import io
 import os
 import shutil
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from bridge.commands import prosodymodule
@@ -97,7 +97,8 @@ class Setup:
         argv = asked.program.argv if asked and asked.program else ()
         firstconfig.make(host, report, self._installation.example(), argv)
         services.start(host, report, changed=bool(changed - {SYSUSERS, TMPFILES}))
-        return report.end(self._following(self._module(), changed))
+        module_changed = self._module()
+        return report.end(self._following(module_changed, changed))
 
     def remove(self) -> int:
         """Stop everything, and remove what was installed and not changed since.
@@ -118,6 +119,10 @@ class Setup:
         if host.booted and any(changed):
             report.step("systemd knows that they are gone", True, lambda: host.run("systemctl", "daemon-reload"))
         return report.end(self._left())
+
+    @cached_property
+    def _plugins(self) -> prosody.Plugins:
+        return prosody.plugins(self._host)
 
     def _only_roots(self, asked: Settings | None) -> bool:
         """Whether nobody but root can change what the service is to run; what others can is reported."""
@@ -144,12 +149,11 @@ class Setup:
 
     def _module(self) -> bool:
         """Install Prosody's module; returns whether it was not current."""
-        host, report = self._host, self._report
-        plugins = prosody.plugins(host)
+        report, plugins = self._report, self._plugins
         if plugins.searched is None:
             report.add(Outcome.LEFT, "Prosody's module: there is no Prosody here; install it and run this again")
             return False
-        folder = host.path(plugins.folder)
+        folder = self._host.path(plugins.folder)
         if not plugins.searched:
             report.add(Outcome.NOTE, f"Prosody does not look in {plugins.folder}: see below")
         report.step(plugins.folder, not folder.is_dir(), lambda: folder.mkdir(0o755, parents=True))
@@ -158,7 +162,7 @@ class Setup:
         return report.step(what, not current, lambda: _quietly(str(folder)))
 
     def _remove_module(self) -> None:
-        report, plugins = self._report, prosody.plugins(self._host)
+        report, plugins = self._report, self._plugins
         folder = self._host.path(plugins.folder)
         name = prosodymodule.NAME.removesuffix(".lua")
         there = [path for path in (folder / name, folder / f"{name}.lua") if os.path.lexists(path)]
@@ -170,7 +174,7 @@ class Setup:
 
     def _following(self, module_changed: bool, changed: set[str]) -> str:
         """What is left to the administrator."""
-        host, plugins = self._host, prosody.plugins(self._host)
+        host, plugins = self._host, self._plugins
         lines = [] if plugins.searched in (True, None) else [_PATHS.format(folder=plugins.folder)]
         if named := prosody.naming(host):
             self._report.add(Outcome.SAME, f"authentication in {', '.join(named)}")
