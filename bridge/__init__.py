@@ -11,8 +11,9 @@ A query's life, folder by folder:
     reload       a new configuration is proven before it replaces the one in force
     systemd      readiness, status, watchdog
     activation   sockets that systemd passes
-  setup/       `setup`: `files` that are known again, with the paths of this `installation`; the `services` they make;
-               the `firstconfig`; `prosody`'s directory; whom to `trust`, also with the `programs`; on which `host`
+  setup/       `setup`: `files` that are known again, `former` ones too, with the paths of this `installation`; the
+               `services` they make; the `firstconfig`; `prosody`'s directory; whom to `trust`, with the `programs`;
+               on which `host`, and the `report`
   relay/       `connect`: the same clients, asking the shared daemon (`upstream`) as its `settings` say; `oneshot` asks
                once, `deferredlog` logs when there is time
   clients/     whoever asks

@@ -16,10 +16,14 @@ from pathlib import Path
 import attrs
 
 from bridge.log.text import escaped
+from bridge.setup import former
 from bridge.setup.host import Host
 from bridge.setup.report import Outcome, Report
 
 _MARK = '# Installed by "extauth-bridge setup", which replaces it at an upgrade if this is still its digest: '
+
+_DIGITS = 32
+"""128 bits of the digest: enough to tell what somebody has changed; it keeps nobody from writing a right one."""
 
 
 @attrs.frozen
@@ -37,13 +41,17 @@ class File:
 
 def marked(text: str) -> str:
     """The text below a line with its digest."""
-    return f"{_MARK}{hashlib.sha256(text.encode()).hexdigest()[:32]}\n{text}"
+    return f"{_MARK}{_digest(text)}\n{text}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 
 
 def unchanged(current: str, file: File) -> bool:
-    """Whether nobody has changed it since it was installed, by any version of setup, or copied from this one."""
+    """Whether nobody has changed it since it was installed, by any version of setup, or copied by hand."""
     _, _, text = current.partition("\n")
-    return current in (marked(text), file.text)
+    return current in (marked(text), file.text) or _digest(current) in former.DIGESTS
 
 
 def current_text(path: Path) -> str | None:

@@ -32,6 +32,7 @@ ELSEWHERE = {
     "unit/programs/test_sqlite_users.py": "programs/users",
     "unit/relay/test_pipes.py": "commands/connect",
     "unit/terminal/test_watcher_tree.py": "terminal/procfs",
+    "unit/setup/test_files.py": "setup/former",
     "unit/setup/test_whole.py": "commands/setup setup/firstconfig setup/host setup/services",
     "unit/worker/test_stderrlines.py": "log/text",
 }

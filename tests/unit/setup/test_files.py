@@ -12,6 +12,12 @@ from bridge.setup.report import Outcome, Report
 FILE = File("/etc/systemd/system/x.service", "[Unit]\nDescription=new\n")
 OLD = "[Unit]\nDescription=old\n"
 
+# As version 0.1.0 had it, for the README's readers to copy.
+BY_HAND = """\
+# A user of its own, and not DynamicUser=: an administrator can give files to it.
+u extauth-bridge - "Authentication programs for Prosody" /var/lib/extauth-bridge /usr/sbin/nologin
+"""
+
 
 def put(host: Host, *, force: bool = False, dry_run: bool = False) -> list[Outcome]:
     report = Report(dry_run=dry_run)
@@ -34,7 +40,7 @@ def test_one_that_is_missing_is_installed_with_its_directory(host: Host) -> None
     assert put(host) == ["already so"]
 
 
-@pytest.mark.parametrize("text", [marked(OLD), FILE.text], ids=["an older version's", "a copy"])
+@pytest.mark.parametrize("text", [marked(OLD), FILE.text, BY_HAND], ids=["older", "a copy", "0.1"])
 def test_what_nobody_has_changed_is_replaced(host: Host, text: str) -> None:
     there(host, text)
     assert put(host, dry_run=True) == ["would do"]
@@ -44,7 +50,8 @@ def test_what_nobody_has_changed_is_replaced(host: Host, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [marked(OLD) + "X=1\n", marked(OLD).replace("old", "new"), OLD, "", marked(FILE.text) + "\n"]
+    "text",
+    [marked(OLD) + "X=1\n", marked(OLD).replace("old", "new"), OLD, "", marked(FILE.text) + "\n", BY_HAND + "\n"],
 )
 def test_what_somebody_has_changed_is_left_alone_and_shown(
     host: Host, text: str, capsys: pytest.CaptureFixture[str]
