@@ -1,4 +1,4 @@
-"""What programs need of the machine: their memory, and how busy its CPUs are; all from /proc.
+"""What programs need of the machine: their memory and CPU time, from /proc.
 
 Whatever cannot be read counts as nothing.
 """
@@ -6,11 +6,19 @@ Whatever cannot be read counts as nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
+from typing import NamedTuple
 
 from bridge.terminal.procfs import read
 
 _KIB = 1024
+
+
+class _Process(NamedTuple):
+    """`above`: its parent, and its session's leader; `ticks`: its CPU time, with that of children that are gone."""
+
+    above: tuple[int, int]
+    ticks: int
 
 
 def available(meminfo: str = "/proc/meminfo") -> int:
@@ -19,46 +27,41 @@ def available(meminfo: str = "/proc/meminfo") -> int:
 
 
 def memory_of(pids: Collection[int]) -> int:
-    """Bytes of memory of these processes and their descendants; what several share counts once.
+    """Bytes of memory of these processes and their families; what several share counts once.
 
     Of a process that may not be looked into (it has changed its user), what it shares counts in full.
     """
     return sum(_kibibytes(f"/proc/{pid}/smaps_rollup", b"Pss:") or _resident(pid) for pid in _families(pids))
 
 
-def cpu_times() -> tuple[float, float]:
-    """What all CPUs have been doing since the machine started, in ticks: busy, and in all."""
+def cpu_time(pids: Collection[int]) -> tuple[float, float]:
+    """Seconds of CPU time used so far: by us and these processes with their families, and by everybody on the machine.
+
+    Those of our programs that are gone count too.
+    """
+    tick = os.sysconf("SC_CLK_TCK")
+    ours = sum(process.ticks for process in _families(pids).values()) / tick + sum(os.times()[:4])
     try:
-        ticks = [int(field) for field in read("/proc/stat").split(b"\n", 1)[0].split()[1:9]]
+        user, nice, system, _idle, _disk, *others = map(int, read("/proc/stat").split(b"\n", 1)[0].split()[1:9])
     except (OSError, ValueError):
-        return 0.0, 0.0
-    idle = sum(ticks[3:5])  # idle, and waiting for a disk
-    return sum(ticks) - idle, sum(ticks)
+        return ours, ours
+    return ours, sum((user, nice, system, *others)) / tick
 
 
-def busy(before: tuple[float, float], after: tuple[float, float]) -> float:
-    """The share of the time between these two in which the CPUs were busy."""
-    return (after[0] - before[0]) / max(after[1] - before[1], 1.0)
-
-
-def _families(pids: Collection[int]) -> Iterator[int]:
+def _families(pids: Collection[int]) -> dict[int, _Process]:
     """These processes and all that descend from them, or are in a session of theirs, as each program has its own."""
-    found = {*pids}
-    parents = {pid: above for pid in _all() if (above := _parent_and_session(pid))}
-    while more := {pid for pid, above in parents.items() if pid not in found and not found.isdisjoint(above)}:
-        found |= more
-    yield from found
+    others = {int(name): process for name in os.listdir("/proc") if name.isdigit() and (process := _process(name))}
+    found = {pid: others.pop(pid) for pid in pids if pid in others}
+    while more := [pid for pid, process in others.items() if not found.keys().isdisjoint(process.above)]:
+        found |= {pid: others.pop(pid) for pid in more}
+    return found
 
 
-def _all() -> Iterator[int]:
-    return (int(name) for name in os.listdir("/proc") if name.isdigit())
-
-
-def _parent_and_session(pid: int) -> tuple[int, int] | None:
+def _process(pid: str) -> _Process | None:
     try:
-        # The name is in parentheses and may itself hold any; state, parent, group and session follow.
+        # The name is in parentheses and may itself hold any; from the state on, the fields have fixed places.
         fields = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-        return int(fields[1]), int(fields[3])
+        return _Process((int(fields[1]), int(fields[3])), sum(map(int, fields[11:15])))
     except (OSError, ValueError, IndexError):
         return None
 

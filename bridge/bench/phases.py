@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -64,8 +65,9 @@ class Sized:
 
     Attributes:
       startup: seconds until all had given a first reply.
-      memory: bytes, of the programs and what they started, under load.
-      cpu: the share of the time in which the machine's CPUs were busy.
+      memory: bytes, of the programs and what they started, after the load.
+      cpu: the share of the time of all CPUs that these and we used.
+      cpu_of_all: the share that everybody on the machine used.
       closed, at_rate: by the closed and the open loop.
     """
 
@@ -73,6 +75,7 @@ class Sized:
     startup: float
     memory: int
     cpu: float
+    cpu_of_all: float
     closed: Measured
     at_rate: Measured | None = None
 
@@ -196,8 +199,7 @@ class _Closed(_Busy):
 
     def begin(self) -> None:
         load = self.load
-        self._cpu = machine.cpu_times()
-        self._cpu_share = 0.0
+        self._cpu = machine.cpu_time(self._pids())
         self._tally = Tally(load.pool.figures, load.clock())
         super().begin()
 
@@ -211,7 +213,8 @@ class _Closed(_Busy):
         elapsed = now - self._tally.begun
         enough = len(self._tally.times) >= ENOUGH or elapsed >= _AT_MOST * seconds
         if elapsed >= seconds and enough and not self.over:
-            self._close()
+            self.over = True
+            self._tally.close(now)
         return elapsed / seconds
 
     def following(self) -> Phase | None:
@@ -219,23 +222,24 @@ class _Closed(_Busy):
 
     def result(self, sized: Sized | None, complete: bool) -> Sized | None:
         load = self.load
-        if not self.over:
-            self._close()
-        closed = self._tally.result(load.clock(), complete)
+        self.over = True
+        closed, elapsed = self._tally.result(load.clock(), complete), load.clock() - self._tally.begun
         if not (complete or closed.answers):
             return None
+        pids = self._pids()
+        cpus = elapsed * (os.cpu_count() or 1)
+        ours, everybodys = (now - before for now, before in zip(machine.cpu_time(pids), self._cpu, strict=True))
         return Sized(
             programs=load.job.programs,
             startup=load.startup,
-            memory=machine.memory_of([worker.pid for worker in load.pool.workers]),
-            cpu=self._cpu_share,
+            memory=machine.memory_of(pids),
+            cpu=ours / cpus,
+            cpu_of_all=everybodys / cpus,
             closed=closed,
         )
 
-    def _close(self) -> None:
-        self.over = True
-        self._tally.close(self.load.clock())
-        self._cpu_share = machine.busy(self._cpu, machine.cpu_times())
+    def _pids(self) -> list[int]:
+        return [worker.pid for worker in self.load.pool.workers]
 
 
 class _AtRate(Phase):

@@ -103,7 +103,8 @@ def _size(sized: Sized) -> dict[str, Any]:
         "programs": sized.programs,
         "ready_seconds": sized.startup,
         "memory_bytes": sized.memory,
-        "cpu_busy": sized.cpu,
+        "cpu_used": sized.cpu,
+        "cpu_used_by_all": sized.cpu_of_all,
         "closed": _loop(sized.closed),
         "at_rate": _loop(sized.at_rate) if sized.at_rate is not None else None,
     }

@@ -32,7 +32,9 @@ _WAIT = 0.5
 """Seconds that 99 of 100 queries should wait for a program at most: a login that takes a second is noticed."""
 
 _SATURATED = 0.9
-"""Share of busy time from which the CPUs are to blame that more programs answer no more."""
+_PART = 0.2
+"""The CPUs are to blame that more programs answer no more if they are busy for this share of the time, and the programs
+(with the bridge) not only for a small part of it."""
 
 QUESTIONS = 2
 """Of a login: an `auth`, and one `isuser` for what comes with it (offline messages, a contact's presence)."""
@@ -107,7 +109,8 @@ def advise(measured: Sequence[Sized], stop: Stop, needed: float, alone: bool) ->
     for programs in range(1, good[-1].programs + 1):
         if _is_enough(good, programs, needed):
             size = max(least, programs)
-            return Advice(size, True, (_use(good, size, needed), *_spare(programs, least), limit))
+            limits = (limit,) if stop is Stop.GROWTH or measured[-1] not in good else ()
+            return Advice(size, True, (_use(good, size, needed), *_spare(programs, least), *limits))
     most = f"{_answer(best.programs, best.closed.rate)}, so {number(best.closed.rate * BUSY)} are the most to rely on"
     return Advice(max(least, best.programs), False, (f"That is not enough: {most}.", limit))
 
@@ -191,9 +194,9 @@ def _limit(measured: Sequence[Sized], good: Sequence[Sized], stop: Stop) -> str:
 def _why_no_growth(measured: Sequence[Sized]) -> str:
     before, last = measured[-2:]
     hardly = f"{_programs(last.programs)} answer hardly more than {before.programs}"
-    if last.cpu >= _SATURATED:
-        return f"{hardly}: the CPUs are busy ({last.cpu:.0%} of the time)."
-    idle = f"although the CPUs are busy for only {last.cpu:.0%} of the time"
+    if last.cpu_of_all >= _SATURATED and last.cpu >= _PART:
+        return f"{hardly}: the CPUs are busy."
+    idle = f"although they and the bridge use only {last.cpu:.0%} of the CPUs"
     return f"{hardly}, {idle}: they wait for each other, or for the same thing (a lock, a server)."
 
 

@@ -185,19 +185,24 @@ class _Bench:
                 print("extauth-bridge: interrupted before anything was measured", file=sys.stderr)
             return
         size = "No pool_size is recommended." if advice.pool_size is None else f"pool_size = {advice.pool_size}"
-        self._say(f"\n{size}\n")
-        self._say(textwrap.fill(" ".join([*self._assumed(), *advice.sentences, *self._doubts()]), _WIDTH))
+        self._say(f"\n{size}")
+        first, *others = advice.sentences
+        for sentence in (f"{self._assumed()}{first}", *others, *self._doubts()):
+            self._say(textwrap.fill(sentence, _WIDTH, initial_indent="  ", subsequent_indent="  "))
 
     def _most_tried(self) -> int:
         return min(2 * self._measured[-1].programs, self._most)
 
-    def _assumed(self) -> Iterator[str]:
+    def _assumed(self) -> str:
         """What is taken for granted about the queries that are needed."""
-        if self._needed() and self._needed() == self._parsed.rate:
-            yield f"For {sizing.number(self._parsed.rate)} queries a second:"
-        elif self._needed():
-            asked = "" if self._question.must_be_granted else " as quick as this one"
-            yield f"For {sizing.number(self._parsed.logins_per_second)} logins a second, each an auth and an isuser{asked}:"
+        if not self._needed():
+            return ""
+        if self._needed() == self._parsed.rate:
+            return f"For {sizing.number(self._parsed.rate)} queries a second: "
+        alike = "" if self._question.must_be_granted else " as quick as this one"
+        return (
+            f"For {sizing.number(self._parsed.logins_per_second)} logins a second, each an auth and an isuser{alike}: "
+        )
 
     def _doubts(self) -> Iterator[str]:
         """What makes the result less certain."""
