@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from bridge.bench.phases import Job, Phase, Sized, WarmUp
 from bridge.log.events import event, log
-from bridge.loop.timer import FOREVER
 from bridge.protocol.query import Query
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class Load:
         """Interrupted: keep what there is."""
         if not self.interrupted:
             self.interrupted = True
-            self._timer.set(FOREVER)
+            self._timer.cancel()
             self._conclude(False)
         self._over()
 

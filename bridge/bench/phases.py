@@ -218,7 +218,7 @@ class _Closed(_Busy):
         return elapsed / seconds
 
     def following(self) -> Phase | None:
-        return _AtRate(self.load) if self.load.job.rate else None
+        return AtRate(self.load) if self.load.job.rate else None
 
     def result(self, sized: Sized | None, complete: bool) -> Sized | None:
         load = self.load
@@ -242,7 +242,7 @@ class _Closed(_Busy):
         return [worker.pid for worker in self.load.pool.workers]
 
 
-class _AtRate(Phase):
+class AtRate(Phase):
     name = "at a fixed rate"
 
     def begin(self) -> None:

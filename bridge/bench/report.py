@@ -9,7 +9,7 @@ import attrs
 
 from bridge.bench.phases import Sized
 from bridge.bench.sizing import Advice, Stop
-from bridge.bench.tally import Measured
+from bridge.bench.tally import REASONS, Measured
 
 VERSION = 1
 """Of the JSON: it counts up when a name changes its meaning or goes."""
@@ -82,8 +82,8 @@ def _measured(measured: Measured) -> dict[str, str]:
 
 
 def _notes(measured: Measured) -> Iterator[str]:
-    for reason, count in measured.failures.items():
-        yield f"{'':8}  {count} failed: {reason}"
+    for name, count in measured.failures.items():
+        yield f"{'':8}  {count} failed: {REASONS[name]}"
     if measured.programs_failed:
         yield f"{'':8}  programs that failed, and were replaced: {measured.programs_failed}"
     if not measured.complete:

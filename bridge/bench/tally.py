@@ -23,11 +23,9 @@ REASONS = {
     "timeouts": "no answer in time",
     "overload": "refused at once: no program could have answered in time",
     "suspected": "not asked: the same question had hung or ended programs",
+    "other": "no program could be asked, or it ended",
 }
-"""What a pool counts of the queries without an answer, and what that means."""
-
-OTHERWISE = "no program could be asked, or it ended"
-"""The others."""
+"""Why queries are not answered, in words; all but `other` are counted by the pool under these names."""
 
 
 @attrs.frozen(kw_only=True)
@@ -39,7 +37,7 @@ class Measured:
       rate: answers per second.
       answers, granted: how many, and how many of them were a yes.
       p50, p95, p99, longest: times of the answers; 0 if there were none.
-      failures: queries without an answer, by reason.
+      failures: queries without an answer, by reason, under the names in `REASONS`.
       programs_failed: programs that failed meanwhile; most of their queries were asked again, of another one.
       complete: it was not interrupted.
     """
@@ -98,8 +96,8 @@ class Tally:
         seconds = max((self._closed or now) - self.begun, 1e-6)
         times = sorted(self.times)
         since = {name: count - self._before[name] for name, count in _counts(self._figures).items()}
-        failures = {text: since[name] for name, text in REASONS.items()}
-        failures[OTHERWISE] = since["unavailable"] - sum(failures.values())
+        failures = {name: since[name] for name in REASONS if name in since}
+        failures["other"] = since["unavailable"] - sum(failures.values())
         return Measured(
             seconds=seconds,
             rate=self._in_time / seconds,
@@ -109,7 +107,7 @@ class Tally:
             p95=quantile(times, 0.95),
             p99=quantile(times, 0.99),
             longest=times[-1] if times else 0.0,
-            failures={text: count for text, count in failures.items() if count > 0},
+            failures={name: count for name, count in failures.items() if count > 0},
             programs_failed=since["failures"],
             complete=complete,
         )
@@ -121,4 +119,10 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def _counts(figures: Figures) -> dict[str, int]:
-    return {name: getattr(figures, name) for name in ("unavailable", "failures", *REASONS)}
+    return {
+        "unavailable": figures.unavailable,
+        "timeouts": figures.timeouts,
+        "overload": figures.overload,
+        "suspected": figures.suspected,
+        "failures": figures.failures,
+    }

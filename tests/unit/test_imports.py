@@ -163,6 +163,10 @@ def test_the_programs_are_started_before_trio_is_there() -> None:
     assert "asyncio" not in there
 
 
+def test_a_measurement_starts_without_what_it_may_not_need() -> None:
+    assert not loaded("import bridge.commands.bench") & {"trio", "rich", "getpass"}
+
+
 def test_the_example_program_stands_alone() -> None:
     """It is the one to copy."""
     assert ours("programs.sqlite") <= {"programs.users"}
