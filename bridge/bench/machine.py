@@ -1,4 +1,4 @@
-"""What programs need of the machine: their memory and CPU time, from /proc.
+"""What programs need of the machine, their memory and CPU time, and what memory there is: from /proc and cgroups.
 
 Whatever cannot be read counts as nothing.
 """
@@ -21,9 +21,15 @@ class _Process(NamedTuple):
     ticks: int
 
 
-def available(meminfo: str = "/proc/meminfo") -> int:
-    """Bytes of memory that programs can still get without any being swapped out; 0 if unknown."""
-    return _kibibytes(meminfo, b"MemAvailable:")
+def available(proc: str = "/proc", cgroups: str = "/sys/fs/cgroup") -> int:
+    """Bytes of memory that programs can still get without any being swapped out, or killed; 0 if unknown."""
+    machine = _kibibytes(f"{proc}/meminfo", b"MemAvailable:")
+    try:
+        own = os.fsdecode(read(f"{proc}/self/cgroup").partition(b"0::")[2].partition(b"\n")[0])
+        limit, used = (int(read(f"{cgroups}{own}/memory.{name}")) for name in ("max", "current"))
+    except (OSError, ValueError):  # there is none, or "max"
+        return machine
+    return max(1, min(machine or limit, limit - used))
 
 
 def memory_of(pids: Collection[int]) -> int:

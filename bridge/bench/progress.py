@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from typing import TYPE_CHECKING
 
 from bridge.log.events import log
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 _CLEAR_LINE = b"\r\x1b[2K"
 _STDERR = 2
 
+_PAUSE = 0.25
+"""Seconds between two drawings: each takes a millisecond in which no query is answered."""
+
 
 class Bar:
     """The bar of one number of programs, from its start to its `end`."""
@@ -25,6 +29,8 @@ class Bar:
         self._label = "1 program" if programs == 1 else f"{programs} programs"
         self._progress = _new_progress()
         self._task: TaskID | None = None
+        self._what = ""
+        self._again = 0.0
         if self._progress is not None:
             self._task = self._progress.add_task(self._label, total=1.0)
             self._progress.start()
@@ -32,7 +38,11 @@ class Bar:
 
     def show(self, what: str, share: float) -> None:
         """Show what is done, and the share of it that is over, from 0 to 1."""
-        if self._progress is not None and self._task is not None:
+        if self._progress is None or self._task is None:
+            return
+        now = time.monotonic()
+        if what != self._what or now >= self._again:
+            self._what, self._again = what, now + _PAUSE
             self._progress.update(self._task, description=f"{self._label}: {what}", completed=share, refresh=True)
 
     def end(self) -> None:

@@ -224,7 +224,9 @@ def test_an_interrupt_within_a_measurement_keeps_what_was_measured(journal: Jour
 
 
 def test_an_interrupt_before_anything_was_measured(journal: Journal) -> None:
-    with running("--env", f"EXTAUTH_TEST_JOURNAL={journal.path}", "--", *paced(1, "hang=1")) as child:
+    with running(
+        "--shutdown-grace", "0.1", "--env", f"EXTAUTH_TEST_JOURNAL={journal.path}", "--", *paced(1, "hang=1")
+    ) as child:
         while not journal.frames():
             assert child.poll() is None
         child.send_signal(signal.SIGINT)

@@ -49,8 +49,29 @@ def test_there_is_memory() -> None:
     assert machine.available() > 10 * MEBIBYTE
 
 
+@pytest.mark.parametrize(
+    ("limit", "used", "found"),
+    [
+        ("max", 5, 1000 * 1024),
+        (900_000, 600_000, 300_000),
+        (2**40, 5, 1000 * 1024),
+        (5, 6, 1),
+        ("none", 0, 1000 * 1024),
+    ],
+)
+def test_a_containers_limit_counts(tmp_path: Path, limit: object, used: int, found: int) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "cgroup").write_text("0::/here\n")
+    (tmp_path / "meminfo").write_text("MemTotal: 12 kB\nMemAvailable: 1000 kB\n")
+    if limit != "none":
+        (tmp_path / "here").mkdir()
+        (tmp_path / "here" / "memory.max").write_text(f"{limit}\n")
+        (tmp_path / "here" / "memory.current").write_text(f"{used}\n")
+    assert machine.available(str(tmp_path), str(tmp_path)) == found
+
+
 def test_what_cannot_be_read_counts_as_nothing(tmp_path: Path) -> None:
-    assert machine.available(str(tmp_path / "none")) == 0
-    (tmp_path / "other").write_text("MemTotal: 12 kB\n")
-    assert machine.available(str(tmp_path / "other")) == 0
+    assert machine.available(str(tmp_path), str(tmp_path)) == 0
+    (tmp_path / "meminfo").write_text("MemTotal: 12 kB\n")
+    assert machine.available(str(tmp_path), str(tmp_path)) == 0
     assert machine.memory_of([2**30]) == 0

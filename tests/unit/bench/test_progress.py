@@ -17,7 +17,7 @@ configure(LogChoice(), client_terminal=False)
 bar = Bar(4)
 bar.show("measuring", 0.5)
 log.warning("a line")
-bar.show("measuring", 0.75)
+bar.show("measuring at a fixed rate", 0.75)
 bar.end()
 """
 
@@ -43,6 +43,13 @@ def test_it_is_on_a_terminal_and_removed_at_the_end() -> None:
     found = shown()
     assert found.count("4 programs: measuring") >= 2
     assert found.rindex("\x1b[2K") > found.rindex("measuring")
+
+
+def test_it_is_not_drawn_often() -> None:
+    """That would take time from what is measured."""
+    pytest.importorskip("rich")
+    often = SHOWN.replace('bar.show("measuring", 0.5)\n', 'for _ in range(1000): bar.show("measuring", 0.5)\n')
+    assert shown(often).count("measuring") < 20
 
 
 def test_a_log_line_takes_its_place() -> None:
