@@ -77,7 +77,7 @@ class Load:
         """See how far it is, and go on to the next phase if this one is over."""
         now, phase = self.clock(), self._phase
         self._show(phase.name, min(phase.progress(now), 1.0))
-        if not phase.over or self._asked:
+        if not phase.over or (self._asked and not self.trouble):
             self._timer.set(now + _LOOK)
             return
         self._conclude(True)
