@@ -179,7 +179,7 @@ class _Bench:
     def _conclude(self, advice: sizing.Advice | None) -> None:
         if self._trouble:
             which = f"with {self._most_tried()} programs: " if self._measured else ""
-            print(f"extauth-bridge: {self._program.argv[0]}: {which}{escaped(self._trouble)}", file=sys.stderr)
+            print(f"extauth-bridge: {escaped(self._program.argv[0])}: {which}{escaped(self._trouble)}", file=sys.stderr)
         if advice is None:
             if self._stop is Stop.INTERRUPTED:
                 print("extauth-bridge: interrupted before anything was measured", file=sys.stderr)
