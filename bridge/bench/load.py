@@ -26,7 +26,6 @@ class Load:
 
     Attributes:
       sized: the result, as far as there is one.
-      trouble: why there is none, or only a part of one; one line without secrets.
       interrupted: it was told to stop.
     """
 
@@ -38,7 +37,7 @@ class Load:
         self.reactor = poolset.reactor
         self.clock = poolset.clock
         self.sized: Sized | None = None
-        self.trouble = ""
+        self._trouble: Callable[[], str] | None = None
         self.interrupted = False
         self.startup = 0.0
         self._router = poolset.router
@@ -66,8 +65,17 @@ class Load:
     def failed(self, error: Exception) -> None:
         """End everything after an error of ours."""
         log.error(event("internal error, please report it", error=error))
-        self.trouble = "an internal error"
+        self.give_up(lambda: "an internal error")
         self._over()
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no result, or only a part of one; one line without secrets, or empty."""
+        return self._trouble() if self._trouble is not None else ""
+
+    def give_up(self, why: Callable[[], str]) -> None:
+        """Measure no further; why is asked for at the end, when more may be known."""
+        self._trouble = why
 
     def _begin(self) -> None:
         self._timer = self.reactor.call_at(self.clock() + _LOOK, self._look)
@@ -77,12 +85,12 @@ class Load:
         """See how far it is, and go on to the next phase if this one is over."""
         now, phase = self.clock(), self._phase
         self._show(phase.name, min(phase.progress(now), 1.0))
-        if not phase.over or (self._asked and not self.trouble):
+        if not phase.over or (self._asked and self._trouble is None):
             self._timer.set(now + _LOOK)
             return
         self._conclude(True)
         following = phase.following()
-        if self.trouble or following is None:
+        if self._trouble is not None or following is None:
             self._over()
         else:
             self._phase = following

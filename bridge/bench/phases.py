@@ -162,7 +162,7 @@ class WarmUp(_Busy):
 
     def ended(self, query: Query, intended: float) -> None:
         if query.verdict is Verdict.DENIED and self.load.job.must_be_granted:
-            self._give_up("it denies this account with this password")
+            self._give_up(lambda: "it denies this account with this password")
         if not self.over:
             self._judge()
         super().ended(query, intended)
@@ -183,15 +183,16 @@ class WarmUp(_Busy):
             self.load.warmed_up()
             self.over = True
         elif staff.hopeless or figures.failures >= max(_FAILURES, 2 * programs):
-            self._give_up(pool.last_failure)
+            self._give_up(lambda: pool.last_failure)  # with its exit status, once it is known
         elif self.load.clock() >= self._until:
             why = f": {pool.last_failure}" if pool.last_failure else ""
             within = f"gave a first reply within {self.load.job.patience:g} s"
-            self._give_up(f"{staff.ready} of {programs} programs {within}{why}")
+            found = f"{staff.ready} of {programs} programs {within}{why}"
+            self._give_up(lambda: found)
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self, why: Callable[[], str]) -> None:
         self.over = True
-        self.load.trouble = why
+        self.load.give_up(why)
 
 
 class _Closed(_Busy):
