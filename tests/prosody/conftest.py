@@ -23,7 +23,7 @@ def running(backend: str = "epoll") -> Iterator[Prosody]:
     """A running Prosody with our module installed in one of its plugin paths.
 
     The directory has a short name: the name of a socket has at most 107 bytes. With EXTAUTH_TEST_PROSODY_MODULE
-    that file takes the place of the installed module: how to see what a broken one does to the tests.
+    that folder takes the place of the installed module: how to see what a broken one does to the tests.
     """
     root = Path(tempfile.mkdtemp(prefix="xmpp-"))
     root.chmod(0o755)
@@ -32,7 +32,7 @@ def running(backend: str = "epoll") -> Iterator[Prosody]:
         install = [sys.executable, "-m", "bridge", "prosody-module", str(server.plugins)]
         other = os.environ.get("EXTAUTH_TEST_PROSODY_MODULE")
         if other:
-            shutil.copy(other, server.plugins / f"mod_{MODULE}.lua")
+            shutil.copytree(other, server.plugins / f"mod_{MODULE}")
         else:
             subprocess.run(install, env=environment(), check=True, timeout=60, stdout=subprocess.DEVNULL)
         server.start()

@@ -3,14 +3,19 @@
 
 local unpack = table.unpack or unpack; -- luacheck: ignore 113 143
 
-local stub = { now = 1000, logged = {}, sockets = {}, hooks = {}, options = {}, posted = {}, full = false };
+-- mode: "tagged", "plain" (a daemon that does not know tags), "silent" (the test answers the hello itself).
+-- links: the sockets whose hello was accepted.
+local stub = {
+	now = 1000, logged = {}, sockets = {}, links = {}, hosts = {}, options = {}, posted = {}, mode = "tagged";
+};
+local TAGGED, ANSWERS = "extauth-bridge:tagged:1\n", "extauth-bridge:answers:3\n";
 
--- A socket to the daemon: `sent` is what was written, `incoming` what is there to be read.
+-- A socket to the daemon: `sent` is what was written, `lines` the questions in it, `incoming` what is to be read.
 local socket = {};
 socket.__index = socket;
 
 function stub.new_socket()
-	local new = setmetatable({ sent = "", incoming = "", sends = 0 }, socket);
+	local new = setmetatable({ sent = "", incoming = "", lines = {}, addresses = {}, open = {} }, socket);
 	table.insert(stub.sockets, new);
 	new.descriptor = #stub.sockets + 2;
 	return new;
@@ -32,8 +37,6 @@ function socket:getfd() return self.descriptor; end
 
 function socket:send(data)
 	assert(not self.closed, "written to a closed socket");
-	assert(#data <= 8192, "more at once than the kernel takes whole");
-	self.sends = self.sends + 1;
 	if self.broken then return nil, "closed", 0; end
 	if stub.full then return nil, "timeout", 0; end
 	if stub.part then
@@ -43,7 +46,44 @@ function socket:send(data)
 		return nil, "timeout", part;
 	end
 	self.sent = self.sent .. data;
+	self:note(data);
 	return #data;
+end
+
+function socket:note(data)
+	if data == TAGGED or data == ANSWERS then
+		if stub.mode == "silent" then return; end
+		self.tagged = data == TAGGED;
+		local refused = self.tagged and stub.mode == "plain" or not self.tagged and stub.two;
+		if not (self.tagged and refused) then table.insert(stub.links, self); end
+		self.incoming = refused and "0\n" or "1\n";
+		stub.add_task(0, function ()
+			if self.readable then self.readable(); end
+		end);
+		return;
+	end
+	assert(data:find("^[^\n]+\n$"), "not one line");
+	local tag, address, line = nil, nil, data:sub(1, -2);
+	if self.tagged then tag, address, line = line:match("^(%w+) (%S+) (.*)$"); end
+	assert(not tag or (#tag <= 16 and not self.lines[tag]), "no tag, or one that was used before");
+	if tag then self.lines[tag] = true; end
+	table.insert(self.lines, line);
+	table.insert(self.addresses, address or "?");
+	table.insert(self.open, tag or "");
+end
+
+-- The text of answers to the oldest open questions; "-" leaves that one open for good.
+function socket:text_of(...)
+	local text = "";
+	for _, verdict in ipairs({ ... }) do
+		local tag = table.remove(self.open, 1) or self.tagged and "999" or "";
+		if verdict ~= "-" then text = text .. (self.tagged and tag .. " " or "") .. verdict .. "\n"; end
+	end
+	return text;
+end
+
+function socket:answers(...)
+	self:says(self:text_of(...));
 end
 
 function socket:receive(size)
@@ -81,19 +121,27 @@ function stub.timers()
 	return count;
 end
 
+local order = 0;
+
 local function add_task(delay, callback)
 	assert(delay >= 0);
 	local id = {};
-	timers[id] = { at = stub.now + delay, callback = callback };
+	order = order + 1;
+	timers[id] = { at = stub.now + delay, order = order, callback = callback };
 	return id;
 end
+
+stub.add_task = add_task;
 
 function stub.pass(seconds)
 	local ends = stub.now + seconds;
 	for _ = 1, 10000 do
 		local first;
 		for id, timer in pairs(timers) do
-			if timer.at <= ends and (not first or timer.at < timers[first].at) then first = id; end
+			local best = first and timers[first];
+			if timer.at <= ends and (not best or timer.at < best.at or timer.at == best.at and timer.order < best.order) then
+				first = id;
+			end
 		end
 		if not first then
 			stub.now = ends;
@@ -122,6 +170,7 @@ function stub.run(f, ...)
 		task.result = { f(unpack(task.arguments, 1, 4)) };
 	end);
 	assert(coroutine.resume(task.thread));
+	stub.pass(0);
 	return task;
 end
 
@@ -175,27 +224,9 @@ function sasl:process(message)
 	return "success";
 end
 
--- util.encodings: as strict as Prosody's, which test_wire.py compares.
-local function valid_utf8(text)
-	local at = text:find("[\128-\255]");
-	while at do
-		local lead, second = text:byte(at, at + 1);
-		local size = lead >= 0xF5 and 0 or lead >= 0xF0 and 4 or lead >= 0xE0 and 3 or lead >= 0xC2 and 2 or 0;
-		local least = lead == 0xE0 and 0xA0 or lead == 0xF0 and 0x90 or 0x80;
-		local most = lead == 0xED and 0x9F or lead == 0xF4 and 0x8F or 0xBF;
-		if size == 0 or not second or second < least or second > most then return false; end
-		if not text:find("^" .. ("[\128-\191]"):rep(size - 2), at + 2) then return false; end
-		at = text:find("[\128-\255]", at + size);
-	end
-	return true;
-end
-
-stub.valid_utf8 = valid_utf8;
-
 -- The rest.
 local modules = {
 	["util.async"] = async;
-	["util.encodings"] = { utf8 = { valid = valid_utf8 } };
 	["util.jid"] = { node = function (text) return text and text:match("^([^@/]+)@"); end };
 	["util.sasl"] = { new = new_sasl };
 	["util.stanza"] = {
@@ -219,36 +250,52 @@ local modules = {
 };
 for name, loaded in pairs(modules) do package.loaded[name] = loaded; end
 
-function stub.load(path)
-	local module = { host = "example.com", environment = {} };
-	function module.log(_, level, format, ...) -- luacheck: ignore 212/level
+-- A module's interface, of a host or ("*") of all.
+local function new_api(host, environment)
+	local api = { host = host, name = "auth_extauth_bridge", environment = environment };
+	function api.log(_, level, format, ...) -- luacheck: ignore 212/level
 		table.insert(stub.logged, format:format(...));
 	end
-	local function option(_, name, default)
+	function api.get_option(_, name, default)
 		if stub.options[name] ~= nil then return stub.options[name]; end
 		return default;
 	end
-	module.get_option_string, module.get_option_number = option, option;
-	function module:get_option_set(name, default)
-		local items = {};
-		for _, item in ipairs(option(self, name, default)) do items[item] = true; end
-		return {
-			contains = function (_, item) return items[item] == true; end;
-			items = function () return next, items; end;
-		};
+	function api:require(name)
+		local library = assert(loadfile(stub.folder .. "/" .. name .. ".lib.lua"));
+		local before = _G.module;
+		_G.module = self;
+		local loaded = library();
+		_G.module = before;
+		return loaded;
 	end
-	function module.provides(_, what, provider)
+	function api.set_global() end
+	function api:provides(what, provider)
 		assert(what == "auth");
-		stub.provider = provider;
+		stub.hosts[self.host].provider = provider;
 	end
-	function module.hook(_, event, handler) stub.hooks[event] = handler; end
-	_G.module = module;
+	function api:hook(event, handler) stub.hosts[self.host].hooks[event] = handler; end
+	return api;
+end
+
+function stub.add_host(host)
+	prosody.hosts[host] = { host = host, type = "local", sessions = {} };
+	local api = new_api(host);
+	stub.hosts[host] = { hooks = {}, api = api };
+	_G.module.add_host(api);
+	return stub.hosts[host];
+end
+
+-- Load the module in `folder` for example.com; what was loaded before is of no account any more.
+function stub.load(folder)
+	stub.folder = folder;
+	_G.module = new_api("*");
 	_G.prosody = {
-		hosts = { ["example.com"] = { host = "example.com", type = "local", sessions = {} } };
+		hosts = {};
 		core_post_stanza = function (origin, stanza) table.insert(stub.posted, { origin, stanza, in_coroutine() }); end;
 	};
-	assert(loadfile(path))();
-	stub.module = module;
+	assert(loadfile(folder .. "/mod_auth_extauth_bridge.lua"))();
+	local host = stub.add_host("example.com");
+	stub.provider, stub.hooks, stub.module = host.provider, host.hooks, host.api;
 end
 
 return stub;

@@ -108,7 +108,7 @@ async def test_accounts_are_made_and_removed_where_that_is_allowed(site: Site, n
             users.add(user)
         elif command == b"removeuser":
             users.discard(user)
-        await connection.send(b"1\n" if answer else b"0\n")
+        await connection.answer(line, b"1" if answer else b"0")
 
     fake = await FakeDaemon.start(nursery, site.socket, manner=with_users)
     async with site.client() as client:

@@ -33,7 +33,7 @@ HOSTILE = {
     "next line": "x-secret\x85setpass:bob:HOST:pwned-secret",
     "the last control": "x-secret\x9f",
     "the wish for three answers": "x-secret\nextauth-bridge:answers:3",
-    "too long": "x-secret" * 1000,
+    "too long": "x-secret" * 4100,
     "very long": "x-secret" * 7000,
     "long, then a line": "x-secret" * 600 + "\nsetpass:bob:HOST:pwned-secret",
     "empty": "",

@@ -1,11 +1,16 @@
 -- What mod_auth_extauth_bridge writes to the daemon and believes of it, step by step.
--- Usage: lua wire.lua MODULE SCENARIO; or, without SCENARIO, prints the names of all.
+-- Usage: lua wire.lua FOLDER MODE SCENARIO; or, without SCENARIO, prints the names of all of that mode:
+-- "tagged", or "plain" for a daemon that knows no tags.
 
 local here = arg[0]:match("^(.*/)") or "./";
 package.path = here .. "?.lua;" .. package.path;
 local stub = require "stub";
+stub.mode = arg[2];
 
-local tools = { HELLO = "extauth-bridge:answers:3\n", PLAIN = "\0alice\0" };
+local tools = {
+	TAGGED = "extauth-bridge:tagged:1\n", ANSWERS = "extauth-bridge:answers:3\n", PLAIN = "\0alice\0";
+	tagged = arg[2] == "tagged";
+};
 
 function tools.same(found, expected)
 	if found ~= expected then
@@ -13,23 +18,31 @@ function tools.same(found, expected)
 	end
 end
 
-function tools.last() return stub.sockets[#stub.sockets]; end
+function tools.last() return stub.links[#stub.links]; end
+function tools.asked() return table.concat(tools.last().lines, "\n"); end
 function tools.auth(user, password) return stub.run(stub.provider.test_password, user, password or "secret"); end
-function tools.login(password)
-	local handler = stub.provider.get_sasl_handler();
+function tools.login(password, session)
+	local handler = stub.provider.get_sasl_handler(session);
 	return stub.run(function () return handler:process(tools.PLAIN .. (password or "secret")); end), handler;
 end
 
 function tools.granted(task) return assert(task.result, "has no answer")[1] == true; end
 
-local scenarios = {};
-for _, name in ipairs({ "wire_answers", "wire_trouble", "wire_time", "wire_stanzas" }) do
-	assert(loadfile(here .. name .. ".lua"))(scenarios, stub, tools);
+function tools.unavailable(task) return task.result ~= nil and task.result[2] == "temporary-auth-failure"; end
+
+-- Scenarios of both modes, and those of one.
+local scenarios = { both = {}, tagged = {}, plain = {} };
+for _, name in ipairs({ "protocol", "answers", "trouble", "time", "stanzas" }) do
+	assert(loadfile(here .. "wire_" .. name .. ".lua"))(scenarios, stub, tools);
+end
+for name, scenario in pairs(scenarios[stub.mode]) do
+	assert(not scenarios.both[name]);
+	scenarios.both[name] = scenario;
 end
 
-if not arg[2] then
-	for name in pairs(scenarios) do print(name); end
+if not arg[3] then
+	for name in pairs(scenarios.both) do print(name); end
 	os.exit(0);
 end
 stub.load(arg[1]);
-scenarios[arg[2]]();
+scenarios.both[arg[3]]();

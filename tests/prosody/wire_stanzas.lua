@@ -2,8 +2,9 @@
 
 local scenarios, stub, tools = ...;
 local same = tools.same;
+local both = scenarios.both;
 
-function scenarios.stanzas_of_components_are_handled_where_one_may_wait()
+function both.stanzas_of_components_are_handled_where_one_may_wait()
 	local gateway = { host = "gw.example.com", type = "component" };
 	local reused = { attr = { to = "alice@example.com" }, text = "hello" };
 	same(stub.hooks["message/bare"]({ origin = gateway, stanza = reused }), true);
@@ -40,7 +41,7 @@ local function waiting_room()
 	return room;
 end
 
-function scenarios.stanzas_keep_their_order()
+function both.stanzas_keep_their_order()
 	local room = waiting_room();
 	same(arrives("alice@example.com", "a1"), true);
 	prosody.hosts["example.com"].sessions.alice = {}; -- who came meanwhile; but others wait before it
@@ -58,7 +59,7 @@ function scenarios.stanzas_keep_their_order()
 	same(arrives("carol@example.com", "c1", { type = "local" }), true);
 end
 
-function scenarios.one_users_stanzas_hold_up_nobody_elses()
+function both.one_users_stanzas_hold_up_nobody_elses()
 	local room = waiting_room();
 	arrives("alice@example.com", "a1");
 	arrives("alice@example.com", "a2");
@@ -72,7 +73,7 @@ function scenarios.one_users_stanzas_hold_up_nobody_elses()
 	same(stub.posted[5], "a2");
 end
 
-function scenarios.a_stanza_that_breaks_holds_up_none_behind_it()
+function both.a_stanza_that_breaks_holds_up_none_behind_it()
 	prosody.core_post_stanza = function (_, stanza)
 		table.insert(stub.posted, stanza.text);
 		error("broken");
@@ -84,7 +85,7 @@ function scenarios.a_stanza_that_breaks_holds_up_none_behind_it()
 	same(stub.timers(), 0);
 end
 
-function scenarios.a_flood_of_stanzas_is_bounded()
+function both.a_flood_of_stanzas_is_bounded()
 	local room = waiting_room();
 	for number = 1, 1000 do same(arrives("u" .. number % 500 .. "@example.com", number), true); end
 	same(#stub.posted, 32); -- so that there is time for logins in between
@@ -103,7 +104,7 @@ function scenarios.a_flood_of_stanzas_is_bounded()
 	for user = 0, 499 do same(arrives("u" .. user .. "@example.com", "late"), nil); end -- every line is gone
 end
 
-function scenarios.what_waits_when_the_host_goes_goes_with_it()
+function both.what_waits_when_the_host_goes_goes_with_it()
 	local room = waiting_room();
 	for _, text in ipairs({ "a1", "a2", "a3" }) do arrives("alice@example.com", text); end
 	stub.module.unload();
