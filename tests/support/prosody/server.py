@@ -72,14 +72,16 @@ class Prosody:
 
     Args:
       backend: what its main loop waits with: `epoll` (Prosody's own choice), `select` or `event`.
+      system: the root of another Debian, whose Prosody it is; needs root.
 
     Attributes:
       port: where clients connect; components: where components do.
       plugins: the directory of modules that are not Prosody's own.
     """
 
-    def __init__(self, root: Path, backend: str = "epoll") -> None:
+    def __init__(self, root: Path, backend: str = "epoll", system: Path | None = None) -> None:
         self.root = root
+        self.system = system
         self.backend = backend
         self.plugins = root / "plugins"
         self.plugins.mkdir()
@@ -98,20 +100,20 @@ class Prosody:
 
     def start(self) -> None:
         """Start it, and wait until clients can connect."""
-        program = command("prosody", "prosody")
+        program = [command("prosody", "prosody")] if self.system is None else self._elsewhere(self.system)
         for attempt in range(3):  # another process may have taken a port that was free a moment ago
             self.port, self.components = _free_ports(2)
             self._write()
             with (self.root / "output").open("ab") as output:
                 self._process = subprocess.Popen(
-                    [program, "-F", "--config", str(self.config)],
+                    [*program, "-F", "--config", str(self.config)],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
-                    cwd=self.data,
+                    cwd=self.data if self.system is None else "/",
                     start_new_session=True,
                     env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PROSODY_DATADIR": str(self.data)},
-                    **({} if self._user is None else self._identity(self._user)),
+                    **({} if self._user is None or self.system else self._identity(self._user)),
                 )
             if self._listens() or attempt == 2:
                 break
@@ -121,6 +123,18 @@ class Prosody:
     @staticmethod
     def _identity(user: pwd.struct_passwd) -> dict[str, object]:
         return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+    def _elsewhere(self, system: Path) -> list[str]:
+        """The same process in another root file system, where our directory has the name that it has here."""
+        assert self._user is not None
+        steps = f"""
+            mount --rbind /dev {system}/dev
+            mount -t tmpfs none {system}/tmp
+            mkdir -p {system}{self.root}
+            mount --bind {self.root} {system}{self.root}
+            exec /usr/sbin/chroot --userspec={self._user.pw_uid}:{self._user.pw_gid} {system} /usr/bin/prosody "$@"
+        """
+        return [command("unshare", "util-linux"), "--mount", "sh", "-euc", steps, "sh"]
 
     def _listens(self) -> bool:
         """Whether clients can connect, now or before long."""
@@ -258,6 +272,18 @@ def _lua(value: object) -> str:
     if isinstance(value, bool | int | float):
         return json.dumps(value)
     return json.dumps(str(value), ensure_ascii=False)
+
+
+def lua_text(text: str) -> str:
+    """A Lua expression for these characters; a short one if they begin with repetitions, as the shell takes no long
+    lines."""
+    first = text[:8]
+    times = 0
+    while first and text.startswith(first, times * len(first)):
+        times += 1
+    rest = text[times * len(first) :] if times > 1 else text
+    quoted = '"' + "".join(f"\\{byte:03d}" for byte in rest.encode()) + '"'
+    return f"(({lua_text(first)}):rep({times}) .. {quoted})" if times > 1 else quoted
 
 
 def _prosody_user() -> pwd.struct_passwd | None:

@@ -118,9 +118,9 @@ class Site:
     # --- clients -----------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def client(self) -> AsyncIterator[Client]:
-        """A raw client whose stream is open."""
-        async with Client.connected(self.prosody.port, self.host) as client:
+    async def client(self, sender: str = "") -> AsyncIterator[Client]:
+        """A raw client whose stream is open; `sender`: the address that it says it has."""
+        async with Client.connected(self.prosody.port, self.host, sender) as client:
             client.secrets = self.secrets
             yield client
 
