@@ -6,7 +6,8 @@ local unpack = table.unpack or unpack; -- luacheck: ignore 113 143
 -- mode: "tagged", "plain" (a daemon that does not know tags), "silent" (the test answers the hello itself).
 -- links: the sockets whose hello was accepted.
 local stub = {
-	now = 1000, logged = {}, sockets = {}, links = {}, hosts = {}, options = {}, posted = {}, mode = "tagged";
+	now = 1000, logged = {}, sockets = {}, links = {}, hosts = {}, options = {}, posted = {}, stores = {};
+	mode = "tagged";
 };
 local TAGGED, ANSWERS = "extauth-bridge:tagged:1\n", "extauth-bridge:answers:3\n";
 
@@ -206,34 +207,86 @@ function async.runner(f, watchers, data)
 	return runner;
 end
 
--- util.sasl: PLAIN only, as Prosody's does it once the message is taken apart.
+-- util.sasl: the mechanism is PLAIN, which the module does itself, unless the test selects OAUTHBEARER.
 local sasl = {};
 sasl.__index = sasl;
 
 local function new_sasl(realm, profile)
-	return setmetatable({ realm = realm, profile = profile }, sasl);
+	return setmetatable({ realm = realm, profile = profile, selected = "PLAIN" }, sasl);
 end
 
-function sasl:clean_clone() return new_sasl(self.realm, self.profile); end
-
 function sasl:process(message)
-	local user, password = message:match("^%z(%Z+)%z(.*)$");
-	local correct, state = self.profile.plain_test(self, user, password, self.realm);
-	if state == false then return "failure", "account-disabled"; end
-	if state == nil or not correct then return "failure", "not-authorized", "wrong"; end
+	assert(self.selected == "OAUTHBEARER");
+	local authorization, token = message:match("^n,a=([^,]*),\1auth=Bearer ([^\1]*)\1\1$");
+	local user, state = self.profile.oauthbearer(self, token, self.realm, authorization);
+	if state == nil or not user then return "challenge", "invalid_token"; end
+	self.username = user;
 	return "success";
+end
+
+-- util.encodings: SASLprep as far as the tests need it.
+local function saslprep(text)
+	if #text > 1023 or text:find("[%z\1-\31\127]") or text:find("\194[\128-\159]") or text:find("[\192\193\245-\255]") then
+		return nil;
+	end
+	return (text:gsub("\194\173", ""):gsub("u\204\136", "\195\188"):gsub("\194\160", " "));
+end
+
+local encodings = { stringprep = { saslprep = saslprep, nodeprep = string.lower } };
+
+-- util.cache: the last `size` keys that were set.
+local function new_cache(size)
+	local values, keys = {}, {};
+	return {
+		get = function (_, key) return values[key]; end;
+		set = function (_, key, value)
+			for number, old in ipairs(keys) do
+				if old == key then table.remove(keys, number); break; end
+			end
+			values[key] = value;
+			if value ~= nil then table.insert(keys, key); end
+			if #keys > size then values[table.remove(keys, 1)] = nil; end
+		end;
+	};
+end
+
+-- util.stanza: what is in one is `text`, its first child.
+local stanzas = {};
+
+function stanzas.stanza(name, attr)
+	return { name = name, attr = attr or {}, tags = {} };
+end
+
+function stanzas.clone(stanza)
+	local copy = stanzas.stanza(stanza.name, {});
+	for name, value in pairs(stanza.attr) do copy.attr[name] = value; end
+	copy[1] = stanza[1];
+	return copy;
+end
+
+function stanzas.error_reply(stanza, kind, condition)
+	assert(stanza.attr.type ~= "error");
+	return { name = stanza.name, attr = { to = stanza.attr.from, type = "error" }, error = kind .. " " .. condition };
+end
+
+function stub.stanza(name, to, text, kind)
+	local stanza = stanzas.stanza(name, { to = to, from = "sender@example.net", type = kind });
+	stanza[1] = text;
+	return stanza;
 end
 
 -- The rest.
 local modules = {
 	["util.async"] = async;
-	["util.jid"] = { node = function (text) return text and text:match("^([^@/]+)@"); end };
-	["util.sasl"] = { new = new_sasl };
-	["util.stanza"] = {
-		clone = function (stanza)
-			return { attr = { to = stanza.attr.to, from = stanza.attr.from }, text = stanza.text };
-		end;
+	["util.jid"] = {
+		node = function (text) return text and text:match("^([^@/]+)@"); end;
+		prepped_split = function (text) return text:match("^([^@/]+)@([^@/]+)$"); end;
 	};
+	["util.sasl"] = { new = new_sasl };
+	["core.usermanager"] = {}; -- of Prosody before 13, as far as that matters
+	["util.cache"] = { new = new_cache };
+	["util.encodings"] = encodings;
+	["util.stanza"] = stanzas;
 	["util.time"] = { monotonic = function () return stub.now; end };
 	["util.timer"] = { add_task = add_task, stop = function (id) timers[id] = nil; end };
 	["socket.unix"] = { stream = stub.new_socket };
@@ -269,6 +322,15 @@ local function new_api(host, environment)
 		return loaded;
 	end
 	function api.set_global() end
+	function api.hook_global() end
+	function api.shared() return {}; end
+	function api.open_store(_, name)
+		stub.stores[name] = stub.stores[name] or {};
+		return {
+			get = function (_, user) return stub.stores[name][user]; end;
+			set = function (_, user, value) stub.stores[name][user] = value; end;
+		};
+	end
 	function api:provides(what, provider)
 		assert(what == "auth");
 		stub.hosts[self.host].provider = provider;
@@ -278,7 +340,7 @@ local function new_api(host, environment)
 end
 
 function stub.add_host(host)
-	prosody.hosts[host] = { host = host, type = "local", sessions = {} };
+	prosody.hosts[host] = { host = host, type = "local", sessions = {}, modules = {} };
 	local api = new_api(host);
 	stub.hosts[host] = { hooks = {}, api = api };
 	_G.module.add_host(api);
@@ -290,7 +352,7 @@ function stub.load(folder)
 	stub.folder = folder;
 	_G.module = new_api("*");
 	_G.prosody = {
-		hosts = {};
+		hosts = {}, start_time = 1;
 		core_post_stanza = function (origin, stanza) table.insert(stub.posted, { origin, stanza, in_coroutine() }); end;
 	};
 	assert(loadfile(folder .. "/mod_auth_extauth_bridge.lua"))();

@@ -12,6 +12,8 @@ from support.prosody.xmpp_client import condition
 from support.prosody.xmpp_slixmpp import Login
 from support.relay.fake_daemon import Connection, FakeDaemon, honest
 
+PROSODIES = ["here", "13"]
+
 ALL = ["auth", "isuser", "setpass", "tryregister", "removeuser"]
 
 

@@ -69,7 +69,8 @@ async def test_what_is_no_answer_lets_nobody_in(site: Site, nursery: trio.Nurser
 
     async def babble(connection: Connection, line: bytes) -> None:
         tag = connection.text(line, b"").split()[0]
-        text = said.removesuffix(b"!").replace(b"T", tag).replace(b"N", connection.next_tag())
+        unused = b"%d" % (int(connection.next_tag()) + 1000)
+        text = said.removesuffix(b"!").replace(b"T", tag).replace(b"N", unused)
         await connection.send(b"%b - %b\n" % (tag, line) if said == b"=" else text)
         if said.endswith(b"!"):
             await connection.close()

@@ -32,7 +32,7 @@ function tools.unavailable(task) return task.result ~= nil and task.result[2] ==
 
 -- Scenarios of both modes, and those of one.
 local scenarios = { both = {}, tagged = {}, plain = {} };
-for _, name in ipairs({ "protocol", "answers", "trouble", "time", "stanzas" }) do
+for _, name in ipairs({ "protocol", "answers", "trouble", "time", "existence", "stanzas", "accounts" }) do
 	assert(loadfile(here .. "wire_" .. name .. ".lua"))(scenarios, stub, tools);
 end
 for name, scenario in pairs(scenarios[stub.mode]) do

@@ -65,6 +65,7 @@ end
 
 function both.the_protocol_knows_utf8_as_prosody_does()
 	package.cpath = "/usr/lib/prosody/?.so;" .. package.cpath;
+	package.loaded["util.encodings"] = nil;
 	local ok, encodings = pcall(require, "util.encodings");
 	if not ok then return; end -- it is there for one Lua
 	local valid_utf8 = protocol().valid_utf8;

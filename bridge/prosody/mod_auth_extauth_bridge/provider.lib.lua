@@ -1,39 +1,155 @@
 -- What Prosody asks of an authentication provider, as questions for the daemon. A query that cannot be asked is never
 -- granted.
 
+local jid = require "util.jid";
+local monotonic = require "util.time".monotonic or require "util.time".now;
 local new_sasl = require "util.sasl".new;
 
 local UNAVAILABLE = "The authentication service is not available at the moment";
+local REFUSED = "Refused by the authentication service";
+local BY_CONSOLE = "; user:password() in Prosody's console changes one";
+local SOON = 60; -- seconds: an account that Prosody makes gets its password right after that
 
-local function new(host, questions)
+-- true, or nil and why not.
+local function said(verdict, refusal)
+	if verdict == "granted" then return true; end
+	return nil, verdict == "unavailable" and UNAVAILABLE or refusal or REFUSED;
+end
+
+--   host        { name, settings, questions, existence, passwords, accounts, log }
+local function new(host)
+	local questions, existence, passwords, accounts = host.questions, host.existence, host.passwords, host.accounts;
+	local to_be_made = {}; -- users without a password yet, and until when they may get one
 	local provider = {};
 
-	-- true, or nil and why not.
-	local function ask_for(command, user, secret)
-		local verdict, refusal = questions:ask(command, user, secret);
-		if verdict == "granted" then return true; end
-		return nil, verdict == "unavailable" and UNAVAILABLE or refusal or "Refused by the authentication service";
+	-- A question whose "yes" means that the user exists.
+	local function ask(command, user, secret, address)
+		if type(user) ~= "string" then return "refused", "no user"; end
+		if not secret then return "refused", "no password that can be sent"; end
+		local claim = existence:claim(user);
+		local verdict, refusal = questions:ask(command, user, secret, address);
+		existence:settle(user, claim, verdict == "granted");
+		return verdict, refusal;
 	end
 
-	function provider.test_password(user, password) return ask_for("auth", user, password or ""); end
-	function provider.user_exists(user) return ask_for("isuser", user); end
-	function provider.set_password(user, password) return ask_for("setpass", user, password or ""); end
-	function provider.create_user(user, password) return ask_for("tryregister", user, password or ""); end
-	function provider.delete_user(user) return ask_for("removeuser", user); end
+	local function register(user, password)
+		existence:forget(user);
+		local verdict, refusal = ask("tryregister", user, passwords.secret(password));
+		existence:forget(user); -- somebody may have asked meanwhile
+		if verdict == "granted" then
+			existence:remember(user, true);
+			accounts.changed(user);
+		end
+		return verdict, refusal;
+	end
 
-	-- SASL PLAIN knows only right and wrong; "unavailable" is reported past it.
+	function provider.test_password(user, password)
+		return said(ask("auth", user, passwords.secret(password)));
+	end
+
+	function provider.user_exists(user)
+		return said(existence:ask(user));
+	end
+
+	function provider.set_password(user, password)
+		local until_when = to_be_made[user or ""];
+		if until_when and until_when > monotonic() then
+			to_be_made[user] = nil;
+			return said(register(user, password));
+		end
+		local verdict, refusal = ask("setpass", user, passwords.secret(password));
+		if verdict == "granted" then accounts.changed(user); end
+		return said(verdict, refusal);
+	end
+
+	-- Prosody 13 makes an account without a password, gives it a role, and sets the password then: only with that can
+	-- the daemon be asked.
+	local function announce(user)
+		if not host.settings.commands.tryregister then return questions:ask("tryregister", user, "-"); end
+		local verdict = existence:ask_anew(user);
+		if verdict == "unavailable" then return verdict; end
+		if verdict == "granted" then return "refused", "There is such a user already"; end
+		local now = monotonic();
+		for name, until_when in pairs(to_be_made) do
+			if until_when <= now then to_be_made[name] = nil; end
+		end
+		to_be_made[user] = now + SOON;
+		return "granted";
+	end
+
+	function provider.create_user(user, password)
+		if type(user) ~= "string" then return nil, "no user"; end
+		if password == nil then return said(announce(user)); end
+		local made, why = said(register(user, password));
+		-- `prosodyctl passwd` of 0.11 and 0.12 calls this as well; it is no server that has been started.
+		if not made and not prosody.start_time then why = why .. BY_CONSOLE; end
+		return made, why;
+	end
+
+	function provider.delete_user(user)
+		if type(user) ~= "string" then return nil, "no user"; end
+		if to_be_made[user] then
+			to_be_made[user] = nil;
+			return true;
+		end
+		existence:forget(user);
+		local verdict, refusal = questions:ask("removeuser", user);
+		existence:forget(user); -- a login may have been granted meanwhile
+		return said(verdict, refusal);
+	end
+
+	function provider.users()
+		host.log("warn", "No program can list its users: whatever is done for all of them is done for none");
+		return function () end;
+	end
+
+	-- Prosody 13.
+	provider.get_account_info = accounts.info;
+
+	function provider.is_enabled(user)
+		return said(accounts.check(user));
+	end
+
+	function provider.disable()
+		return nil, "Accounts can only be disabled where the programs of the authentication service look them up";
+	end
+
+	-- SASL -------------------------------------------------------------------------------------------------------
+
+	local function plain(self, session, message)
+		local user, secret = passwords.plain(message);
+		if not user then return "failure", "malformed-request", "Invalid username or password."; end
+		self.username = user;
+		local verdict = ask("auth", user, secret, session and session.ip);
+		if verdict == "granted" then return "success"; end
+		if verdict == "unavailable" then return "failure", "temporary-auth-failure", UNAVAILABLE; end
+		return "failure", "not-authorized", "Unable to authorize you with the authentication credentials you've sent.";
+	end
+
+	-- OAUTHBEARER: the token is what the programs get as the password.
+	local function bearer(self, session, token, authorization)
+		local address = (authorization or ""):gsub("=2C", ","):gsub("=3D", "=");
+		local user, domain = jid.prepped_split(address);
+		if not user or domain ~= host.name or not token then return nil, nil; end
+		local verdict = ask("auth", user, token, session and session.ip);
+		self.extauth_bridge_unavailable = verdict == "unavailable";
+		return verdict == "granted" and user or nil, verdict == "granted" or nil;
+	end
+
 	function provider.get_sasl_handler(session)
-		local handler = new_sasl(host, {
-			plain_test = function (self, user, password)
-				local verdict = questions:ask("auth", user, password, session and session.ip);
-				self.extauth_bridge_unavailable = verdict == "unavailable";
-				return verdict == "granted", true;
-			end;
-		});
+		local profile = { plain_test = function () return false, true; end }; -- has PLAIN offered; see `process`
+		if host.settings.oauthbearer then
+			function profile.oauthbearer(self, token, _, authorization) return bearer(self, session, token, authorization); end
+		else
+			profile.oauthbearer = accounts.token_tester(provider);
+		end
+		local handler = new_sasl(host.name, profile);
 		local process = handler.process;
+		-- Prosody's PLAIN always prepares the password, and knows only right and wrong.
 		function handler:process(message)
+			if self.selected == "PLAIN" then return plain(self, session, message); end
 			local status, condition, text = process(self, message);
-			if status == "failure" and self.extauth_bridge_unavailable then
+			if status ~= "success" and self.extauth_bridge_unavailable then
 				return "failure", "temporary-auth-failure", UNAVAILABLE;
 			end
 			return status, condition, text;

@@ -33,7 +33,9 @@ function questions:submit(command, user, secret, address)
 	end
 	if self.stopped then return nil, "unavailable"; end
 	if not self.can_wait() then
-		self.log("debug", "Query '%s' not sent: nobody can wait for its answer here", command);
+		-- A login by HTTP on Prosody 0.11, for one.
+		local level = NOT_URGENT[command] and "debug" or "warn";
+		self.log(level, "Query '%s' not sent: nobody can wait for its answer where it was asked", command);
 		return nil, "unavailable";
 	end
 	local query = {

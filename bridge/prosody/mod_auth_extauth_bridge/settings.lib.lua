@@ -18,10 +18,11 @@ local function read_socket(module)
 	return tostring(path);
 end
 
-local function read_seconds(module, name, default, most)
+local function read_seconds(module, name, default, none)
 	local seconds = module:get_option(name, default);
-	if type(seconds) == "number" and seconds > 0 and seconds < most then return seconds; end
-	complain(module, name, ("a number of seconds between 0 and %d, without quotes or a unit"):format(most), default);
+	if type(seconds) == "number" and (seconds > 0 or seconds == none) and seconds < DAY then return seconds; end
+	local what = ("a number of seconds from %s to %d, without quotes or a unit"):format(none or "above 0", DAY);
+	complain(module, name, what, default);
 	return default;
 end
 
@@ -42,12 +43,27 @@ local function read_commands(module)
 	return commands;
 end
 
+local function read_flag(module, name, default)
+	local flag = module:get_option(name, default);
+	if type(flag) == "boolean" then return flag; end
+	complain(module, name, "true or false, without quotes", tostring(default));
+	return default;
+end
+
 local function read(module)
-	return {
+	local settings = {
 		socket = read_socket(module);
-		timeout = read_seconds(module, "extauth_bridge_timeout", 5, DAY);
+		timeout = read_seconds(module, "extauth_bridge_timeout", 5);
+		remember = read_seconds(module, "extauth_bridge_remember", 300, 0); -- 0: not at all
 		commands = read_commands(module);
+		saslprep = read_flag(module, "extauth_bridge_saslprep", true);
+		oauthbearer = read_flag(module, "extauth_bridge_oauthbearer", false);
+		check_tokens = read_flag(module, "extauth_bridge_check_tokens", false);
 	};
+	if settings.check_tokens and not settings.commands.isuser then
+		module:log("error", "extauth_bridge_check_tokens: no token is believed without isuser in extauth_bridge_commands");
+	end
+	return settings;
 end
 
 return read;

@@ -1,9 +1,13 @@
--- Stanzas that are handled where nobody could wait for an answer.
+-- Stanzas to users who are offline, of whom it must first be asked whether they exist.
 --
--- Those from clients and other servers are handled where code may wait (util.async). Those from components and from
--- this server's own modules are not, so we could not find out whether their user exists: a gateway's message to
--- somebody offline would bounce. So those are handed to runners of ours: one at a time for each origin and user, so
--- that they keep their order, and several users' at once.
+-- Stanzas from clients and other servers are handled where code may wait (util.async). Those from components and from
+-- this server's own modules are not: a gateway's message to somebody offline would bounce. And a client's presence is
+-- sent to all its contacts before anything else of that client is handled: it would wait for every one of them.
+-- So such stanzas are handed to runners of ours: one at a time for each origin and user, so that they keep their
+-- order, and several users' at once. What else comes from the same origin for the same user waits behind them.
+--
+-- While nobody knows whether a user exists, a message to him comes back as one to be sent again later, and so does
+-- what would change his roster, where it could not be saved.
 
 local async = require "util.async";
 local jid = require "util.jid";
@@ -11,21 +15,30 @@ local st = require "util.stanza";
 local timer = require "util.timer";
 local new_queue = module:require "queue";
 
-local MAX_HELD = 1000; -- stanzas in the queues; any more are handled immediately, without asking
 local AT_ONCE = 32; -- stanzas being handled; a flood of them must leave the daemon time for logins
 local EARLY = 1000000; -- before everything else
-local EVENTS = { "message/bare", "message/full", "presence/bare", "iq/bare" };
+local EVENTS = { "message/bare", "message/full", "presence/bare", "presence/full", "iq/bare" };
+-- Stanzas in the queues, of each type of origin; any more are handled immediately. A presence that goes to many
+-- contacts takes up hardly more than their addresses.
+local MOST = { component = 1000, ["local"] = 1000, c2s = 20000 };
+
+local TO_BE_REPEATED = { -- by name and type
+	message = { normal = true, chat = true };
+	presence = { subscribe = true, subscribed = true, unsubscribe = true, unsubscribed = true };
+};
+local UNAVAILABLE = "The authentication service is not available at the moment";
 
 local holding = {};
 holding.__index = holding;
 
-local function new(host, log)
+local function new(host, existence, log)
 	local self = setmetatable({
-		host = host, log = log;
+		host = host, existence = existence, log = log;
 		lines = {}; -- queues of stanzas, by origin and user
 		standing = new_queue(); -- those of `lines` of which no stanza is being handled
-		held = 0; -- stanzas queued or being handled
+		held = { component = 0, ["local"] = 0, c2s = 0 }; -- stanzas queued or being handled, by type of origin
 		busy = 0; -- stanzas being handled
+		ours = setmetatable({}, { __mode = "k" }); -- these
 		stopped = false; -- the host is going
 	}, holding);
 	self.watchers = {
@@ -38,13 +51,14 @@ local function new(host, log)
 end
 
 function holding:handled(line)
-	self.held, self.busy = self.held - 1, self.busy - 1;
+	self.held[line.kind], self.busy = self.held[line.kind] - 1, self.busy - 1;
 	if line:length() > 0 then self.standing:push(line); else self.lines[line.key] = nil; end
 	timer.add_task(0, function () self:handle_more(); end);
 end
 
 function holding:handle_one(line)
-	local stanza = line:pop();
+	local stanza = st.clone(line:pop());
+	self.ours[stanza] = true;
 	if prosody.hosts[self.host] then prosody.core_post_stanza(line.origin, stanza); end -- unless it has gone meanwhile
 	self:handled(line);
 end
@@ -57,31 +71,67 @@ function holding:handle_more()
 	end
 end
 
--- An event's handler: true if the stanza is held.
-function holding:hold(event)
-	local origin, stanza = event.origin, event.stanza;
-	if self.stopped or async.ready() or (origin.type ~= "component" and origin.type ~= "local") then return; end
-	local user = jid.node(stanza.attr.to);
-	if not user or self.held >= MAX_HELD then return; end
-	local key = tostring(origin.host) .. " " .. user;
+-- A copy that shares with the stanza what it contains, but not the list of that.
+local function shallow_copy(stanza)
+	local attributes = {};
+	for name, value in pairs(stanza.attr) do attributes[name] = value; end
+	local copy = st.stanza(stanza.name, attributes);
+	copy.namespaces = stanza.namespaces;
+	for number, child in ipairs(stanza) do copy[number] = child; end
+	for number, child in ipairs(stanza.tags) do copy.tags[number] = child; end
+	return copy;
+end
+
+-- Whether a stanza is to be held though no other waits before it.
+function holding:must_wait(origin, stanza, user)
+	if prosody.hosts[self.host].sessions[user] then return false; end -- online, so the user exists
+	if self.existence:known(user) ~= nil then return false; end
+	if origin.type == "c2s" then return stanza.name == "presence"; end
+	return not async.ready();
+end
+
+function holding:hold(origin, stanza, user)
+	local kind = origin.type;
+	if not MOST[kind] or self.held[kind] >= MOST[kind] then return false; end
+	local key = (origin.full_jid or tostring(origin.host)) .. " " .. user;
 	local line = self.lines[key];
 	if not line then
-		if prosody.hosts[self.host].sessions[user] then return; end -- online, so the user exists
+		if not self:must_wait(origin, stanza, user) then return false; end
 		line = new_queue();
-		line.key, line.origin = key, prosody.hosts[origin.host] or origin; -- its connection may be gone by then
+		line.key, line.kind = key, kind;
+		line.origin = kind ~= "c2s" and prosody.hosts[origin.host] or origin; -- its connection may be gone by then
 		self.lines[key] = line;
 		self.standing:push(line);
 	end
-	line:push(st.clone(stanza)); -- its sender may change and reuse it
-	self.held = self.held + 1;
-	self:handle_more();
+	line:push(kind == "c2s" and shallow_copy(stanza) or st.clone(stanza)); -- its sender may change and reuse it
+	self.held[kind] = self.held[kind] + 1;
+	if async.ready() then
+		timer.add_task(0, function () self:handle_more(); end);
+	else
+		self:handle_more();
+	end
+	return true;
+end
+
+-- Send back what cannot be handled before we know more.
+function holding:refuse(origin, stanza, user)
+	local types = TO_BE_REPEATED[stanza.name];
+	if not types or not types[stanza.attr.type or "normal"] then return false; end
+	if prosody.hosts[self.host].sessions[user] or self.existence:ask(user) ~= "unavailable" then return false; end
+	if origin.send then origin.send(st.error_reply(stanza, "wait", "resource-constraint", UNAVAILABLE)); end
 	return true;
 end
 
 function holding:hook(module)
-	for _, event in ipairs(EVENTS) do
-		module:hook(event, function (data) return self:hold(data); end, EARLY);
+	local function handler(event)
+		local origin, stanza = event.origin, event.stanza;
+		local user = jid.node(stanza.attr.to);
+		if self.stopped or not user then return; end
+		if not self.ours[stanza] and self:hold(origin, stanza, user) or self:refuse(origin, stanza, user) then
+			return true;
+		end
 	end
+	for _, event in ipairs(EVENTS) do module:hook(event, handler, EARLY); end
 end
 
 function holding:stop()
