@@ -81,6 +81,18 @@ async def test_accounts_in_the_shell(site: Site, nursery: trio.Nursery) -> None:
     ]
 
 
+async def test_the_shell_asks_for_passwords(site: Site, nursery: trio.Nursery) -> None:
+    """As `prosodyctl adduser` and `prosodyctl passwd` have it do."""
+    fake = await accounts(site, nursery, {b"alice"})
+    for line, typed in [
+        (f'user:create("mira@{site.host}")', "pw:mira"),
+        (f'user:password("alice@{site.host}")', "new"),
+    ]:
+        said = await trio.to_thread.run_sync(lambda: site.prosody.shell(line, typed=typed))  # noqa: B023
+        assert said.startswith("OK"), said
+    assert changes(fake) == [site.line("tryregister", "mira", "pw:mira"), site.line("setpass", "alice", "new")]
+
+
 async def test_an_account_whose_removal_would_take_its_time_stays(site: Site, nursery: trio.Nursery) -> None:
     """`registration_delete_grace_period` disables accounts first, which we cannot."""
     fake = await accounts(site, nursery, {b"alice"}, registration_delete_grace_period=3600)

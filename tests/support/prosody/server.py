@@ -22,7 +22,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, quoteattr
 
 from support.components import command
 
@@ -230,8 +230,11 @@ class Prosody:
 
     # --- asking it ---------------------------------------------------------------------------------------
 
-    def shell(self, line: str, seconds: float = PATIENCE) -> str:
-        """What `prosodyctl shell` would do with this line: all that it says, a line each, the result last."""
+    def shell(self, line: str, seconds: float = PATIENCE, typed: str = "") -> str:
+        """What `prosodyctl shell` would do with this line: all that it says, a line each, the result last.
+
+        `typed` is for Prosody 13, if it asks for a password.
+        """
         parser = ElementTree.XMLPullParser(("end",))
         said: list[str] = []
         with socket.socket(socket.AF_UNIX) as admin:
@@ -242,6 +245,9 @@ class Prosody:
             while data := admin.recv(65536):
                 parser.feed(data)
                 for _, element in parser.read_events():
+                    if element.tag.endswith("}repl-request-input"):
+                        answer = f"<repl-requested-input type='password' id={quoteattr(element.get('id', ''))}>"
+                        admin.sendall(f"{answer}{escape(typed)}</repl-requested-input>".encode())
                     if element.tag.endswith(("}repl-output", "}repl-result")):
                         said.append(element.text or "")
                     if element.tag.endswith("}repl-result"):
