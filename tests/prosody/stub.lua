@@ -151,6 +151,7 @@ function stub.pass(seconds)
 		local timer = timers[first];
 		timers[first] = nil;
 		stub.now = math.max(stub.now, timer.at);
+		stub.turns = (stub.turns or 0) + 1;
 		local again = timer.callback(stub.now);
 		assert(again == nil, "a timer that goes on by itself");
 	end

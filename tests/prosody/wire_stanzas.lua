@@ -139,6 +139,19 @@ function both.a_clients_presence_for_offline_contacts_holds_it_up_at_nobody()
 	same(#stub.posted, 100);
 end
 
+function both.many_of_them_leave_the_main_loop_time_for_others()
+	local turns = {};
+	prosody.core_post_stanza = function ()
+		turns[stub.turns] = (turns[stub.turns] or 0) + 1;
+		table.insert(stub.posted, stub.turns);
+	end
+	stub.run(function ()
+		for number = 1, 500 do tells("u" .. number .. "@example.com", number); end
+	end);
+	same(#stub.posted, 500);
+	for _, count in pairs(turns) do assert(count <= 8, count); end
+end
+
 function both.what_else_it_sends_to_one_of_them_keeps_its_place()
 	local room = waiting_room();
 	stub.run(function ()

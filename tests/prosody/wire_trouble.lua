@@ -321,3 +321,36 @@ function both.a_descriptor_that_select_cannot_wait_for_is_not_used()
 	for _, socket in ipairs(stub.sockets) do same(socket.closed, true); end
 	assert(stub.logged[1]:find("too many open files", 1, true));
 end
+
+-- Only one that never is answered is left of many.
+function scenarios.tagged.what_never_is_answered_costs_nothing_for_ever()
+	auth("never");
+	local never = table.remove(last().open, 1);
+	for number = 1, 3000 do
+		auth("u" .. number);
+		last():answers("1");
+	end
+	same(#stub.links, 1);
+	collectgarbage();
+	local before = collectgarbage("count");
+	for number = 1, 3000 do
+		auth("u" .. number);
+		last():answers("1");
+		last().lines, last().addresses, last().sent = {}, {}, "";
+	end
+	collectgarbage();
+	assert(collectgarbage("count") - before < 300, "some of them are kept");
+	last():says(never .. " 1\n"); -- for whom nobody waits any more, or somebody does
+	same(#stub.links, 1);
+end
+
+function scenarios.tagged.a_greeting_that_takes_long_is_waited_for_in_peace()
+	stub.options.extauth_bridge_timeout = 200;
+	stub.load(arg[1]);
+	stub.mode = "silent";
+	local one = login();
+	stub.pass(150);
+	stub.sockets[1]:says("1\n");
+	stub.sockets[1]:says("1 1\n");
+	same(one.result[1], "success");
+end

@@ -12,17 +12,16 @@
 local monotonic = require "util.time".monotonic or require "util.time".now;
 local timer = require "util.timer";
 local traceback = debug.traceback;
+local links = module:require "link";
 local new_queue = module:require "queue";
 local protocol = module:require "protocol";
 local sockets = module:require "socket";
 local verdicts = module:require "verdicts";
 local settle, deliver = verdicts.settle, verdicts.deliver;
 
-local WINDOW = 192; -- lines in flight: below the daemon's window of 256, so that it never stops reading
-local KEPT = 32; -- of these, for what is urgent
+local KEPT = 32; -- lines in flight, for what is urgent
 local MAX_WAITING = 2048; -- lines not yet sent, of either kind
 local AT_ONCE = 8192; -- bytes that the kernel takes whole or not at all
-local PER_LINE = 1280; -- bytes that a short line occupies in the kernel
 local SURELY_FREE = 131072; -- bytes of its buffer; Linux has 212992
 local GRACE = 2; -- seconds a daemon may be away, for a restart, before it counts as down; at most half a query's time
 local AGAIN_FIRST, AGAIN_MOST = 0.05, 1; -- seconds between attempts to connect
@@ -35,13 +34,7 @@ connection.__index = connection;
 
 -- A query is { line, address, urgent, timeout, owner } as it is made, and then has
 --   deadline          when it ends
---   verdict, wakers   see `verdicts`
--- and once it is sent: tag, cost, late_at (the daemon is late with it: after the deadline if it had to wait here),
--- before (how many answers had come).
---
--- A link is { socket, drop, mode = "greeting", "tagged" or "plain", open = queries by tag, count of these, cost,
--- sent = queries in order, answers = how many have come, half = an answer without its end, hello, third, patience = of
--- the greeting, went_on = when the daemon last answered, or when it was asked after having been idle }.
+--   verdict, wakers   see `verdicts`; `link` has what it gets when it is sent
 
 local function new(path, log)
 	return setmetatable({
@@ -140,15 +133,6 @@ function connection:greeted(heard)
 	link.third = answer == "yes";
 end
 
-local function unanswered_tags(link)
-	local tags = {};
-	for number = link.sent.first, link.sent.last do
-		local tag = link.sent[number].tag;
-		if link.open[tag] then tags[#tags + 1] = tag; end
-	end
-	return tags;
-end
-
 -- Process what the daemon sent. Returns why it cannot be trusted, if so; then none of it counts.
 function connection:take(data)
 	local link = self.link;
@@ -158,16 +142,13 @@ function connection:take(data)
 	if link.mode == "tagged" then
 		answers, half = protocol.tagged_answers(heard, link.open, link.count);
 	else
-		answers, half = protocol.plain_answers(heard, unanswered_tags(link), link.third);
+		answers, half = protocol.plain_answers(heard, link:tags(), link.third);
 	end
 	if not answers then return half; end
 	link.half = half;
 	local now = monotonic();
 	for _, answer in ipairs(answers) do
-		local query = link.open[answer[1]];
-		link.open[answer[1]] = nil;
-		link.count, link.cost, link.answers = link.count - 1, link.cost - query.cost, link.answers + 1;
-		link.went_on = now;
+		local query = link:take(answer[1], now);
 		if query.deadline <= now then -- perhaps the answer was in time, but we were not
 			self:fail(query);
 		else
@@ -187,19 +168,19 @@ function connection:receive()
 	if doubt then
 		self:lose(doubt);
 	elseif err and err ~= "timeout" then
-		if link.count > 0 or link.mode == "greeting" then self:lose("closed the connection"); else self:hang_up(); end
+		if link:is_busy() then self:lose("closed the connection"); else self:hang_up(); end
 	end
 end
 
 -- Close a connection that nobody has used for a while.
 function connection:watch_idle()
 	local link = self.link;
-	if self.watching or not link or link.count > 0 then return; end
+	if self.watching or not link or link:is_busy() then return; end
 	self.watching = true;
 	timer.add_task(math.max(0, link.went_on + IDLE - monotonic()), function ()
 		self.watching = false;
 		local now = self.link;
-		if now and now.count == 0 and now.mode ~= "greeting" and now.went_on + IDLE <= monotonic() then
+		if now and not now:is_busy() and now.went_on + IDLE <= monotonic() then
 			self:hang_up();
 		else
 			self:watch_idle();
@@ -213,15 +194,11 @@ function connection:send_line(query)
 	local link = self.link;
 	local tag = ("%d"):format(self.last_tag + 1);
 	local text = link.mode == "tagged" and protocol.tagged(tag, query.address, query.line) or protocol.plain(query.line);
-	if #text > AT_ONCE and link.cost + PER_LINE + 2 * #text > SURELY_FREE then return false; end
+	if #text > AT_ONCE and link:cost_with(#text) > SURELY_FREE then return false; end
 	local last, err, part = link.socket:send(text);
 	if last == #text then
-		local now = monotonic();
-		query.tag, query.cost, query.before, query.late_at = tag, PER_LINE + #text, link.answers, now + query.timeout;
-		if link.count == 0 then link.went_on = now; end
-		self.last_tag, link.count, link.cost = self.last_tag + 1, link.count + 1, link.cost + query.cost;
-		link.open[tag] = query;
-		link.sent:push(query);
+		self.last_tag = self.last_tag + 1;
+		link:put(query, tag, #text, monotonic());
 		return true;
 	end
 	-- If there is no room for any of it, the next tick tries again.
@@ -231,11 +208,8 @@ end
 
 -- Make this the connection.
 function connection:open(socket)
-	local link = {
-		socket = socket, mode = "greeting", hello = self.hello, half = "", went_on = monotonic();
-		patience = (self.urgent:head() or self.other:head()).timeout;
-		open = {}, sent = new_queue(), count = 0, cost = 0, answers = 0;
-	};
+	local first = self.urgent:head() or self.other:head();
+	local link = links.new(socket, self.hello, first.timeout, monotonic());
 	link.drop = sockets.watch(socket, function ()
 		local ok, err = xpcall(function () self:attend(); end, traceback);
 		if not ok then
@@ -263,30 +237,16 @@ end
 
 -- Time -----------------------------------------------------------------------------------------------------------
 
-local function oldest_unanswered(link)
-	local sent = link.sent;
-	while sent:length() > 0 and not link.open[sent:head().tag] do sent:pop(); end
-	return sent:head();
-end
-
--- How many lines may be on the connection now. If the daemon's window is smaller than ours, lines wait there unread,
--- and the oldest may be late although the daemon makes progress. Then it is as many as were answered while that one
--- waited: that many can be answered in time.
-local function room(link, now)
-	local oldest = oldest_unanswered(link);
-	return oldest and oldest.late_at <= now and link.answers - oldest.before or WINDOW;
-end
-
 -- Drop a daemon that makes no progress, or that was sent more than it can answer in time: the next query then does not
 -- queue behind those that will be late anyway.
 function connection:check_progress(now)
 	local link = self.link;
 	if not link then return; end
-	local oldest = oldest_unanswered(link);
+	local oldest = link:oldest();
 	if not oldest and link.mode ~= "greeting" then return; end
 	if link.went_on + (oldest and oldest.timeout or link.patience) <= now then
 		self:lose("gave no answer in time", link.went_on);
-	elseif link.count > room(link, now) then
+	elseif link.count > link:room(now) then
 		self:lose("is too slow");
 		self:give_up();
 	end
@@ -313,7 +273,7 @@ end
 
 function connection:is_busy()
 	local link = self.link;
-	return self.urgent:length() + self.other:length() > 0 or link and (link.count > 0 or link.mode == "greeting");
+	return self.urgent:length() + self.other:length() > 0 or link and link:is_busy();
 end
 
 function connection:keep_time()
@@ -346,9 +306,9 @@ function connection:attend()
 	if not self.link and self.urgent:length() + self.other:length() > 0 then self:connect(); end
 	if self.link and self.link.mode ~= "greeting" then
 		local now = monotonic();
-		local most = room(self.link, now);
+		local most = self.link:room(now);
 		self:send_from(self.urgent, most, now);
-		self:send_from(self.other, math.min(most, WINDOW - KEPT), now);
+		self:send_from(self.other, math.min(most, links.WINDOW - KEPT), now);
 	end
 	self:watch_idle();
 	self:keep_time();

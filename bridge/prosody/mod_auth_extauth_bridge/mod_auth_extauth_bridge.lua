@@ -2,6 +2,7 @@
 --
 --   protocol     what goes over the wire; no Prosody in it
 --   socket, verdicts, queue
+--   link         what is on a connection
 --   connection   to the daemon, one for all hosts that name the same socket
 --   settings     of a host, from Prosody's configuration
 --   questions    that it asks the daemon, and waits for

@@ -16,6 +16,7 @@ local timer = require "util.timer";
 local new_queue = module:require "queue";
 
 local AT_ONCE = 32; -- stanzas being handled; a flood of them must leave the daemon time for logins
+local A_TURN = 8; -- stanzas that are taken up in one turn of the main loop: logins are handled in between
 local EARLY = 1000000; -- before everything else
 local EVENTS = { "message/bare", "message/full", "presence/bare", "presence/full", "iq/bare" };
 -- Stanzas in the queues, of each type of origin; any more are handled immediately. A presence that goes to many
@@ -38,6 +39,7 @@ local function new(host, existence, log)
 		standing = new_queue(); -- those of `lines` of which no stanza is being handled
 		held = { component = 0, ["local"] = 0, c2s = 0 }; -- stanzas queued or being handled, by type of origin
 		busy = 0; -- stanzas being handled
+		due = false; -- the next turn is scheduled
 		ours = setmetatable({}, { __mode = "k" }); -- these
 		stopped = false; -- the host is going
 	}, holding);
@@ -53,7 +55,16 @@ end
 function holding:handled(line)
 	self.held[line.kind], self.busy = self.held[line.kind] - 1, self.busy - 1;
 	if line:length() > 0 then self.standing:push(line); else self.lines[line.key] = nil; end
-	timer.add_task(0, function () self:handle_more(); end);
+	self:handle_soon();
+end
+
+function holding:handle_soon()
+	if self.due then return; end
+	self.due = true;
+	timer.add_task(0, function ()
+		self.due = false;
+		self:handle_more();
+	end);
 end
 
 function holding:handle_one(line)
@@ -64,11 +75,13 @@ function holding:handle_one(line)
 end
 
 function holding:handle_more()
-	while self.standing:length() > 0 and self.busy < AT_ONCE do
+	for _ = 1, A_TURN do
+		if self.standing:length() == 0 or self.busy >= AT_ONCE then return; end
 		local line = self.standing:pop();
 		self.busy = self.busy + 1;
 		async.runner(function () self:handle_one(line); end, self.watchers, line):run(line);
 	end
+	self:handle_soon();
 end
 
 -- A copy that shares with the stanza what it contains, but not the list of that.
@@ -105,11 +118,7 @@ function holding:hold(origin, stanza, user)
 	end
 	line:push(kind == "c2s" and shallow_copy(stanza) or st.clone(stanza)); -- its sender may change and reuse it
 	self.held[kind] = self.held[kind] + 1;
-	if async.ready() then
-		timer.add_task(0, function () self:handle_more(); end);
-	else
-		self:handle_more();
-	end
+	if async.ready() then self:handle_soon(); else self:handle_more(); end
 	return true;
 end
 
