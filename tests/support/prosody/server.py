@@ -51,7 +51,7 @@ component_ports = {{ {component} }}
 component_network_backend = "{backend}"
 interfaces = {{ "127.0.0.1" }}
 c2s_direct_tls_ports = {{ }}
-http_ports = {{ }}
+http_ports = {{ {http} }}
 https_ports = {{ }}
 admin_socket = {admin}
 storage = "internal"
@@ -75,7 +75,7 @@ class Prosody:
       system: the root of another Debian, whose Prosody it is; needs root.
 
     Attributes:
-      port: where clients connect; components: where components do.
+      port: where clients connect; components: where components do; http: where browsers do.
       plugins: the directory of modules that are not Prosody's own.
     """
 
@@ -89,7 +89,7 @@ class Prosody:
         self.data.mkdir()
         self.config = root / "prosody.cfg.lua"
         self.logfile = self.data / "prosody.log"
-        self.port = self.components = 0
+        self.port = self.components = self.http = 0
         self._hosts: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._user = _prosody_user()
@@ -102,7 +102,7 @@ class Prosody:
         """Start it, and wait until clients can connect."""
         program = [command("prosody", "prosody")] if self.system is None else self._elsewhere(self.system)
         for attempt in range(3):  # another process may have taken a port that was free a moment ago
-            self.port, self.components = _free_ports(2)
+            self.port, self.components, self.http = _free_ports(3)
             self._write()
             with (self.root / "output").open("ab") as output:
                 self._process = subprocess.Popen(
@@ -195,6 +195,7 @@ class Prosody:
             log=_lua(self.logfile),
             c2s=self.port,
             component=self.components,
+            http=self.http,
             admin=_lua(self._admin),
             modules=", ".join(map(_lua, MODULES)),
         )
