@@ -110,13 +110,40 @@ function both.an_account_that_gets_no_password_is_none()
 	same(last().lines[#last().lines], "setpass:tom:example.com:secret");
 end
 
--- Prosody's before 13.
-function both.prosodyctl_is_told_what_changes_a_password()
+-- As invitations that reset a password do it, and `prosodyctl passwd` before Prosody 13.
+function both.who_makes_an_account_that_he_has_seen_changes_its_password()
 	load_with({});
-	prosody.start_time = nil;
-	local made = stub.run(stub.provider.create_user, "bob", "secret");
-	last():answers("0");
-	assert(made.result[2]:find("user:password", 1, true));
+	local p = stub.provider;
+	local function calls(seen, user)
+		local task = stub.run(function ()
+			p.user_exists(seen);
+			return p.create_user(user, "secret");
+		end);
+		return task, function () return last().lines[#last().lines]; end;
+	end
+	for answer, command in pairs({ ["1"] = "setpass", ["0"] = "tryregister", ["2"] = "tryregister" }) do
+		local task, asked_last = calls("u" .. answer, "u" .. answer);
+		last():answers(answer);
+		same(asked_last(), ("%s:u%s:example.com:secret"):format(command, answer));
+		last():answers("1");
+		same(granted(task), true);
+	end
+	stub.run(p.user_exists, "bob");
+	last():answers("1");
+	local _, asked_last = calls("bob", "alice");
+	same(asked_last(), "tryregister:alice:example.com:secret"); -- seen was another
+	last():answers("1");
+	stub.run(p.create_user, "bob", "secret");
+	same(asked_last(), "tryregister:bob:example.com:secret"); -- seen by another
+	last():answers("1");
+	stub.run(function ()
+		p.user_exists("bob");
+		p.create_user("bob", "one");
+		p.create_user("bob", "two");
+	end);
+	last():answers("1");
+	last():answers("1");
+	same(asked_last(), "tryregister:bob:example.com:two"); -- seen once
 end
 
 function both.none_is_made_where_that_is_not_allowed()

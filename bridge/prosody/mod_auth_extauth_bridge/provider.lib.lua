@@ -7,7 +7,6 @@ local new_sasl = require "util.sasl".new;
 
 local UNAVAILABLE = "The authentication service is not available at the moment";
 local REFUSED = "Refused by the authentication service";
-local BY_CONSOLE = "; user:password() in Prosody's console changes one";
 local SOON = 60; -- seconds: an account that Prosody makes gets its password right after that
 
 -- true, or nil and why not.
@@ -20,6 +19,7 @@ end
 local function new(host)
 	local questions, existence, passwords, accounts = host.questions, host.existence, host.passwords, host.accounts;
 	local to_be_made = {}; -- users without a password yet, and until when they may get one
+	local found = setmetatable({}, { __mode = "k" }); -- users whom a caller has just found to exist, by its coroutine
 	local provider = {};
 
 	-- A question whose "yes" means that the user exists.
@@ -48,7 +48,20 @@ local function new(host)
 	end
 
 	function provider.user_exists(user)
-		return said(existence:ask(user));
+		local caller = coroutine.running() or found; -- none in Lua 5.1's main program
+		found[caller] = nil;
+		local verdict, refusal = existence:ask(user);
+		if verdict == "granted" then found[caller] = user; end
+		return said(verdict, refusal);
+	end
+
+	-- Whether our caller makes the account though it has seen that there is one: invitations that reset a password do
+	-- that, and `prosodyctl passwd` before Prosody 13. A name that somebody else was quicker to register is none such.
+	local function is_change(user)
+		local caller = coroutine.running() or found;
+		local is = found[caller] == user;
+		found[caller] = nil;
+		return is;
 	end
 
 	function provider.set_password(user, password)
@@ -80,10 +93,8 @@ local function new(host)
 	function provider.create_user(user, password)
 		if type(user) ~= "string" then return nil, "no user"; end
 		if password == nil then return said(announce(user)); end
-		local made, why = said(register(user, password));
-		-- `prosodyctl passwd` of 0.11 and 0.12 calls this as well; it is no server that has been started.
-		if not made and not prosody.start_time then why = why .. BY_CONSOLE; end
-		return made, why;
+		if is_change(user) then return provider.set_password(user, password); end
+		return said(register(user, password));
 	end
 
 	function provider.delete_user(user)

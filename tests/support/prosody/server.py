@@ -22,6 +22,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from support.components import command
@@ -100,31 +101,37 @@ class Prosody:
 
     def start(self) -> None:
         """Start it, and wait until clients can connect."""
-        program = [command("prosody", "prosody")] if self.system is None else self._elsewhere(self.system)
         for attempt in range(3):  # another process may have taken a port that was free a moment ago
             self.port, self.components, self.http = _free_ports(3)
             self._write()
             with (self.root / "output").open("ab") as output:
                 self._process = subprocess.Popen(
-                    [*program, "-F", "--config", str(self.config)],
+                    [*self._program("prosody"), "-F", "--config", str(self.config)],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
-                    cwd=self.data if self.system is None else "/",
-                    start_new_session=True,
-                    env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PROSODY_DATADIR": str(self.data)},
-                    **({} if self._user is None or self.system else self._identity(self._user)),
+                    **self._surroundings(),
                 )
             if self._listens() or attempt == 2:
                 break
             self.stop()
         assert self._listens(), f"Prosody does not come up; {self.tail()}"
 
-    @staticmethod
-    def _identity(user: pwd.struct_passwd) -> dict[str, object]:
-        return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    def _surroundings(self) -> dict[str, Any]:
+        """What its processes are started with: a directory, an environment, a user."""
+        found: dict[str, Any] = {
+            "cwd": self.data if self.system is None else "/",
+            "start_new_session": True,
+            "env": {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PROSODY_DATADIR": str(self.data)},
+        }
+        if self._user is not None and not self.system:
+            found |= {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
+        return found
 
-    def _elsewhere(self, system: Path) -> list[str]:
+    def _program(self, name: str) -> list[str]:
+        return [command(name, "prosody")] if self.system is None else self._elsewhere(self.system, name)
+
+    def _elsewhere(self, system: Path, name: str) -> list[str]:
         """The same process in another root file system, where our directory has the name that it has here."""
         assert self._user is not None
         steps = f"""
@@ -132,7 +139,7 @@ class Prosody:
             mount -t tmpfs none {system}/tmp
             mkdir -p {system}{self.root}
             mount --bind {self.root} {system}{self.root}
-            exec /usr/sbin/chroot --userspec={self._user.pw_uid}:{self._user.pw_gid} {system} /usr/bin/prosody "$@"
+            exec /usr/sbin/chroot --userspec={self._user.pw_uid}:{self._user.pw_gid} {system} /usr/bin/{name} "$@"
         """
         return [command("unshare", "util-linux"), "--mount", "sh", "-euc", steps, "sh"]
 
@@ -254,6 +261,18 @@ class Prosody:
                     if element.tag.endswith("}repl-result"):
                         return "\n".join(said)
         raise AssertionError(f"the shell hung up on {line!r} after {said}")
+
+    def ctl(self, *words: str, typed: str = "") -> str:
+        """What `prosodyctl` says, where somebody types this."""
+        done = subprocess.run(
+            [*self._program("prosodyctl"), "--config", str(self.config), *words],
+            input=typed.encode(),
+            capture_output=True,
+            check=False,
+            timeout=PATIENCE,
+            **self._surroundings(),
+        )
+        return (done.stdout + done.stderr).decode()
 
     def reload_module(self, host: str) -> str:
         """Unload the module under test and load it again, as an operator does after an update."""
