@@ -8,7 +8,7 @@
     prosody.stop()
 
 It runs as the user that Debian's package made for it where the test run is root's, else as whoever runs the
-tests.  Client connections are not encrypted: for these tests only.  Its log is a file, at level debug.
+tests.  Client connections are not encrypted: for these tests only.  Its log is a file.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ pidfile = {pidfile}
 data_path = {data}
 plugin_paths = {{ {plugins} }}
 installer_plugin_path = {plugins}
-log = {{ {{ levels = {{ min = "debug" }}, to = "file", filename = {log}, timestamps = "%H:%M:%S" }} }}
+log = {{ {{ levels = {{ min = "{level}" }}, to = "file", filename = {log}, timestamps = "%H:%M:%S" }} }}
 network_backend = "{backend}"
 interfaces = {{ "127.0.0.1" }}
 c2s_ports = {{ {c2s} }}
@@ -74,16 +74,18 @@ class Prosody:
     Args:
       backend: what its main loop waits with: `epoll` (Prosody's own choice), `select` or `event`.
       system: the root of another Debian, whose Prosody it is; needs root.
+      level: of what it logs.
 
     Attributes:
       port: where clients connect; components: where components do; http: where browsers do.
       plugins: the directory of modules that are not Prosody's own.
     """
 
-    def __init__(self, root: Path, backend: str = "epoll", system: Path | None = None) -> None:
+    def __init__(self, root: Path, backend: str = "epoll", system: Path | None = None, level: str = "debug") -> None:
         self.root = root
         self.system = system
         self.backend = backend
+        self.level = level
         self.plugins = root / "plugins"
         self.plugins.mkdir()
         self.data = root / "data"
@@ -198,6 +200,7 @@ class Prosody:
             pidfile=_lua(self.data / "prosody.pid"),
             data=_lua(self.data),
             backend=self.backend,
+            level=self.level,
             plugins=_lua(self.plugins),
             log=_lua(self.logfile),
             c2s=self.port,
