@@ -1,6 +1,7 @@
 """Presence: it goes to all contacts of a client, and of each who is offline somebody asks whether he exists.  None of
 it may hold the client up, or be lost."""
 
+import contextlib
 import json
 from collections.abc import Mapping
 
@@ -92,7 +93,6 @@ async def test_each_contact_is_asked_about_once(site: Site, nursery: trio.Nurser
 
 
 async def test_presence_reaches_those_who_are_there_in_its_order(site: Site, nursery: trio.Nursery) -> None:
-    """Also where a connection breaks while it is being asked who exists: nobody is left believing that she is here."""
     site.configure(modules_enabled=["pep"])
 
     async def answer_late(connection: Connection, line: bytes) -> None:
@@ -102,7 +102,7 @@ async def test_presence_reaches_those_who_are_there_in_its_order(site: Site, nur
     async def late(connection: Connection, line: bytes) -> None:
         nursery.start_soon(answer_late if line.startswith(b"isuser") else honest, connection, line)
 
-    fake = await FakeDaemon.start(nursery, site.socket, manner=honest)
+    await FakeDaemon.start(nursery, site.socket, manner=late)
     offline = {f"c{number}": "both" for number in range(30)}
     await befriend(site, "alice", {**offline, "bob": "both"})
     await befriend(site, "bob", {"alice": "both"})
@@ -111,13 +111,53 @@ async def test_presence_reaches_those_who_are_there_in_its_order(site: Site, nur
         await bob.send("<presence/>")
         assert await presences(bob, "alice@", 1) == ["unavailable"], "she is not there yet"
         for _ in range(3):
-            fake.manner = late
             async with site.client() as alice:
                 await alice.login("alice", right("alice"))
                 await alice.send("<presence/>")
                 await alice.send("<presence><show>away</show></presence>")
                 await alice.ping()
             assert await presences(bob, "alice@", 3) == ["available", "available", "unavailable"]
+
+
+async def test_who_is_cut_off_while_it_is_asked_who_exists_is_gone_to_everybody(
+    site: Site, nursery: trio.Nursery
+) -> None:
+    """Nobody is left believing that she is here."""
+    site.configure(modules_enabled=["pep"])
+    answers = trio.Event()
+
+    async def answer_late(connection: Connection, line: bytes) -> None:
+        await answers.wait()
+        await honest(connection, line)
+
+    async def late(connection: Connection, line: bytes) -> None:
+        nursery.start_soon(answer_late if line.startswith(b"isuser:c") else honest, connection, line)
+
+    fake = await FakeDaemon.start(nursery, site.socket, manner=late)
+    # Whoever comes first in the roster: of these some are told before the cut, some would be after it.
+    friends = [f"friend{number}" for number in range(10)]
+    offline = [f"c{number}" for number in range(40)]
+    await befriend(site, "alice", dict.fromkeys(friends + offline, "both"))
+    for friend in friends:
+        await befriend(site, friend, {"alice": "both"})
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(site.client()) for _ in friends]
+        for friend, client in zip(friends, clients, strict=True):
+            await client.login(friend, right(friend))
+            await client.send("<presence/>")
+            assert await presences(client, "alice@", 1) == ["unavailable"], "she is not there yet"
+        async with site.client() as alice:
+            await alice.login("alice", right("alice"))
+            await alice.send("<presence/>")
+            with trio.fail_after(20):
+                while not any(line.startswith(b"isuser:c") for line in fake.asked):
+                    await trio.sleep(0.01)
+        with trio.fail_after(20):
+            while "All resources of alice are now offline" not in site.log():
+                await trio.sleep(0.01)
+        answers.set()
+        for client in clients:
+            assert await presences(client, "alice@", 2) == ["available", "unavailable"]
     assert "attempt to" not in site.log()
 
 
