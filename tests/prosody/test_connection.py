@@ -6,6 +6,7 @@ import socket
 
 import pytest
 import trio
+from support.prosody.server import MODULE
 from support.prosody.site import Site, right
 from support.prosody.xmpp_client import Client
 from support.relay.fake_daemon import FakeDaemon, Knows, honest, truth
@@ -114,6 +115,13 @@ async def test_hosts_share_the_connection_and_each_is_asked_about_its_own(
     assert await site.plain("bob", right("bob")) == "success"
     assert await another_site.plain("bob", right("bob")) == "success"
     assert fake.connections[0].asked[-1] == another_site.line("auth", "bob", right("bob")), "which still uses it"
+    # As after an update: without a host, so that all of them have the new code and one connection again.
+    before = len(fake.connections)
+    said = await trio.to_thread.run_sync(site.prosody.shell, f'module:reload("{MODULE}")')
+    assert said.startswith("Reloaded on *") and site.host in said and another_site.host in said
+    for place in (site, another_site):
+        assert await place.plain("bob", right("bob")) == "success"
+    assert len(fake.connections) == before + 1
 
 
 async def test_a_question_has_its_time_and_all_that_wait_behind_it_end_with_it(

@@ -217,6 +217,7 @@ async def test_what_waits_when_the_module_is_reloaded_fails_and_its_connection_e
     assert await site.plain("mallory", WRONG) == "not-authorized"
     assert await site.plain("alice", right("alice")) == "success"
     assert len(fake.connections) == 2
+    assert "too slow" not in site.log() and "The daemon at" not in site.log(), "it is not to blame"
 
 
 async def test_what_waits_when_the_server_is_reloaded_gets_its_own_answer(site: Site, nursery: trio.Nursery) -> None:
