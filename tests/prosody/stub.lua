@@ -237,16 +237,23 @@ local encodings = { stringprep = { saslprep = saslprep, nodeprep = string.lower 
 
 -- util.cache: the last `size` keys that were set.
 local function new_cache(size)
-	local values, keys = {}, {};
+	local values, set_at, keys = {}, {}, {};
+	local first, last, count = 1, 0, 0;
+	local function forget(key)
+		if values[key] ~= nil then count = count - 1; end
+		values[key], set_at[key] = nil, nil;
+	end
 	return {
 		get = function (_, key) return values[key]; end;
 		set = function (_, key, value)
-			for number, old in ipairs(keys) do
-				if old == key then table.remove(keys, number); break; end
+			forget(key);
+			if value == nil then return; end
+			last, count = last + 1, count + 1;
+			values[key], set_at[key], keys[last] = value, last, key;
+			while count > size do
+				if set_at[keys[first]] == first then forget(keys[first]); end
+				keys[first], first = nil, first + 1;
 			end
-			values[key] = value;
-			if value ~= nil then table.insert(keys, key); end
-			if #keys > size then values[table.remove(keys, 1)] = nil; end
 		end;
 	};
 end

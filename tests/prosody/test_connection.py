@@ -6,8 +6,9 @@ import socket
 
 import pytest
 import trio
-from support.prosody.server import MODULE
+from support.prosody.server import MODULE, Prosody
 from support.prosody.site import Site, right
+from support.prosody.site import site as new_site
 from support.prosody.xmpp_client import Client
 from support.relay.fake_daemon import FakeDaemon, Knows, honest, truth
 
@@ -211,31 +212,35 @@ async def test_a_client_that_goes_leaves_its_answer_to_nobody(site: Site, nurser
         assert await mallory.plain("mallory", right("mallory")) == "success"
 
 
-@pytest.mark.parametrize("what", ["nothing", "file", "directory", "stale", "refusing"])
-async def test_without_a_daemon_the_answer_is_quick_and_says_so(site: Site, what: str) -> None:
+async def test_without_a_daemon_the_answer_is_quick_and_says_so(prosody: Prosody) -> None:
     """Quick: long before the timeout of 5 s, though a restart of the daemon may be waited for. Later it serves."""
-    site.configure()
-    if what == "file":
-        site.socket.write_text("")
-    elif what == "directory":
-        site.socket.mkdir()
-    elif what == "stale":
-        with socket.socket(socket.AF_UNIX) as gone:
-            gone.bind(str(site.socket))
-    elif what == "refusing":
-        with socket.socket(socket.AF_UNIX) as gone:
-            gone.bind(str(site.socket))
-            site.socket.chmod(0)
-    started = trio.current_time()
-    assert await site.plain("alice", right("alice")) == UNAVAILABLE
-    assert trio.current_time() - started < 3.5
-    if what == "directory":
-        site.socket.rmdir()
     async with trio.open_nursery() as nursery:
-        fake = await FakeDaemon.start(nursery, site.socket, manner=honest)
-        assert await site.recovers() < 5
-        fake.stop()
-        nursery.cancel_scope.cancel()
+        for what in ("nothing", "file", "directory", "stale", "refusing"):
+            nursery.start_soon(without_a_daemon, prosody, what)
+
+
+async def without_a_daemon(prosody: Prosody, what: str) -> None:
+    """There is something else where its socket should be."""
+    with new_site(prosody) as site:
+        site.configure()
+        if what == "file":
+            site.socket.write_text("")
+        elif what == "directory":
+            site.socket.mkdir()
+        elif what in ("stale", "refusing"):
+            with socket.socket(socket.AF_UNIX) as gone:
+                gone.bind(str(site.socket))
+                site.socket.chmod(0 if what == "refusing" else 0o666)
+        started = trio.current_time()
+        assert await site.plain("alice", right("alice")) == UNAVAILABLE, what
+        assert trio.current_time() - started < 3.5, what
+        if what == "directory":
+            site.socket.rmdir()
+        async with trio.open_nursery() as nursery:
+            fake = await FakeDaemon.start(nursery, site.socket, manner=honest)
+            assert await site.recovers() < 5, what
+            fake.stop()
+            nursery.cancel_scope.cancel()
 
 
 async def test_a_daemon_that_accepts_nobody_does_not_stop_the_server(site: Site) -> None:
