@@ -144,6 +144,16 @@ function both.who_makes_an_account_that_he_has_seen_changes_its_password()
 	last():answers("1");
 	last():answers("1");
 	same(asked_last(), "tryregister:bob:example.com:two"); -- seen once
+	local later;
+	stub.run(function ()
+		p.user_exists("bob");
+		later = coroutine.running();
+		coroutine.yield();
+		p.create_user("bob", "three");
+	end);
+	stub.pass(0);
+	coroutine.resume(later);
+	same(asked_last(), "tryregister:bob:example.com:three"); -- seen before something else happened
 end
 
 function both.none_is_made_where_that_is_not_allowed()

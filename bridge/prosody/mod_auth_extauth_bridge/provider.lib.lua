@@ -4,6 +4,7 @@
 local jid = require "util.jid";
 local monotonic = require "util.time".monotonic or require "util.time".now;
 local new_sasl = require "util.sasl".new;
+local timer = require "util.timer";
 
 local UNAVAILABLE = "The authentication service is not available at the moment";
 local REFUSED = "Refused by the authentication service";
@@ -19,7 +20,7 @@ end
 local function new(host)
 	local questions, existence, passwords, accounts = host.questions, host.existence, host.passwords, host.accounts;
 	local to_be_made = {}; -- users without a password yet, and until when they may get one
-	local found = setmetatable({}, { __mode = "k" }); -- users whom a caller has just found to exist, by its coroutine
+	local found, fades = {}, false; -- users whom a caller has found to exist in this turn of the main loop
 	local provider = {};
 
 	-- A question whose "yes" means that the user exists.
@@ -47,21 +48,26 @@ local function new(host)
 		return said(ask("auth", user, passwords.secret(password)));
 	end
 
+	-- A caller is its coroutine; Lua 5.1's main program has none.
+	local function note(user)
+		found[coroutine.running() or "main"] = user;
+		if fades then return; end
+		fades = true;
+		timer.add_task(0, function () found, fades = {}, false; end);
+	end
+
 	function provider.user_exists(user)
-		local caller = coroutine.running() or found; -- none in Lua 5.1's main program
-		found[caller] = nil;
 		local verdict, refusal = existence:ask(user);
-		if verdict == "granted" then found[caller] = user; end
+		note(verdict == "granted" and user or nil);
 		return said(verdict, refusal);
 	end
 
-	-- Whether our caller makes the account though it has seen that there is one: invitations that reset a password do
-	-- that, and `prosodyctl passwd` before Prosody 13. A name that somebody else was quicker to register is none such.
+	-- Whether our caller makes the account though it has just seen that there is one: invitations that reset a password
+	-- do that, and `prosodyctl passwd` before Prosody 13. A name that somebody else was quicker to register is none such.
 	local function is_change(user)
-		local caller = coroutine.running() or found;
-		local is = found[caller] == user;
-		found[caller] = nil;
-		return is;
+		local seen = found[coroutine.running() or "main"];
+		note(nil);
+		return seen == user;
 	end
 
 	function provider.set_password(user, password)
