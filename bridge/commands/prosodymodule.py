@@ -1,7 +1,7 @@
 """`extauth-bridge prosody-module DIR`: install our module for Prosody where Prosody finds it.
 
-The file appears whole or not at all, and replaces whatever had its name: a symbolic link is replaced, its target
-is left alone.
+The module is a folder.  Each of its files appears whole or not at all, and replaces whatever had its name: a symbolic
+link is replaced, its target is left alone.  Files of an older version go, the one file that the module once was, too.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from pathlib import Path
 from bridge.commands.cli import Parser, UsageError
 from bridge.terminal.takeover import ProgramTerminal
 
-NAME = "mod_auth_extauth_bridge.lua"
+NAME = "mod_auth_extauth_bridge"
+MAIN = f"{NAME}.lua"
+"""The file that Prosody loads, in the folder; a version before had only this one, beside where the folder is now."""
 
 _MODE = 0o644
 """Prosody's user must be able to read it, whatever the umask is."""
+_FOLDER_MODE = 0o755
 
 _ADVICE = """\
 In /etc/prosody/prosody.cfg.lua, then restart Prosody:
@@ -44,48 +47,70 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     directory = Path(os.path.abspath(parsed.directory))
     if not directory.is_dir():
         raise UsageError(f"{directory}: no such directory")
-    return _check(directory / NAME) if parsed.check else _install(directory / NAME)
+    return _check(directory) if parsed.check else _install(directory)
 
 
-def _check(target: Path) -> int:
-    found = _installed(target)
-    if found == packaged():
-        print(f"{target} is current")
+def packaged() -> dict[str, bytes]:
+    """The files of the module that belong to this version, by name."""
+    folder = importlib.resources.files("bridge").joinpath("prosody", NAME)
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def _check(directory: Path) -> int:
+    folder = directory / NAME
+    if not os.path.lexists(folder) and not os.path.lexists(directory / MAIN):
+        what = "is not installed"
+    elif os.path.lexists(directory / MAIN) or _installed(folder) != packaged():
+        what = "is not this version's: run this without --check"
+    else:
+        print(f"{folder} is current")
         return 0
-    what = "is not installed" if found is None else "is not this version's: run this without --check"
-    print(f"extauth-bridge: {target} {what}", file=sys.stderr)
+    print(f"extauth-bridge: {folder} {what}", file=sys.stderr)
     return 1
 
 
-def _install(target: Path) -> int:
+def _installed(folder: Path) -> dict[str, bytes | None]:
+    """The installed files' contents, by name; `None` for what is no file.
+
+    Raises:
+      UsageError: one cannot be read.
+    """
     try:
-        _put(target, packaged())
+        if folder.is_symlink() or not folder.is_dir():
+            return {}
+        # Reading a FIFO would block.
+        return {entry.name: entry.read_bytes() if entry.is_file() else None for entry in _ours(folder)}
     except OSError as error:
-        raise UsageError(f"{target}: cannot be written: {error.strerror}") from None
-    print(f"Installed {target}")
-    print(_ADVICE.format(directory=_lua_string(str(target.parent))), end="")
+        raise UsageError(f"{error.filename}: cannot be read: {error.strerror}") from None
+
+
+def _ours(folder: Path) -> list[Path]:
+    """What is in the folder by this version or another one."""
+    return [entry for entry in folder.iterdir() if entry.suffix in (".lua", ".md")]
+
+
+def _install(directory: Path) -> int:
+    folder, files = directory / NAME, packaged()
+    try:
+        if folder.is_symlink() or not folder.is_dir():
+            folder.unlink(missing_ok=True)
+            folder.mkdir()
+        folder.chmod(_FOLDER_MODE)
+        # What Prosody loads comes last: until then it finds the old version, or none.
+        for name in sorted(files, key=MAIN.__eq__):
+            _put(folder / name, files[name])
+        for old in [entry for entry in _ours(folder) if entry.name not in files]:
+            old.unlink()
+        (directory / MAIN).unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: cannot be written: {error.strerror}") from None
+    print(f"Installed {folder}")
+    print(_ADVICE.format(directory=_lua_string(str(directory))), end="")
     return 0
 
 
-def packaged() -> bytes:
-    """The module that belongs to this version."""
-    return importlib.resources.files("bridge").joinpath("prosody", NAME).read_bytes()
-
-
-def _installed(target: Path) -> bytes | None:
-    """The installed file's contents, or `None`.
-
-    Raises:
-      UsageError: it cannot be read.
-    """
-    try:
-        return target.read_bytes() if target.is_file() else None  # reading a FIFO would block
-    except OSError as error:
-        raise UsageError(f"{target}: cannot be read: {error.strerror}") from None
-
-
 def _put(target: Path, content: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{NAME}.", dir=target.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

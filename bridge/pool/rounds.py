@@ -161,7 +161,7 @@ class Rounds:
             return False
         if query.verdict is None and query.repeatable and held >= ROUND and self._may_move(worker, query, held):
             self._move(worker, record, query)
-        if self._pool.waiting and not self._pool.staff.ready and now - record.timed >= self._overdue():
+        if self._pool.waiting and not self._pool.staff.any_at_hand and now - record.timed >= self._overdue():
             record.enter(Standing.STUCK)
         return now >= record.born + self._pool.staff.startup.ample and record.timed < FOREVER
 

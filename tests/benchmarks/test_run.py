@@ -47,3 +47,10 @@ def test_instructions_are_counted(build: Path) -> None:
 
 def test_the_difference_of_two_runs_is_that_of_their_lines() -> None:
     assert instructions.per_line((100, 5_000_000), (300, 5_400_000)) == 2000
+
+
+def test_logins_are_counted(build: Path) -> None:
+    del build
+    command("prosody", "prosody")
+    said = python("logins.py", "--pairs", "1", "--logins", "20")
+    assert "The module's rate is" in said

@@ -13,26 +13,28 @@ from pathlib import Path
 import pytest
 from support.components import missing
 from support.process import environment
+from support.prosody.elsewhere import thirteen
 from support.prosody.server import MODULE, Prosody
 from support.prosody.site import Site
 from support.prosody.site import site as new_site
 
 
 @contextlib.contextmanager
-def running(backend: str = "epoll") -> Iterator[Prosody]:
+def running(backend: str = "epoll", system: Path | None = None) -> Iterator[Prosody]:
     """A running Prosody with our module installed in one of its plugin paths.
 
     The directory has a short name: the name of a socket has at most 107 bytes. With EXTAUTH_TEST_PROSODY_MODULE
-    that file takes the place of the installed module: how to see what a broken one does to the tests.
+    that folder takes the place of the installed module: how to see what a broken one does to the tests.  `system`: the
+    root of a Debian whose Prosody it is, if not this machine's.
     """
     root = Path(tempfile.mkdtemp(prefix="xmpp-"))
     root.chmod(0o755)
-    server = Prosody(root, backend)
+    server = Prosody(root, backend, system)
     try:
         install = [sys.executable, "-m", "bridge", "prosody-module", str(server.plugins)]
         other = os.environ.get("EXTAUTH_TEST_PROSODY_MODULE")
         if other:
-            shutil.copy(other, server.plugins / f"mod_{MODULE}.lua")
+            shutil.copytree(other, server.plugins / f"mod_{MODULE}")
         else:
             subprocess.run(install, env=environment(), check=True, timeout=60, stdout=subprocess.DEVNULL)
         server.start()
@@ -42,10 +44,23 @@ def running(backend: str = "epoll") -> Iterator[Prosody]:
         shutil.rmtree(root)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A file's PROSODIES are those that its tests run with: this machine's, unless it says so, or Debian 13's."""
+    if "prosody" in metafunc.fixturenames:
+        wanted = getattr(metafunc.module, "PROSODIES", ["here"])
+        slow = {"13": pytest.mark.slow}  # it has to be downloaded
+        every = [pytest.param(one, marks=slow.get(one, ())) for one in wanted]
+        metafunc.parametrize("prosody", every, indirect=True, scope="module")
+
+
 @pytest.fixture(scope="module")
-def prosody() -> Iterator[Prosody]:
-    """The Prosody of a file's tests.  Not of all files: it would be there until the session's end, a child of ours."""
-    with running() as server:
+def prosody(request: pytest.FixtureRequest) -> Iterator[Prosody]:
+    """The Prosody of a file's tests.  Not of all files: it would be there until the session's end, a child of ours.
+
+    With EXTAUTH_TEST_PROSODY_SYSTEM it is that Debian's instead: how to try yet another version.
+    """
+    other = os.environ.get("EXTAUTH_TEST_PROSODY_SYSTEM")
+    with running(system=Path(other) if other else thirteen() if request.param == "13" else None) as server:
         yield server
 
 

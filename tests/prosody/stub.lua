@@ -3,14 +3,20 @@
 
 local unpack = table.unpack or unpack; -- luacheck: ignore 113 143
 
-local stub = { now = 1000, logged = {}, sockets = {}, hooks = {}, options = {}, posted = {}, full = false };
+-- mode: "tagged", "plain" (a daemon that does not know tags), "silent" (the test answers the hello itself).
+-- links: the sockets whose hello was accepted.
+local stub = {
+	now = 1000, logged = {}, sockets = {}, links = {}, hosts = {}, options = {}, posted = {}, stores = {};
+	mode = "tagged";
+};
+local TAGGED, ANSWERS = "extauth-bridge:tagged:1\n", "extauth-bridge:answers:3\n";
 
--- A socket to the daemon: `sent` is what was written, `incoming` what is there to be read.
+-- A socket to the daemon: `sent` is what was written, `lines` the questions in it, `incoming` what is to be read.
 local socket = {};
 socket.__index = socket;
 
 function stub.new_socket()
-	local new = setmetatable({ sent = "", incoming = "", sends = 0 }, socket);
+	local new = setmetatable({ sent = "", incoming = "", lines = {}, addresses = {}, open = {} }, socket);
 	table.insert(stub.sockets, new);
 	new.descriptor = #stub.sockets + 2;
 	return new;
@@ -32,8 +38,6 @@ function socket:getfd() return self.descriptor; end
 
 function socket:send(data)
 	assert(not self.closed, "written to a closed socket");
-	assert(#data <= 8192, "more at once than the kernel takes whole");
-	self.sends = self.sends + 1;
 	if self.broken then return nil, "closed", 0; end
 	if stub.full then return nil, "timeout", 0; end
 	if stub.part then
@@ -43,7 +47,44 @@ function socket:send(data)
 		return nil, "timeout", part;
 	end
 	self.sent = self.sent .. data;
+	self:note(data);
 	return #data;
+end
+
+function socket:note(data)
+	if data == TAGGED or data == ANSWERS then
+		if stub.mode == "silent" then return; end
+		self.tagged = data == TAGGED;
+		local refused = self.tagged and stub.mode == "plain" or not self.tagged and stub.two;
+		if not (self.tagged and refused) then table.insert(stub.links, self); end
+		self.incoming = refused and "0\n" or "1\n";
+		stub.add_task(0, function ()
+			if self.readable then self.readable(); end
+		end);
+		return;
+	end
+	assert(data:find("^[^\n]+\n$"), "not one line");
+	local tag, address, line = nil, nil, data:sub(1, -2);
+	if self.tagged then tag, address, line = line:match("^(%w+) (%S+) (.*)$"); end
+	assert(not tag or (#tag <= 16 and not self.lines[tag]), "no tag, or one that was used before");
+	if tag then self.lines[tag] = true; end
+	table.insert(self.lines, line);
+	table.insert(self.addresses, address or "?");
+	table.insert(self.open, tag or "");
+end
+
+-- The text of answers to the oldest open questions; "-" leaves that one open for good.
+function socket:text_of(...)
+	local text = "";
+	for _, verdict in ipairs({ ... }) do
+		local tag = table.remove(self.open, 1) or self.tagged and "999" or "";
+		if verdict ~= "-" then text = text .. (self.tagged and tag .. " " or "") .. verdict .. "\n"; end
+	end
+	return text;
+end
+
+function socket:answers(...)
+	self:says(self:text_of(...));
 end
 
 function socket:receive(size)
@@ -81,19 +122,27 @@ function stub.timers()
 	return count;
 end
 
+local order = 0;
+
 local function add_task(delay, callback)
 	assert(delay >= 0);
 	local id = {};
-	timers[id] = { at = stub.now + delay, callback = callback };
+	order = order + 1;
+	timers[id] = { at = stub.now + delay, order = order, callback = callback };
 	return id;
 end
+
+stub.add_task = add_task;
 
 function stub.pass(seconds)
 	local ends = stub.now + seconds;
 	for _ = 1, 10000 do
 		local first;
 		for id, timer in pairs(timers) do
-			if timer.at <= ends and (not first or timer.at < timers[first].at) then first = id; end
+			local best = first and timers[first];
+			if timer.at <= ends and (not best or timer.at < best.at or timer.at == best.at and timer.order < best.order) then
+				first = id;
+			end
 		end
 		if not first then
 			stub.now = ends;
@@ -102,6 +151,7 @@ function stub.pass(seconds)
 		local timer = timers[first];
 		timers[first] = nil;
 		stub.now = math.max(stub.now, timer.at);
+		stub.turns = (stub.turns or 0) + 1;
 		local again = timer.callback(stub.now);
 		assert(again == nil, "a timer that goes on by itself");
 	end
@@ -122,6 +172,7 @@ function stub.run(f, ...)
 		task.result = { f(unpack(task.arguments, 1, 4)) };
 	end);
 	assert(coroutine.resume(task.thread));
+	stub.pass(0);
 	return task;
 end
 
@@ -157,52 +208,93 @@ function async.runner(f, watchers, data)
 	return runner;
 end
 
--- util.sasl: PLAIN only, as Prosody's does it once the message is taken apart.
+-- util.sasl: the mechanism is PLAIN, which the module does itself, unless the test selects OAUTHBEARER.
 local sasl = {};
 sasl.__index = sasl;
 
 local function new_sasl(realm, profile)
-	return setmetatable({ realm = realm, profile = profile }, sasl);
+	return setmetatable({ realm = realm, profile = profile, selected = "PLAIN" }, sasl);
 end
 
-function sasl:clean_clone() return new_sasl(self.realm, self.profile); end
-
 function sasl:process(message)
-	local user, password = message:match("^%z(%Z+)%z(.*)$");
-	local correct, state = self.profile.plain_test(self, user, password, self.realm);
-	if state == false then return "failure", "account-disabled"; end
-	if state == nil or not correct then return "failure", "not-authorized", "wrong"; end
+	assert(self.selected == "OAUTHBEARER");
+	local authorization, token = message:match("^n,a=([^,]*),\1auth=Bearer ([^\1]*)\1\1$");
+	local user, state = self.profile.oauthbearer(self, token, self.realm, authorization);
+	if state == nil or not user then return "challenge", "invalid_token"; end
+	self.username = user;
 	return "success";
 end
 
--- util.encodings: as strict as Prosody's, which test_wire.py compares.
-local function valid_utf8(text)
-	local at = text:find("[\128-\255]");
-	while at do
-		local lead, second = text:byte(at, at + 1);
-		local size = lead >= 0xF5 and 0 or lead >= 0xF0 and 4 or lead >= 0xE0 and 3 or lead >= 0xC2 and 2 or 0;
-		local least = lead == 0xE0 and 0xA0 or lead == 0xF0 and 0x90 or 0x80;
-		local most = lead == 0xED and 0x9F or lead == 0xF4 and 0x8F or 0xBF;
-		if size == 0 or not second or second < least or second > most then return false; end
-		if not text:find("^" .. ("[\128-\191]"):rep(size - 2), at + 2) then return false; end
-		at = text:find("[\128-\255]", at + size);
+-- util.encodings: SASLprep as far as the tests need it.
+local function saslprep(text)
+	if #text > 1023 or text:find("[%z\1-\31\127]") or text:find("\194[\128-\159]") or text:find("[\192\193\245-\255]") then
+		return nil;
 	end
-	return true;
+	return (text:gsub("\194\173", ""):gsub("u\204\136", "\195\188"):gsub("\194\160", " "));
 end
 
-stub.valid_utf8 = valid_utf8;
+local encodings = { stringprep = { saslprep = saslprep, nodeprep = string.lower } };
+
+-- util.cache: the last `size` keys that were set.
+local function new_cache(size)
+	local values, set_at, keys = {}, {}, {};
+	local first, last, count = 1, 0, 0;
+	local function forget(key)
+		if values[key] ~= nil then count = count - 1; end
+		values[key], set_at[key] = nil, nil;
+	end
+	return {
+		get = function (_, key) return values[key]; end;
+		set = function (_, key, value)
+			forget(key);
+			if value == nil then return; end
+			last, count = last + 1, count + 1;
+			values[key], set_at[key], keys[last] = value, last, key;
+			while count > size do
+				if set_at[keys[first]] == first then forget(keys[first]); end
+				keys[first], first = nil, first + 1;
+			end
+		end;
+	};
+end
+
+-- util.stanza: what is in one is `text`, its first child.
+local stanzas = {};
+
+function stanzas.stanza(name, attr)
+	return { name = name, attr = attr or {}, tags = {} };
+end
+
+function stanzas.clone(stanza)
+	local copy = stanzas.stanza(stanza.name, {});
+	for name, value in pairs(stanza.attr) do copy.attr[name] = value; end
+	copy[1] = stanza[1];
+	return copy;
+end
+
+function stanzas.error_reply(stanza, kind, condition)
+	assert(stanza.attr.type ~= "error");
+	return { name = stanza.name, attr = { to = stanza.attr.from, type = "error" }, error = kind .. " " .. condition };
+end
+
+function stub.stanza(name, to, text, kind)
+	local stanza = stanzas.stanza(name, { to = to, from = "sender@example.net", type = kind });
+	stanza[1] = text;
+	return stanza;
+end
 
 -- The rest.
 local modules = {
 	["util.async"] = async;
-	["util.encodings"] = { utf8 = { valid = valid_utf8 } };
-	["util.jid"] = { node = function (text) return text and text:match("^([^@/]+)@"); end };
-	["util.sasl"] = { new = new_sasl };
-	["util.stanza"] = {
-		clone = function (stanza)
-			return { attr = { to = stanza.attr.to, from = stanza.attr.from }, text = stanza.text };
-		end;
+	["util.jid"] = {
+		node = function (text) return text and text:match("^([^@/]+)@"); end;
+		prepped_split = function (text) return text:match("^([^@/]+)@([^@/]+)$"); end;
 	};
+	["util.sasl"] = { new = new_sasl };
+	["core.usermanager"] = {}; -- of Prosody before 13, as far as that matters
+	["util.cache"] = { new = new_cache };
+	["util.encodings"] = encodings;
+	["util.stanza"] = stanzas;
 	["util.time"] = { monotonic = function () return stub.now; end };
 	["util.timer"] = { add_task = add_task, stop = function (id) timers[id] = nil; end };
 	["socket.unix"] = { stream = stub.new_socket };
@@ -219,36 +311,61 @@ local modules = {
 };
 for name, loaded in pairs(modules) do package.loaded[name] = loaded; end
 
-function stub.load(path)
-	local module = { host = "example.com", environment = {} };
-	function module.log(_, level, format, ...) -- luacheck: ignore 212/level
+-- A module's interface, of a host or ("*") of all.
+local function new_api(host, environment)
+	local api = { host = host, name = "auth_extauth_bridge", environment = environment };
+	function api.log(_, level, format, ...) -- luacheck: ignore 212/level
 		table.insert(stub.logged, format:format(...));
 	end
-	local function option(_, name, default)
+	function api.get_option(_, name, default)
 		if stub.options[name] ~= nil then return stub.options[name]; end
 		return default;
 	end
-	module.get_option_string, module.get_option_number = option, option;
-	function module:get_option_set(name, default)
-		local items = {};
-		for _, item in ipairs(option(self, name, default)) do items[item] = true; end
+	function api:require(name)
+		local library = assert(loadfile(stub.folder .. "/" .. name .. ".lib.lua"));
+		local before = _G.module;
+		_G.module = self;
+		local loaded = library();
+		_G.module = before;
+		return loaded;
+	end
+	function api.set_global() end
+	function api.hook_global() end
+	function api.shared() return {}; end
+	function api.open_store(_, name)
+		stub.stores[name] = stub.stores[name] or {};
 		return {
-			contains = function (_, item) return items[item] == true; end;
-			items = function () return next, items; end;
+			get = function (_, user) return stub.stores[name][user]; end;
+			set = function (_, user, value) stub.stores[name][user] = value; end;
 		};
 	end
-	function module.provides(_, what, provider)
+	function api:provides(what, provider)
 		assert(what == "auth");
-		stub.provider = provider;
+		stub.hosts[self.host].provider = provider;
 	end
-	function module.hook(_, event, handler) stub.hooks[event] = handler; end
-	_G.module = module;
+	function api:hook(event, handler) stub.hosts[self.host].hooks[event] = handler; end
+	return api;
+end
+
+function stub.add_host(host)
+	prosody.hosts[host] = { host = host, type = "local", sessions = {}, modules = {} };
+	local api = new_api(host);
+	stub.hosts[host] = { hooks = {}, api = api };
+	_G.module.add_host(api);
+	return stub.hosts[host];
+end
+
+-- Load the module in `folder` for example.com; what was loaded before is of no account any more.
+function stub.load(folder)
+	stub.folder = folder;
+	_G.module = new_api("*");
 	_G.prosody = {
-		hosts = { ["example.com"] = { host = "example.com", type = "local", sessions = {} } };
+		hosts = {}, start_time = 1;
 		core_post_stanza = function (origin, stanza) table.insert(stub.posted, { origin, stanza, in_coroutine() }); end;
 	};
-	assert(loadfile(path))();
-	stub.module = module;
+	assert(loadfile(folder .. "/mod_auth_extauth_bridge.lua"))();
+	local host = stub.add_host("example.com");
+	stub.provider, stub.hooks, stub.module = host.provider, host.hooks, host.api;
 end
 
 return stub;

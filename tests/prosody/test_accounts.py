@@ -10,7 +10,9 @@ from support.process import environment
 from support.prosody.site import Site, right
 from support.prosody.xmpp_client import condition
 from support.prosody.xmpp_slixmpp import Login
-from support.relay.fake_daemon import Connection, FakeDaemon, honest
+from support.relay.fake_daemon import Connection, FakeDaemon, Manner, honest
+
+PROSODIES = ["here", "13"]
 
 ALL = ["auth", "isuser", "setpass", "tryregister", "removeuser"]
 
@@ -80,6 +82,22 @@ async def test_a_change_without_an_answer_fails_and_is_not_made_later(
 REGISTER = "<query xmlns='jabber:iq:register'><username>{}</username><password>{}</password></query>"
 
 
+def keeps(users: set[bytes]) -> Manner:
+    """A daemon that keeps accounts, whatever their passwords."""
+
+    async def answer(connection: Connection, line: bytes) -> None:
+        command, user, *_ = line.split(b":")
+        verdict = user in users
+        if command == b"tryregister":
+            verdict = user not in users
+            users.add(user)
+        elif command == b"removeuser":
+            users.discard(user)
+        await connection.answer(line, b"1" if verdict else b"0")
+
+    return answer
+
+
 async def test_accounts_are_neither_made_nor_removed_by_default(site: Site, nursery: trio.Nursery) -> None:
     site.configure(allow_registration=True)
     site.prosody.shell(f'module:load("register_ibr", "{site.host}")')
@@ -99,18 +117,7 @@ async def test_accounts_are_neither_made_nor_removed_by_default(site: Site, nurs
 async def test_accounts_are_made_and_removed_where_that_is_allowed(site: Site, nursery: trio.Nursery) -> None:
     site.configure(allow_registration=True, extauth_bridge_commands=ALL)
     users = {b"alice"}
-
-    async def with_users(connection, line: bytes) -> None:  # type: ignore[no-untyped-def]
-        command, user, *_ = line.split(b":")
-        answer = user in users
-        if command == b"tryregister":
-            answer = user not in users
-            users.add(user)
-        elif command == b"removeuser":
-            users.discard(user)
-        await connection.send(b"1\n" if answer else b"0\n")
-
-    fake = await FakeDaemon.start(nursery, site.socket, manner=with_users)
+    fake = await FakeDaemon.start(nursery, site.socket, manner=keeps(users))
     async with site.client() as client:
         for secret in ["new-secret\nsetpass:bob:h:x", "new-secret\r"]:
             attempt = REGISTER.format("nora", secret.replace("\n", "&#10;").replace("\r", "&#13;"))
@@ -133,3 +140,37 @@ async def test_a_command_that_is_not_allowed_is_never_sent(site: Site, nursery: 
     said = await trio.to_thread.run_sync(site.prosody.shell, f'user:password("bob@{site.host}", "new-password")')
     assert said.startswith("OK") is (command not in ("isuser", "setpass"))
     assert command.encode() not in {line.split(b":")[0] for line in fake.asked}
+
+
+async def ctl(site: Site, command: str, user: str, password: str = "") -> str:
+    """What `prosodyctl` says, which asks for a password twice."""
+    site.secrets.add(password)
+    typed = f"{password}\n" * 2
+    return await trio.to_thread.run_sync(lambda: site.prosody.ctl(command, f"{user}@{site.host}", typed=typed))
+
+
+@pytest.mark.slow
+async def test_the_operators_commands(site: Site, nursery: trio.Nursery) -> None:
+    site.configure(extauth_bridge_commands=ALL)
+    users = {b"alice"}
+    fake = await FakeDaemon.start(nursery, site.socket, manner=keeps(users))
+    await ctl(site, "adduser", "mira", "pw:mira-ctl")
+    assert users == {b"alice", b"mira"}
+    assert "exists" in await ctl(site, "adduser", "alice", "other-secret")
+    await ctl(site, "passwd", "alice", "other-secret")
+    said = await ctl(site, "passwd", "nobody", "other-secret")
+    assert ("No such user" if site.prosody.system else "does not exist") in said
+    await ctl(site, "deluser", "mira")
+    assert users == {b"alice"}
+    assert [line for line in fake.asked if not line.startswith(b"isuser:")] == [
+        site.line("tryregister", "mira", "pw:mira-ctl"),
+        site.line("setpass", "alice", "other-secret"),
+        site.line("removeuser", "mira"),
+    ]
+
+
+async def test_it_says_what_the_operator_may_not_do(site: Site, nursery: trio.Nursery) -> None:
+    site.configure()
+    await FakeDaemon.start(nursery, site.socket, manner=honest)
+    said = await ctl(site, "adduser", "nobody", "new-secret")
+    assert "ryregister is not in extauth_bridge_commands" in said, said  # Prosody begins with a capital

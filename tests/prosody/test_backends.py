@@ -52,7 +52,7 @@ async def test_many_wait_there_too_and_each_gets_its_own_answer(
         assert await looker.outcome() == "malformed-request"
         assert trio.current_time() - started < 0.7
         for line in lines:
-            await connection.send(b"1\n" if int(line.split(b":")[1][1:]) % 3 else b"0\n")
+            await connection.answer(line, b"1" if int(line.split(b":")[1][1:]) % 3 else b"0")
         for number, client in enumerate(clients):
             assert await client.outcome() == ("success" if number % 3 else "not-authorized")
     assert len(fake.connections) == 1
@@ -65,7 +65,7 @@ async def test_a_hanging_and_a_lying_daemon_let_nobody_in_there_either(
     site.configure(extauth_bridge_timeout=0.5)
     fake = await FakeDaemon.start(nursery, site.socket)
     async with site.client() as client:
-        for number, said in enumerate([b"", b"1", b"0\n1\n", b"yes\n", b"\n1\n"]):
+        for number, said in enumerate([b"", b"1 1", b"1 0\n2 1\n", b"1 yes\n", b"\n1 1\n"]):
             await client.start_plain("mallory", WRONG)
             connection = await fake.connection(number)
             await connection.line()
@@ -74,7 +74,7 @@ async def test_a_hanging_and_a_lying_daemon_let_nobody_in_there_either(
             await connection.until_ended()
         fake.manner = honest
         await site.recovers()
-        await (await fake.connection(5)).send(b"1\n")
+        await (await fake.connection(5)).send(b"9 1\n")
         await (await fake.connection(5)).until_ended()
         assert await client.plain("mallory", WRONG) in ("not-authorized", UNAVAILABLE)
 

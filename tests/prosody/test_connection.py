@@ -1,14 +1,16 @@
-"""The module's side of the line protocol, seen by a daemon that the test plays: one connection, answers matched in
-order, a third answer if the daemon knows of one, and what happens when something takes too long or goes away."""
+"""The module's side of the tagged protocol, seen by a daemon that the test plays: one connection, each answer as it
+comes, an older daemon that answers in order, and what happens when something takes too long or goes away."""
 
 import contextlib
 import socket
 
 import pytest
 import trio
+from support.prosody.server import MODULE, Prosody
 from support.prosody.site import Site, right
+from support.prosody.site import site as new_site
 from support.prosody.xmpp_client import Client
-from support.relay.fake_daemon import FakeDaemon, honest, truth
+from support.relay.fake_daemon import FakeDaemon, Knows, honest, truth
 
 pytestmark = pytest.mark.slow
 
@@ -41,12 +43,13 @@ async def test_all_questions_share_one_connection_and_need_not_wait_for_each_oth
         assert sorted(lines) == sorted(site.line("auth", user, right(user)) for user in users)
         # Whatever order they came in: every third is let in, and nobody else.
         granted = {line.split(b":")[1].decode() for line in lines[::3]}
-        for line in lines:
-            await connection.send(b"1\n" if line.split(b":")[1].decode() in granted else b"0\n")
+        for line in reversed(lines):
+            await connection.answer(line, b"1" if line.split(b":")[1].decode() in granted else b"0")
         for user, client in clients.items():
             assert await client.outcome() == ("success" if user in granted else "not-authorized"), user
     assert len(fake.connections) == 1
     assert connection.negotiated == 1
+    assert set(connection.addresses) == {b"127.0.0.1"}
 
 
 async def test_answers_may_come_in_pieces_and_many_at_once(site: Site, nursery: trio.Nursery) -> None:
@@ -55,13 +58,17 @@ async def test_answers_may_come_in_pieces_and_many_at_once(site: Site, nursery: 
     async with contextlib.AsyncExitStack() as stack:
         clients = await attempts(site, stack, dict.fromkeys("abcde", "some-password"))
         connection = await fake.connection(0)
-        order = [(await connection.line()).split(b":")[1].decode() for _ in clients]
-        await connection.send(b"1")
+        lines = [await connection.line() for _ in clients]
+        order = [line.split(b":")[1].decode() for line in lines]
+        texts = [
+            connection.text(line, verdict) for line, verdict in zip(lines, (b"1", b"0", b"1", b"0", b"1"), strict=True)
+        ]
+        await connection.send(texts[0][:-1])
         with pytest.raises(trio.TooSlowError):
             await clients[order[0]].outcome(0.2)  # half an answer is none
-        await connection.send(b"\n0\n1\n0")
+        await connection.send(b"\n" + texts[1] + texts[2] + texts[3][:1])
         assert [await clients[user].outcome() for user in order[:3]] == ["success", "not-authorized", "success"]
-        await connection.send(b"\n1\n")
+        await connection.send(texts[3][1:] + texts[4])
         assert [await clients[user].outcome() for user in order[3:]] == ["not-authorized", "success"]
     assert len(fake.connections) == 1
 
@@ -70,26 +77,52 @@ async def test_a_daemon_that_cannot_tell_is_not_a_wrong_password(site: Site, nur
     site.configure()
     fake = await FakeDaemon.start(nursery, site.socket)
     async with site.client() as client:
-        for answer, outcome in [(b"2\n", UNAVAILABLE), (b"0\n", "not-authorized"), (b"2\n", UNAVAILABLE)]:
+        for answer, outcome in [(b"2", UNAVAILABLE), (b"0", "not-authorized"), (b"2", UNAVAILABLE)]:
             await client.start_plain("alice", "some-password")
             connection = await fake.connection(0)
-            await connection.line()
-            await connection.send(answer)
+            await connection.answer(await connection.line(), answer)
             assert await client.outcome() == outcome
         fake.manner = honest
         assert await client.plain("alice", right("alice")) == "success"
     assert len(fake.connections) == 1, "that answer is no reason to part"
 
 
-async def test_a_daemon_with_two_answers_still_serves(site: Site, nursery: trio.Nursery) -> None:
+@pytest.mark.parametrize("knows", ["answers", False])
+async def test_an_older_daemon_still_serves(site: Site, nursery: trio.Nursery, knows: Knows) -> None:
     site.configure()
-    fake = await FakeDaemon.start(nursery, site.socket, knows=False, manner=honest)
+    fake = await FakeDaemon.start(nursery, site.socket, knows=knows, manner=honest)
     async with site.client() as client:
         assert await client.plain("alice", WRONG) == "not-authorized"
         assert await client.plain("bob", right("alice")) == "not-authorized"
         assert await client.plain("alice", right("alice")) == "success"
-    assert len(fake.connections) == 1
+    assert len(fake.connections) == 2, "one that did not know of tags"
     assert fake.asked[0] == site.line("auth", "alice", WRONG)
+
+
+async def test_hosts_share_the_connection_and_each_is_asked_about_its_own(
+    site: Site, another_site: Site, nursery: trio.Nursery
+) -> None:
+    """Beyond the daemon's `max_clients` hosts, the rest could not log in."""
+    site.configure()
+    another_site.socket = site.socket
+    another_site.configure()
+    fake = await FakeDaemon.start(nursery, site.socket, manner=honest)
+    for place in (site, another_site):
+        assert await place.plain("alice", WRONG) == "not-authorized"
+        assert await place.plain("alice", right("alice")) == "success"
+        assert fake.asked[-1] == place.line("auth", "alice", right("alice"))
+    assert len(fake.connections) == 1
+    await trio.to_thread.run_sync(site.prosody.reload_module, site.host)
+    assert await site.plain("bob", right("bob")) == "success"
+    assert await another_site.plain("bob", right("bob")) == "success"
+    assert fake.connections[0].asked[-1] == another_site.line("auth", "bob", right("bob")), "which still uses it"
+    # As after an update: without a host, so that all of them have the new code and one connection again.
+    before = len(fake.connections)
+    said = await trio.to_thread.run_sync(site.prosody.shell, f'module:reload("{MODULE}")')
+    assert said.startswith("Reloaded on *") and site.host in said and another_site.host in said
+    for place in (site, another_site):
+        assert await place.plain("bob", right("bob")) == "success"
+    assert len(fake.connections) == before + 1
 
 
 async def test_a_question_has_its_time_and_all_that_wait_behind_it_end_with_it(
@@ -102,15 +135,16 @@ async def test_a_question_has_its_time_and_all_that_wait_behind_it_end_with_it(
         started = trio.current_time()
         clients = await attempts(site, stack, {user: right(user) for user in ("a", "b", "c")})
         connection = await fake.connection(0)
-        first = (await connection.line()).split(b":")[1].decode()
-        await connection.send(b"1\n")
+        lines = [await connection.line() for _ in clients]
+        first = lines[1].split(b":")[1].decode()
+        await connection.answer(lines[1], b"1")
         assert await clients.pop(first).outcome() == "success"
         for client in clients.values():
             assert await client.outcome() == UNAVAILABLE
         assert 0.9 < trio.current_time() - started < 2.5
         await connection.until_ended(AT_ONCE)
         fake.manner = honest
-        await connection.send(b"1\n1\n")
+        await connection.send(connection.text(lines[0], b"1") + connection.text(lines[2], b"1"))
         assert await site.plain("mallory", WRONG) in ("not-authorized", UNAVAILABLE)
     await site.recovers()
     assert all(site.line("auth", user, right(user)) not in fake.asked[3:] for user in clients), "not asked again"
@@ -133,10 +167,10 @@ async def test_a_broken_connection_ends_all_questions_at_once(site: Site, nurser
     async with contextlib.AsyncExitStack() as stack:
         clients = await attempts(site, stack, {f"u{number}": right(f"u{number}") for number in range(10)})
         connection = await fake.connection(0)
-        for _ in clients:
-            await connection.line()
+        one, two, three, *_ = [await connection.line() for _ in clients]
         started = trio.current_time()
-        await connection.send(b"1\n0\n1")
+        answers = connection.text(one, b"1") + connection.text(two, b"0") + connection.text(three, b"1")
+        await connection.send(answers[:-1])
         await connection.close()
         outcomes = [await client.outcome() for client in clients.values()]
         assert trio.current_time() - started < AT_ONCE
@@ -170,38 +204,43 @@ async def test_a_client_that_goes_leaves_its_answer_to_nobody(site: Site, nurser
             assert await connection.line() == site.line("auth", "alice", right("alice"))
         await mallory.start_plain("mallory", WRONG)
         assert await connection.line() == site.line("auth", "mallory", WRONG)
-        await connection.send(b"1\n0\n")
+        await connection.answer(site.line("auth", "alice", right("alice")), b"1")
+        await connection.answer(site.line("auth", "mallory", WRONG), b"0")
         assert await mallory.outcome() == "not-authorized"
         fake.manner = honest
         assert await mallory.plain("mallory", WRONG) == "not-authorized"
         assert await mallory.plain("mallory", right("mallory")) == "success"
 
 
-@pytest.mark.parametrize("what", ["nothing", "file", "directory", "stale", "refusing"])
-async def test_without_a_daemon_the_answer_is_quick_and_says_so(site: Site, what: str) -> None:
+async def test_without_a_daemon_the_answer_is_quick_and_says_so(prosody: Prosody) -> None:
     """Quick: long before the timeout of 5 s, though a restart of the daemon may be waited for. Later it serves."""
-    site.configure()
-    if what == "file":
-        site.socket.write_text("")
-    elif what == "directory":
-        site.socket.mkdir()
-    elif what == "stale":
-        with socket.socket(socket.AF_UNIX) as gone:
-            gone.bind(str(site.socket))
-    elif what == "refusing":
-        with socket.socket(socket.AF_UNIX) as gone:
-            gone.bind(str(site.socket))
-            site.socket.chmod(0)
-    started = trio.current_time()
-    assert await site.plain("alice", right("alice")) == UNAVAILABLE
-    assert trio.current_time() - started < 3.5
-    if what == "directory":
-        site.socket.rmdir()
     async with trio.open_nursery() as nursery:
-        fake = await FakeDaemon.start(nursery, site.socket, manner=honest)
-        assert await site.recovers() < 5
-        fake.stop()
-        nursery.cancel_scope.cancel()
+        for what in ("nothing", "file", "directory", "stale", "refusing"):
+            nursery.start_soon(without_a_daemon, prosody, what)
+
+
+async def without_a_daemon(prosody: Prosody, what: str) -> None:
+    """There is something else where its socket should be."""
+    with new_site(prosody) as site:
+        site.configure()
+        if what == "file":
+            site.socket.write_text("")
+        elif what == "directory":
+            site.socket.mkdir()
+        elif what in ("stale", "refusing"):
+            with socket.socket(socket.AF_UNIX) as gone:
+                gone.bind(str(site.socket))
+                site.socket.chmod(0 if what == "refusing" else 0o666)
+        started = trio.current_time()
+        assert await site.plain("alice", right("alice")) == UNAVAILABLE, what
+        assert trio.current_time() - started < 3.5, what
+        if what == "directory":
+            site.socket.rmdir()
+        async with trio.open_nursery() as nursery:
+            fake = await FakeDaemon.start(nursery, site.socket, manner=honest)
+            assert await site.recovers() < 5, what
+            fake.stop()
+            nursery.cancel_scope.cancel()
 
 
 async def test_a_daemon_that_accepts_nobody_does_not_stop_the_server(site: Site) -> None:
@@ -289,6 +328,6 @@ async def test_the_right_answers_to_lines_of_every_command(site: Site, nursery: 
             await client.send(f"<message to='{user}@{site.host}' type='chat' id='m'><body>hello</body></message>")
             await client.ping()
             assert site.line("isuser", user) in fake.asked
-            assert (truth(site.line("isuser", user)) == b"1\n") is there
+            assert (truth(site.line("isuser", user)) == b"1") is there
     assert site.line("setpass", "alice", "some:new:password") in fake.asked
     assert {line.split(b":")[0] for line in fake.asked} == {b"auth", b"isuser", b"setpass"}

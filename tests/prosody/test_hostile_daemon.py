@@ -15,10 +15,26 @@ pytestmark = pytest.mark.slow
 WRONG = "wrong-password"
 UNAVAILABLE = "temporary-auth-failure"
 
-# Instead of an answer: none of these is one, so nobody gets in by it.
+# Instead of an answer: none of these is one, so nobody gets in by it. T is the question's tag, N one that nobody used.
 NO_ANSWERS = {
-    "half": b"1",
-    "half and the end": b"1!",
+    "half": b"T 1",
+    "half and the end": b"T 1!",
+    "a tag": b"T\n",
+    "half a tag": b"T",
+    "a tag and a blank": b"T \n",
+    "two blanks": b"T  1\n",
+    "no blank": b"T1\n",
+    "another tag": b"N 1\n",
+    "a tag with a zero before it": b"0T 1\n",
+    "a tag and a CR": b"T 1\r\n",
+    "a tag, and more than a verdict": b"T 1 1\n",
+    "a tag and eleven": b"T 11\n",
+    "a tag and three": b"T 3\n",
+    "a tag and a word": b"T yes\n",
+    "a tag and a digit of another script": "T \u0661\n".encode(),
+    "a tag in lower case": b"t 1\n",
+    "no tag": b"1\n",
+    "no tag, no end": b"1",
     "nothing": b"",
     "nothing and the end": b"!",
     "empty line": b"\n",
@@ -52,7 +68,10 @@ async def test_what_is_no_answer_lets_nobody_in(site: Site, nursery: trio.Nurser
     site.configure(extauth_bridge_timeout=0.5)
 
     async def babble(connection: Connection, line: bytes) -> None:
-        await connection.send(line + b"\n" if said == b"=" else said.removesuffix(b"!"))
+        tag = connection.text(line, b"").split()[0]
+        unused = b"%d" % (int(connection.next_tag()) + 1000)
+        text = said.removesuffix(b"!").replace(b"T", tag).replace(b"N", unused)
+        await connection.send(b"%b - %b\n" % (tag, line) if said == b"=" else text)
         if said.endswith(b"!"):
             await connection.close()
 
@@ -69,11 +88,13 @@ async def test_what_is_no_answer_lets_nobody_in(site: Site, nursery: trio.Nurser
 
 # More than an answer: the first part answers this question, at most; the rest must not answer another.
 TOO_MUCH = {
-    "no, and a yes": b"0\n1\n",
-    "no, and three of them": b"0\n1\n1\n1\n",
-    "no, and half a yes": b"0\n1",
-    "cannot tell, and a yes": b"2\n1\n",
-    "no, and a word": b"0\nyes\n",
+    "no, and a yes": b"T 0\nT 1\n",
+    "no, and a yes to the next": b"T 0\nN 1\n",
+    "no, and yes to three": b"T 0\nN 1\nN 1\nN 1\n",
+    "no, and half a yes": b"T 0\nN 1",
+    "no, and a half tag": b"T 0\nN",
+    "cannot tell, and a yes": b"T 2\nT 1\n",
+    "no, and a word": b"T 0\nyes\n",
 }
 
 
@@ -82,11 +103,12 @@ async def test_an_answer_too_many_is_nobodys(site: Site, nursery: trio.Nursery, 
     site.configure(extauth_bridge_timeout=0.5)
 
     async def twice(connection: Connection, line: bytes) -> None:
-        await connection.send(said)
+        tag = connection.text(line, b"").split()[0]
+        await connection.send(said.replace(b"T", tag).replace(b"N", connection.next_tag()))
 
     fake = await FakeDaemon.start(nursery, site.socket, manner=twice)
     async with site.client() as client:
-        for _ in range(6):
+        for _ in range(3):
             assert await client.plain("mallory", WRONG) in ("not-authorized", UNAVAILABLE)
     await (await fake.connection(0)).until_ended()
     fake.manner = honest
@@ -96,7 +118,7 @@ async def test_an_answer_too_many_is_nobodys(site: Site, nursery: trio.Nursery, 
 async def test_a_yes_that_nobody_asked_for_ends_the_connection(site: Site, nursery: trio.Nursery) -> None:
     site.configure()
     fake = await FakeDaemon.start(nursery, site.socket, manner=honest)
-    for number, said in enumerate([b"1\n", b"1", b"0\n", b"\n", b"2\n1\n"]):
+    for number, said in enumerate([b"1 1\n", b"3 1\n", b"1\n", b"3", b"3 0\n", b"\n", b"3 2\n4 1\n"]):
         await site.recovers()
         await (await fake.connection(number)).send(said)
         await (await fake.connection(number)).until_ended(2)
@@ -119,7 +141,7 @@ async def test_a_yes_that_was_there_before_the_question_answers_it_not(
             try:
                 if first == "question":
                     await client.start_plain("mallory", WRONG)
-                await connection.send(b"1\n")
+                await connection.send(connection.next_tag() + b" 1\n")
                 if first == "answer":
                     await client.start_plain("mallory", WRONG)
             finally:
@@ -140,8 +162,8 @@ async def test_an_answer_after_its_time_is_nobodys(site: Site, nursery: trio.Nur
         await connection.ended.wait()
         for each in fake.connections:
             if not each.ended.is_set():
-                await each.send(b"1\n")
-        await connection.send(b"1\n")
+                await each.send(connection.text(line, b"1"))
+                return
 
     fake = await FakeDaemon.start(nursery, site.socket, manner=late)
     async with site.client() as one, site.client() as other:
@@ -161,7 +183,7 @@ async def test_a_late_answer_on_its_own_connection_is_nobodys(site: Site, nurser
 
     async def just_late(connection: Connection, line: bytes) -> None:
         await trio.sleep(delays.pop())  # the moment is what this is about
-        await connection.send(b"1\n" if line.startswith(b"auth:alice:") else b"0\n")
+        await connection.answer(line, b"1" if line.startswith(b"auth:alice:") else b"0")
 
     delays = [0.28 + 0.004 * step for step in range(10)]
     fake.manner = just_late
@@ -178,7 +200,7 @@ async def test_a_late_answer_on_its_own_connection_is_nobodys(site: Site, nurser
 
 
 @pytest.mark.parametrize("said", [b"1", b"yes\n", b"2\n", b"3\n", b"11\n", b"\n", b"", b"\0\2\0\1\n"], ids=repr)
-async def test_no_sensible_answer_to_the_wish_for_three(site: Site, nursery: trio.Nursery, said: bytes) -> None:
+async def test_no_sensible_answer_to_the_wish_for_tags(site: Site, nursery: trio.Nursery, said: bytes) -> None:
     """The first line's answer is `1` or `0`; with any other the connection is worth nothing, whatever follows."""
     site.configure(extauth_bridge_timeout=0.5)
     fake = await FakeDaemon.start(nursery, site.socket, knows=None)

@@ -109,7 +109,7 @@ async def every_close(site: Site, nursery: trio.Nursery, busy: bool) -> None:
             await trio.to_thread.run_sync(site.prosody.shell, f'host:deactivate("{site.host}")')
             await (await fake.connection(-1)).until_ended()
         else:
-            await (await fake.connection(-1)).send(b"0\n" * 9)
+            await (await fake.connection(-1)).send(b"7 0\n" * 9)
             await (await fake.connection(-1)).until_ended()
     for stale in STALE:
         assert stale.lower() not in site.log().lower()

@@ -23,6 +23,7 @@ FLOORS = """
     clients
     relay
     daemon  setup
+    bench
     commands
     entry
     __main__
@@ -33,7 +34,7 @@ FLOOR = {folder: floor for floor, line in enumerate(FLOORS.split("\n")) for fold
 
 NO_IO = [
     *(f"protocol.{name}" for name in ("query", "lines", "checks", "frames", "ordering", "tagged", "lockstep")),
-    *("log.text", "log.tokenbucket", "loop.timer", "clients.budget"),
+    *("log.text", "log.tokenbucket", "loop.timer", "clients.budget", "bench.tally"),
     *(f"worker.{name}" for name in ("latch", "masks", "state", "stderrlines")),
     *(f"pool.{name}" for name in ("backoff", "idle", "milestones", "record", "servicetime", "starts")),
     *(f"pool.{name}" for name in ("fairqueue", "lanes", "shared", "turns")),
@@ -160,6 +161,10 @@ def test_the_programs_are_started_before_trio_is_there() -> None:
     there = loaded("import bridge.daemon.process, bridge.clients.pipelined, bridge.clients.lockstep")
     assert "trio" not in there
     assert "asyncio" not in there
+
+
+def test_a_measurement_starts_without_what_it_may_not_need() -> None:
+    assert not loaded("import bridge.commands.bench") & {"trio", "rich", "getpass"}
 
 
 def test_the_example_program_stands_alone() -> None:

@@ -8,7 +8,7 @@
     prosody.stop()
 
 It runs as the user that Debian's package made for it where the test run is root's, else as whoever runs the
-tests.  Client connections are not encrypted: for these tests only.  Its log is a file, at level debug.
+tests.  Client connections are not encrypted: for these tests only.  Its log is a file.
 """
 
 import contextlib
@@ -22,7 +22,8 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
-from xml.sax.saxutils import escape
+from typing import Any
+from xml.sax.saxutils import escape, quoteattr
 
 from support.components import command
 
@@ -43,7 +44,7 @@ pidfile = {pidfile}
 data_path = {data}
 plugin_paths = {{ {plugins} }}
 installer_plugin_path = {plugins}
-log = {{ {{ levels = {{ min = "debug" }}, to = "file", filename = {log}, timestamps = "%H:%M:%S" }} }}
+log = {{ {{ levels = {{ min = "{level}" }}, to = "file", filename = {log}, timestamps = "%H:%M:%S" }} }}
 network_backend = "{backend}"
 interfaces = {{ "127.0.0.1" }}
 c2s_ports = {{ {c2s} }}
@@ -51,7 +52,7 @@ component_ports = {{ {component} }}
 component_network_backend = "{backend}"
 interfaces = {{ "127.0.0.1" }}
 c2s_direct_tls_ports = {{ }}
-http_ports = {{ }}
+http_ports = {{ {http} }}
 https_ports = {{ }}
 admin_socket = {admin}
 storage = "internal"
@@ -72,22 +73,26 @@ class Prosody:
 
     Args:
       backend: what its main loop waits with: `epoll` (Prosody's own choice), `select` or `event`.
+      system: the root of another Debian, whose Prosody it is; needs root.
+      level: of what it logs.
 
     Attributes:
-      port: where clients connect; components: where components do.
+      port: where clients connect; components: where components do; http: where browsers do.
       plugins: the directory of modules that are not Prosody's own.
     """
 
-    def __init__(self, root: Path, backend: str = "epoll") -> None:
+    def __init__(self, root: Path, backend: str = "epoll", system: Path | None = None, level: str = "debug") -> None:
         self.root = root
+        self.system = system
         self.backend = backend
+        self.level = level
         self.plugins = root / "plugins"
         self.plugins.mkdir()
         self.data = root / "data"
         self.data.mkdir()
         self.config = root / "prosody.cfg.lua"
         self.logfile = self.data / "prosody.log"
-        self.port = self.components = 0
+        self.port = self.components = self.http = 0
         self._hosts: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._user = _prosody_user()
@@ -98,29 +103,47 @@ class Prosody:
 
     def start(self) -> None:
         """Start it, and wait until clients can connect."""
-        program = command("prosody", "prosody")
         for attempt in range(3):  # another process may have taken a port that was free a moment ago
-            self.port, self.components = _free_ports(2)
+            self.port, self.components, self.http = _free_ports(3)
             self._write()
             with (self.root / "output").open("ab") as output:
                 self._process = subprocess.Popen(
-                    [program, "-F", "--config", str(self.config)],
+                    [*self._program("prosody"), "-F", "--config", str(self.config)],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
-                    cwd=self.data,
-                    start_new_session=True,
-                    env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PROSODY_DATADIR": str(self.data)},
-                    **({} if self._user is None else self._identity(self._user)),
+                    **self._surroundings(),
                 )
             if self._listens() or attempt == 2:
                 break
             self.stop()
         assert self._listens(), f"Prosody does not come up; {self.tail()}"
 
-    @staticmethod
-    def _identity(user: pwd.struct_passwd) -> dict[str, object]:
-        return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    def _surroundings(self) -> dict[str, Any]:
+        """What its processes are started with: a directory, an environment, a user."""
+        found: dict[str, Any] = {
+            "cwd": self.data if self.system is None else "/",
+            "start_new_session": True,
+            "env": {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PROSODY_DATADIR": str(self.data)},
+        }
+        if self._user is not None and not self.system:
+            found |= {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
+        return found
+
+    def _program(self, name: str) -> list[str]:
+        return [command(name, "prosody")] if self.system is None else self._elsewhere(self.system, name)
+
+    def _elsewhere(self, system: Path, name: str) -> list[str]:
+        """The same process in another root file system, where our directory has the name that it has here."""
+        assert self._user is not None
+        steps = f"""
+            mount --rbind /dev {system}/dev
+            mount -t tmpfs none {system}/tmp
+            mkdir -p {system}{self.root}
+            mount --bind {self.root} {system}{self.root}
+            exec /usr/sbin/chroot --userspec={self._user.pw_uid}:{self._user.pw_gid} {system} /usr/bin/{name} "$@"
+        """
+        return [command("unshare", "util-linux"), "--mount", "sh", "-euc", steps, "sh"]
 
     def _listens(self) -> bool:
         """Whether clients can connect, now or before long."""
@@ -177,10 +200,12 @@ class Prosody:
             pidfile=_lua(self.data / "prosody.pid"),
             data=_lua(self.data),
             backend=self.backend,
+            level=self.level,
             plugins=_lua(self.plugins),
             log=_lua(self.logfile),
             c2s=self.port,
             component=self.components,
+            http=self.http,
             admin=_lua(self._admin),
             modules=", ".join(map(_lua, MODULES)),
         )
@@ -216,8 +241,11 @@ class Prosody:
 
     # --- asking it ---------------------------------------------------------------------------------------
 
-    def shell(self, line: str, seconds: float = PATIENCE) -> str:
-        """What `prosodyctl shell` would do with this line: all that it says, a line each, the result last."""
+    def shell(self, line: str, seconds: float = PATIENCE, typed: str = "") -> str:
+        """What `prosodyctl shell` would do with this line: all that it says, a line each, the result last.
+
+        `typed` is for Prosody 13, if it asks for a password.
+        """
         parser = ElementTree.XMLPullParser(("end",))
         said: list[str] = []
         with socket.socket(socket.AF_UNIX) as admin:
@@ -228,11 +256,26 @@ class Prosody:
             while data := admin.recv(65536):
                 parser.feed(data)
                 for _, element in parser.read_events():
+                    if element.tag.endswith("}repl-request-input"):
+                        answer = f"<repl-requested-input type='password' id={quoteattr(element.get('id', ''))}>"
+                        admin.sendall(f"{answer}{escape(typed)}</repl-requested-input>".encode())
                     if element.tag.endswith(("}repl-output", "}repl-result")):
                         said.append(element.text or "")
                     if element.tag.endswith("}repl-result"):
                         return "\n".join(said)
         raise AssertionError(f"the shell hung up on {line!r} after {said}")
+
+    def ctl(self, *words: str, typed: str = "") -> str:
+        """What `prosodyctl` says, where somebody types this."""
+        done = subprocess.run(
+            [*self._program("prosodyctl"), "--config", str(self.config), *words],
+            input=typed.encode(),
+            capture_output=True,
+            check=False,
+            timeout=PATIENCE,
+            **self._surroundings(),
+        )
+        return (done.stdout + done.stderr).decode()
 
     def reload_module(self, host: str) -> str:
         """Unload the module under test and load it again, as an operator does after an update."""
@@ -258,6 +301,18 @@ def _lua(value: object) -> str:
     if isinstance(value, bool | int | float):
         return json.dumps(value)
     return json.dumps(str(value), ensure_ascii=False)
+
+
+def lua_text(text: str) -> str:
+    """A Lua expression for these characters; a short one if they begin with repetitions, as the shell takes no long
+    lines."""
+    first = text[:8]
+    times = 0
+    while first and text.startswith(first, times * len(first)):
+        times += 1
+    rest = text[times * len(first) :] if times > 1 else text
+    quoted = '"' + "".join(f"\\{byte:03d}" for byte in rest.encode()) + '"'
+    return f"(({lua_text(first)}):rep({times}) .. {quoted})" if times > 1 else quoted
 
 
 def _prosody_user() -> pwd.struct_passwd | None:

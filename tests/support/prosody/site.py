@@ -42,10 +42,10 @@ class Daemon:
         self._journal = journal
         self._process: subprocess.Popen[bytes] | None = None
 
-    def configure(self, program: Sequence[str] = CHAMELEON, **settings: object) -> None:
+    def configure(self, program: Sequence[str] = CHAMELEON, *, level: str = "debug", **settings: object) -> None:
         """Write the configuration; any user may connect, because Prosody is another one where root runs the tests."""
         fixed = {"program": list(program), "listen": self.path, "socket_mode": 0o666, "shutdown_grace": 0.2}
-        log = {"target": f"file:{self.log}", "level": "debug"}
+        log = {"target": f"file:{self.log}", "level": level}
         configfile.write(self.file, {"pool_size": 4, **fixed, **settings, "log": log})
 
     def start(self) -> None:
@@ -109,18 +109,18 @@ class Site:
         """Bring the host up, with these options of the module or of Prosody."""
         self.prosody.add_host(self.host, extauth_bridge_socket=self.socket, **options)
 
-    def serve(self, program: Sequence[str] = CHAMELEON, **settings: object) -> Daemon:
-        """Start the real daemon with this program and these settings."""
-        self.daemon.configure(program, **settings)
+    def serve(self, program: Sequence[str] = CHAMELEON, *, level: str = "debug", **settings: object) -> Daemon:
+        """Start the real daemon with this program and these settings; `level`: of its log."""
+        self.daemon.configure(program, level=level, **settings)
         self.daemon.start()
         return self.daemon
 
     # --- clients -----------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def client(self) -> AsyncIterator[Client]:
-        """A raw client whose stream is open."""
-        async with Client.connected(self.prosody.port, self.host) as client:
+    async def client(self, sender: str = "") -> AsyncIterator[Client]:
+        """A raw client whose stream is open; `sender`: the address that it says it has."""
+        async with Client.connected(self.prosody.port, self.host, sender) as client:
             client.secrets = self.secrets
             yield client
 

@@ -41,6 +41,7 @@ class Client:
 
     def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream], host: str) -> None:
         self.host = host
+        self.sender = ""
         self.features: ElementTree.Element | None = None
         self.jid: str | None = None
         self.secrets: set[str] = set()  # every password that was sent
@@ -52,17 +53,18 @@ class Client:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def connected(cls, port: int, host: str) -> "AsyncIterator[Client]":
-        """A client whose stream is open and whose features have come."""
-        async with cls.over(await trio.open_tcp_stream("127.0.0.1", port), host) as client:
+    async def connected(cls, port: int, host: str, sender: str = "") -> "AsyncIterator[Client]":
+        """A client whose stream is open and whose features have come; `sender`: the address that it says it has."""
+        async with cls.over(await trio.open_tcp_stream("127.0.0.1", port), host, sender) as client:
             yield client
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def over(cls, connection: trio.SocketStream, host: str) -> "AsyncIterator[Client]":
+    async def over(cls, connection: trio.SocketStream, host: str, sender: str = "") -> "AsyncIterator[Client]":
         """The same over a connection that is there; it is closed at the end."""
         async with connection:
             client = cls(connection, host)
+            client.sender = sender
             await client.open()
             yield client
 
@@ -87,7 +89,8 @@ class Client:
         self._parser = ElementTree.XMLPullParser(("start", "end"))
         self._depth = 0
         opening = "xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'"
-        await self.send(f"<?xml version='1.0'?><stream:stream to={quoteattr(self.host)} {opening}>")
+        sender = f"from={quoteattr(self.sender)} " if self.sender else ""
+        await self.send(f"<?xml version='1.0'?><stream:stream {sender}to={quoteattr(self.host)} {opening}>")
         if wait:
             self.features = await self.next()
             assert self.features.tag == f"{{{STREAMS}}}features", self.features.tag
@@ -216,6 +219,25 @@ class Client:
         self._note(password)
         words = f"<username>{reference(user)}</username><password>{reference(password)}</password>"
         return condition(await self.request("set", f"<query xmlns='jabber:iq:register'>{words}</query>", to=self.host))
+
+    async def change_password_of(self, address: str, password: str) -> bool:
+        """Somebody else's, by XEP-0133, as an administrator; he would be logged out by it."""
+        self._note(password)
+        node = "node='http://jabber.org/protocol/admin#change-user-password'"
+        commands = f"xmlns='http://jabber.org/protocol/commands' {node}"
+        first = await self.request("set", f"<command {commands} action='execute'/>", to=self.host)
+        session = quoteattr(first[0].get("sessionid", ""))
+
+        def field(name: str, value: str) -> str:
+            # A line end in the middle of a form's text is Prosody's own matter; here it is one value as it is.
+            return f"<field var='{name}'><value>{reference(value)}</value></field>"
+
+        fields = field("FORM_TYPE", "http://jabber.org/protocol/admin") + field("accountjid", address)
+        form = f"<x xmlns='jabber:x:data' type='submit'>{fields}{field('password', password)}</x>"
+        command = f"<command {commands} action='complete' sessionid={session}>{form}</command>"
+        reply = await self.request("set", command, to=self.host)
+        note = reply.find(".//{http://jabber.org/protocol/commands}note")
+        return note is not None and note.get("type") == "info"
 
 
 def condition(reply: ElementTree.Element) -> str:

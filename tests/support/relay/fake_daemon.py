@@ -2,23 +2,26 @@
 
     fake = await FakeDaemon.start(nursery, path)
     connection = await fake.connection(0)
-    assert await connection.line() == b"auth:alice:h1.example:pw-alice"
-    await connection.send(b"1\\n")
+    line = await connection.line()
+    assert line == b"auth:alice:h1.example:pw-alice"
+    await connection.answer(line, b"1")
 
-The first line of a connection may ask for a third answer (`2`, no program could be asked); a daemon that knows of it
-says `1` and one that does not says `0`.  The fake does that part by itself, as `knows` says, and does not count
-that line as asked.
+The first line of a connection may ask for more than answers in order: for tags, or for a third answer.  The fake does
+that part by itself, as `knows` says, and does not count that line as asked.
 """
 
 import os
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Literal
 
 import trio
 
 # Seconds; reached only by a test that fails.
 PATIENCE = 20.0
 
+ASKS_FOR_TAGS = b"extauth-bridge:tagged:1"
 ASKS_FOR_THREE = b"extauth-bridge:answers:3"
 
 
@@ -26,27 +29,33 @@ def truth(line: bytes) -> bytes:
     """The right answer, by the truth table of tests/programs/wire.py."""
     command, user, _host, *secret = line.split(b":", 3)
     if user.startswith(b"no"):
-        return b"0\n"
-    return b"1\n" if command != b"auth" or secret == [b"pw-" + user] else b"0\n"
+        return b"0"
+    return b"1" if command != b"auth" or secret == [b"pw-" + user] else b"0"
 
 
 class Connection:
     """One client's connection.
 
     Attributes:
-      asked: its lines, in order, without the one that asks for three answers.
-      negotiated: how often it asked for three answers; more than once is wrong.
+      asked: its lines, in order, without tags, addresses and the one that asks for more.
+      addresses: for whom it asked, of each of these lines.
+      negotiated: how often it asked for more; more than once is wrong.
+      tagged: whether it has been granted tags.
       ended: set when the client has closed it, or this side has.
     """
 
     def __init__(self, stream: trio.SocketStream, daemon: "FakeDaemon") -> None:
         self.asked: list[bytes] = []
+        self.addresses: list[bytes] = []
         self.negotiated = 0
+        self.tagged = False
         self.ended = trio.Event()
         self.unfinished = b""
         self._stream = stream
         self._sending = trio.Lock()
         self._daemon = daemon
+        self._tags: defaultdict[bytes, deque[bytes]] = defaultdict(deque)  # of a line, if there are any
+        self._used: set[bytes] = set()
         self._lines_in, self._lines_out = trio.open_memory_channel[bytes](10_000)
 
     async def line(self, seconds: float = PATIENCE) -> bytes:
@@ -65,6 +74,18 @@ class Connection:
                 await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.ended.set()
+
+    def text(self, line: bytes, verdict: bytes) -> bytes:
+        """An answer to the oldest line like this one that has got no text yet."""
+        return b"%b %b\n" % (self._tags[line].popleft(), verdict) if self.tagged else verdict + b"\n"
+
+    def next_tag(self) -> bytes:
+        """The tag that the client will use next, if it counts."""
+        return b"%d" % (max(map(int, self._used), default=0) + 1)
+
+    async def answer(self, line: bytes, verdict: bytes) -> None:
+        """Answer the oldest line like this one that has no answer yet."""
+        await self.send(self.text(line, verdict))
 
     async def close(self) -> None:
         """End the connection."""
@@ -91,23 +112,32 @@ class Connection:
             self._stream.socket.close()
 
     async def _take(self, line: bytes) -> None:
-        if line == ASKS_FOR_THREE and not self.asked:
+        if line in (ASKS_FOR_TAGS, ASKS_FOR_THREE) and not self.asked:
             self.negotiated += 1
-            if self._daemon.knows is not None:
-                await self.send(b"1\n" if self._daemon.knows else b"0\n")
+            knows = self._daemon.knows
+            self.tagged = knows is True and line == ASKS_FOR_TAGS
+            if knows is not None:
+                await self.send(b"1\n" if self.tagged or (knows and line == ASKS_FOR_THREE) else b"0\n")
             return
+        if self.tagged:
+            tag, address, line = line.split(b" ", 2)
+            assert tag.isalnum() and len(tag) <= 16 and tag not in self._used
+            self._used.add(tag)
+            self._tags[line].append(tag)
+            self.addresses.append(address)
         self.asked.append(line)
         self._lines_in.send_nowait(line)
         if self._daemon.manner is not None:
             await self._daemon.manner(self, line)
 
 
+Knows = bool | Literal["answers"] | None
 Manner = Callable[[Connection, bytes], Awaitable[None]]
 
 
 async def honest(connection: Connection, line: bytes) -> None:
     """The right answer at once."""
-    await connection.send(truth(line))
+    await connection.answer(line, truth(line))
 
 
 class FakeDaemon:
@@ -115,21 +145,21 @@ class FakeDaemon:
 
     Attributes:
       connections: all of them, in the order they came.
-      knows: what it says to the wish for three answers: True `1`, False `0`, None nothing.
+      knows: what it grants: True tags, "answers" only a third answer, False neither; None says nothing.
       manner: what it does with a line besides noting it; None leaves the answer to the test.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.connections: list[Connection] = []
-        self.knows: bool | None = True
+        self.knows: Knows = True
         self.manner: Manner | None = None
         self._news = trio.Condition()
         self._scope = trio.CancelScope()
 
     @staticmethod
     async def start(
-        nursery: trio.Nursery, path: Path, *, knows: bool | None = True, manner: Manner | None = None
+        nursery: trio.Nursery, path: Path, *, knows: Knows = True, manner: Manner | None = None
     ) -> "FakeDaemon":
         """Listen on `path`, which any user may connect to, until the nursery ends."""
         daemon = FakeDaemon(path)

@@ -93,8 +93,9 @@ async def test_a_stall(
         logins = await site.crowd(10, seconds + 20.0, chance=chance)
         assert logins.refused_last < end
         assert logins.since(end + SOON).late == 0
-        assert site.killed == []
-        assert not [program for program in before if program not in there.alive]
+        was_full = max(change.alive for change in there.changes) == there.pool.program.pool_max
+        assert len(site.killed) <= was_full, "then one is replaced now and then, to see"
+        assert len([program for program in before if program not in there.alive]) <= was_full
     assert not [line for line in logged if "does harm" in line], "nobody is guilty"
 
 

@@ -136,6 +136,16 @@ async def test_as_many_hang_as_there_are_programs_once(autojump_clock, starts: f
         assert site.innocent == []
 
 
+async def test_twice_as_many_hang_as_there_are_programs_on_a_quiet_site(autojump_clock) -> None:
+    """All programs that have ever answered are stuck, and those that were started instead have such a question, too."""
+    site = Site()
+    async with site.pool(pool_size=2):
+        await site.crowd(5, 1.0)
+        async with site.attack(4, "hang", users=True, secrets=True, pause=1.0):
+            others = await site.crowd(1, 60.0)
+        assert others.failed == 0
+
+
 @pytest.mark.parametrize("pool_size", [2, 4])
 async def test_as_many_hang_as_there_are_programs_before_any_has_answered(autojump_clock, pool_size: int) -> None:
     """Each may be a slow start, but nobody waits for that for half a minute."""
