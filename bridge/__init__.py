@@ -21,7 +21,7 @@ A query's life, folder by folder:
     lifecycle    the states of each, and which may follow which
     stdio        one of them on standard input and output, or on a program's terminal
   pool/        who answers
-    router       a line finds its host's pool, or is refused
+    router       a line finds its host's pool, or is refused; `verdicts` logs what became of each, if that is wanted
     poolset      the pools of one set of settings, and of those that are to replace them after their `proof`
     pool         lends `idle` programs to queries; each has a `record`, and is checked at `milestones` (`servicetime`);
                  `poollog` and `figures` tell of it

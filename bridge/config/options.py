@@ -110,6 +110,8 @@ KEYS = (
         "serve: only these groups may connect; together with allow_users, either"),
     Key("log.level", Choice("debug", "info", "warning", "error"), "info", "lowest level that is logged"),
     Key("log.target", Choice("auto", "journal", "syslog", "stderr", prefix="file:"), "auto", "where the log goes"),
+    Key("log.verdicts", Choice("none", "failed", "all"), "none",
+        "a line for each question, with names, the verdict and the time it took; never the secret"),
     Key("hosts", Hosts(), {}, "another program for one XMPP domain"),
 )
 # fmt: on
