@@ -144,7 +144,9 @@ class Lines:
             self._masks = Masks(self._secrets)
         line = self._rows[number]
         overlong = len(line) > ROOM
-        return _shown(line[:ROOM], self._masks, overlong, overlong or self._torn)
+        if overlong:  # its last word may be the beginning of a secret
+            line = line[:ROOM].rpartition(b" ")[0] or line[:ROOM]
+        return _shown(line, self._masks, overlong, overlong or self._torn)
 
 
 class Line:
