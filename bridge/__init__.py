@@ -32,7 +32,8 @@ A query's life, folder by folder:
     supervisor   replaces programs and stops them (trio); `starts`: which pool starts one next;
                  `descriptors`: how many all of them need
   worker/      one running program
-    worker       one query at a time, in one `state` after another (a `latch` signals its end); `spawn` starts it
+    worker       one query at a time, in one `state` after another (a `latch` signals its end); `spawn` starts it, or
+                 `startfault` says why it cannot; `output`: what it wrote instead of a reply
     stdinpipe    whether a reply was written after its question had been read
     stderr       reads its stderr, within limits; `stderrlines` makes it safe to log, `masks` hides secrets
   config/      `load` reads a file and options; `options` is the table of keys, `settings` what they may hold

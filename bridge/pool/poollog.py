@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from bridge.log.events import describe, event, log
+from bridge.log.events import event, log
 from bridge.log.ratelimit import RateLimited
 from bridge.pool.figures import Figures
 from bridge.protocol.checks import shape_of
@@ -19,14 +19,15 @@ class PoolLog:
 
     Args:
       pool: its name.
-      program: the program it starts.
+      argv: the program it starts, with its arguments, which are not shown.
       figures: the pool's; read only.
       clock: seconds.
     """
 
-    def __init__(self, pool: str, program: str, figures: Figures, clock: Callable[[], float]) -> None:
+    def __init__(self, pool: str, argv: Sequence[str], figures: Figures, clock: Callable[[], float]) -> None:
         self._pool = pool
-        self._program = program
+        self._argv = argv
+        self._program = argv[0]
         self._figures = figures
         self._clock = clock
         self._failures = RateLimited(5, 60.0, clock)
@@ -57,9 +58,9 @@ class PoolLog:
         fields = {"down_seconds": round(seconds, 1), "unavailable": unavailable}
         self._failures.log(logging.WARNING, "back", "pool is back", pool=self._pool, **fields)
 
-    def cannot_start(self, error: Exception) -> None:
+    def cannot_start(self, reason: str) -> None:
         """A program could not be started."""
-        self._warn("program cannot be started", reason=describe(error), program=self._program)
+        self._warn("program cannot be started", reason=reason, program=self._program)
 
     def program_ended(self, worker: Worker, reason: str, query: Query | None) -> None:
         """A program is gone; if there is a `reason`, it failed, perhaps because of the `query` it had."""
@@ -67,9 +68,18 @@ class PoolLog:
             ended = {"pid": worker.pid, "status": worker.status, "served": worker.served}
             query = worker.blamed or query
             asked = {"question": shape_of(query.body)} if query is not None and query.asks else {}
-            self._warn("program failed", reason=reason, program=self._program, **asked, **ended)
+            self._warn("program failed", reason=reason, program=self._program, **asked, **ended, **self._hint(worker))
         else:
             log.debug(event("program exited", pool=self._pool, pid=worker.pid, served=worker.served))
+
+    def _hint(self, worker: Worker) -> dict[str, str]:
+        """What may be wrong with a command whose program has never given a reply."""
+        if worker.served:
+            return {}
+        from bridge.worker.startfault import shell_syntax  # late: it is seldom needed
+
+        syntax = shell_syntax(self._argv)
+        return {"hint": syntax} if syntax else {}
 
     def convicted(self, query: Query, pause: float) -> None:
         """A question hung or ended programs while others were answered well."""
