@@ -24,7 +24,7 @@ A query's life, folder by folder:
     router       a line finds its host's pool, or is refused; `verdicts` logs what became of each, if that is wanted
     poolset      the pools of one set of settings, and of those that are to replace them after their `proof`
     pool         lends `idle` programs to queries; each has a `record`, and is checked at `milestones` (`servicetime`);
-                 `poollog` and `figures` tell of it
+                 `poollog` and `figures` tell of it, `chatter` aside
     fairqueue    which query is next: clients take `turns`, in `lanes` of their accounts; what is `shared` by several
     rounds       what no reply tells: what is stuck, late or overdue; `overload`; `probation` of `suspects`
     reserve      the pool that a new one replaces, until that answers

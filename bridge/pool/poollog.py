@@ -7,11 +7,15 @@ from collections.abc import Callable, Sequence
 
 from bridge.log.events import event, log
 from bridge.log.ratelimit import RateLimited
+from bridge.pool.chatter import Chatter, Sort
 from bridge.pool.figures import Figures
 from bridge.protocol.checks import shape_of
 from bridge.protocol.query import Query
 from bridge.worker.stderrlines import Lines
 from bridge.worker.worker import Worker
+
+_LOOKED_AT = 100
+"""Lines of those read at once: whoever writes more is flooding, and telling its lines apart would cost others time."""
 
 
 class PoolLog:
@@ -31,7 +35,8 @@ class PoolLog:
         self._figures = figures
         self._clock = clock
         self._failures = RateLimited(5, 60.0, clock)
-        self._stderr = RateLimited(40, 20.0, clock)
+        self._stderr = {sort: RateLimited(*sort.value, clock) for sort in Sort}
+        self._chatter = Chatter(clock)
         self._down_since: float | None = None
         self._unavailable_before = 0
         self._answered_before = 0
@@ -106,10 +111,14 @@ class PoolLog:
           told_to_exit: and it has not failed; some exit with a traceback.
         """
         level = logging.DEBUG if told_to_exit else logging.WARNING
+        if not log.isEnabledFor(level):
+            return
         for number, line in enumerate(lines):
-            if not self._stderr.log(level, "", "program says", pool=self._pool, pid=worker.pid, stderr=line):
-                self._stderr.suppress("", len(lines) - number - 1)
+            if number == _LOOKED_AT:
+                self._stderr[Sort.CHATTER].suppress("", len(lines) - number)
                 return
+            limited = self._stderr[self._chatter.sort_of(line)]
+            limited.log(level, "", "program says", pool=self._pool, pid=worker.pid, stderr=line)
 
     def _warn(self, message: str, **fields: object) -> None:
         self._failures.log(logging.WARNING, message, message, pool=self._pool, **fields)
