@@ -12,10 +12,13 @@ GOOD = b"isuser:alice:example.com"
 
 TRACEBACK = """
 import os, struct, sys
-while True:
-    (size,) = struct.unpack(">H", sys.stdin.buffer.read(2))
-    sys.stdin.buffer.read(size)
-    os.write(1, bytes((0, 2, 0, 1)))
+try:
+    while True:
+        (size,) = struct.unpack(">H", sys.stdin.buffer.read(2))
+        sys.stdin.buffer.read(size)
+        os.write(1, bytes((0, 2, 0, 1)))
+except struct.error as error:
+    sys.exit(f"struct.error: {error}")  # the last line of its traceback
 """
 """The example that many programs were made from."""
 
@@ -39,13 +42,13 @@ def test_a_traceback_at_an_orderly_end_is_a_detail(start: Start, level: str) -> 
         (
             [],
             ["{folder}/program"],
-            r'reason="No such file .*interpreter is missing: #!/no/where/php\)" program=\S+/program',
+            r'reason=".*interpreter is missing: #!/no/where/php\)" program=\S+/program',
         ),
         ([], ["cd", "/opt", "&&", "./auth"], r"no shell reads the command, but it has cd, which"),
         (
             [],
             ["/bin/true", "2>>/var/log/hunter2"],
-            r'program failed .* hint="no shell reads .* redirection such as 2>>',
+            r'program failed .* hint="no shell reads .* redirection',
         ),
     ],
 )
