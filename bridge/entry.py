@@ -127,13 +127,15 @@ def _not_printed(error: OSError) -> int:
 
 def _is_about_output(error: BaseException) -> bool:
     """Whether it was raised by `print`: no reader is left, or the disk is full."""
+    import errno
+
     if isinstance(error, BrokenPipeError):
         import select
 
         poll = select.poll()
         poll.register(1, 0)
         return bool(poll.poll(0))
-    return isinstance(error, OSError) and error.filename is None and error.errno == 28  # ENOSPC
+    return isinstance(error, OSError) and error.filename is None and error.errno == errno.ENOSPC
 
 
 def _status_of(error: BaseException) -> int:

@@ -56,6 +56,7 @@ class Router:
         self._query: Callable[..., Query] = Query
         self._verdicts: VerdictLog | None = None
         self._default: Route | None = None
+        self._only: Route | None = None  # the default, if nothing else is to be thought of
         self._hosts: Mapping[str, Route] = {}
 
     def connect(self, settings: Settings, default: Pool | None, hosts: Mapping[str, Pool]) -> None:
@@ -70,6 +71,7 @@ class Router:
         allow_empty = settings.allow_empty_password
         self._default = Route(default, allow_empty) if default is not None else None
         self._hosts = {domain: Route(pool, allow_empty) for domain, pool in hosts.items()}
+        self._only = self._default if self._verdicts is None and not hosts else None
 
     def _log_verdicts(self, which: str) -> None:
         """Log `all` verdicts from now on, those that `failed`, or `none`, which costs a query nothing."""
@@ -90,10 +92,9 @@ class Router:
         if not lines:  # `Pool.ask` needs at least one
             return []
         deadline = self.clock() + self.settings.answer_timeout
-        route = None if self._hosts else self._default  # the only route, if there is only one
+        route = self._only
         if route is not None and _none_refused(lines) and all(map(route.plain, lines)):  # most of the time
-            query = self._query
-            queries = [query(line, deadline, asker) for line in lines]
+            queries = [Query(line, deadline, asker) for line in lines]
             route.pool.ask(queries)
             return queries
         return self._ask_each(lines, repeat(""), deadline, asker)
@@ -107,6 +108,7 @@ class Router:
     ) -> list[Query]:
         """Ask line by line, as some may have to be refused or go to another pool."""
         queries: list[Query] = []
+        new = self._query
         let_through: defaultdict[Pool, list[Query]] = defaultdict(list)
         for line, address in zip(lines, addresses, strict=False):
             if not isinstance(line, bytes):
@@ -118,7 +120,7 @@ class Router:
             elif not route.plain(line) and (refusal := route.checks(line)):
                 queries.append(self.refuse(refusal, line, address))
             else:
-                query = self._query(line, deadline, asker, address)
+                query = new(line, deadline, asker, address)
                 queries.append(query)
                 let_through[route.pool].append(query)
         for pool, its_queries in let_through.items():
