@@ -15,10 +15,12 @@ PACKAGE, TESTS = ROOT / "bridge", ROOT / "tests"
 ELSEWHERE = {
     "blackbox/test_ask.py": "__main__ entry commands/cli commands/ask commands/demo",
     "blackbox/test_ask_daemon.py": "relay/oneshot",
+    "blackbox/test_completion.py": "commands/completion",
     "blackbox/test_hosts.py": "commands/arguments commands/run daemon/process daemon/service",
     "blackbox/test_reload.py": "commands/reload",
     "blackbox/test_serve.py": "commands/serve clients/acceptor clients/status",
     "contract/test_worker_replies.py": "worker/worker",
+    "contract/test_worker_second_replies.py": "worker/output",
     "prosody/test_install.py": "commands/prosodymodule",
     "pty/test_relay.py": "clients/stdio relay/relay relay/deferredlog terminal/takeover",
     "unit/clients/test_pipelined.py": "clients/windowed",
