@@ -24,7 +24,7 @@ A query's life, folder by folder:
     router       a line finds its host's pool, or is refused; `verdicts` logs what became of each, if that is wanted
     poolset      the pools of one set of settings, and of those that are to replace them after their `proof`
     pool         lends `idle` programs to queries; each has a `record`, and is checked at `milestones` (`servicetime`);
-                 `poollog` and `figures` tell of it, `chatter` aside
+                 `poollog` and `figures` tell of it
     fairqueue    which query is next: clients take `turns`, in `lanes` of their accounts; what is `shared` by several
     rounds       what no reply tells: what is stuck, late or overdue; `overload`; `probation` of `suspects`
     reserve      the pool that a new one replaces, until that answers
@@ -33,7 +33,7 @@ A query's life, folder by folder:
                  `descriptors`: how many all of them need
   worker/      one running program
     worker       one query at a time, in one `state` after another (a `latch` signals its end); `spawn` starts it, or
-                 `startfault` says why it cannot; `output`: what it wrote instead of a reply
+                 `startfault` says why it cannot
     stdinpipe    whether a reply was written after its question had been read
     stderr       reads its stderr, within limits; `stderrlines` makes it safe to log, `masks` hides secrets
   config/      `load` reads a file and options; `options` is the table of keys, `settings` what they may hold

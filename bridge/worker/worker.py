@@ -27,10 +27,9 @@ from typing import Protocol
 from bridge.log.events import describe
 from bridge.log.text import escaped
 from bridge.loop.reactor import ARRIVING, Reactor
-from bridge.protocol.frames import header, may_become_replies, may_become_reply, verdict_of
+from bridge.protocol.frames import explain, header, may_become_replies, may_become_reply, verdict_of
 from bridge.protocol.query import Query, StandIn, Verdict
 from bridge.worker.latch import Latch
-from bridge.worker.output import explain
 from bridge.worker.spawn import Process
 from bridge.worker.state import State, after
 from bridge.worker.stderr import Asked, Stderr

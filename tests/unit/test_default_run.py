@@ -20,7 +20,6 @@ ELSEWHERE = {
     "blackbox/test_reload.py": "commands/reload",
     "blackbox/test_serve.py": "commands/serve clients/acceptor clients/status",
     "contract/test_worker_replies.py": "worker/worker",
-    "contract/test_worker_second_replies.py": "worker/output",
     "prosody/test_install.py": "commands/prosodymodule",
     "pty/test_relay.py": "clients/stdio relay/relay relay/deferredlog terminal/takeover",
     "unit/clients/test_pipelined.py": "clients/windowed",
