@@ -1,10 +1,16 @@
 """What the log says to whoever has to mend something."""
 
+import json
 import re
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.daemon.serving import Daemon, read
+from support.process import COMMAND, environment
+from support.programs.bad import CHAMELEON
 
 from .conftest import Start
 
@@ -63,3 +69,27 @@ def test_why_there_is_no_program(
     bridge.until(lambda: re.search(told.encode(), bridge.log), "the reason")
     bridge.finish()
     assert b"hunter2" not in bridge.log
+
+
+def test_a_reload_switches_the_verdicts_on_and_off(serve: Callable[..., Daemon], tmp_path: Path) -> None:
+    """For a client that is connected, and whatever the level is."""
+    file = tmp_path / "auth.toml"
+
+    def write(verdicts: str) -> None:
+        keys = f"program = {json.dumps(CHAMELEON)}\npool_size = 1\nstatus_listen = '{tmp_path}/status.sock'\n"
+        file.write_text(f"{keys}[log]\nlevel = 'error'\ntarget = 'file:{tmp_path}/log'\nverdicts = '{verdicts}'\n")
+
+    def question(user: str) -> None:
+        client.sendall(f"auth:{user}:example.com:hunter2\n".encode())
+        assert read(client, 2) == b"0\n"
+
+    write("none")
+    client = serve(file=file).connect()
+    question("no-one")
+    for verdicts, user in (("failed", "no-two"), ("none", "no-three")):
+        write(verdicts)
+        words = [*COMMAND, "reload", str(tmp_path / "status.sock")]
+        subprocess.run(words, env=environment(), check=True, capture_output=True, timeout=60)
+        question(user)
+    (line,) = (tmp_path / "log").read_text().splitlines()
+    assert re.search(r'verdict=denied command=auth ms=\d+ account="no-two@example.com"$', line)
