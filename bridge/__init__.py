@@ -26,7 +26,7 @@ A query's life, folder by folder:
     lifecycle    the states of each, and which may follow which
     stdio        one of them on standard input and output, or on a program's terminal
   pool/        who answers
-    router       a line finds its host's pool, or is refused
+    router       a line finds its host's pool, or is refused; `verdicts` logs what became of each, if that is wanted
     poolset      the pools of one set of settings, and of those that are to replace them after their `proof`
     pool         lends `idle` programs to queries; each has a `record`, and is checked at `milestones` (`servicetime`);
                  `poollog` and `figures` tell of it
@@ -37,7 +37,8 @@ A query's life, folder by folder:
     supervisor   replaces programs and stops them (trio); `starts`: which pool starts one next;
                  `descriptors`: how many all of them need
   worker/      one running program
-    worker       one query at a time, in one `state` after another (a `latch` signals its end); `spawn` starts it
+    worker       one query at a time, in one `state` after another (a `latch` signals its end); `spawn` starts it, or
+                 `startfault` says why it cannot
     stdinpipe    whether a reply was written after its question had been read
     stderr       reads its stderr, within limits; `stderrlines` makes it safe to log, `masks` hides secrets
   config/      `load` reads a file and options; `options` is the table of keys, `settings` what they may hold

@@ -35,7 +35,7 @@ def main() -> int:
             status = _run(sys.argv[1:], taken)
     except BaseException as error:
         status = _status_of(error)
-    return status if taken is None else 0
+    return _printed(status) if taken is None else 0
 
 
 def _run(argv: list[str], taken: takeover.ProgramTerminal | None) -> int:
@@ -102,12 +102,50 @@ def _disable_core_files() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def _printed(status: int) -> int:
+    """Write what was printed and is still in Python's buffer; returns the exit status.
+
+    Otherwise Python does that when it ends, and complains in words of its own if it cannot.
+    """
+    if sys.stdout is None:  # closed
+        return status
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        return _not_printed(error) or status
+    return status
+
+
+def _not_printed(error: OSError) -> int:
+    """Say that standard output cannot be written, unless its reader just does not want all of it; return the status."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if isinstance(error, BrokenPipeError):
+        return 0
+    os.write(2, f"extauth-bridge: cannot write: {error.strerror}\n".encode())
+    return 2
+
+
+def _is_about_output(error: BaseException) -> bool:
+    """Whether it was raised by `print`: no reader is left, or the disk is full."""
+    import errno
+
+    if isinstance(error, BrokenPipeError):
+        import select
+
+        poll = select.poll()
+        poll.register(1, 0)
+        return bool(poll.poll(0))
+    return isinstance(error, OSError) and error.filename is None and error.errno == errno.ENOSPC
+
+
 def _status_of(error: BaseException) -> int:
     """The exit status for an error.  No traceback is ever shown: it could hold a password."""
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 0
     if isinstance(error, KeyboardInterrupt):
         return 130
+    if isinstance(error, OSError) and _is_about_output(error):
+        return _not_printed(error)
     from bridge.log.events import describe, event, log
 
     log.critical(event("internal error, please report it", error=describe(error)))

@@ -30,7 +30,8 @@ class Arguments:
 
     def __init__(self, parser: Parser, argv: Sequence[str], file: str = "configuration file (TOML)") -> None:
         parser.add_argument("file", nargs="?", metavar="FILE", help=file)
-        add_options(parser)
+        parser.add_argument("--help-all", action="help", help="show this with all settings, and exit")
+        add_options(parser, shown="--help-all" in argv)
         end = argv.index("--") if "--" in argv else len(argv)
         self.parsed = parser.parse_args(argv[:end])
         self.file: str | None = self.parsed.file

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from bridge.commands.arguments import Arguments
-from bridge.commands.cli import Parser, UsageError
+from bridge.commands.cli import Parser, UsageError, say
 from bridge.config.load import defaults, load
 from bridge.config.options import option
 from bridge.config.settings import ProgramSettings, Settings
@@ -42,6 +42,7 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     del taken  # whoever owns such a terminal types no questions
     arguments = _arguments(argv)
     command, name = arguments.parsed.command, arguments.parsed.name
+    _check(name)
     daemon = _daemon(arguments)
     if daemon is not None:
         return _ask_daemon(daemon, _line(command, name))
@@ -49,20 +50,25 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     return _ask(settings, _line(command, name))
 
 
+def _check(name: str) -> None:
+    """Raise UsageError if the name cannot be sent."""
+    user, at, host = name.rpartition("@")
+    if not (user and at and host):
+        raise UsageError(f"{name!r} is not of the form USER@HOST, such as alice@example.com")
+    if ":" in name:
+        raise UsageError(f"{name!r} holds a colon, which ends a name in the protocol")
+
+
 def _line(command: str, name: str) -> bytes:
     """The line to ask, password included.
 
     Raises:
-      UsageError: the name cannot be sent.
+      UsageError: the passwords typed differ.
     """
-    user, at, host = name.rpartition("@")
-    if not (user and at and host):
-        raise UsageError(f"{name!r} is not of the form USER@HOST")
-    if ":" in name:
-        raise UsageError(f"{name!r} holds a colon, which ends a name in the protocol")
+    user, _, host = name.rpartition("@")
     fields = [command, user, host]
     if command in _WITH_PASSWORD:
-        fields.append(_password(name))
+        fields.append(_password(name, new=command == "setpass"))
     return ":".join(fields).encode(errors="surrogateescape")
 
 
@@ -100,7 +106,7 @@ def _told(verdict: Verdict, why: str) -> int:
     Returns:
       the exit status.
     """
-    print(verdict.value)
+    say(verdict.value)
     if verdict is Verdict.UNAVAILABLE:
         print(f"extauth-bridge: {why}", file=sys.stderr)
     return 0 if verdict is Verdict.GRANTED else 1
@@ -201,14 +207,24 @@ def _one_of_each(settings: Settings) -> Settings:
     )
 
 
-def _password(name: str) -> str:
-    """Prompt for the password on a terminal, else read the first line of standard input."""
+def _password(name: str, new: bool) -> str:
+    """Prompt for the password on a terminal, twice for a `new` one, else read the first line of standard input."""
     if sys.stdin.isatty():
-        import getpass
-
-        return getpass.getpass(f"Password of {name}: ")
+        return _prompted(f"{'New password' if new else 'Password'} of {name}: ", again=new)
     line = sys.stdin.buffer.readline()
     return line.removesuffix(b"\n").removesuffix(b"\r").decode(errors="surrogateescape")
+
+
+def _prompted(prompt: str, again: bool) -> str:
+    import getpass
+
+    try:
+        password = getpass.getpass(prompt)
+        if again and getpass.getpass("The same again: ") != password:
+            raise UsageError("the two passwords differ, nothing was asked")
+    except EOFError:
+        raise UsageError("no password was given") from None
+    return password
 
 
 def _arguments(argv: Sequence[str]) -> Arguments:

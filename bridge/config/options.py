@@ -110,6 +110,8 @@ KEYS = (
         "serve: only these groups may connect; together with allow_users, either"),
     Key("log.level", Choice("debug", "info", "warning", "error"), "info", "lowest level that is logged"),
     Key("log.target", Choice("auto", "journal", "syslog", "stderr", prefix="file:"), "auto", "where the log goes"),
+    Key("log.verdicts", Choice("none", "failed", "all"), "none",
+        "a line for each question, with names, the verdict and the time it took; never the secret"),
     Key("hosts", Hosts(), {}, "another program for one XMPP domain"),
 )
 # fmt: on
@@ -129,18 +131,23 @@ METAVARS: dict[type[Kind], str] = {
 }
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` an option for every key.  Values stay strings; `bridge.config.load` checks them."""
+def add_options(parser: argparse.ArgumentParser, shown: bool = True) -> None:
+    """Give `parser` an option for every key.  Values stay strings; `bridge.config.load` checks them.
+
+    Args:
+      shown: in the help, which says otherwise where they are.
+    """
     import argparse
 
-    group = parser.add_argument_group("settings", "the keys of the configuration file; options win over it")
+    more = "" if shown else ", such as --pool-size 8; --help-all lists them"
+    group = parser.add_argument_group("settings", f"the keys of the configuration file; options win over it{more}")
     for key in KEYS:
         how: dict[str, Any] = {"metavar": METAVARS.get(type(key.kind))}
         if isinstance(key.kind, Flag):
             how = {"action": argparse.BooleanOptionalAction}
         elif isinstance(key.kind, Environment | Hosts):
             how["action"] = "append"
-        text = _help(key).replace("%", "%%")
+        text = _help(key).replace("%", "%%") if shown else argparse.SUPPRESS
         group.add_argument(option(key.name), dest=_dest(key), default=argparse.SUPPRESS, help=text, **how)
 
 

@@ -45,10 +45,11 @@ class ProgramSettings:
 
 @attrs.frozen(kw_only=True)
 class LogSettings:
-    """How much is logged, and where to."""
+    """How much is logged, and where to; `verdicts`: which questions, whatever the level."""
 
     level: str
     target: str
+    verdicts: str
 
 
 @attrs.frozen(kw_only=True)

@@ -36,6 +36,12 @@ def event(message: str, /, **fields: object) -> str:
     return " ".join([escaped(message), *pairs])
 
 
+def quoted(text: str) -> str:
+    """`text` in quotes and on one line, with everything escaped that could end either."""
+    inside = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped(inside)}"'
+
+
 def describe(error: BaseException) -> str:
     """An exception as far as it is safe to log: type, errno, innermost place in this package, members, cause.
 
@@ -57,10 +63,7 @@ def _shown(value: object) -> str:
 
 def _word(text: str) -> str:
     """`text` unchanged if it is one plain word, otherwise quoted."""
-    if _BARE.fullmatch(text) and text.isprintable():
-        return text
-    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped(quoted)}"'
+    return text if _BARE.fullmatch(text) and text.isprintable() else quoted(text)
 
 
 def _described(error: BaseException, depth: int) -> str:

@@ -51,8 +51,8 @@ class RateLimited:
         return gets_through
 
     def suppress(self, key: Hashable, events: int) -> None:
-        """Count further events of a key whose last one was just held back."""
-        bucket, suppressed = self._kinds[key]
+        """Count further events of a key as held back."""
+        bucket, suppressed = self._kinds.get(key) or (self._bucket(), 0)
         self._kinds[key] = bucket, suppressed + events
 
     def _bucket(self) -> TokenBucket:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from bridge.log.events import event
 from bridge.log.text import cut
 
 if TYPE_CHECKING:
@@ -62,9 +63,11 @@ class Target(abc.ABC):
     """Somewhere lines can go.
 
     Attributes:
+      name: as `log.target` has it.
       retry_at: time on the outlet's clock before which it is not tried again.
     """
 
+    name = ""
     retry_at = 0.0
 
     @abc.abstractmethod
@@ -114,7 +117,7 @@ class Outlet:
                 target.retry_at = now + AGAIN
                 if target is self._wanted:
                     self._wanted = None
-                    self._missed = errno.errorcode.get(error.errno or 0, "unknown")
+                    self._missed = event("", target=target.name, error=errno.errorcode.get(error.errno or 0, "unknown"))
         self.lost += 1
 
     def close(self) -> None:
@@ -125,7 +128,7 @@ class Outlet:
     def _report_losses(self, target: Target, when: float) -> None:
         """Log what is missing from the log, now that a target seems reachable."""
         if self._missed:
-            target.send(_warning(when, f"log target could not be reached error={self._missed}"))
+            target.send(_warning(when, f"log target could not be reached{self._missed}"))
             self._missed = ""
         if self.lost:
             target.send(_warning(when, f"log lines lost count={self.lost}"))
@@ -163,6 +166,8 @@ class Stderr(_Stream):
     Args:
       fd: its descriptor.
     """
+
+    name = "stderr"
 
     def __init__(self, fd: int) -> None:
         super().__init__()
@@ -211,6 +216,7 @@ class File(_Stream):
 
     def __init__(self, path: str, terminals: bool, clock: Callable[[], float]) -> None:
         super().__init__()
+        self.name = f"file:{path}"
         self._path = path
         self._terminals = terminals
         self._clock = clock
@@ -285,12 +291,16 @@ class _Datagrams(Target):
 class Syslog(_Datagrams):
     """/dev/log, in the short form of RFC 3164: local syslog daemons add time and host themselves."""
 
+    name = "syslog"
+
     def _datagram(self, line: Line, text: bytes) -> bytes:
         return f"<{_FACILITY * 8 + line.priority}>{IDENTIFIER}[{os.getpid()}]: ".encode() + text
 
 
 class Journal(_Datagrams):
     """The journal's native socket, https://systemd.io/JOURNAL_NATIVE_PROTOCOL/."""
+
+    name = "journal"
 
     def _datagram(self, line: Line, text: bytes) -> bytes:
         fields = {

@@ -92,7 +92,7 @@ class Pool:
         self.last_failure = ""
         self.in_force = True
         self.reserve = Reserve(self)
-        self.log = PoolLog(name, program.argv[0], self.figures, self.clock)
+        self.log = PoolLog(name, program.argv, self.figures, self.clock)
         self._attention = attention
         self._milestones = Milestones(self.figures, self.clock, self._proved)
         self.service_time = self._milestones.service_time

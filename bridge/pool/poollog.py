@@ -1,17 +1,76 @@
-"""Logs, rate-limited, how a pool's programs failed, what they wrote on stderr, and when all were down."""
+"""Logs, rate-limited, how a pool's programs failed, what they wrote on stderr, and when all were down.
+
+Of what they write, neither a flood nor chatter hides the line that tells what is wrong:
+
+  - A kind of line is what is left of its beginning without digits: a time or a pid makes no line new.
+  - The first lines of each kind are logged, as far as all new kinds together stay within a limit.  What goes on after
+    that is chatter, all of which has a limit of its own, so that it takes nothing away from new lines.
+  - A line that looks like a complaint has its own limit too: chatter may be of a new kind each time, with a name in it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from bridge.log.events import describe, event, log
+from bridge.log.events import event, log
 from bridge.log.ratelimit import RateLimited
+from bridge.log.tokenbucket import TokenBucket
 from bridge.pool.figures import Figures
 from bridge.protocol.checks import shape_of
 from bridge.protocol.query import Query
-from bridge.worker.stderrlines import Lines
+from bridge.worker.stderrlines import Line, Lines
 from bridge.worker.worker import Worker
+
+_OF_A_KIND = 5
+_AGAIN = 60.0
+"""Lines of one kind that are new, in so many seconds."""
+
+_KINDS = 256
+"""Those remembered; a program that has more kinds of lines is within the limit for new ones anyway."""
+
+_COMPLAINTS = (
+    *(b"error", b"warn", b"fail", b"fatal", b"exception", b"traceback", b"panic", b"denied", b"refused", b"cannot"),
+    *(b"can't", b"could not", b"unable", b"timeout", b"timed out", b"gone away", b"not found", b"no such", b"invalid"),
+)
+
+_LOOKED_AT = 100
+"""Lines of those read at once: whoever writes more is flooding, and telling its lines apart would cost others time."""
+
+
+class Sort(enum.Enum):
+    """What a line is, for the limit that applies to it: lines, and in how many seconds."""
+
+    NEW = 40, 20.0
+    COMPLAINT = 20, 20.0
+    CHATTER = 5, 20.0
+
+
+class Chatter:
+    """Tells new lines from chatter.
+
+    Args:
+      clock: seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._kinds: dict[int, TokenBucket] = {}
+
+    def sort_of(self, line: Line) -> Sort:
+        """What a line is; it counts as one of its kind from now on."""
+        start = line.start()
+        kind = hash(start.translate(None, b"0123456789"))
+        bucket = self._kinds.pop(kind, None) or TokenBucket(_OF_A_KIND / _AGAIN, _OF_A_KIND, self._clock)
+        self._kinds[kind] = bucket  # the latest last
+        if len(self._kinds) > _KINDS:
+            del self._kinds[next(iter(self._kinds))]
+        if not bucket.take():
+            return Sort.CHATTER
+        start = start.lower()
+        return Sort.COMPLAINT if any(word in start for word in _COMPLAINTS) else Sort.NEW
 
 
 class PoolLog:
@@ -19,18 +78,20 @@ class PoolLog:
 
     Args:
       pool: its name.
-      program: the program it starts.
+      argv: the program it starts, with its arguments, which are not shown.
       figures: the pool's; read only.
       clock: seconds.
     """
 
-    def __init__(self, pool: str, program: str, figures: Figures, clock: Callable[[], float]) -> None:
+    def __init__(self, pool: str, argv: Sequence[str], figures: Figures, clock: Callable[[], float]) -> None:
         self._pool = pool
-        self._program = program
+        self._argv = argv
+        self._program = argv[0]
         self._figures = figures
         self._clock = clock
         self._failures = RateLimited(5, 60.0, clock)
-        self._stderr = RateLimited(40, 20.0, clock)
+        self._stderr = {sort: RateLimited(*sort.value, clock) for sort in Sort}
+        self._chatter = Chatter(clock)
         self._down_since: float | None = None
         self._unavailable_before = 0
         self._answered_before = 0
@@ -57,9 +118,9 @@ class PoolLog:
         fields = {"down_seconds": round(seconds, 1), "unavailable": unavailable}
         self._failures.log(logging.WARNING, "back", "pool is back", pool=self._pool, **fields)
 
-    def cannot_start(self, error: Exception) -> None:
+    def cannot_start(self, reason: str) -> None:
         """A program could not be started."""
-        self._warn("program cannot be started", reason=describe(error), program=self._program)
+        self._warn("program cannot be started", reason=reason, program=self._program)
 
     def program_ended(self, worker: Worker, reason: str, query: Query | None) -> None:
         """A program is gone; if there is a `reason`, it failed, perhaps because of the `query` it had."""
@@ -67,9 +128,18 @@ class PoolLog:
             ended = {"pid": worker.pid, "status": worker.status, "served": worker.served}
             query = worker.blamed or query
             asked = {"question": shape_of(query.body)} if query is not None and query.asks else {}
-            self._warn("program failed", reason=reason, program=self._program, **asked, **ended)
+            self._warn("program failed", reason=reason, program=self._program, **asked, **ended, **self._hint(worker))
         else:
             log.debug(event("program exited", pool=self._pool, pid=worker.pid, served=worker.served))
+
+    def _hint(self, worker: Worker) -> dict[str, str]:
+        """What may be wrong with a command whose program has never given a reply."""
+        with contextlib.suppress(Exception):  # no descriptor for the import, no memory: it is no time to be thorough
+            from bridge.worker.startfault import shell_syntax  # late: it is seldom needed
+
+            if not worker.served and (syntax := shell_syntax(self._argv)):
+                return {"hint": syntax}
+        return {}
 
     def convicted(self, query: Query, pause: float) -> None:
         """A question hung or ended programs while others were answered well."""
@@ -96,10 +166,14 @@ class PoolLog:
           told_to_exit: and it has not failed; some exit with a traceback.
         """
         level = logging.DEBUG if told_to_exit else logging.WARNING
+        if not log.isEnabledFor(level):
+            return
         for number, line in enumerate(lines):
-            if not self._stderr.log(level, "", "program says", pool=self._pool, pid=worker.pid, stderr=line):
-                self._stderr.suppress("", len(lines) - number - 1)
+            if number == _LOOKED_AT:
+                self._stderr[Sort.CHATTER].suppress("", len(lines) - number)
                 return
+            limited = self._stderr[self._chatter.sort_of(line)]
+            limited.log(level, "", "program says", pool=self._pool, pid=worker.pid, stderr=line)
 
     def _warn(self, message: str, **fields: object) -> None:
         self._failures.log(logging.WARNING, message, message, pool=self._pool, **fields)

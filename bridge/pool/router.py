@@ -5,6 +5,7 @@ What is refused depends on the host: each may have its own program and its own c
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -13,11 +14,13 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from bridge.config.settings import Settings
 from bridge.log.ratelimit import RateLimited
+from bridge.log.text import shortened
 from bridge.pool.pool import Pool
-from bridge.protocol.checks import Checks, host_of
+from bridge.protocol.checks import WITH_SECRET, WITHOUT_SECRET, Checks, host_of
 from bridge.protocol.query import REFUSED, Query, Refusal
 
 if TYPE_CHECKING:
+    from bridge.pool.verdicts import VerdictLog
     from bridge.protocol.query import Asker
 
 
@@ -50,7 +53,10 @@ class Router:
         self.refused: Counter[Refusal] = Counter()
         self._draining = draining
         self._log = RateLimited(5, 60.0, clock)
+        self._query: Callable[..., Query] = Query
+        self._verdicts: VerdictLog | None = None
         self._default: Route | None = None
+        self._only: Route | None = None  # the default, if nothing else is to be thought of
         self._hosts: Mapping[str, Route] = {}
 
     def connect(self, settings: Settings, default: Pool | None, hosts: Mapping[str, Pool]) -> None:
@@ -61,9 +67,20 @@ class Router:
           hosts: pools by domain, in lower case.
         """
         self.settings = settings
+        self._log_verdicts(settings.log.verdicts)
         allow_empty = settings.allow_empty_password
         self._default = Route(default, allow_empty) if default is not None else None
         self._hosts = {domain: Route(pool, allow_empty) for domain, pool in hosts.items()}
+        self._only = self._default if self._verdicts is None and not hosts else None
+
+    def _log_verdicts(self, which: str) -> None:
+        """Log `all` verdicts from now on, those that `failed`, or `none`, which costs a query nothing."""
+        self._verdicts, self._query = None, Query
+        if which != "none":
+            from bridge.pool.verdicts import VerdictLog  # late: it is not needed at the start, and seldom later
+
+            self._verdicts = VerdictLog(which == "all", self.clock)
+            self._query = self._verdicts.query
 
     def ask(self, lines: Sequence[bytes | Refusal], asker: Asker) -> list[Query]:
         """Have `lines` of one client answered within `answer_timeout` from now.
@@ -75,7 +92,7 @@ class Router:
         if not lines:  # `Pool.ask` needs at least one
             return []
         deadline = self.clock() + self.settings.answer_timeout
-        route = None if self._hosts else self._default  # the only route, if there is only one
+        route = self._only
         if route is not None and _none_refused(lines) and all(map(route.plain, lines)):  # most of the time
             queries = [Query(line, deadline, asker) for line in lines]
             route.pool.ask(queries)
@@ -91,18 +108,19 @@ class Router:
     ) -> list[Query]:
         """Ask line by line, as some may have to be refused or go to another pool."""
         queries: list[Query] = []
+        new = self._query
         let_through: defaultdict[Pool, list[Query]] = defaultdict(list)
         for line, address in zip(lines, addresses, strict=False):
             if not isinstance(line, bytes):
-                queries.append(self.refuse(line))
+                queries.append(self.refuse(line, address=address))
                 continue
             route = self._route(line) if self._hosts else self._default
             if route is None:
-                queries.append(self.refuse(Refusal.HOST))
+                queries.append(self.refuse(Refusal.HOST, line, address))
             elif not route.plain(line) and (refusal := route.checks(line)):
-                queries.append(self.refuse(refusal))
+                queries.append(self.refuse(refusal, line, address))
             else:
-                query = Query(line, deadline, asker, address)
+                query = new(line, deadline, asker, address)
                 queries.append(query)
                 let_through[route.pool].append(query)
         for pool, its_queries in let_through.items():
@@ -119,10 +137,13 @@ class Router:
         for pool in {*self._draining, *(route.pool for route in routes if route is not None)}:
             pool.withdraw(asker)
 
-    def refuse(self, refusal: Refusal) -> Query:
-        """Count and log a refusal, never the line itself."""
+    def refuse(self, refusal: Refusal, line: bytes = b"", address: str = "") -> Query:
+        """Count and log a refusal, never the line itself: of a well-formed one whose host is not served, the host."""
         self.refused[refusal] += 1
-        self._log.log(logging.WARNING, refusal, "line refused", reason=refusal.value)
+        host = {"host": _host_shown(line)} if refusal is Refusal.HOST and not _anything()(line) else {}
+        self._log.log(logging.WARNING, refusal, "line refused", reason=refusal.value, **host)
+        if self._verdicts is not None:
+            self._verdicts.refused(refusal, line, address)
         return REFUSED
 
     def warn(self, message: str, **fields: object) -> None:
@@ -132,6 +153,16 @@ class Router:
     def _route(self, line: bytes) -> Route | None:
         host = host_of(line).decode(errors="replace")
         return self._hosts.get(host) or self._hosts.get(host.lower()) or self._default
+
+
+@functools.cache
+def _anything() -> Checks:
+    """The checks that any well-formed line passes; others may be a part of a secret."""
+    return Checks(WITH_SECRET | WITHOUT_SECRET, allow_empty_password=True)
+
+
+def _host_shown(line: bytes) -> str:
+    return shortened(host_of(line).decode(errors="replace"))
 
 
 def _none_refused(lines: Sequence[bytes | Refusal]) -> TypeGuard[Sequence[bytes]]:

@@ -14,8 +14,9 @@ No I/O besides `launch`.
 
 from __future__ import annotations
 
+import contextlib
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from bridge.log.events import describe
@@ -321,8 +322,9 @@ class Staff:
     def _not_started(self, error: Exception, was_missing: bool) -> None:
         pool = self._pool
         pool.figures.failures += 1
-        pool.log.cannot_start(error)
-        pool.last_failure = f"it cannot be started: {getattr(error, 'strerror', None) or describe(error)}"
+        reason = _reason(error, pool.program.argv)
+        pool.log.cannot_start(reason)
+        pool.last_failure = f"it cannot be started: {reason}"
         if was_missing:
             self.hopeless = not isinstance(error, MemoryError) and getattr(error, "errno", None) not in _PASSING
             self._failed(FOREVER)
@@ -338,6 +340,15 @@ class Staff:
         if self._delay > 0 and not self.closed and not self.ready:
             self._pool.is_down("programs die of questions" if by_questions else "programs cannot start")
         self.plan()
+
+
+def _reason(error: Exception, argv: Sequence[str]) -> str:
+    """Why a program could not be started, in one line without secrets."""
+    with contextlib.suppress(Exception):  # no descriptor for the import, no memory: it is no time to be thorough
+        from bridge.worker.startfault import why_not_started
+
+        return why_not_started(error, argv)
+    return describe(error)
 
 
 def start_worker(pool: Pool) -> Worker:

@@ -5,8 +5,10 @@ It is small on purpose: an example to copy.  What an ejabberd program must get r
 - Standard input and output carry binary frames and nothing else: a 2-byte big-endian length, then that many
   *bytes* (not characters) of `command:user:host[:secret]`.  The secret is the rest, colons included.
 - A frame may arrive in pieces, so read until it is complete.  Read no further: what follows is the next question.
-- Every frame gets exactly one reply, in one write, whatever happens.  In doubt it is *false*: a program that
-  stays silent, writes something else or dies stops everybody's login.
+- Every frame gets exactly one reply, in one write.  In doubt it is *false*: a program that stays silent or writes
+  something else stops everybody's login.
+- *False* means "wrong password", so it is no answer while the database cannot be used at all: then exit, without a
+  reply.  The bridge tells its client that nobody could be asked, and starts the program again.
 - Errors go to standard error, one line each, and never hold a frame or a secret.
 - Exit at end of input.
 """
@@ -17,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-from bridge.programs.users import Unavailable, Users
+from bridge.programs.users import BrokenUser, Unavailable, Users
 
 TRUE = b"\x00\x02\x00\x01"
 FALSE = b"\x00\x02\x00\x00"
@@ -36,8 +38,8 @@ An authentication program for ejabberd, or for Prosody behind extauth-bridge. It
 SQLite file, with salted scrypt hashes of their passwords. Any number of processes may serve and change
 one file at once.
 
-DATABASE is created by adduser or the first question, with mode 0600; if root creates it, it belongs to
-the owner of its directory. The account that serves it must be able to write to that directory.
+DATABASE is created by adduser, with mode 0600; if root creates it, it belongs to the owner of its
+directory. The account that serves it must be able to write to that directory.
 A plain copy of the file is a backup.
 
 On a terminal the password is prompted for, twice; otherwise it is one line of standard input. It is never
@@ -50,6 +52,12 @@ exit status: 0  done
 examples: extauth-sqlite /var/lib/prosody/users.db adduser alice@example.com
           extauth-sqlite /var/lib/prosody/users.db passwd alice@example.com < new-password
 """
+
+
+EXAMPLE = """
+  program = ["extauth-sqlite", "DATABASE"]                  # in the bridge's configuration
+  extauth-sqlite DATABASE adduser alice@example.com         # by hand: see extauth-sqlite --help
+  extauth-bridge ask auth alice@example.com -- extauth-sqlite DATABASE"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,18 +90,27 @@ def complain(message: str) -> None:
 
 
 def serve(database: str) -> int:
-    """Answer frames until the input ends.
+    """Answer frames until the input ends, or the database cannot be used.
 
     Returns:
-      the exit status: 1 if the input ended inside a frame.
+      the exit status: 1 if the input ended inside a frame, 2 if the database cannot be used.
     """
-    with Users(database) as users:
+    if os.isatty(0):
+        complain(f"it answers ejabberd's binary questions, so start it from extauth-bridge, not by hand: {EXAMPLE}")
+        return 2
+    with Users(database, create=False) as users:
         program = Program(users)
         try:
+            os.fstat(0)  # before the database can get its number
+            users.exists("", "")  # now, as nobody should wait for one that cannot answer
             while (body := read_frame()) is not None:
                 os.write(1, TRUE if program.answer(body) else FALSE)
         except BrokenPipeError:
             return 0  # nobody reads the answer: a normal end
+        except Unavailable as error:
+            new = "" if os.path.exists(database) else "; `extauth-sqlite DATABASE adduser USER@HOST` creates it"
+            complain(f"{error}{new}")
+            return 2
         except (EOFError, OSError) as error:
             complain(str(error))
             return 1
@@ -125,22 +142,28 @@ def read_up_to(size: int) -> bytes:
 
 
 class Program:
-    """Answers questions from the database, and reports a problem with it once, not for every question."""
+    """Answers questions from the database, and reports a problem once, not for every question."""
 
     def __init__(self, users: Users) -> None:
         self._users = users
         self._trouble = ""
 
     def answer(self, body: bytes) -> bool:
-        """The reply to a frame's body; False if it is not a question or cannot be answered."""
+        """The reply to a frame's body; False if it is not a question or cannot be answered.
+
+        Raises:
+          Unavailable: the database cannot be used, by anybody.
+        """
         question = parse(body)
         if question is None:
             return False
         try:
             verdict = decide(self._users, question)
-        except Unavailable as error:
+        except BrokenUser as error:
             self._note(str(error))
             return False
+        except Unavailable:
+            raise
         except Exception as error:  # whatever it is: no answer would be worse.  Its text could hold a secret.
             self._note(f"internal error: {type(error).__name__}")
             return False
@@ -149,7 +172,8 @@ class Program:
 
     def _note(self, trouble: str) -> None:
         if trouble != self._trouble:
-            complain(trouble or "the database can be used again")
+            if trouble:
+                complain(trouble)
             self._trouble = trouble
 
 

@@ -61,6 +61,10 @@ class Unavailable(Exception):
     """The database cannot be used now. str() is one line, safe to show, and never holds a secret."""
 
 
+class BrokenUser(Unavailable):
+    """What is stored for one user cannot be used; everybody else's can."""
+
+
 class Hash(NamedTuple):
     """A salted scrypt hash, with everything needed to check a secret against it."""
 
@@ -181,7 +185,7 @@ class Users:
         if stored is None:
             return None, None
         if stored.cost not in made:
-            raise Unavailable(f"cannot use a user's hash in the database {self._path!r}: it is broken")
+            raise BrokenUser(f"cannot use a user's hash in the database {self._path!r}: it is broken")
         matches = hmac.compare_digest(made[stored.cost].digest, stored.digest)
         return stored if matches else None, made.get(COST)
 

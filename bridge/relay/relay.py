@@ -54,8 +54,29 @@ def relay(read: Callable[[], RelaySettings], taken: ProgramTerminal | None) -> i
             print(f"extauth-bridge: {error}", file=sys.stderr)
             return 2
         settings = RelaySettings(broken=str(error))
+    if taken is None and os.isatty(0):
+        _say_if_nobody_listens(settings.path)
     Relay(settings, read, taken).run()
     return 0
+
+
+def _say_if_nobody_listens(path: str) -> None:
+    """Tell a person at once: others learn it from the log, when they ask the first question."""
+    import _socket
+
+    from bridge.relay.upstream import hint
+
+    connection = _socket.socket(_socket.AF_UNIX)
+    connection.setblocking(False)
+    try:
+        connection.connect(path)
+    except BlockingIOError:  # it is busy
+        pass
+    except OSError as error:
+        advice = "; ".join(["every line is answered 0", *hint(error).values()])
+        print(f"extauth-bridge: no daemon at {path}: {error.strerror or error}; {advice}", file=sys.stderr)
+    finally:
+        connection.close()
 
 
 class Relay:

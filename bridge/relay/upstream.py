@@ -213,7 +213,7 @@ class Upstream:
             return False
         except OSError as error:
             connection.close()
-            self._lose("daemon cannot be reached", error=_name(error))
+            self._lose("daemon cannot be reached", error=_name(error), socket=self.settings.path, **hint(error))
             return False
         self._socket = connection
         self._full = False
@@ -326,6 +326,15 @@ class _Nobody:
 
     def failed(self, error: Exception) -> None:
         """Nothing above can fail."""
+
+
+def hint(error: OSError) -> dict[str, str]:
+    """What to do about a daemon that cannot be reached, as a field of the log's."""
+    if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
+        return {"hint": "start it: systemctl start extauth-bridge.socket, or extauth-bridge serve"}
+    if error.errno == errno.EACCES:
+        return {"hint": "this user may not use the socket: see socket_mode, or SocketGroup= and the user's groups"}
+    return {}
 
 
 def _name(error: OSError) -> str:

@@ -3,7 +3,10 @@
   - Secrets are searched for in the line and in what it decodes to: backslash and percent escapes, and hexadecimal and
     base64 of each of these.  So only the secrets themselves are searched for, and a thousand of them cost little.
   - Many programs split their input at every colon and print the parts: each part counts as a secret too.
-  - A mask covers the whole word, or all words that a secret with spaces touches, and always has the same length.
+  - A mask covers the whole word, up to the next spaces, or all words that a secret with spaces touches, and always has
+    the same length.
+  - Whoever knows the program's messages would learn from a mask what it stands for, if a secret, or a part of one,
+    just happens to be in a word of theirs ("data" in "database").  Such a line is not shown at all.
   - If masking would not hide a secret, or would take long, there is no masked line at all.
 
 No I/O.  The time is linear in the line and in the secrets, and both are bounded.
@@ -29,7 +32,7 @@ MOST_SOUGHT = 256  # those of them whose first four bytes are in the line
 MOST_HITS = 1024  # occurrences of secrets in a line
 
 # Compiled on first use, not at start-up.
-_WORD = rb"\S+"
+_WORD_CHARACTER = rb"[0-9A-Za-z_\x80-\xff]"
 _PERCENT = rb"(?:%[0-9A-Fa-f]{2})+"
 # A character as Python, JSON, JavaScript, Go (\u, \U, \x), Perl and Ruby (braces) and C (octal) print it;
 # JSON's surrogate pairs come first.  \n and the like are left alone: secrets hold no control characters.
@@ -70,6 +73,7 @@ class Masks:
         short = {secret for secret in secrets if len(secret) < SHORTEST}
         long = {form for secret in secrets - short for form in _in_other_encodings(secret)}
         self._too_many = sum(secret.count(b":") for secret in long) > MOST_PARTS
+        self._whole = long
         pieces = set(long)
         if not self._too_many:
             for secret in long:
@@ -99,9 +103,11 @@ class Masks:
 
     def _spans(self, line: bytes) -> list[Span] | None:
         """Where the secrets are; `None` if masks would not hide them, or if there are too many."""
-        spans: list[Span] = []
         if not (self._pieces or self._forbidden):
-            return spans
+            return []
+        spans: list[Span] = []
+        parts: list[Span] = []
+        as_it_is: list[Span] = []
         for escapes_undone in _unescaped(line):
             if any(rendering in escapes_undone.text for rendering in self._forbidden):
                 return None
@@ -110,11 +116,16 @@ class Masks:
                 if len(sought) > MOST_SOUGHT:
                     return None
                 for piece in sought:
+                    found = spans if piece in self._whole else parts
                     for span in view.places(piece):
-                        spans.append(span)
-                        if len(spans) > MOST_HITS:
+                        found.append(span)
+                        if view.text is line:
+                            as_it_is.append(span)
+                        if len(spans) + len(parts) > MOST_HITS:
                             return None
-        return spans
+        if _are_inside(parts, _with_words(line, spans)) and not _cut_words(line, as_it_is):
+            return spans
+        return None
 
     def _sought(self, text: bytes) -> list[bytes]:
         """The secrets whose first four bytes are in `text`."""
@@ -286,19 +297,51 @@ def _character(escape: re.Match[bytes]) -> bytes:
 
 def _masked(line: bytes, spans: list[Span]) -> bytes:
     """`line` with a mask for each span, from the word it begins in to the word it ends in."""
-    if not spans:
-        return line
-    words = [(0, 0), *(word.span() for word in re.finditer(_WORD, line))]
-    beginnings = [start for start, _ in words]
     kept: list[bytes] = []
     done = 0
-    for start, end in sorted(spans):
-        first, last = (words[bisect_right(beginnings, at) - 1] for at in (start, end - 1))
-        begins = first[0] if start < first[1] else start
-        if begins > done or not kept:
-            kept += [line[done:begins], MASK]
-        done = max(done, end, last[1])
+    for start, end in _with_words(line, spans):
+        kept += [line[done:start], MASK]
+        done = end
     return b"".join(kept) + line[done:]
+
+
+def _with_words(line: bytes, spans: list[Span]) -> list[Span]:
+    """What masks for `spans` cover, in order and without overlaps: the words they are in, or next to.
+
+    Only spaces end a word: any other white space is shown as an escape, which looks like a part of it.
+    """
+    covered: list[Span] = []
+    for start, end in _merged(spans):
+        last = line.find(b" ", end)
+        covered.append((line.rfind(b" ", 0, start) + 1, last if last >= 0 else len(line)))
+    return _merged(covered)
+
+
+def _merged(spans: list[Span]) -> list[Span]:
+    """`spans` in order, with those that overlap or touch as one."""
+    merged: list[Span] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(merged[-1][1], end)
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _are_inside(spans: list[Span], covered: list[Span]) -> bool:
+    """Whether each of `spans` is within one that is `covered`."""
+    beginnings = [start for start, _ in covered]
+    for start, end in spans:
+        at = bisect_right(beginnings, start) - 1
+        if at < 0 or covered[at][1] < end:
+            return False
+    return True
+
+
+def _cut_words(line: bytes, spans: list[Span]) -> bool:
+    """Whether any of `spans` begins or ends inside a word, not counting punctuation."""
+    cuts = {at for span in _merged(spans) for at in span if 0 < at < len(line)}
+    return any(re.fullmatch(_WORD_CHARACTER * 2, line[at - 1 : at + 1]) for at in cuts)
 
 
 def _in_other_encodings(secret: bytes) -> Iterator[bytes]:

@@ -25,6 +25,10 @@ programs: dict[int, None] = {}
 _ALL_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 
+class CwdError(OSError):
+    """The program's directory cannot be entered; its `filename` is that directory."""
+
+
 class Process:
     """A started program's process, and our ends of its pipes, all non-blocking.
 
@@ -69,9 +73,12 @@ def start(argv: Sequence[str], cwd: str, env: Mapping[str, str]) -> Process:
 
     Raises:
       OSError: `cwd` or the program is missing or may not be used, no process or descriptor is available, ...;
-        nothing is left open.
+        nothing is left open.  `startfault` says what is the matter.
     """
-    os.chdir(cwd)
+    try:
+        os.chdir(cwd)
+    except OSError as error:
+        raise CwdError(error.errno, error.strerror, cwd) from None
     _check_spare_descriptors()
     with contextlib.ExitStack() as undo:
         their_stdin, stdin = _pipe(undo)

@@ -28,6 +28,9 @@ ROOM = 2048
 """Bytes of a line that are looked at: more than are shown, as masks are short; masking them takes two milliseconds at
 most."""
 
+START = 100
+"""Bytes of a line by which one is told from another: a message begins within that, after a time and a file's name."""
+
 WITHHELD = "(line withheld: it may hold a secret)"
 FORGOTTEN = "(line withheld: too many questions since the program last wrote, it may hold the secret of any)"
 
@@ -136,6 +139,10 @@ class Lines:
     def __iter__(self) -> Iterator[Line]:
         return (Line(self, number) for number in range(len(self._rows)))
 
+    def start(self, number: int) -> bytes:
+        """The beginning of a line as it was written: never to be shown, as it may hold a secret."""
+        return self._rows[number][:START]
+
     def shown(self, number: int) -> str:
         """One line, ready for the log."""
         if number < self._withheld:
@@ -144,7 +151,9 @@ class Lines:
             self._masks = Masks(self._secrets)
         line = self._rows[number]
         overlong = len(line) > ROOM
-        return _shown(line[:ROOM], self._masks, overlong, overlong or self._torn)
+        if overlong:  # its last word may be the beginning of a secret
+            line = line[:ROOM].rpartition(b" ")[0] or line[:ROOM]
+        return _shown(line, self._masks, overlong, overlong or self._torn)
 
 
 class Line:
@@ -155,6 +164,10 @@ class Line:
     def __init__(self, lines: Lines, number: int) -> None:
         self._lines = lines
         self._number = number
+
+    def start(self) -> bytes:
+        """Its beginning as it was written: never to be shown, as it may hold a secret."""
+        return self._lines.start(self._number)
 
     def __str__(self) -> str:
         return self._lines.shown(self._number)

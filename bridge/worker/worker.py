@@ -27,8 +27,7 @@ from typing import Protocol
 from bridge.log.events import describe
 from bridge.log.text import escaped
 from bridge.loop.reactor import ARRIVING, Reactor
-from bridge.protocol.checks import command_of
-from bridge.protocol.frames import header, may_become_replies, may_become_reply, verdict_of
+from bridge.protocol.frames import explain, header, may_become_replies, may_become_reply, verdict_of
 from bridge.protocol.query import Query, StandIn, Verdict
 from bridge.worker.latch import Latch
 from bridge.worker.spawn import Process
@@ -296,23 +295,9 @@ class Worker:
             self._owner.replies_in_pieces()  # just in case: pieces can, rarely, look like this
             self.blamed = self._doubly_answered(data)
             what = "bytes nobody asked for" if self.query is None else "something that is not a reply"
-            self.kill(f"it wrote {what}{self._explained(data)}: {self._shown(data)}")
-
-    def _explained(self, data: bytes) -> str:
-        """What `data` seems to be, in brackets, for whoever has to fix the program; may be empty."""
-        query, previous = self.query, self._previous
-        first, rest = verdict_of(data[:4]), data[4:]
-        if query is not None and first is not None and self._has_taken():
-            if may_become_replies(rest):
-                return f" (two replies to {command_of(query.body)}, the first one {first.value})"
-            return " (a reply, and a line end after it)" if not rest.strip(b"\r\n") else ""
-        if may_become_replies(data):
-            if self.blamed is not None and previous is not None and previous.verdict is not None:
-                return f" (a second reply to {command_of(previous.body)}, which was {previous.verdict.value})"
-            return " (a reply before it had read the question)" if query is not None else " (a reply)"
-        if not data.strip(b"\r\n"):
-            return " (a blank line)"
-        return " (a blank line, and a reply)" if may_become_replies(data.lstrip(b"\r\n")) else ""
+            taken = self.query if self._has_taken() else None
+            explained, telling = explain(data, self.query, taken, self._previous if self.blamed is not None else None)
+            self.kill(f"it wrote {what}{explained}: {self._shown(telling)}")
 
     def _doubly_answered(self, data: bytes) -> Query | None:
         """The query to which `data` is a second reply, if it is one."""

@@ -193,6 +193,11 @@ signal.pause()
         (b"\0\2\0\1\n", "(a reply, and a line end after it): \\x00\\x02\\x00\\x01\\n"),
         (b"\n", "(a blank line): \\n"),
         (b"\n\0\2\0\1", "(a blank line, and a reply): \\n\\x00\\x02\\x00\\x01"),
+        (b"\0\2\0\1PHP Warning: x\nin y\n", "(a reply, and something after it): PHP Warning: x in y"),
+        (b"\0\2\0\0\n\n<html>", "(a reply, and something after it): <html>"),
+        (b"\xef\xbb\xbf", "(a byte order mark): \\ufeff"),
+        (b"\xef\xbb\xbf\n\0\2\0\1", "(a byte order mark, a blank line, and a reply): \\ufeff \\x00\\x02\\x00\\x01"),
+        (b"\r\nPHP Warning: x", "(a blank line, and something else): PHP Warning: x"),
         (b"yes\n", ": yes"),
     ],
 )

@@ -16,6 +16,7 @@ ELSEWHERE = {
     "blackbox/test_ask.py": "__main__ entry commands/cli commands/ask commands/demo",
     "blackbox/test_ask_daemon.py": "relay/oneshot",
     "blackbox/test_bench.py": "bench/load commands/bench",
+    "blackbox/test_completion.py": "commands/completion",
     "blackbox/test_hosts.py": "commands/arguments commands/run daemon/process daemon/service",
     "blackbox/test_reload.py": "commands/reload",
     "blackbox/test_serve.py": "commands/serve clients/acceptor clients/status",

@@ -14,7 +14,7 @@ KNOWN = (
     "program, pool_size, pool_max, answer_timeout, start_timeout, probe, probe_interval, commands, "
     "max_requests, max_age, max_line, window, client, "
     "allow_empty_password, shutdown_grace, cwd, env, listen, status_listen, socket_mode, max_clients, "
-    "allow_users, allow_groups, log.level, log.target, hosts"
+    "allow_users, allow_groups, log.level, log.target, log.verdicts, hosts"
 )
 COMMANDS = "auth, certauth, isuser, removeuser, removeuser3, setpass, tryregister"
 VARIABLE = "one: not empty, without = and NUL"
@@ -52,7 +52,7 @@ IN_FILES = [
     ("nonsense = 3", f", line 1: unknown key nonsense; known keys: {KNOWN}"),
     ('"a\\nb" = 3', f', line 1: unknown key "a\\nb"; known keys: {KNOWN}'),
     ("[log]\nlvel = 3", ", line 2: unknown key log.lvel; did you mean log.level?"),
-    ("[log]\nfile = 3", ", line 2: unknown key log.file; known keys: log.level, log.target"),
+    ("[log]\nfile = 3", ", line 2: unknown key log.file; known keys: log.level, log.target, log.verdicts"),
     ("[log]\npool_size = 3", ", line 2: unknown key log.pool_size; pool_size belongs above the first [table]"),
     ("[hosts.a]\nprogramm = 3", ", line 2: unknown key hosts.a.programm; did you mean program?"),
     (

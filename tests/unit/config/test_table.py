@@ -180,6 +180,7 @@ EXAMPLES = {
         ["auto", "journal", "syslog", "stderr", "file:/var/log/\u00fc"],
         ["file:", "file:x", "file:./x", "/var/log/x", "FILE:/x"],
     ),
+    "log.verdicts": text("none", ["none", "failed", "all"], ["", "some", "FAILED"]),
     "hosts": Example(
         {},
         [("{}", {}), ('{ "a.example" = { program = "/bin/h" } }', {"a.example": ("/bin/h",)})],
@@ -242,7 +243,7 @@ def test_every_key_has_examples_and_a_field() -> None:
     assert set(EXAMPLES) == set(NAMES) and len(NAMES) == len(set(NAMES))
     fields = {field.name for field in attrs.fields(Settings)} - {"log"}
     assert fields == {name for name in NAMES if "." not in name and (name not in HOST_NAMES or name == "program")}
-    assert {field.name for field in attrs.fields(LogSettings)} == {"level", "target"}
+    assert {field.name for field in attrs.fields(LogSettings)} == {"level", "target", "verdicts"}
     assert {field.name for field in attrs.fields(ProgramSettings)} == {"argv", *HOST_NAMES} - {"program"}
     assert [key.name for key in KEYS if key.per_host] == HOST_NAMES
 

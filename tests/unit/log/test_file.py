@@ -106,7 +106,7 @@ def test_a_file_that_cannot_be_opened_is_replaced_until_it_can(site: Site, tmp_p
     site.configure(f"file:{path}", journal=site.journal.path)
     log.info("one")
     log.info("two")
-    assert site.journal.messages() == ["log target could not be reached error=ENOENT", "one", "two"]
+    assert site.journal.messages() == [f"log target could not be reached target=file:{path} error=ENOENT", "one", "two"]
     path.parent.mkdir()
     log.info("three")
     assert site.journal.messages() == ["three"]
@@ -121,7 +121,7 @@ def test_a_fifo_that_nobody_reads_does_not_block(site: Site, tmp_path: Path):
     os.mkfifo(path)
     site.configure(f"file:{path}", syslog=site.syslog.path)
     in_time(lambda: log.info("one"))
-    assert site.syslog.messages() == ["log target could not be reached error=ENXIO", "one"]
+    assert site.syslog.messages() == [f"log target could not be reached target=file:{path} error=ENXIO", "one"]
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     site.clock.now += 1.1
     in_time(flood)

@@ -89,7 +89,7 @@ def test_the_clients_terminal_gets_nothing_under_another_name_either(site: Site,
     target = f"file:{os.ttyname(theirs)}"
     site.configure(target, client_terminal=True, stderr=theirs, journal=site.journal.path)
     log.info("hello")
-    assert site.journal.messages() == ["log target could not be reached error=EPERM", "hello"]
+    assert site.journal.messages() == [f"log target could not be reached target={target} error=EPERM", "hello"]
     assert taken(ours) == ""
     site.configure(target, client_terminal=False, stderr=theirs)
     log.info("hello")

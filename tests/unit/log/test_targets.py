@@ -65,7 +65,7 @@ def test_what_was_asked_for_comes_first_and_is_missed_aloud_once(site: Site, tar
     log.info("two")
     site.clock.now += 1.1
     log.info("three")
-    assert spare.messages() == ["log target could not be reached error=ENOENT", "two", "three"]
+    assert spare.messages() == [f"log target could not be reached target={target} error=ENOENT", "two", "three"]
     wanted.start()
     site.clock.now += 1.1
     log.info("four")

@@ -277,11 +277,11 @@ async def test_of_a_flood_of_lines_only_those_that_are_logged_are_masked(autojum
         for _ in range(100):
             there.pool.complained(worker, lines.feed(b"the password was hunter2\n" * 100, 1))
         said = f'WARNING program says pool=default pid={worker.pid} stderr="the password was ***"'
-        assert logged == [said] * 40
+        assert logged == [said] * 10
         assert secrets.looked_at == 1
-        await trio.sleep(1.0)
+        await trio.sleep(4.5)
         there.pool.complained(worker, lines.feed(b"the password was hunter2\n", 1))
-        assert logged[40:] == [f"{said} suppressed={10_000 - 40}"]
+        assert logged[10:] == [f"{said} suppressed={10_000 - 10}"]
 
 
 async def test_what_one_says_when_it_was_told_to_exit_is_a_detail(autojump_clock, logged: list[str]) -> None:

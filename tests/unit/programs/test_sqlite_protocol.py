@@ -236,9 +236,12 @@ def test_input_that_ends_inside_a_frame(database: Path, cut: int) -> None:
 
 
 def test_no_input_at_all(tmp_path: Path) -> None:
+    assert sqlite.main([str(tmp_path / "users.db"), "listusers"]) == 2
+    assert list(tmp_path.iterdir()) == [], "it is not made by looking"
+    with users.Users(tmp_path / "users.db") as store:
+        store.exists("a", "b")
     done = run(tmp_path / "users.db", b"")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-    assert list(tmp_path.iterdir()) == [], "no question, no database"
 
 
 def test_each_reply_is_one_write(database: Path) -> None:
@@ -294,7 +297,7 @@ def test_broken_descriptors_are_one_line(database: Path, redirection: str, reaso
 
 @pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full"])
 def test_nobody_to_complain_to(tmp_path: Path, stderr: str) -> None:
-    """No part of the complaint appears on standard output, and it goes on serving."""
+    """No part of the complaint appears on standard output."""
     done = subprocess.run(
         ["/bin/sh", "-c", f'exec "$@" {stderr}', "sh", *PROGRAM, str(tmp_path / "missing" / "users.db")],
         input=frame("isuser:alice:example.com") * 2,
@@ -302,7 +305,7 @@ def test_nobody_to_complain_to(tmp_path: Path, stderr: str) -> None:
         timeout=DEADLINE,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (0, FALSE + FALSE)
+    assert (done.returncode, done.stdout) == (2, b"")
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
@@ -318,3 +321,32 @@ def test_no_core_file_could_hold_a_password(program: Running) -> None:
     limits = Path(f"/proc/{program.process.pid}/limits").read_text()
     line = next(line for line in limits.splitlines() if line.startswith("Max core file size"))
     assert line.split()[4:6] == ["0", "0"]
+
+
+def test_on_a_terminal_it_says_what_it_is(database: Path) -> None:
+    """Instead of waiting for bytes that nobody can type."""
+    ours, theirs = os.openpty()
+    try:
+        done = subprocess.run(
+            [*PROGRAM, str(database)], stdin=theirs, capture_output=True, timeout=DEADLINE, check=False, text=True
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "start it from extauth-bridge" in done.stderr
+    assert "adduser alice@example.com" in done.stderr
+    assert "extauth-bridge ask auth" in done.stderr
+
+
+@pytest.mark.parametrize("content", [None, b"no database"])
+def test_a_database_that_cannot_be_used_is_unavailable_and_no_wrong_password(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    """As the bridge tells whoever asks."""
+    if content is not None:
+        (tmp_path / "users.db").write_bytes(content)
+    words = [sys.executable, "-m", "bridge", "ask", "auth", "alice@example.com", "--", *PROGRAM, tmp_path / "users.db"]
+    done = subprocess.run(words, input=b"x\n", capture_output=True, timeout=DEADLINE, check=False)
+    assert (done.returncode, done.stdout) == (1, b"unavailable\n")
+    assert b"cannot use the database" in done.stderr

@@ -81,14 +81,14 @@ def test_inside_of_base64(before: str, after: str):
     ("written", "shown"),
     [
         ("password=hunter2", "***"),
-        ("bad password:\thunter2", "bad password:\\t***"),
+        ("bad password:\thunter2", "bad ***"),
         ("('hunter2', 'alice')", "*** 'alice')"),
-        ("xhunter2xhunter2x y", "*** y"),
+        ("x=hunter2/hunter2:x y", "*** y"),
         ("hunter2 hunter2", "*** ***"),
         ("hunter2", "***"),
         ("  hunter2", "  ***"),
         ("<3>hunter2 x", "*** x"),
-        ("a\vhunter2\fb", "a\\x0b***\\x0cb"),
+        ("a\vhunter2\fb", "***"),
     ],
 )
 def test_a_mask_takes_the_whole_word(written: str, shown: str):
@@ -111,25 +111,54 @@ def test_a_secret_with_spaces_has_one_mask_with_all_its_words(way: str):
 def test_secrets_that_overlap_have_one_mask():
     assert said(b"one two three four five", b"two three", b"three four") == ["one *** five"]
     assert said(b"a b a b a b a c", b"a b a") == ["*** c"]
-    assert said(b"x ababab y", b"abab") == ["x *** y"]
+    assert said(b"x abababab y", b"abab") == ["x *** y"]
     assert said(b"hunter22hunter\n", b"hunter22", b"22hunter") == ["***"]
 
 
 def test_a_secret_of_spaces():
-    assert said(b"one    two", b"    ") == ["one***two"]
+    assert said(b"one    two", b"    ") == ["***"]
     assert said(b" two words ", b" two words") == ["***"]
 
 
-def test_colon_separated_parts_of_four_bytes_are_masked():
-    assert said(b"args: ['auth', 'hunter2', 'abc', 'quux']\n", b"hunter2:abc:quux") == ["args: ['auth', *** 'abc', ***"]
-    assert said(b"user:x:hunter2:abc:quux\n", b"hunter2:abc:quux") == ["***"]
+@pytest.mark.parametrize("line", [b"args: ['auth', 'hunter2', 'abc', 'x']", b"quux", b"68756e74657232", b"it's quux"])
+def test_a_line_with_a_part_of_a_secret_is_withheld(line: bytes):
+    """A mask could stand for a word that everybody knows to be in this line."""
+    assert said(line + b"\nnext\n", b"hunter2:abc:quux") == [WITHHELD, "next"]
+    assert said(line + b" hunter2:abc:quux\n", b"hunter2:abc:quux") == [WITHHELD]
+
+
+def test_the_parts_of_a_whole_secret_are_masked_with_it():
+    assert said(b"user:x:hunter2:abc:quux failed\n", b"hunter2:abc:quux") == ["*** failed"]
+
+
+@pytest.mark.parametrize(
+    ("line", "secret"),
+    [
+        ("cannot connect to database", "data"),
+        ("cannot connect to database", "base"),
+        ("cannot connect to database", "tabas"),
+        ("cannot connect to user_data", "data"),
+        ("xhunter2xhunter2x y", "hunter2"),
+        ("no größere file", "größer"),
+        ("ababab", "abab"),
+        ("(x86_64-linux) failed", "64-linux)"),
+    ],
+)
+def test_a_line_with_a_secret_inside_a_word_is_withheld(line: str, secret: str):
+    """Who knows the message would learn from a mask that its word holds the secret."""
+    assert said(line.encode(), secret.encode()) == [WITHHELD]
+
+
+@pytest.mark.parametrize("line", ["'database'", "--pw=database", "a/database.x", "database,database", "data-database"])
+def test_punctuation_ends_a_word(line: str):
+    assert said(f"on {line} it\n".encode(), b"database") == ["on *** it"]
 
 
 def test_the_secrets_of_many_questions():
     secrets = [b"%d hunter%d" % (number, number + 100) for number in range(32)]
-    secrets += [b"secret:number%d" % (number + 100) for number in range(32)]
+    secrets += [b"secret-number%d" % (number + 100) for number in range(32)]
     for number in range(32):
-        line = b"a %d hunter%d and 'number%d' fail" % (number, number + 100, number + 100)
+        line = b"a %d hunter%d and 'secret-number%d' fail" % (number, number + 100, number + 100)
         assert said(line, *secrets[number:], *secrets[:number]) == ["a *** and *** fail"]
 
 
@@ -156,9 +185,10 @@ def test_an_empty_secret_masks_nothing():
 
 def test_secrets_of_too_many_parts_withhold_and_of_many_do_not():
     parts = [b"%04d" % number for number in range(MOST_PARTS + 1)]
-    assert said(b"well 1234\n", b":".join(parts)) == ["well ***"]
-    assert said(b"well 1234\n", b":".join(parts) + b":") == [WITHHELD]
-    assert said(b"well 1234\n", *(b":".join(parts[at : at + 60]) for at in range(0, 60 * 64, 60))) == ["well ***"]
+    assert said(b"well\n1234\n", b":".join(parts)) == ["well", WITHHELD]
+    assert said(b"well\n1234\n", b":".join(parts) + b":") == [WITHHELD, WITHHELD]
+    several = [b":".join(parts[at : at + 60]) for at in range(0, 60 * 64, 60)]
+    assert said(b"well\n1234\n", *several) == ["well", WITHHELD]
 
 
 def test_many_parts_that_begin_alike_withhold():
@@ -277,6 +307,7 @@ def test_a_very_short_secret_never_comes_out(secret: bytes, before: bytes, after
 
 @given(st.text("abc =", max_size=200), st.text("XYZ:%\\€", min_size=4, max_size=40), st.text("abc =", max_size=200))
 def test_nothing_but_the_secrets_word_is_masked(before: str, secret: str, after: str):
+    before, after = before + "=", "=" + after
     word = before.rpartition(" ")[2] + secret + after.partition(" ")[0]
     line = f"{before}{secret}{after}\n"
     assert said(line.encode(), secret.encode()) == [line.replace(word, "***").rstrip()]
