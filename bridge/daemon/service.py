@@ -165,7 +165,7 @@ class Service:
         if pool in self._supervisors:
             await self._supervisors[pool].stop()
             del self._supervisors[pool]
-        self._poolset.draining.discard(pool)
+        self._poolset.drained(pool)
 
     async def _obey_signals(self, nursery: trio.Nursery, client: Client) -> None:
         numbers = [*signals.OBEYED]

@@ -1,6 +1,78 @@
-"""What a pool has done so far, in numbers of queries and programs."""
+"""What a pool has done so far, in numbers of queries and programs, and how long its answers took.
+
+  - Verdicts are counted for each query.  Which command it was, and how long its answer took, would cost too much under
+    load: then one of sixteen is noted, and stands for those since the one before it (`milestones`).
+
+No I/O; the caller passes the time in, in seconds.
+"""
 
 from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+
+from bridge.loop.timer import FOREVER
+from bridge.protocol.query import Query, Verdict
+
+VERDICTS = Verdict.GRANTED, Verdict.DENIED, Verdict.UNAVAILABLE
+
+_SLOT = 10.0
+_KEPT = 15 * 60.0
+"""Seconds: of one slot of times, and of all that are kept."""
+
+_PER_FOLD = 1 / math.log(1.1)
+"""Buckets for each factor e: each is a tenth longer than the one before, so that a quantile is right to 5 %."""
+
+_SHORTEST = 1e-5
+
+
+class Latency:
+    """How long the answers of the last quarter of an hour took, from a line's arrival to its verdict."""
+
+    def __init__(self) -> None:
+        self._slots: dict[int, dict[int, int]] = {}  # by the time they began: answers in each bucket
+
+    def add(self, now: float, seconds: float, answers: int) -> None:
+        """An answer took so many seconds, and stands for this many."""
+        number = int(now / _SLOT)
+        slot = self._slots.get(number)
+        if slot is None:
+            for old in [old for old in self._slots if old < number - _KEPT / _SLOT]:
+                del self._slots[old]
+            slot = self._slots[number] = {}
+        bucket = math.floor(math.log(seconds) * _PER_FOLD) if seconds > _SHORTEST else _FIRST
+        slot[bucket] = slot.get(bucket, 0) + answers
+
+    def add_all(self, other: Latency) -> None:
+        """Add all that `other` holds."""
+        for number, slot in other._slots.items():
+            self._slots[number] = Counter(self._slots.get(number, {})) + Counter(slot)
+
+    def over(self, now: float, seconds: float, shares: Iterable[float]) -> tuple[int, list[float | None]]:
+        """About how many answers came in the last `seconds` or a little longer, and what these shares took at most.
+
+        Returns:
+          the number, and seconds for each share; `None` if there were no answers.
+        """
+        counts: Counter[int] = Counter()
+        for number, slot in self._slots.items():
+            if number > (now - seconds) / _SLOT - 1:
+                counts.update(slot)
+        answers = counts.total()
+        return answers, [_seconds_of(counts, share * answers) for share in shares]
+
+
+_FIRST = math.floor(math.log(_SHORTEST) * _PER_FOLD)
+
+
+def _seconds_of(counts: Counter[int], wanted: float) -> float | None:
+    """The time, in the middle of its bucket, within which so many answers came."""
+    for bucket in sorted(counts):
+        wanted -= counts[bucket]
+        if wanted <= 0:
+            return float(f"{math.exp((bucket + 0.5) / _PER_FOLD):.2g}")
+    return None
 
 
 class Figures:
@@ -8,6 +80,7 @@ class Figures:
 
     Attributes:
       granted, denied: valid replies in time, by verdict.
+      by_command: these and `unavailable`, by command; under load about, and without the last few.
       unavailable: queries without one; among them:
       timeouts: not answered in time.
       overload: refused because no program could have answered them in time.
@@ -16,12 +89,30 @@ class Figures:
       late: valid replies that came too late, and were dropped.
       starts: programs started.
       failures: programs that failed, or could not be started.
+      failed_at: when the last of them did.
+      restarts: programs that had to be replaced, by cause.
+      overloads: times at which queries began to be refused for want of time.
+      overloaded_at: when one was refused the last time.
+      latency: of answers in time.
     """
+
+    _SUMS = (
+        *("granted", "denied", "unavailable"),
+        "timeouts",
+        "overload",
+        "suspected",
+        "retries",
+        "late",
+        "starts",
+        "failures",
+        "overloads",
+    )
 
     def __init__(self) -> None:
         self.granted = 0
         self.denied = 0
         self.unavailable = 0
+        self.by_command: dict[bytes, list[int]] = {}
         self.timeouts = 0
         self.overload = 0
         self.suspected = 0
@@ -29,8 +120,37 @@ class Figures:
         self.late = 0
         self.starts = 0
         self.failures = 0
+        self.overloads = 0
+        self.failed_at = -FOREVER
+        self.overloaded_at = -FOREVER
+        self.restarts: Counter[str] = Counter()
+        self.latency = Latency()
 
     @property
     def answered(self) -> int:
         """Valid replies in time."""
         return self.granted + self.denied
+
+    def count(self, query: Query, queries: int) -> None:
+        """Count a query that has its verdict, and stands for this many, by its command."""
+        command = query.body.partition(b":")[0]
+        counts = self.by_command.get(command) or self.by_command.setdefault(command, [0, 0, 0])
+        counts[VERDICTS.index(query.verdict)] += queries
+
+    def failed(self, cause: str, now: float) -> None:
+        """A program failed, or could not be started."""
+        self.failures += 1
+        self.failed_at = now
+        self.restarts[cause] += 1
+
+    def add(self, other: Figures) -> None:
+        """Add those of another pool, which this one replaces."""
+        for name in self._SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for command, counts in other.by_command.items():
+            mine = self.by_command.setdefault(command, [0, 0, 0])
+            mine[:] = map(sum, zip(mine, counts, strict=True))
+        self.failed_at = max(self.failed_at, other.failed_at)
+        self.overloaded_at = max(self.overloaded_at, other.overloaded_at)
+        self.restarts.update(other.restarts)
+        self.latency.add_all(other.latency)

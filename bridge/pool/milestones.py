@@ -3,6 +3,8 @@
   - The first reply: it proves the program, and ends an outage.
   - The one after which it has served enough (`max_requests`): from then on it is asked last, until it is replaced.
   - Now and then: one is timed, and whether replies arrive whole is looked at again.
+  - How long an answer took is noted for one of about sixteen replies of a program that gives many, for each of one that
+    gives few, and for each that took long.
 
 No I/O; the caller supplies the clock.
 """
@@ -13,24 +15,28 @@ from collections.abc import Callable
 
 from bridge.loop.timer import FOREVER
 from bridge.pool.record import Record, Standing
-from bridge.pool.servicetime import ServiceTime
+from bridge.pool.servicetime import EVERY, ServiceTime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bridge.config.settings import Settings
     from bridge.pool.figures import Figures
+    from bridge.protocol.query import Query
     from bridge.worker.worker import Worker
 
 _WHOLE = 10_000
 """Replies of a pool's programs, none in pieces, after which they are assumed to write replies whole.  Being `careful`
 costs some of the rate under full load, and nothing otherwise."""
 
+_FEW = 0.05
+"""Seconds from one reply of a program to the next: if it gives no more, noting each takes a ten-thousandth of a CPU."""
+
 
 class Milestones:
     """The milestones of one pool's programs.
 
     Args:
-      figures: the pool's; read only.
+      figures: the pool's.
       clock: seconds.
       proved: called with a program, and its record, at its first reply.
 
@@ -44,9 +50,10 @@ class Milestones:
         self.service_time = ServiceTime()
         self._figures = figures
         self._clock = clock
+        self._many = False  # replies were given to tell whether they are written whole
         self._proved = proved
 
-    def passed(self, worker: Worker, record: Record, settings: Settings, busy: bool) -> bool:
+    def passed(self, worker: Worker, record: Record, query: Query, now: float, settings: Settings, busy: bool) -> bool:
         """Check a program that has reached the milestone in its record, and set the next one.
 
         Args:
@@ -57,11 +64,27 @@ class Milestones:
         """
         if worker.served == 1:
             self._proved(worker, record)
-        worker.careful = self.in_pieces or self._figures.answered < _WHOLE
+        self._many = self._many or self._figures.answered >= _WHOLE
+        worker.careful = self.in_pieces or not self._many
         limit = settings.max_requests or FOREVER
-        replies = self.service_time.measure(record, self._clock(), busy, settings.answer_timeout)
-        record.milestone = worker.served + replies
+        if worker.served >= record.measured:
+            replies = self.service_time.measure(record, self._clock(), busy, settings.answer_timeout)
+            record.measured = worker.served + replies
+        answers = worker.served - record.noted
+        few = now - record.noted_at >= _FEW * answers
+        if few or answers >= EVERY or record.long:
+            self._note(record, query, 1 if record.long else answers, now, settings.answer_timeout)
+        record.milestone = worker.served + 1 if few else record.measured
         if worker.served < limit:
             record.milestone = min(record.milestone, limit)
             return False
         return record.enter(Standing.WORN)
+
+    def _note(self, record: Record, query: Query, answers: int, now: float, answer_timeout: float) -> None:
+        """Note what was asked, and how long the answer took; it stands for as many `answers`."""
+        record.noted += answers
+        record.noted_at = now
+        record.long = False
+        if query.deadline > now:  # otherwise it came too late
+            self._figures.count(query, answers)
+            self._figures.latency.add(now, now - (query.deadline - answer_timeout), answers)

@@ -54,7 +54,10 @@ class Record:
     Attributes:
       standing: see the head of this module; changed by `enter`.
       milestone: number of valid replies at which the pool checks it.
+      measured: number of them at which it is checked how long a query takes.
       timed_from: when its query was handed over, if its reply is to be timed.
+      noted, noted_at: valid replies for which an answer's time was noted, and when that was last done.
+      long: it has had its query for more than a round.
       reason: why it failed, if it did.
       unkillable: it may not be killed, and keeps its place.
       proven: it has given a valid reply.
@@ -77,7 +80,11 @@ class Record:
         self.replaces = replaces
         self.standing = Standing.STARTING
         self.milestone: float = 1
+        self.measured: float = 1
         self.timed_from: float | None = None
+        self.noted = 0
+        self.noted_at = -FOREVER
+        self.long = False
         self.reason = ""
         self.unkillable = False
         self.proven = False
