@@ -17,6 +17,7 @@ COMMANDS = {
     "serve": "the shared daemon: bridge many clients on Unix sockets",
     "connect": "relay a client on standard input and output to the shared daemon",
     "ask": "ask a program, or the daemon, one question by hand",
+    "status": "what the daemon is doing: for people, monitoring and scripts",
     "reload": "have the daemon read its configuration again, and wait for the outcome",
     "prosody-module": "install our own module for Prosody, which needs no terminal",
 }
