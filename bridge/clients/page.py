@@ -69,7 +69,7 @@ FIELDS = (
     ("pools.POOL.denied", "questions answered no"),
     ("pools.POOL.unavailable", "questions answered 0 because no program gave a good reply in time"),
     ("pools.POOL.queries.COMMAND.granted", "the same for each command that was asked.  Where a program "
-        "gives more than 20 replies a second, one of 16 is looked at for this, and counted as 16"),
+        "gives more than 20 replies a second, one of 16 is looked at for this and counted as 16"),
     ("pools.POOL.queries.COMMAND.denied", "the same"),
     ("pools.POOL.queries.COMMAND.unavailable", "the same"),
     ("pools.POOL.timeouts", "of those unavailable: time ran out"),

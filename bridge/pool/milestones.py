@@ -31,6 +31,9 @@ costs some of the rate under full load, and nothing otherwise."""
 _FEW = 0.05
 """Seconds from one reply of a program to the next: if it gives no more, noting each takes a ten-thousandth of a CPU."""
 
+_BURST = 32 * _FEW
+"""Seconds: as many replies as it would give in that time are noted at once."""
+
 
 class Milestones:
     """The milestones of one pool's programs.
@@ -71,10 +74,9 @@ class Milestones:
             replies = self.service_time.measure(record, self._clock(), busy, settings.answer_timeout)
             record.measured = worker.served + replies
         answers = worker.served - record.noted
-        few = now - record.noted_at >= _FEW * answers
-        if few or answers >= EVERY or record.long:
+        if now >= record.due or answers >= EVERY or record.long:
             self._note(record, query, 1 if record.long else answers, now, settings.answer_timeout)
-        record.milestone = worker.served + 1 if few else record.measured
+        record.milestone = worker.served + 1 if now >= record.due else record.measured
         if worker.served < limit:
             record.milestone = min(record.milestone, limit)
             return False
@@ -83,7 +85,7 @@ class Milestones:
     def _note(self, record: Record, query: Query, answers: int, now: float, answer_timeout: float) -> None:
         """Note what was asked, and how long the answer took; it stands for as many `answers`."""
         record.noted += answers
-        record.noted_at = now
+        record.due = min(max(record.due, now - _BURST), now) + _FEW
         record.long = False
         if query.deadline > now:  # otherwise it came too late
             self._figures.count(query, answers)

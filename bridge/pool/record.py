@@ -56,7 +56,8 @@ class Record:
       milestone: number of valid replies at which the pool checks it.
       measured: number of them at which it is checked how long a query takes.
       timed_from: when its query was handed over, if its reply is to be timed.
-      noted, noted_at: valid replies for which an answer's time was noted, and when that was last done.
+      noted: valid replies of which it was noted what was asked, and how long the answer took.
+      due: from when on each is noted again.
       long: it has had its query for more than a round.
       reason: why it failed, if it did.
       unkillable: it may not be killed, and keeps its place.
@@ -83,7 +84,7 @@ class Record:
         self.measured: float = 1
         self.timed_from: float | None = None
         self.noted = 0
-        self.noted_at = -FOREVER
+        self.due = -FOREVER
         self.long = False
         self.reason = ""
         self.unkillable = False
