@@ -9,12 +9,13 @@ A query's life, folder by folder:
                  `signals`: when they are blocked
     service      its tasks: events, signals, drain (trio)
     reload       a new configuration is proven before it replaces the one in force
-    systemd      readiness, status, watchdog
+    systemd      readiness, status, watchdog; `statuslog`: the status in the log, for SIGUSR1
     activation   sockets that systemd passes
   relay/       `connect`: the same clients, asking the shared daemon (`upstream`) as its `settings` say; `oneshot` asks
                once, `deferredlog` logs when there is time
   clients/     whoever asks
-    server       many clients on `listeners`, accepted by `acceptor`, within their `budget`; `status` reports on them
+    server       many clients on `listeners`, accepted by `acceptor`, within their `budget`; `status` tells a `page`
+                 about them and the pools
     reception    a client's first line decides which of these it is
     windowed     a client with many lines in flight: `pipelined`, answered in order, or `tagged`, as they come
     lockstep     a client with one question at a time

@@ -48,6 +48,7 @@ def read(path: str) -> dict[str, Any]:
         connection.settimeout(_PATIENCE)
         try:
             connection.connect(path)
+            connection.shutdown(socket.SHUT_WR)  # a socket for clients is closed then, instead of waiting for a line
             with connection.makefile("rb") as page:
                 told = cast("dict[str, Any] | None", json.loads(page.read() or b"null"))
         except OSError as error:

@@ -1,10 +1,11 @@
 """What is counted, and how long answers took; under load one answer stands for others."""
 
 import random
+from typing import Any
 
 import pytest
 import trio
-from support.inmemory.pools import AUTH, SETPASS, answers, bench, made
+from support.inmemory.pools import AUTH, SETPASS, answers, bench, hangs, lives, made
 from support.inmemory.reloads import reloading
 
 from bridge.pool.figures import Figures, Latency
@@ -99,6 +100,22 @@ async def test_a_slow_one_among_many_is_never_missed(autojump_clock) -> None:
         slots = there.pool.figures.latency._slots.values()
         assert answered == 20
         assert sum(count for slot in slots for bucket, count in slot.items() if bucket > 0) == answered
+
+
+@pytest.mark.parametrize(
+    ("play", "keys", "cause"),
+    [
+        (hangs, {"start_timeout": 6.0}, "start"),
+        (lives(0.1), {}, "ended"),
+        (FileNotFoundError(2, "no"), {}, "not started"),
+    ],
+)
+async def test_why_starts_fail(autojump_clock, play: Any, keys: dict[str, float], cause: str) -> None:
+    async with bench(play, pool_size=1, **keys) as there:
+        await there.ask().done()
+        await trio.sleep(10)
+        assert [*there.pool.figures.restarts] == [cause]
+        assert there.pool.figures.failed_at > 0
 
 
 async def test_one_that_came_too_late_does_not_count(autojump_clock) -> None:
