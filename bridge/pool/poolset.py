@@ -164,12 +164,11 @@ class PoolSet:
 
     def figures(self) -> dict[str, Figures]:
         """What was done under the name of each pool in service, by those it has replaced, too."""
-        sums: dict[str, Figures] = {}
-        for pool in self.everything:
-            sums.setdefault(pool.name, Figures()).add(pool.figures)
-        for name, past in self._past.items():
+        sums = {pool.name: pool.figures for pool in self.pools.values()}
+        others = [(pool.name, pool.figures) for pool in (*self.proving, *self.draining)]
+        for name, figures in [*others, *self._past.items()]:
             if name in sums:
-                sums[name].add(past)
+                sums[name] = sums[name].with_those_of(figures)
         return sums
 
     def _begin_to_drain(self, pools: Iterable[Pool]) -> None:

@@ -69,9 +69,9 @@ def test_the_end_by_sigterm_does_not_wait() -> None:
 def test_every_signal_waits_and_the_mask_is_as_before() -> None:
     code = """
 signals.block()
-signal.signal(10, leave)
+signal.signal(12, leave)
 with signals.all_blocked():
-    send(10)
+    send(12)
     print(waiting(), flush=True)
 """
-    assert said(code) == f"{[signal.SIGUSR1]}\nleft by 10\n"
+    assert said(code) == f"{[signal.SIGUSR2]}\nleft by 12\n"
