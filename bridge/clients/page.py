@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bridge import __version__
 from bridge.loop.timer import FOREVER
-from bridge.pool.figures import VERDICTS, Figures
+from bridge.pool.figures import Figures
 from bridge.pool.record import Record, Standing
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ FIELDS = (
     ("pools.POOL.granted", "questions answered yes"),
     ("pools.POOL.denied", "questions answered no"),
     ("pools.POOL.unavailable", "questions answered 0 because no program gave a good reply in time"),
-    ("pools.POOL.queries.COMMAND.granted", "the same for each command that was asked.  Where a program "
-        "gives more than 20 replies a second, one of 16 is looked at for this and counted as 16"),
+    ("pools.POOL.queries.COMMAND.granted", "the same for each command that was asked; removeuser3 is with removeuser"),
     ("pools.POOL.queries.COMMAND.denied", "the same"),
     ("pools.POOL.queries.COMMAND.unavailable", "the same"),
     ("pools.POOL.timeouts", "of those unavailable: time ran out"),
@@ -91,8 +90,8 @@ FIELDS = (
         "start_timeout), time (no reply in time), stderr (a flood), internal (an error of the bridge)"),
     ("pools.POOL.latency.WINDOW.p50", "seconds within which half of the answers of the last minute (1m) or quarter of "
         "an hour (15m) came, from the line's arrival to the verdict, to 5 %; null if there were none.  Only answers "
-        "in time count.  Where a program gives more than 20 replies a second, one of 16 is timed, and all that took it "
-        "0.2 seconds or more"),
+        "in time count.  Where there are more than 50 a second, one of about 64 is timed and counted as 64, and each "
+        "for which a program took 0.2 seconds or more"),
     ("pools.POOL.latency.WINDOW.p95", "the same for 95 of a hundred"),
     ("pools.POOL.latency.WINDOW.p99", "the same for 99 of a hundred"),
     ("pools.POOL.latency.WINDOW.answers", "about how many answers these are"),
@@ -171,7 +170,7 @@ def _pool(pool: Pool, figures: Figures, memories: Iterator[int]) -> dict[str, An
         "granted": figures.granted,
         "denied": figures.denied,
         "unavailable": figures.unavailable,
-        "queries": _queries(figures),
+        "queries": figures.by_command,
         "timeouts": figures.timeouts,
         "overload": figures.overload,
         "suspected": figures.suspected,
@@ -200,12 +199,6 @@ def _program(worker: Worker, record: Record, now: float, memories: Iterator[int]
         "memory": _memory(worker.pid) if next(memories, None) is not None else None,
         "error": record.reason,
     }
-
-
-def _queries(figures: Figures) -> dict[str, Any]:
-    """The questions of each command that was asked, by their outcome."""
-    outcomes = [verdict.value for verdict in VERDICTS]
-    return {name.decode(): dict(zip(outcomes, counts, strict=True)) for name, counts in figures.by_command.items()}
 
 
 def _latency(figures: Figures, now: float, seconds: float) -> dict[str, float | None]:

@@ -121,7 +121,7 @@ _METRICS: tuple[tuple[str, str, str, Callable[[Page], list[Sample]]], ...] = (
     ("programs_memory_bytes", "gauge", "Memory of the programs.", _pools(_one(_memory))),
     ("queries_total", "counter", "Questions, by verdict.",
         _pools(_by("verdict", _VERDICTS, lambda pool, verdict: pool[verdict]))),
-    ("queries_by_command_total", "counter", "Questions, by command and verdict; about, where many are asked.",
+    ("queries_by_command_total", "counter", "Questions, by command and verdict.",
         _pools(_commands)),
     ("queries_in_flight", "gauge", "Questions that wait or are with a program.", _field("in_flight")),
     ("queries_waiting", "gauge", "Questions that no program has yet.", _field("waiting")),

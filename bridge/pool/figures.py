@@ -1,7 +1,8 @@
 """What a pool has done so far, in numbers of queries and programs, and how long its answers took.
 
-  - Verdicts are counted for each query.  Which command it was, and how long its answer took, would cost too much under
-    load: then one of sixteen is noted, and stands for those since the one before it (`milestones`).
+  - Every query is counted by its verdict and its command.
+  - How long an answer took would cost too much to note for each: under load one of some dozens is timed, and stands for
+    those since the one before it (`milestones`).
 
 No I/O; the caller passes the time in, in seconds.
 """
@@ -13,9 +14,11 @@ from collections import Counter
 from collections.abc import Iterable
 
 from bridge.loop.timer import FOREVER
-from bridge.protocol.query import Query, Verdict
+from bridge.protocol.checks import WITH_SECRET, WITHOUT_SECRET
 
-VERDICTS = Verdict.GRANTED, Verdict.DENIED, Verdict.UNAVAILABLE
+COMMANDS = {ord(name[0]) & 31: name.removesuffix("3") for name in WITH_SECRET | WITHOUT_SECRET}
+"""Commands by their place in a list of counters, which a query's first byte tells: to look at the whole word would cost
+every line.  `removeuser3` counts as `removeuser`."""
 
 _SLOT = 10.0
 _KEPT = 15 * 60.0
@@ -84,9 +87,8 @@ class Figures:
     """The counters of one pool.
 
     Attributes:
-      granted, denied: valid replies in time, by verdict.
-      by_command: these and `unavailable`, by command; under load about, and without the last few.
-      unavailable: queries without one; among them:
+      granted_by, denied_by: valid replies in time, by verdict, and in places that `COMMANDS` gives.
+      unavailable_by: queries without one, likewise; among them:
       timeouts: not answered in time.
       overload: refused because no program could have answered them in time.
       suspected: not asked, as the same question had hung or ended programs a short while before.
@@ -101,23 +103,13 @@ class Figures:
       latency: of answers in time.
     """
 
-    _SUMS = (
-        *("granted", "denied", "unavailable"),
-        "timeouts",
-        "overload",
-        "suspected",
-        "retries",
-        "late",
-        "starts",
-        "failures",
-        "overloads",
-    )
+    _SUMS = ("timeouts", "overload", "suspected", "retries", "late", "starts", "failures", "overloads")
+    _LISTS = ("granted_by", "denied_by", "unavailable_by")
 
     def __init__(self) -> None:
-        self.granted = 0
-        self.denied = 0
-        self.unavailable = 0
-        self.by_command: dict[bytes, list[int]] = {}
+        self.granted_by = [0] * 32
+        self.denied_by = [0] * 32
+        self.unavailable_by = [0] * 32
         self.timeouts = 0
         self.overload = 0
         self.suspected = 0
@@ -132,15 +124,31 @@ class Figures:
         self.latency = Latency()
 
     @property
+    def granted(self) -> int:
+        """Queries that were granted."""
+        return sum(self.granted_by)
+
+    @property
+    def denied(self) -> int:
+        """Queries that were denied."""
+        return sum(self.denied_by)
+
+    @property
+    def unavailable(self) -> int:
+        """Queries without a valid reply in time."""
+        return sum(self.unavailable_by)
+
+    @property
+    def by_command(self) -> dict[str, dict[str, int]]:
+        """How many of each command were granted, denied and unavailable, as far as it was asked."""
+        lists = {"granted": self.granted_by, "denied": self.denied_by, "unavailable": self.unavailable_by}
+        table = {name: {verdict: each[place] for verdict, each in lists.items()} for place, name in COMMANDS.items()}
+        return {name: counts for name, counts in sorted(table.items()) if any(counts.values())}
+
+    @property
     def answered(self) -> int:
         """Valid replies in time."""
         return self.granted + self.denied
-
-    def count(self, query: Query, queries: int) -> None:
-        """Count a query that has its verdict, and stands for this many, by its command."""
-        command = query.body.partition(b":")[0]
-        counts = self.by_command.get(command) or self.by_command.setdefault(command, [0, 0, 0])
-        counts[VERDICTS.index(query.verdict)] += queries
 
     def failed(self, cause: str, now: float) -> None:
         """A program failed, or could not be started."""
@@ -159,9 +167,8 @@ class Figures:
         """Add those of another pool, which this one replaces."""
         for name in self._SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for command, counts in other.by_command.items():
-            mine = self.by_command.setdefault(command, [0, 0, 0])
-            mine[:] = map(sum, zip(mine, counts, strict=True))
+        for name in self._LISTS:
+            getattr(self, name)[:] = map(sum, zip(getattr(self, name), getattr(other, name), strict=True))
         self.failed_at = max(self.failed_at, other.failed_at)
         self.overloaded_at = max(self.overloaded_at, other.overloaded_at)
         self.restarts.update(other.restarts)

@@ -56,8 +56,8 @@ class Record:
       milestone: number of valid replies at which the pool checks it.
       measured: number of them at which it is checked how long a query takes.
       timed_from: when its query was handed over, if its reply is to be timed.
-      noted: valid replies of which it was noted what was asked, and how long the answer took.
-      due: from when on each is noted again.
+      noted: valid replies of which it was noted, or that of another which stands for them, how long the answer took.
+      noting: number of them at which that is noted the next time, at the latest.
       long: it has had its query for more than a round.
       reason: why it failed, if it did.
       unkillable: it may not be killed, and keeps its place.
@@ -84,7 +84,7 @@ class Record:
         self.measured: float = 1
         self.timed_from: float | None = None
         self.noted = 0
-        self.due = -FOREVER
+        self.noting = 1
         self.long = False
         self.reason = ""
         self.unkillable = False

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bridge.pool.record import Record
 
-EVERY = 16
+_EVERY = 16
 """Replies of one program from one measurement to the next."""
 
 _SLOW = 0.1
@@ -52,10 +52,10 @@ class ServiceTime:
             # A program that was stopped, or a stalled machine, says nothing about other queries.
             self.note(min(now - record.timed_from, answer_timeout), answer_timeout)
             record.timed_from = None
-            return EVERY if self.usual < _SLOW else 1
+            return _EVERY if self.usual < _SLOW else 1
         if busy:
             record.timed_from = now
-        return 1 if busy else EVERY
+        return 1 if busy else _EVERY
 
     def note(self, took: float, answer_timeout: float) -> None:
         """A query took so many seconds."""

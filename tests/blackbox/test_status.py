@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from support.daemon.serving import PATIENCE, Daemon, ask, read, until
 from support.process import COMMAND, Bridge, environment
 from support.programs.bad import CHAMELEON, habit
@@ -194,14 +193,9 @@ def test_for_scripts(daemon: Daemon) -> None:
 
 def test_for_prometheus(daemon: Daemon) -> None:
     code, said = status(daemon.status_path, "--prometheus")
-    samples = {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(said)
-        for sample in family.samples
-    }
     assert code == 0
-    assert samples["extauth_bridge_queries_total", "default", "granted"] == 1
-    assert samples["extauth_bridge_queries_by_command_total", "default", "isuser", "granted"] == 1
+    assert 'extauth_bridge_queries_total{pool="default",verdict="granted"} 1\n' in said
+    assert 'extauth_bridge_queries_by_command_total{pool="default",command="isuser",verdict="granted"} 1\n' in said
 
 
 def test_counters_go_on_after_a_reload(daemon: Daemon, tmp_path: Path) -> None:
