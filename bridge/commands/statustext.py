@@ -26,7 +26,8 @@ def headline(page: Mapping[str, Any]) -> str:
     state, problems = health(dict(page))
     told = "; ".join(problems[:_SHOWN]) + (f"; and {len(problems) - _SHOWN} more" if problems[_SHOWN:] else "")
     pools = page["pools"].values()
-    up, wanted = sum(pool["usable"] for pool in pools), sum(pool["pool_size"] for pool in pools)
+    up = sum(min(pool["usable"], pool["pool_size"]) for pool in pools)
+    wanted = sum(pool["pool_size"] for pool in pools)
     answered = sum(pool["granted"] + pool["denied"] for pool in pools)
     all_well = f"{up} of {wanted} programs up, {answered} questions answered"
     return escaped(f"{NAMES[state]}: {told or all_well}")
@@ -70,7 +71,7 @@ def _pool(name: str, pool: Mapping[str, Any], rate: float | None) -> list[str]:
     wait = f" (the oldest for {_time(pool['longest_wait'])})" if pool["waiting"] else ""
     speed = f", {rate:.1f} questions a second" if rate is not None else ""
     lines = [
-        f"pool {name}: {pool['usable']} of {pool['pool_size']} programs up, {pool['waiting']} waiting{wait}{speed}",
+        f"pool {name}: {_up(pool['usable'], pool['pool_size'])}, {pool['waiting']} waiting{wait}{speed}",
         f"  program  {pool['program']}",
     ]
     if pool["down"]:
@@ -88,6 +89,12 @@ def _pool(name: str, pool: Mapping[str, Any], rate: float | None) -> list[str]:
     times = [[name, *(_time(row[share]) for share in ("p50", "p95", "p99"))] for name, row in _answered(pool)]
     lines += _table(["answers in", "p50", "p95", "p99"], times)
     return lines + _table(["pid", "state", "age", "served", "memory", "busy for"], [*map(_program, pool["programs"])])
+
+
+def _up(usable: int, size: int) -> str:
+    """While programs are replaced, or stuck, there are more than usual."""
+    more = f" and {usable - size} more" if usable > size else ""
+    return f"{min(usable, size)} of {size} programs up{more}"
 
 
 def _program(program: Mapping[str, Any]) -> list[str]:

@@ -101,6 +101,12 @@ pool default: 2 of 2 programs up, 3 waiting (the oldest for 250 ms), 2.0 questio
     )
 
 
+def test_more_programs_than_usual() -> None:
+    told = text(page(usable=3))
+    assert told.startswith("OK: 2 of 2 programs up, ")
+    assert "\npool default: 2 of 2 programs up and 1 more, " in told
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"), [(0.4, "0 s"), (59.9, "59 s"), (60, "1 min 0 s"), (7265, "2 h 1 min"), (90000, "1 d 1 h")]
 )
