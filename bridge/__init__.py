@@ -11,7 +11,7 @@ A query's life, folder by folder:
                  `signals`: when they are blocked
     service      its tasks: events, signals, drain (trio)
     reload       a new configuration is proven before it replaces the one in force
-    systemd      readiness, status, watchdog
+    systemd      readiness, status, watchdog; `statuslog`: the status in the log, for SIGUSR1
     activation   sockets that systemd passes
   setup/       `setup`: `files` that are known again, `former` ones too, with the paths of this `installation`; the
                `services` they make; the `firstconfig`; `prosody`'s directory; whom to `trust`, with the `programs`;
@@ -19,7 +19,8 @@ A query's life, folder by folder:
   relay/       `connect`: the same clients, asking the shared daemon (`upstream`) as its `settings` say; `oneshot` asks
                once, `deferredlog` logs when there is time
   clients/     whoever asks
-    server       many clients on `listeners`, accepted by `acceptor`, within their `budget`; `status` reports on them
+    server       many clients on `listeners`, accepted by `acceptor`, within their `budget`; `status` tells a `page`
+                 about them and the pools
     reception    a client's first line decides which of these it is
     windowed     a client with many lines in flight: `pipelined`, answered in order, or `tagged`, as they come
     lockstep     a client with one question at a time

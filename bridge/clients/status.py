@@ -1,4 +1,4 @@
-"""The status socket: each connection gets one line of JSON about what the daemon is doing, and is closed.
+"""The status socket: each connection gets one line of JSON, the `page`, and is closed.
 
 - A reader that does not read holds nothing up: a limited number of pages wait for their readers.
 - A client whose own socket is bound to a name that begins with `RELOAD` gets no page: it requests a reload.  The name
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from bridge.clients.listeners import Listener, peer
+from bridge.clients.page import Reloads, page
 from bridge.clients.server import Server
 from bridge.loop.reactor import WRITABLE
 from bridge.pool.poolset import PoolSet
@@ -27,21 +28,19 @@ RELOAD = b"\0extauth-bridge reload "
 
 ASKED, IN_FORCE, REFUSED, NOT_ALLOWED = "asked", "in force", "refused", "not allowed"
 
-_WAITING = 8
-"""Pages that may wait for slow readers; one more, and the oldest is dropped.  With up to some 500 pools, a page fits
-into the socket's buffer and does not wait at all.  As many may wait for the outcome of a reload."""
+_WAITING = 4
+"""Pages that may wait for slow readers; one more, and the oldest is dropped.  With up to some hundred pools, a page
+fits into the socket's buffer and does not wait at all; with thousands it has megabytes."""
+
+_ASKING = 8
+"""Those who may wait for the outcome of a reload."""
 
 _UNKNOWN_USER = 65534
 """What a user is called who is unknown in our user namespace: not ours, even if we are called the same."""
 
 
-class Reloads(Protocol):
-    """What the page needs of a reloader."""
-
-    loaded: int
-    refused: int
-    reason: str
-    is_proving: bool
+class Reloader(Reloads, Protocol):
+    """What a status socket needs of a reloader."""
 
     def request(self, told: Callable[[str], None]) -> None: ...
 
@@ -51,13 +50,17 @@ class StatusPage:
 
     Args:
       listeners: closed with the page.
+      file: the path of the configuration.
     """
 
-    def __init__(self, listeners: list[Listener], poolset: PoolSet, server: Server, reloads: Reloads) -> None:
+    def __init__(
+        self, listeners: list[Listener], poolset: PoolSet, server: Server, reloads: Reloader, file: str | None = None
+    ) -> None:
         self._listeners = listeners
         self._poolset = poolset
         self._server = server
         self._reloads = reloads
+        self._file = file
         self._unsent: dict[socket.socket, bytes] = {}  # the longest waiting first
         self._asking: dict[socket.socket, None] = {}  # for a reload, the same way
         for listener in listeners:
@@ -80,7 +83,8 @@ class StatusPage:
         if isinstance(name, bytes) and name.startswith(RELOAD):
             self._reload(connection)
             return
-        self._unsent[connection] = (json.dumps(self._figures()) + "\n").encode()
+        told = page(self._poolset, self._server, self._reloads, self._file)
+        self._unsent[connection] = (json.dumps(told, separators=(",", ":")) + "\n").encode()
         self._send(connection)
         if connection in self._unsent:
             self._poolset.reactor.watch(connection.fileno(), functools.partial(self._send, connection), WRITABLE)
@@ -114,7 +118,7 @@ class StatusPage:
             self._hang_up(connection)
             return
         self._say(connection, ASKED)
-        if len(self._asking) > _WAITING:
+        if len(self._asking) > _ASKING:
             self._hang_up(next(iter(self._asking)))
         self._reloads.request(functools.partial(self._decided, connection))
 
@@ -131,23 +135,3 @@ class StatusPage:
     def _hang_up(self, connection: socket.socket) -> None:
         del self._asking[connection]
         connection.close()
-
-    def _figures(self) -> dict[str, object]:
-        pools = {
-            pool.name: {"programs": pool.program.pool_size, "usable": pool.staff.usable, "in_flight": pool.in_flight}
-            | vars(pool.figures)
-            for pool in self._poolset.pools.values()
-        }
-        refused = {refusal.name.lower(): count for refusal, count in self._poolset.router.refused.items()}
-        clients = {
-            "connected": len(self._server.sessions),
-            "accepted": self._server.accepted,
-            "refused": self._server.refused,
-        }
-        reloads = {
-            "in_force": self._reloads.loaded,
-            "refused": self._reloads.refused,
-            "reason": self._reloads.reason,
-            "proving": self._reloads.is_proving,
-        }
-        return {"pools": pools, "clients": clients, "lines_refused": refused, "reloads": reloads}

@@ -21,6 +21,7 @@ class Arguments:
     Attributes:
       parsed: what comes before `--`.
       file: FILE as it was typed.
+      path: FILE in full.
       options: those that are keys, as `load` takes them.
       program: what comes after `--`.
 
@@ -36,9 +37,11 @@ class Arguments:
         self.parsed = parser.parse_args(argv[:end])
         self.file: str | None = self.parsed.file
         self.options = options_from(self.parsed)
+        self.path = (
+            os.path.abspath(self.file) if self.file else None
+        )  # starting a program changes the working directory
         self.program = argv[end + 1 :]
 
     def reader(self) -> Callable[[], Settings]:
         """A function that reads the settings, now and at each reload."""
-        file = os.path.abspath(self.file) if self.file else None  # starting a program changes the working directory
-        return lambda: load(file, self.options, self.program)
+        return lambda: load(self.path, self.options, self.program)

@@ -19,6 +19,7 @@ COMMANDS = {
     "serve": "the shared daemon: bridge many clients on Unix sockets",
     "connect": "relay a client on standard input and output to the shared daemon",
     "ask": "ask a program, or the daemon, one question by hand",
+    "status": "what the daemon is doing: for people, monitoring and scripts",
     "bench": "measure how fast a program is, and which pool_size it needs",
     "reload": "have the daemon read its configuration again, and wait for the outcome",
     "setup": "as root: set up the daemon's user, units and configuration, and Prosody's module; or remove them",

@@ -11,11 +11,9 @@ from typing import BinaryIO
 
 from bridge.clients.status import ASKED, IN_FORCE, NOT_ALLOWED, REFUSED, RELOAD
 from bridge.commands.cli import Parser, UsageError
+from bridge.commands.statussocket import SOCKET, explained
 from bridge.log.text import escaped
 from bridge.terminal.takeover import ProgramTerminal
-
-SOCKET = "/run/extauth-bridge/status.sock"
-"""That of the systemd units."""
 
 _PATIENCE = 10.0
 """Seconds for the daemon to notice us: it may still have to be started.  How long the outcome takes is its to say."""
@@ -35,7 +33,7 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     try:
         outcome, reason = _request(path)
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}") from None
+        raise UsageError(explained(path, error)) from None
     if outcome == REFUSED:
         print(f"extauth-bridge: refused, the old configuration stays: {escaped(reason)}", file=sys.stderr)
         return 1

@@ -34,7 +34,8 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
         "[FILE] [options] [-- PROGRAM ARG...]",
         "Serve clients on Unix sockets: those systemd passes, or `listen`.",
     )
-    load = Arguments(parser, argv).reader()
+    arguments = Arguments(parser, argv)
+    load = arguments.reader()
 
     def read() -> Settings:
         settings = load()
@@ -44,11 +45,11 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     settings = read()
     configure(settings.log, client_terminal=False)
     with contextlib.ExitStack() as undo:
-        _serve(settings, read, undo)
+        _serve(settings, read, undo, arguments.path)
     return 0
 
 
-def _serve(settings: Settings, read: Callable[[], Settings], undo: contextlib.ExitStack) -> None:
+def _serve(settings: Settings, read: Callable[[], Settings], undo: contextlib.ExitStack, file: str | None) -> None:
     clients, status = _listeners(settings, undo)
     notifier = Notifier.from_environment(os.environ)
     forget(os.environ)
@@ -62,7 +63,7 @@ def _serve(settings: Settings, read: Callable[[], Settings], undo: contextlib.Ex
     def connect(over: Callable[[], None]) -> Server:
         server = Server(clients, poolset.router, poolset.reactor, over)
         undo.callback(server.close)
-        undo.callback(StatusPage(status, poolset, server, service.reloader).close)
+        undo.callback(StatusPage(status, poolset, server, service.reloader, file).close)
         log.info(event("serving", sockets=paths, pools=len(poolset.pools)))
         return server
 

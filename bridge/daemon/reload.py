@@ -44,6 +44,7 @@ class Reloader:
 
     Attributes:
       loaded: number of times a configuration was put in force.
+      loaded_at: when that was done the last time, or else at the start; seconds.
       refused: number of times one was not.
       reason: why the last one was refused; empty if it is in force.
       is_proving: new programs are being proven, or stopped because they failed.
@@ -51,6 +52,7 @@ class Reloader:
 
     def __init__(self, poolset: PoolSet, load: Callable[[], Settings], log_on_client: bool, notifier: Notifier) -> None:
         self.loaded = 0
+        self.loaded_at = poolset.clock()
         self.refused = 0
         self.reason = ""
         self.is_proving = False
@@ -142,6 +144,7 @@ class Reloader:
             log.error(event("configuration refused, the old one stays", reason=reason))
         else:
             self.loaded += 1
+            self.loaded_at = self._poolset.clock()
         self._notifier.ready(self.status())
         _tell(asked, reason)
 

@@ -1,6 +1,7 @@
 """The tasks of a running bridge: drive the reactor, supervise pools, handle signals, drain.
 
 - SIGHUP has the configuration read again (`reload`); on a terminal it is the hang-up and ends the input.
+- SIGUSR1 has the status logged.
 - SIGTERM, SIGINT or the end of input: answer what is in flight, then stop every program.  A second signal
   means now; after the first one, clients that do not read are not waited for.
 - However shutdown begins, even by an error of ours, its time is bounded; then it is forced (`lastresort`).
@@ -165,7 +166,7 @@ class Service:
         if pool in self._supervisors:
             await self._supervisors[pool].stop()
             del self._supervisors[pool]
-        self._poolset.draining.discard(pool)
+        self._poolset.drained(pool)
 
     async def _obey_signals(self, nursery: trio.Nursery, client: Client) -> None:
         numbers = [*signals.OBEYED]
@@ -182,6 +183,10 @@ class Service:
     def _obey(self, number: int, nursery: trio.Nursery, client: Client) -> None:
         if number == signal.SIGHUP and not self._on_terminal:
             self.reloader.request()
+        elif number == signal.SIGUSR1:
+            from bridge.daemon.statuslog import log_status  # late: most never ask
+
+            log_status(self._poolset)
         elif not self._told_to_stop:
             self._told_to_stop = True
             self.reloader.stop()

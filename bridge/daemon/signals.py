@@ -2,7 +2,7 @@
 
 - They are blocked while socket files are made and programs are started: ending the process then would leave behind
   what is not yet recorded, and a requested reload would be lost.
-- Then they end the process, until the service begins; a reload stays blocked.
+- Then they end the process, until the service begins; requests for a reload, or for the status, stay blocked.
 - They are blocked again until the service can handle them, then reach it, and are blocked once it has ended.
 """
 
@@ -12,7 +12,8 @@ import contextlib
 import signal
 from collections.abc import Callable, Generator
 
-OBEYED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+OBEYED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+_ENDS = (signal.SIGTERM, signal.SIGINT)
 _ALL = signal.valid_signals()
 
 
@@ -22,8 +23,11 @@ def block() -> None:
 
 
 def exit_on(leave: Callable[[int, object], None], hang_up_ends: bool) -> None:
-    """Have them call `leave`, except those that were ignored at start; SIGHUP stays blocked unless it is a hang-up."""
-    ends = [number for number in OBEYED if number != signal.SIGHUP or hang_up_ends]
+    """Have them call `leave`, except those that were ignored at start.
+
+    SIGHUP stays blocked unless it is a hang-up, and so does SIGUSR1.
+    """
+    ends = [*_ENDS, *([signal.SIGHUP] if hang_up_ends else [])]
     for number in ends:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, leave)

@@ -40,7 +40,6 @@ class Overload:
         self._answered = 0  # by then
         self._refused = 0
         self._longest = 0.0
-        self._last = 0.0
 
     def looms(self, more: int, seconds: float) -> bool:
         """Whether those that wait, and so many more, might not all be answered within `seconds`."""
@@ -76,19 +75,21 @@ class Overload:
         pool.figures.overload += 1
         if self._began is None:
             self._began, self._answered, self._refused, self._longest = now, pool.figures.answered, 0, 0.0
+            pool.figures.overloads += 1
             what = "overloaded: more questions than the programs can answer in time, some are answered 0 at once"
             log.warning(event(what, pool=pool.name, seconds_a_question=round(self._service_time.usual, 3)))
         self._refused += 1
         self._longest = max(self._longest, pool.settings.answer_timeout - (query.deadline - now))
-        self._last = now
+        pool.figures.overloaded_at = now
 
     def over(self, now: float) -> bool:
         """Log the end if nothing was refused lately; false while it goes on."""
         if self._began is None:
             return True
-        if now - self._last < _OVER:
+        last = self._pool.figures.overloaded_at
+        if now - last < _OVER:
             return False
-        lasted = max(self._last - self._began, 1.0)
+        lasted = max(last - self._began, 1.0)
         asked = (self._pool.figures.answered - self._answered + self._refused) / (lasted + _OVER)
         size = max(self._pool.program.pool_size + 1, math.ceil(asked * self._service_time.usual / _BUSY))
         fields = {"refused": self._refused, "longest_wait": round(self._longest, 1), "seconds": round(lasted, 1)}

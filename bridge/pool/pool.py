@@ -84,6 +84,7 @@ class Pool:
         self.reactor = reactor
         self.clock = reactor.clock
         self.figures = Figures()
+        self._granted, self._denied = self.figures.granted_by, self.figures.denied_by
         self.staff = Staff(self, starts, attention, launch)
         self.workers = self.staff.workers
         self.idle = Idle(self._others_answer)
@@ -304,7 +305,7 @@ class Pool:
     def give_up(self, query: Query) -> None:
         """End a query that cannot be answered."""
         query.settle(_UNAVAILABLE)  # first: counting needs memory
-        self.figures.unavailable += 1
+        self.figures.unavailable_by[query.body[0] & 31] += 1
 
     def give_up_hopeless(self) -> None:
         """If no program is ready, end the queries whose deadline comes before one can be."""
@@ -341,16 +342,16 @@ class Pool:
             self._late(query)
         else:
             if verdict is _GRANTED:
-                self.figures.granted += 1
+                self._granted[query.body[0] & 31] += 1
             else:
-                self.figures.denied += 1
+                self._denied[query.body[0] & 31] += 1
             query.verdict = verdict  # `settle` inlined: saves a call per line
             try:
                 query.asker.settled(query)
             except Exception as error:
                 query.asker.failed(error)
         record = self.workers[worker]
-        if worker.served >= record.milestone and not self._passed_milestone(worker, record):
+        if worker.served >= record.milestone and not self._passed_milestone(worker, record, query, now):
             return
         following = self._following()
         if following is None:
@@ -376,7 +377,7 @@ class Pool:
         """Take a failed program out of service, and plan the start of another one."""
         record = self.workers[worker]
         record.reason = self.last_failure = reason
-        self.figures.failures += 1
+        self.figures.failed(worker.fault.value, self.clock())
         if worker.blamed is not None:
             self.probation.accuse(worker.blamed)
         unasked_for_long = worker.query is None and self.clock() >= record.born + self.settings.start_timeout
@@ -440,6 +441,12 @@ class Pool:
         if self.in_force:
             self.log.down(self.program.pool_size, cause)
 
+    def why_down(self) -> str:
+        """Why no program can answer, as far as that is known; empty if one can, or may soon."""
+        if self.staff.is_failing(self.clock()):
+            return self.last_failure or "its programs fail"
+        return "its programs do not answer" if self.staff.ready and self.log.is_down else ""
+
     # --- inside ------------------------------------------------------------------------------------------
 
     def _proved(self, worker: Worker, record: Record) -> None:
@@ -447,13 +454,13 @@ class Pool:
         self.staff.proved(worker, record, worker.state is _ASKABLE)
         self.log.back()
 
-    def _passed_milestone(self, worker: Worker, record: Record) -> bool:
-        """Check a program that has reached its milestone; returns whether it goes on."""
+    def _passed_milestone(self, worker: Worker, record: Record, query: Query, now: float) -> bool:
+        """Check a program that has reached its milestone with its reply to `query`; returns whether it goes on."""
         if record.standing is Standing.LEAVING:
             if worker.served == 1:
                 self._proved(worker, record)
             worker.close_stdin()
             return False
-        if self._milestones.passed(worker, record, self.settings, busy=bool(self.waiting)):
+        if self._milestones.passed(worker, record, query, now, self.settings, busy=bool(self.waiting)):
             self._attention(self)
         return True

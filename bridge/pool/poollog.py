@@ -96,6 +96,11 @@ class PoolLog:
         self._unavailable_before = 0
         self._answered_before = 0
 
+    @property
+    def is_down(self) -> bool:
+        """Whether that was said, and no program has answered since."""
+        return self._down_since is not None
+
     def down(self, programs: int, cause: str) -> None:
         """No program of the pool can answer, and that will not change at once."""
         if self._down_since is None:

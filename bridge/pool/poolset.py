@@ -15,6 +15,7 @@ from bridge.config.settings import ProgramSettings, Settings
 from bridge.log.ratelimit import RateLimited
 from bridge.loop.reactor import Reactor
 from bridge.pool import descriptors
+from bridge.pool.figures import Figures
 from bridge.pool.pool import Pool
 from bridge.pool.router import Router
 from bridge.pool.starts import Starts
@@ -51,6 +52,7 @@ class PoolSet:
     """The pools of one set of settings.
 
     Attributes:
+      began: when it was made; seconds.
       starts: decides when each pool starts a program.
       pools: those in service, by host.
       proving: new ones, which nobody asks yet.
@@ -59,12 +61,14 @@ class PoolSet:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
+        self.began = clock()
         self.reactor = Reactor(self.report, clock)
         self.starts = Starts(self.reactor.call_at, clock, self.report)
         self.pools: dict[str, Pool] = {}
         self.proving: set[Pool] = set()
         self.draining: set[Pool] = set()
         self.router = Router(settings, clock, self.draining)
+        self._past: dict[str, Figures] = {}  # of pools that were replaced and are gone, by name
         self._supervise: Callable[[Pool], None] | None = None
         self._unsupervised: dict[Pool, None] = {}
         self._log = RateLimited(5, 60.0, clock)
@@ -150,6 +154,23 @@ class PoolSet:
         self.proving.difference_update(change.new.values())
         self._begin_to_drain(change.new.values())
 
+    def drained(self, pool: Pool) -> None:
+        """The last program of a pool that was replaced is gone; its counters go on in the pool of the same name."""
+        self.draining.discard(pool)
+        if any(other.name == pool.name for other in self.pools.values()):
+            self._past.setdefault(pool.name, Figures()).add(pool.figures)
+        else:
+            self._past.pop(pool.name, None)
+
+    def figures(self) -> dict[str, Figures]:
+        """What was done under the name of each pool in service, by those it has replaced, too."""
+        sums = {pool.name: pool.figures for pool in self.pools.values()}
+        others = [(pool.name, pool.figures) for pool in (*self.proving, *self.draining)]
+        for name, figures in [*others, *self._past.items()]:
+            if name in sums:
+                sums[name] = sums[name].with_those_of(figures)
+        return sums
+
     def _begin_to_drain(self, pools: Iterable[Pool]) -> None:
         for pool in pools:
             pool.in_force = False
@@ -180,10 +201,23 @@ class PoolSet:
         pools = [*self.pools.values()]
         alive = sum(pool.staff.usable for pool in pools)
         programs = sum(pool.program.pool_size for pool in pools)
-        done = sum(pool.figures.granted + pool.figures.denied for pool in pools)
-        unavailable = sum(pool.figures.unavailable for pool in pools)
+        figures = [*(pool.figures for pool in self.everything), *self._past.values()]
+        done = sum(one.answered for one in figures)
+        unavailable = sum(one.unavailable for one in figures)
         in_flight = sum(pool.in_flight for pool in pools)
-        return f"{alive} of {programs} programs up, {in_flight} in flight, {done} answered, {unavailable} unavailable"
+        all_well = (
+            f"{alive} of {programs} programs up, {in_flight} in flight, {done} answered, {unavailable} unavailable"
+        )
+        return "; ".join([*self._trouble(), all_well])
+
+    def _trouble(self) -> list[str]:
+        """What keeps a pool from answering, and how many others do not either."""
+        down = [(pool, why) for pool in self.pools.values() if (why := pool.why_down())]
+        if not down:
+            return []
+        pool, why = down[0]
+        others = f" (and {len(down) - 1} other pools)" if down[1:] else ""
+        return [f"pool {pool.name} cannot answer{others}: {pool.program.argv[0]}: {why}"]
 
     def is_overdue(self) -> bool:
         """Whether a query should have ended long ago: a pool's timer does not work."""

@@ -62,6 +62,11 @@ class Probation:
         return len(self._waiting)
 
     @property
+    def suspects(self) -> int:
+        """Number of questions that did harm, not long ago."""
+        return len(self._suspects)
+
+    @property
     def undecided(self) -> bool:
         """Whether anybody is accused, or waits."""
         return bool(self._accused or self._waiting)

@@ -54,7 +54,11 @@ class Record:
     Attributes:
       standing: see the head of this module; changed by `enter`.
       milestone: number of valid replies at which the pool checks it.
+      measured: number of them at which it is checked how long a query takes.
       timed_from: when its query was handed over, if its reply is to be timed.
+      noted: valid replies of which it was noted, or that of another which stands for them, how long the answer took.
+      noting: number of them at which that is noted the next time, at the latest.
+      long: it has had its query for more than a round.
       reason: why it failed, if it did.
       unkillable: it may not be killed, and keeps its place.
       proven: it has given a valid reply.
@@ -77,7 +81,11 @@ class Record:
         self.replaces = replaces
         self.standing = Standing.STARTING
         self.milestone: float = 1
+        self.measured: float = 1
         self.timed_from: float | None = None
+        self.noted = 0
+        self.noting = 1
+        self.long = False
         self.reason = ""
         self.unkillable = False
         self.proven = False

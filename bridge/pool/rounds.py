@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from bridge.loop.timer import FOREVER
 from bridge.pool.record import Record, Standing
 from bridge.protocol.query import Query, Verdict
-from bridge.worker.state import State
+from bridge.worker.state import Fault, State
 
 if TYPE_CHECKING:
     from bridge.pool.pool import Pool
@@ -110,6 +110,7 @@ class Rounds:
         if served > (before is not None):
             self._pool.service_time.took_at_most(self._since_last)
         if query is before and query is not None:
+            record.long, record.milestone = True, min(record.milestone, worker.served + 1)
             self._watch_start(worker, record, now)
             return
         if before is not None:
@@ -157,7 +158,7 @@ class Rounds:
         """Whether a program that has given no reply is taken for up; it has `start_timeout`, and its query may move."""
         held = now - record.since
         if held >= self._pool.settings.start_timeout:
-            worker.kill(f"it gave no first reply within start_timeout, {_had(query, held)}")
+            worker.kill(f"it gave no first reply within start_timeout, {_had(query, held)}", Fault.START)
             return False
         if query.verdict is None and query.repeatable and held >= ROUND and self._may_move(worker, query, held):
             self._move(worker, record, query)
@@ -192,7 +193,7 @@ class Rounds:
             self._kill(worker, query, held)
 
     def _kill(self, worker: Worker, query: Query, held: float) -> None:
-        worker.kill(f"it gave no reply in time, {_had(query, held)}")
+        worker.kill(f"it gave no reply in time, {_had(query, held)}", Fault.TIME)
 
     def _overdue(self) -> float:
         """Seconds from reading its first question after which others do not wait for a program: one more is started.

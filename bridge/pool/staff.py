@@ -270,6 +270,12 @@ class Staff:
         self.paused = False
         self.plan()
 
+    def is_failing(self, now: float) -> bool:
+        """Whether no program can be expected to answer: none has, and the last ones could not start."""
+        latest = now - self.startup.unasked
+        up = any(record.standing is not Standing.LEAVING and record.born <= latest for record in self.workers.values())
+        return self._scouting and not self.ready and not up
+
     def close(self) -> None:
         """Start no more programs; those that run go on."""
         self.closed = True
@@ -321,7 +327,7 @@ class Staff:
 
     def _not_started(self, error: Exception, was_missing: bool) -> None:
         pool = self._pool
-        pool.figures.failures += 1
+        pool.figures.failed("not started", self._clock())
         reason = _reason(error, pool.program.argv)
         pool.log.cannot_start(reason)
         pool.last_failure = f"it cannot be started: {reason}"

@@ -102,6 +102,7 @@ class Supervisor:
             if worker.state is not State.ASKABLE:
                 continue
             if self.pool.staff.most == 1 or await self._has_successor(worker):
+                self.pool.figures.restarts["renewed"] += 1
                 await self._dismiss(worker)
             else:
                 await trio.sleep(_RENEWAL_RETRY)

@@ -56,6 +56,10 @@ class Suspects:
         self._questions: OrderedDict[bytes, Offence] = OrderedDict()
         self._accounts: OrderedDict[bytes, float] = OrderedDict()  # until when
 
+    def __len__(self) -> int:
+        """Number of questions."""
+        return len(self._questions)
+
     def __bool__(self) -> bool:
         return bool(self._accounts or self._questions)
 

@@ -1,4 +1,4 @@
-"""The states of a worker.
+"""The states of a worker, and why one fails.
 
   - A program is asked only while it is `ASKABLE`, and no other state leads back there.
   - It may be retired any number of times, by anybody, even after its end: a transition that is not allowed is ignored.
@@ -19,6 +19,18 @@ class State(enum.Enum):
     RETIRED = "retired"  # never asked again: told to exit, killed, or ended by itself
     MUTED = "muted"  # retired, and its last output is not read either: handling its output raised an error of ours
     GONE = "gone"  # its process has been reaped
+
+
+class Fault(enum.Enum):
+    """Why a program was ended, or had ended by itself, although it was to serve."""
+
+    ENDED = "ended"
+    OUTPUT = "output"  # it wrote something that is no reply, or one that nobody had asked for
+    INPUT = "input"  # it does not read its stdin
+    START = "start"  # no first reply in time
+    TIME = "time"  # no reply in time
+    STDERR = "stderr"  # a flood
+    INTERNAL = "internal"  # an error of ours
 
 
 FOLLOWERS = {

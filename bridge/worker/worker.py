@@ -31,7 +31,7 @@ from bridge.protocol.frames import explain, header, may_become_replies, may_beco
 from bridge.protocol.query import Query, StandIn, Verdict
 from bridge.worker.latch import Latch
 from bridge.worker.spawn import Process
-from bridge.worker.state import State, after
+from bridge.worker.state import Fault, State, after
 from bridge.worker.stderr import Asked, Stderr
 from bridge.worker.stderrlines import Lines, StderrLines
 from bridge.worker.stdinpipe import StdinPipe
@@ -81,6 +81,7 @@ class Worker:
       served: valid replies so far.
       blamed: the query to which it gave a second reply, if it did.
       careful: it may write its replies in pieces.
+      fault: why it failed, if it did.
       status: its exit status, or minus the signal that ended it, once it is gone.
       retirement: set when it is no longer ASKABLE, and its owner has been told.
       end: set when it is GONE, and its owner has been told.
@@ -99,6 +100,7 @@ class Worker:
         self.served = 0
         self.blamed: Query | None = None
         self.careful = True
+        self.fault = Fault.INTERNAL
         self.status = 0
         self.retirement = Latch()
         self.end = Latch()
@@ -162,11 +164,11 @@ class Worker:
         self._taken.pop(self._input, None)
         self.query = query
         if written < len(frame):
-            self.kill("its stdin took only part of a frame")
+            self.kill("its stdin took only part of a frame", Fault.INPUT)
         return True
 
     def _cannot_be_written(self, error: OSError) -> None:
-        self.kill(f"its stdin cannot be written ({error.strerror})")
+        self.kill(f"its stdin cannot be written ({error.strerror})", Fault.INPUT)
 
     def close_stdin(self) -> None:
         """Tell the program to exit, as ejabberd does."""
@@ -199,10 +201,11 @@ class Worker:
         exited.register(self._process.exited, select.POLLIN)
         return bool(exited.poll(seconds * 1000))
 
-    def kill(self, reason: str) -> None:
+    def kill(self, reason: str, fault: Fault = Fault.INTERNAL) -> None:
         """Kill the program.  Its query stays with it until the process is gone."""
         try:
             if self._retire():
+                self.fault = fault
                 self._owner.failing(self, reason)
         finally:
             self.signal(signal.SIGKILL)
@@ -290,14 +293,14 @@ class Worker:
         if self.state is not _ASKABLE:
             return  # it is exiting, and may write what it likes
         if not data:
-            self.kill("it ended" if not self._partial else "it ended in the middle of a reply")
+            self.kill("it ended" if not self._partial else "it ended in the middle of a reply", Fault.ENDED)
         else:
             self._owner.replies_in_pieces()  # just in case: pieces can, rarely, look like this
             self.blamed = self._doubly_answered(data)
             what = "bytes nobody asked for" if self.query is None else "something that is not a reply"
             taken = self.query if self._has_taken() else None
             explained, telling = explain(data, self.query, taken, self._previous if self.blamed is not None else None)
-            self.kill(f"it wrote {what}{explained}: {self._shown(telling)}")
+            self.kill(f"it wrote {what}{explained}: {self._shown(telling)}", Fault.OUTPUT)
 
     def _doubly_answered(self, data: bytes) -> Query | None:
         """The query to which `data` is a second reply, if it is one."""
@@ -321,7 +324,7 @@ class Worker:
         if lines := self._stderr.read(self._number_asked()):
             self._owner.complained(self, lines)
         if self._stderr.is_flood:
-            self.kill("it floods its stderr")
+            self.kill("it floods its stderr", Fault.STDERR)
 
     def _number_asked(self) -> int:
         return self.served + (self.query is not None)
@@ -329,7 +332,7 @@ class Worker:
     def _exited(self) -> None:
         if self.state not in (State.MUTED, State.GONE):
             self._read_last_output()
-        self.kill("it ended")  # and what may be left of its process group
+        self.kill("it ended", Fault.ENDED)  # and what may be left of its process group
         with contextlib.suppress(ChildProcessError):  # already reaped, if an error cut us short the last time
             self.status = self._process.wait()
         query, was_read = self.query, self.was_read()

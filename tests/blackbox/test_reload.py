@@ -197,8 +197,8 @@ def test_many_that_are_refused_leave_nothing(daemon: Daemon, file: Path) -> None
 
 def test_where_no_daemon_is(daemon: Daemon, tmp_path: Path) -> None:
     for path, why in (
-        (tmp_path / "nowhere.sock", "No such file or directory"),
-        (tmp_path / "log", "Connection refused"),
+        (tmp_path / "nowhere.sock", "there is no such socket"),
+        (tmp_path / "log", "nobody listens there"),
         (tmp_path / ("x" * 200), "too long"),
     ):
         status, said = ended(start_reload(path))

@@ -200,7 +200,7 @@ def test_the_status_socket_tells_the_figures(serve: Callable[..., Daemon], tmp_p
         status.connect(os.fspath(tmp_path / "status.sock"))
         figures = json.loads(read(status, 65536))
     assert figures["pools"]["default"]["granted"] == 1
-    assert figures["pools"]["default"]["programs"] == 2
+    assert figures["pools"]["default"]["pool_size"] == 2
     assert figures["lines_refused"] == {"command": 1}
     assert figures["clients"]["connected"] == 1
 

@@ -232,3 +232,14 @@ async def _fed_again(systemd: Systemd) -> None:
 async def _until(true: Callable[[], bool]) -> None:
     while not true():
         await trio.sleep(0.002)
+
+
+def test_a_program_that_cannot_be_started_is_told(
+    serve: Callable[..., Daemon], systemd: Systemd, tmp_path: Path
+) -> None:
+    """In the line of `systemctl status`."""
+    file = tmp_path / "auth.toml"
+    file.write_text('program = "/nonexistent/program"\npool_size = 1\n')
+    serve(file=file, env={"NOTIFY_SOCKET": systemd.address})
+    why = "pool default cannot answer: /nonexistent/program: it cannot be started: No such file or directory"
+    assert systemd.next("READY")["STATUS"].startswith(f"{why}; 0 of 1 programs up")

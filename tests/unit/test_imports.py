@@ -36,7 +36,7 @@ NO_IO = [
     *(f"protocol.{name}" for name in ("query", "lines", "checks", "frames", "ordering", "tagged", "lockstep")),
     *("log.text", "log.tokenbucket", "loop.timer", "clients.budget", "bench.tally"),
     *(f"worker.{name}" for name in ("latch", "masks", "state", "stderrlines")),
-    *(f"pool.{name}" for name in ("backoff", "idle", "milestones", "record", "servicetime", "starts")),
+    *(f"pool.{name}" for name in ("backoff", "figures", "idle", "milestones", "record", "servicetime", "starts")),
     *(f"pool.{name}" for name in ("fairqueue", "lanes", "shared", "turns")),
 ]
 FORBIDDEN_IO = {"trio", "os", "socket", "time", "logging", "select", "signal", "subprocess", "threading", "asyncio"}

@@ -32,7 +32,7 @@ from bridge.pool.supervisor import Supervisor
 from bridge.protocol.frames import DENIED, GRANTED
 from bridge.protocol.query import Query, StandIn, Verdict
 from bridge.worker.latch import Latch
-from bridge.worker.state import State, after
+from bridge.worker.state import Fault, State, after
 from bridge.worker.worker import Owner, Worker
 
 Play = Callable[["InMemoryWorker"], Awaitable[int | None]]
@@ -63,6 +63,7 @@ class InMemoryWorker:
         self.served = 0
         self.blamed: Query | None = None
         self.careful = True
+        self.fault = Fault.ENDED
         self.status = 0
         self.retirement = Latch()
         self.end = Latch()
@@ -148,7 +149,9 @@ class InMemoryWorker:
             self.status = -number
             self._scope.cancel()
 
-    def kill(self, reason: str) -> None:
+    def kill(self, reason: str, fault: Fault = Fault.INTERNAL) -> None:
+        if self.state is State.ASKABLE:
+            self.fault = fault
         try:
             self._retire(reason)
         finally:

@@ -13,7 +13,7 @@ from bridge.pool.pool import Pool
 from bridge.protocol.frames import may_become_reply
 from bridge.protocol.query import Query
 from bridge.worker.spawn import Process
-from bridge.worker.state import State
+from bridge.worker.state import Fault, State
 from bridge.worker.worker import Owner, Worker
 from support.inmemory.pools import InMemoryWorker
 from support.model.programs import Frame, Program
@@ -53,9 +53,9 @@ class _Played(_Worker):
             self.watch.handed(self.program, self.program.handed(query))
         return done
 
-    def kill(self, reason: str) -> None:
+    def kill(self, reason: str, fault: Fault = Fault.INTERNAL) -> None:
         self.watch.killing(self.program, reason)
-        super().kill(reason)
+        super().kill(reason, fault)
 
     def signal(self, number: int) -> None:
         if self.state is not State.GONE:

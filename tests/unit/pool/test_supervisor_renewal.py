@@ -319,6 +319,7 @@ async def test_nothing_of_it_is_a_failure_in_the_figures(autojump_clock) -> None
         assert figures.failures == figures.retries == figures.unavailable == figures.timeouts == 0
         assert figures.granted == 200
         assert figures.starts == len(there.programs) > 20
+        assert [*figures.restarts] == ["renewed"]
 
 
 async def test_a_reply_that_is_no_reply_from_the_successor(autojump_clock) -> None:
