@@ -16,6 +16,7 @@ COMMANDS = {
     "run": "bridge a client on standard input and output; what `extauth-bridge FILE` does",
     "serve": "the shared daemon: bridge many clients on Unix sockets",
     "connect": "relay a client on standard input and output to the shared daemon",
+    "check": "does a program speak the protocol, and where does it deviate?",
     "ask": "ask a program, or the daemon, one question by hand",
     "reload": "have the daemon read its configuration again, and wait for the outcome",
     "prosody-module": "install our own module for Prosody, which needs no terminal",

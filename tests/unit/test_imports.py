@@ -21,7 +21,7 @@ FLOORS = """
     worker
     pool
     clients
-    relay
+    relay  checking
     daemon
     commands
     entry
