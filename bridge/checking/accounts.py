@@ -14,15 +14,17 @@ from bridge.checking.findings import Finding, deviates, note, ok
 from bridge.checking.lab import Account, Lab
 from bridge.protocol.query import Verdict
 
+_SPLIT = "this cannot be mended from outside: have it split into four fields at most, the last being all the rest"
+
 
 def credentials(lab: Lab) -> list[Finding]:
     """The account exists, and its password is granted."""
     account = _account(lab)
     with lab.ready() as program:
-        exists = lab.ask(program, lab.isuser(account.user))
+        exists = lab.ask(program, lab.plain(account.user))
         granted = lab.ask(program, lab.account_auth(account.secret))
     findings: list[Finding] = []
-    if exists.verdict is not Verdict.GRANTED:
+    if lab.asks_isuser and exists.verdict is not Verdict.GRANTED:
         meaning = "Prosody refuses messages and contact requests for this user"
         advice = "have isuser look where auth does"
         findings.append(deviates("isuser of the account", lab.told(exists), meaning, advice))
@@ -43,8 +45,8 @@ def cut_at_colon(lab: Lab) -> list[Finding]:
             deviates(
                 trial,
                 "the right password with a colon and anything behind it is granted: it cuts the password there",
-                "what stands behind the first colon of a password does not count: whoever knows what is before it gets in",
-                "this cannot be mended from outside: have it split into four fields at most, the last being all the rest",
+                "of a password with a colon only what is before it counts: whoever knows that gets in",
+                _SPLIT,
                 grave=True,
             )
         ]
@@ -54,7 +56,7 @@ def cut_at_colon(lab: Lab) -> list[Finding]:
                 trial,
                 "the part of the password before its first colon is granted",
                 "who has a colon in the password needs only the part before it",
-                "this cannot be mended from outside: have it split into four fields at most, the last being all the rest",
+                _SPLIT,
                 grave=True,
             )
         ]

@@ -57,12 +57,12 @@ def multibyte(lab: Lab) -> list[Finding]:
     """Lengths count bytes; UTF-8 has characters of two to four."""
     trials = [
         ("secret", lab.auth("ä€😀".encode() + secret())),
-        ("user name", lab.isuser(lab.nobody.replace("nobody", "nobödy"))),
+        ("user name", lab.plain(lab.nobody.replace("nobody", "nobödy"))),
     ]
     for what, body in trials:
         with lab.ready() as program:
             answer = lab.ask(program, body)
-            if answer.verdict is None or answer.verdict is Verdict.GRANTED and what == "secret":
+            if answer.verdict is None or (answer.verdict is Verdict.GRANTED and body.startswith(b"auth")):
                 return [_not_bytes(lab, what, body, answer, program)]
     return [ok("multibyte", "secret and user name with characters of 2, 3 and 4 bytes: answered")]
 
@@ -74,7 +74,7 @@ def _not_bytes(lab: Lab, what: str, body: bytes, answer: Answer, program: Progra
         missing = len(body) - len(body.decode())
         program.send(b"x" * missing, 1)
         if program.reply(max(1.0, 2 * lab.usual)).data:
-            seen = f"multibyte {what}: it waits for {missing} more bytes, as it reads characters where the length says bytes"
+            seen = f"multibyte {what}: it waits for {missing} more bytes, as it counts characters instead of bytes"
             return deviates("multibyte", seen, meaning, advice)
     return _judged(lab, "multibyte", f"multibyte {what}", answer, program, meaning=meaning, advice=advice)
 

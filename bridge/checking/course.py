@@ -29,6 +29,8 @@ def tried(lab: Lab) -> Iterator[Finding]:
         findings, goes_on = first(lab)
         yield from findings
         if not goes_on:
+            if lab.startup:
+                yield from (finding for finding in _tried(flow.unasked, lab) if finding.level is not Level.OK)
             yield from _stderr(lab)
             yield note("the others", "not tried: they need a program that replies, and stays", "unknown", _AGAIN)
             return

@@ -107,6 +107,8 @@ class Program:
             quiet = _STRANGE
         while quiet and len(self.stdout) < _MOST and self._goes_on(quiet):
             pass
+        if self.is_done:
+            self.ends_within(QUIET)  # its exit status comes a little later than the end of its output
         data = bytes(self.stdout)
         self.stdout.clear()
         return Answer(data, took, not there, self.exit)
@@ -116,6 +118,13 @@ class Program:
         before = len(self.stdout)
         self.wait(lambda: len(self.stdout) > before or self.is_done, quiet)
         return len(self.stdout) > before
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether it has closed its stdin."""
+        poll = select.poll()
+        poll.register(self.process.stdin, 0)
+        return bool(poll.poll(0))
 
     def unread(self) -> int:
         """Bytes of what we sent that nobody has read yet."""

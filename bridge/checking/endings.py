@@ -13,8 +13,8 @@ from bridge.checking.lab import Lab, ending
 _CLOSED = 0.5
 """Seconds after its end by which its output is closed, unless something that it started keeps it open."""
 
-_BUSY = 0.5
-"""The share of a CPU from which on it is called busy."""
+_BUSY = 0.1
+"""The share of a CPU from which on it is called busy: on a busy machine it gets no more."""
 
 _LONGER = 1.0
 """Seconds beyond `shutdown_grace`, for a machine that does several trials at a time."""

@@ -54,9 +54,9 @@ def in_a_row(lab: Lab) -> list[Finding]:
 
 def _asked(lab: Lab, program: Program) -> _Run:
     run = _Run()
-    bodies = [lab.isuser()]
+    bodies = [lab.plain()]
     if lab.account is not None:
-        bodies = [lab.account_auth(lab.account.secret), lab.isuser(lab.account.user), lab.isuser()]
+        bodies += [lab.account_auth(lab.account.secret), lab.plain(lab.account.user)]
     first: dict[bytes, Verdict] = {}
     begun = time.monotonic()
     while run.asked < QUESTIONS and time.monotonic() - begun < BUDGET:
@@ -119,6 +119,10 @@ def _unasked(run: _Run) -> Finding:
     )
 
 
+def _each(seconds: float) -> str:
+    return f"{round(seconds * 1000)} ms" if seconds > 0.001 else "less than 1 ms"
+
+
 def _grown(lab: Lab, run: _Run) -> list[Finding]:
     trial = "many in a row"
     each = run.seconds / max(1, run.asked)
@@ -132,7 +136,7 @@ def _grown(lab: Lab, run: _Run) -> list[Finding]:
         seen = f"{run.memory >> 20} MB more after {run.asked - _WARM} questions"
         advice = "look whether it keeps what it no longer needs; max_requests and max_age have it replaced in time"
         findings.append(note("memory", seen, "none as long as it is replaced in time", advice))
-    seen = f"{run.asked} questions in {run.seconds:.1f} s, {max(1, round(each * 1000))} ms each"
+    seen = f"{run.asked} questions in {run.seconds:.1f} s, {_each(each)} each"
     if run.asked < QUESTIONS:
         text = f"only {seen}: it is slow, and the others were left out"
         findings.insert(0, note(trial, text, "unknown beyond that", "max_requests has programs replaced in time"))

@@ -8,7 +8,6 @@ from types import MappingProxyType
 
 import attrs
 
-
 _NONE: Mapping[str, object] = MappingProxyType({})
 
 

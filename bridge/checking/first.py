@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 
+from bridge.checking.content import secret
 from bridge.checking.driver import Answer, Program, framed
 from bridge.checking.findings import Finding, deviates, note, ok
 from bridge.checking.lab import Lab, ending
@@ -24,6 +25,10 @@ _WORTH_TELLING = 0.2
 """Seconds for a reply that are: five of them a second are what a program can do."""
 
 
+NOTHING = Answer(b"", 0.0, True, None)
+"""For where what came back is not looked at."""
+
+
 def first(lab: Lab) -> tuple[list[Finding], bool]:
     """Start it and ask two questions.
 
@@ -33,18 +38,45 @@ def first(lab: Lab) -> tuple[list[Finding], bool]:
     Raises:
       OSError: it cannot be started.
     """
+    findings, goes_on, heard = _tried(lab)
+    if heard or not lab.asks_isuser or not _answers_auth(lab):
+        return findings, goes_on
+    lab.asks_isuser = False
+    instead, goes_on, _ = _tried(lab)
+    return [_no_isuser(lab, findings[0]), *instead], goes_on
+
+
+def _tried(lab: Lab) -> tuple[list[Finding], bool, bool]:
+    """As `first`; also whether it has written anything."""
     with lab.start() as program:
-        program.send(framed(lab.isuser()), lab.settings.start_timeout)
+        program.send(framed(lab.plain()), lab.settings.start_timeout)
         answer = program.reply(min(_SUSPECT, lab.settings.start_timeout))
         if answer.waited and not answer.data:
             explained, answer = _suspected(lab, program)
             if explained is not None:
-                return [explained], False
+                return [explained], False, True
         lab.startup = program.spoke_at - program.started
         found = flaw(answer.data)
         if answer.verdict is None and (found is None or not found.ahead):
-            return [_no_reply(lab, program, answer)], False
-        return _second(lab, program, answer)
+            return [_no_reply(lab, program, answer)], False, bool(answer.data)
+        return (*_second(lab, program, answer), True)
+
+
+def _answers_auth(lab: Lab) -> bool:
+    with lab.start() as program:
+        answer = program.ask(lab.auth(secret()), min(2 * _SUSPECT, lab.settings.start_timeout))
+        return answer.verdict is not None
+
+
+def _no_isuser(lab: Lab, finding: Finding) -> Finding:
+    commands = sorted(lab.program.commands - {"isuser"})
+    return deviates(
+        "isuser",
+        f"auth is answered, but isuser is not: {finding.seen}",
+        "messages to users who are offline, and contact requests, end a program each, or wait in vain",
+        f"have it answer isuser; until then, leave it out: commands = {commands}".replace("'", '"'),
+        {"commands": commands},
+    )
 
 
 def _second(lab: Lab, program: Program, answer: Answer) -> tuple[list[Finding], bool]:
@@ -53,7 +85,7 @@ def _second(lab: Lab, program: Program, answer: Answer) -> tuple[list[Finding], 
     ahead = lab.ahead = flaw(answer.data)
     if ahead is not None:
         findings.append(_flawed(lab, "replies", answer))
-    again = lab.ask(program, lab.isuser())
+    again = lab.ask(program, lab.plain())
     lab.usual = again.seconds
     if again.exit is not None and not again.data:
         return [*findings, _left(lab, program, again)], False
@@ -65,7 +97,8 @@ def _second(lab: Lab, program: Program, answer: Answer) -> tuple[list[Finding], 
         findings.append(ok("replies", f"four bytes each, {_time(again.seconds)} after the question"))
     if again.seconds >= _WORTH_TELLING:
         findings.append(_slow(lab, again.seconds))
-    findings.append(_about_nobody(again))
+    if lab.asks_isuser:
+        findings.append(_about_nobody(again))
     return findings, True
 
 
@@ -135,11 +168,14 @@ def _no_reply(lab: Lab, program: Program, answer: Answer) -> Finding:
     if answer.exit is not None:
         seen = f"it ended before its first reply ({ending(answer.exit)}{lab.last_words(program)})"
         return deviates("start", seen, "nobody can log in", "run it by hand, as the same user, and read what it prints")
+    if program.is_deaf:
+        return deviates("start", "it has closed its stdin", "nobody can log in", "have it read questions from stdin")
     if not answer.waited:
         return deviates("start", "it closed its stdout", "nobody can log in", "have it reply on stdout")
+    patience = f"start_timeout ({lab.settings.start_timeout:g} s)"
     return deviates(
         "start",
-        f"no reply to its first question within start_timeout ({lab.settings.start_timeout:g} s){lab.last_words(program)}",
+        f"no reply to its first question within {patience}{lab.last_words(program)}",
         "nobody can log in",
         "if it waits for a database or directory, see to that; if it is that slow, raise start_timeout; else have it "
         "flush stdout after each reply",
@@ -150,31 +186,29 @@ def _suspected(lab: Lab, program: Program) -> tuple[Finding | None, Answer]:
     """It is silent: wait for it, and meanwhile try whether it speaks lines, or replies when its input ends."""
     until = time.monotonic() + max(0.0, lab.settings.start_timeout - _SUSPECT)
     with lab.start() as lines, lab.start() as ending_soon:
-        lines.send(lab.isuser() + b"\n", 1)
-        ending_soon.send(framed(lab.isuser()), 1)
+        lines.send(lab.plain() + b"\n", 1)
+        ending_soon.send(framed(lab.plain()), 1)
         ending_soon.close_input()
-        while True:
+        while not (program.stdout or program.is_done or _spoke(lines)) and time.monotonic() < until:
             program.wait(lambda: bool(program.stdout) or program.is_done, _LOOK)
-            if program.stdout or program.is_done or time.monotonic() >= until:
-                break
-            if _spoke(lines.reply(0)):
-                return _speaks_lines("it answers a line with a digit"), Answer(b"", 0, True, None)
+        if _spoke(lines):
+            return _speaks_lines("it answers a line with a digit"), NOTHING
         answer = program.reply(0)
         if answer.data or answer.exit is not None:
             return None, answer
         lines.close_input()
-        if _spoke(lines.reply(_SUSPECT)):
-            return _speaks_lines("it answers a line with a digit once its input ends: it does not flush"), answer
+        lines.ends_within(_SUSPECT)
+        if _spoke(lines):
+            return _speaks_lines("it answers a line with a digit when its input ends: it does not flush"), NOTHING
         late = ending_soon.reply(0)
         if late.verdict is not None:
-            return _unflushed(), answer
-        if _spoke(late):
-            return _speaks_lines("it answers with a digit once its input ends"), answer
+            return _unflushed(), NOTHING
     return None, answer
 
 
-def _spoke(answer: Answer) -> bool:
-    return bool(LINES.fullmatch(answer.data))
+def _spoke(lines: Program) -> bool:
+    lines.listen(0)
+    return bool(LINES.fullmatch(lines.stdout))
 
 
 def _speaks_lines(how: str) -> Finding:

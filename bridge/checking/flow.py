@@ -41,9 +41,10 @@ def unasked(lab: Lab) -> list[Finding]:
     found = flaw(data + b"\0\2\0\0")
     if found is None or found == lab.ahead:
         return []
+    if verdict_of(data[:4]) is not None:
+        return [deviates(trial, "a reply to nothing", found.meaning, "reply only after a question", grave=True)]
     seen = f"{found.seen}{': ' + lab.shown(found.text) if found.text else ''}"
-    grave = verdict_of(data[:4]) is not None
-    return [deviates(trial, seen, found.meaning, found.advice, grave=grave)]
+    return [deviates(trial, seen, found.meaning, found.advice)]
 
 
 def one_reply(lab: Lab) -> list[Finding]:
@@ -122,7 +123,7 @@ def _early() -> Finding:
 def two_questions(lab: Lab) -> list[Finding]:
     """Two questions in one write get two replies, in order."""
     trial = "two questions at once"
-    bodies = [lab.auth(secret()), lab.isuser()]
+    bodies = [lab.auth(secret()), lab.plain()]
     with lab.ready() as program:
         expected = b"".join(lab.ask(program, body).data for body in bodies)
         program.send(b"".join(map(framed, bodies)), 1)
@@ -152,7 +153,7 @@ def side_by_side(lab: Lab) -> list[Finding]:
             return [_alone(f"a second one beside it does not become ready: {told}")]
         older.listen(_PAUSE)
         for program, which in ((older, "first"), (newer, "second")):
-            answer = lab.ask(program, lab.isuser())
+            answer = lab.ask(program, lab.plain())
             if answer.verdict is None:
                 return [_alone(f"of two at the same time the {which} fails: {lab.told(answer)}")]
     return [ok(trial, "two at the same time: both answer")]

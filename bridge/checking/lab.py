@@ -68,6 +68,7 @@ class Lab:
       nobody: a user that hardly exists.
       startup: seconds to the first reply, once known.
       usual: seconds of a reply.
+      asks_isuser: whether it may be asked, and can answer that.
       ahead: what the first process wrote before its first reply, if anything.
       stderr: what each process has written there.
     """
@@ -82,6 +83,7 @@ class Lab:
         self.host = host or (account.host if account else NOWHERE)
         self.nobody = f"check-{secrets.token_hex(4)}-nobody"
         self.startup = self.usual = 0.0
+        self.asks_isuser = "isuser" in program.commands
         self.ahead: Flaw | None = None
         self.stderr: list[bytes] = []
         self._secrets: set[bytes] = set()
@@ -90,6 +92,10 @@ class Lab:
         self._over = False
 
     # --- questions
+
+    def plain(self, user: str = "") -> bytes:
+        """A question that any program answers: isuser, or auth for one that does not know it."""
+        return self.isuser(user) if self.asks_isuser else self.auth(secrets.token_hex(12).encode(), user)
 
     def isuser(self, user: str = "") -> bytes:
         """Is there such a user?"""
@@ -139,7 +145,7 @@ class Lab:
           NotReady: it has not.
         """
         with self.start() as program:
-            answer = program.ask(self.isuser(), self.settings.start_timeout, quiet=0)
+            answer = program.ask(self.plain(), self.settings.start_timeout, quiet=0)
             if verdict_of(answer.data) is None:
                 more = program.reply(0)
                 answer = attrs.evolve(answer, data=answer.data + more.data, exit=more.exit)

@@ -96,9 +96,7 @@ def _other(data: bytes) -> Flaw:
             GENERIC,
         )
     if data[:2] == b"\x02\x00":
-        return Flaw(
-            "the reply's bytes are swapped (little-endian)", _FAILS, "pack both numbers as big-endian: >HH or nn"
-        )
+        return Flaw("the reply's bytes are swapped (little-endian)", _FAILS, "pack both as big-endian: >HH or nn")
     if data[:2] == b"\x00\x02" and len(data) == 4:
         return Flaw(
             f"neither 1 nor 0 in its reply, but {data[2:].hex(' ')}",

@@ -90,10 +90,11 @@ def _command(program: ProgramSettings) -> Iterator[Finding]:
         yield error("program", f"{path}: {trouble[0]}", "nobody can log in", trouble[1])
         return
     for word in program.argv[1:]:
-        if word.startswith("/") and "/" in word[1:] and os.path.splitext(word)[1] and not os.path.exists(word):
-            yield note(
-                "program", f"{word}, an argument, does not exist", "it may be what the program needs", "correct it"
-            )
+        if word.startswith("/") and os.path.splitext(word)[1] and not os.path.exists(word):
+            yield note("program", f"{word}, an argument, does not exist", "the program may need it", "correct it")
+        elif os.path.isfile(word) and not os.path.exists(os.path.join(program.cwd, word)):
+            seen = f"{word}, an argument, is a file here, but not in {program.cwd}, where the program runs"
+            yield error("program", seen, "the program will not find it", f"write {os.path.abspath(word)}, or set cwd")
     if os.stat(path).st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         advice = "chown root, chmod go-w, for it and its directories"
         yield note("program", f"{path} can be written by others than its owner", "they would get all passwords", advice)
@@ -129,7 +130,7 @@ def _unreachable(path: str) -> tuple[str, str] | None:
         if not os.access(directory, os.X_OK):
             return (
                 f"{directory} may not be passed by this user",
-                "chmod o+x for the directory, or move the program to /opt",
+                "chmod o+x, or move the program to /opt",
             )
         directory = os.path.dirname(directory)
     return None

@@ -73,9 +73,8 @@ class _Check:
         programs: list[tuple[Sequence[str], Sequence[str], Sequence[Finding]]] = []
         for program, hosts in self._programs():
             if self._report:
-                serves = (
-                    ", ".join(hosts) if hosts != [""] else "all hosts" + " but those below" * bool(self._settings.hosts)
-                )
+                others = " but those below" if self._settings.hosts else ""
+                serves = ", ".join(hosts) if hosts[0] else f"all hosts{others}"
                 self._report.heading(f"{command_line(program.argv)}  ({serves})")
             findings = [*self._told(self._about(program, hosts))]
             programs.append((program.argv, hosts, findings))
