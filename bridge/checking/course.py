@@ -41,9 +41,13 @@ def tried(lab: Lab) -> Iterator[Finding]:
     yield from alone
     together = SIDE_BY_SIDE if lab.program.pool_max > 1 and alone[0].level is Level.OK else 1
     trials = (*ANYBODY, *WITH_ACCOUNT) if lab.account is not None else ANYBODY
+
+    def made(trial: Trial) -> list[Finding]:
+        return _tried(trial, lab)
+
     with concurrent.futures.ThreadPoolExecutor(together) as threads:
         try:
-            yield from (finding for found in threads.map(lambda trial: _tried(trial, lab), trials) for finding in found)
+            yield from (finding for found in threads.map(made, trials) for finding in found)
         except BaseException:
             lab.stop()
             threads.shutdown(wait=True, cancel_futures=True)

@@ -140,11 +140,11 @@ class Program:
         """Read until it is enough; returns whether it was in time."""
         until = time.monotonic() + seconds
         while not enough():
-            left = until - time.monotonic()
-            if left <= 0:
-                return False
-            for descriptor, _ in self._poll.poll(max(1, left * 1000)):
+            left = max(0.0, until - time.monotonic())
+            for descriptor, _ in self._poll.poll(left * 1000):
                 self._ready(descriptor)
+            if not left:
+                return enough()
         return True
 
     @property

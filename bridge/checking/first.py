@@ -15,6 +15,9 @@ from bridge.protocol.query import Verdict
 _SUSPECT = 3.0
 """Seconds without a first reply after which other explanations than a slow start are tried beside it."""
 
+_AT_LEAST = 1.0
+"""Seconds for those others, however short `start_timeout` is."""
+
 _LOOK = 0.25
 """Seconds between two looks at those."""
 
@@ -184,7 +187,7 @@ def _no_reply(lab: Lab, program: Program, answer: Answer) -> Finding:
 
 def _suspected(lab: Lab, program: Program) -> tuple[Finding | None, Answer]:
     """It is silent: wait for it, and meanwhile try whether it speaks lines, or replies when its input ends."""
-    until = time.monotonic() + max(0.0, lab.settings.start_timeout - _SUSPECT)
+    until = time.monotonic() + max(_AT_LEAST, lab.settings.start_timeout - _SUSPECT)
     with lab.start() as lines, lab.start() as ending_soon:
         lines.send(lab.plain() + b"\n", 1)
         ending_soon.send(framed(lab.plain()), 1)

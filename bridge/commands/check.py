@@ -44,8 +44,13 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     file = os.path.abspath(arguments.file) if arguments.file else None
     if parsed.user is not None:
         _become(parsed.user)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # for the programs to be ended
+    signal.signal(signal.SIGTERM, _terminated)
     return _Check(settings, file, account, parsed.allow_changes, parsed.json).run()
+
+
+def _terminated(number: int, _frame: object) -> None:
+    """Exit in the orderly way, which ends the programs."""
+    sys.exit(128 + number)
 
 
 class _Check:
