@@ -195,7 +195,8 @@ def _suspected(lab: Lab, program: Program) -> tuple[Finding | None, Answer]:
         while not (program.stdout or program.is_done or _spoke(lines)) and time.monotonic() < until:
             program.wait(lambda: bool(program.stdout) or program.is_done, _LOOK)
         if _spoke(lines):
-            return _speaks_lines("it answers a line with a digit"), NOTHING
+            without = "" if lines.stdout.endswith(b"\n") else ", without a line end"
+            return _speaks_lines(f"it answers a line with a digit{without}"), NOTHING
         answer = program.reply(0)
         if answer.data or answer.exit is not None:
             return None, answer

@@ -25,7 +25,7 @@ _AFTERTHOUGHT = 1.0
 def unasked(lab: Lab) -> list[Finding]:
     """Nothing may be written before there is a question."""
     with lab.start() as program:
-        program.listen(1.5 * lab.startup + _AFTERTHOUGHT)
+        program.ends_within(1.5 * lab.startup + _AFTERTHOUGHT)
         data, over = bytes(program.stdout), program.exit
         words = lab.last_words(program)
     trial = "before a question"
