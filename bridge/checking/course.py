@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 from collections.abc import Callable, Iterator
+from concurrent.futures.thread import ThreadPoolExecutor  # now: as another user we may not be able to import any more
 
 from bridge.checking import accounts, content, endings, endurance, flow
 from bridge.checking.findings import Finding, Level, deviates, error, note, ok
@@ -29,9 +29,9 @@ def tried(lab: Lab) -> Iterator[Finding]:
         findings, goes_on = first(lab)
         yield from findings
         if not goes_on:
-            if lab.startup:
+            if findings[-1].grave:  # two replies; was the first one to nothing?
                 yield from (finding for finding in _tried(flow.unasked, lab) if finding.level is not Level.OK)
-            yield from _stderr(lab)
+            yield from _at_last(lab)
             yield note("the others", "not tried: they need a program that replies, and stays", "unknown", _AGAIN)
             return
         alone = flow.side_by_side(lab)
@@ -45,7 +45,7 @@ def tried(lab: Lab) -> Iterator[Finding]:
     def made(trial: Trial) -> list[Finding]:
         return _tried(trial, lab)
 
-    with concurrent.futures.ThreadPoolExecutor(together) as threads:
+    with ThreadPoolExecutor(together) as threads:
         try:
             yield from (finding for found in threads.map(made, trials) for finding in found)
         except BaseException:
@@ -54,7 +54,7 @@ def tried(lab: Lab) -> Iterator[Finding]:
             raise
     if lab.changes:
         yield from _tried(accounts.changes, lab)
-    yield from _stderr(lab)
+    yield from _at_last(lab)
     if lab.account is None:
         yield _without_account()
 
@@ -78,6 +78,14 @@ def _failed(lab: Lab, trial: str, failure: OSError | NotReady) -> list[Finding]:
         return [deviates(trial, seen, meaning, "start several by hand, at the same time")]
     seen = f"cannot be started: {failure.strerror or failure}"
     return [error(trial, seen, "nobody can log in", "name the program by its full path; see that it is executable")]
+
+
+def _at_last(lab: Lab) -> Iterator[Finding]:
+    yield from _stderr(lab)
+    if lab.left:
+        seen = f"it has changed its user, and may not be killed: still running are {', '.join(map(str, lab.left))}"
+        meaning = "programs that hang cannot be ended: after pool_max of them nobody can log in"
+        yield deviates("left behind", seen, meaning, "kill them as root; have the program keep its user")
 
 
 def _stderr(lab: Lab) -> Iterator[Finding]:

@@ -71,6 +71,7 @@ class Lab:
       asks_isuser: whether it may be asked, and can answer that.
       ahead: what the first process wrote before its first reply, if anything.
       stderr: what each process has written there.
+      left: processes that could not be killed.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Lab:
         self.asks_isuser = "isuser" in program.commands
         self.ahead: Flaw | None = None
         self.stderr: list[bytes] = []
+        self.left: list[int] = []
         self._secrets: set[bytes] = set()
         self._running: set[Program] = set()
         self._lock = threading.Lock()
@@ -134,6 +136,8 @@ class Lab:
             with self._lock:
                 self._running.discard(program)
                 program.forget()
+                if program.exit is None:
+                    self.left.append(program.pid)
                 self.stderr.append(bytes(program.stderr))
 
     @contextlib.contextmanager

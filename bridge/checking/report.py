@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,9 @@ _COLOURS = {Level.OK: "32", Level.NOTE: "33", Level.DEVIATES: "31", Level.ERROR:
 
 _WIDEST = 110
 """Columns; longer lines are hard to read."""
+
+_NARROWEST = 30
+"""Columns for text, however narrow the terminal is."""
 
 _LEVELS = max(len(level.value) for level in Level)
 _TRIALS = 21
@@ -40,21 +44,19 @@ class Report:
         """One line, and what follows from it indented below."""
         level = self._painted(_COLOURS[finding.level], f"{finding.level.value:{_LEVELS}}")
         indent = 2 + _LEVELS + 2 + _TRIALS + 2
-        first, *more = textwrap.wrap(finding.seen, max(30, self._width - indent)) or [""]
-        self._print(f"  {level}  {finding.trial:{_TRIALS}}  {first}\n")
-        for line in more:
-            self._print(" " * indent + line + "\n")
+        first, *more = textwrap.wrap(finding.seen, max(_NARROWEST, self._width - indent)) or [""]
+        lines = [f"  {level}  {finding.trial:{_TRIALS}}  {first}", *(" " * indent + line for line in more)]
         if finding.level is not Level.OK:
-            self._below("for logins: ", finding.meaning, indent)
-            self._below("to do: ", finding.advice, indent)
+            lines += self._below("for logins: ", finding.meaning, indent)
+            lines += self._below("to do: ", finding.advice, indent)
+        self._print("\n".join(lines) + "\n")
 
-    def _below(self, label: str, text: str, indent: int) -> None:
-        if text:
-            start = " " * indent + label
-            rest = " " * (indent + 2)
-            width = max(self._width, indent + 30)
-            lines = textwrap.wrap(text, width, initial_indent=start, subsequent_indent=rest, break_on_hyphens=False)
-            self._print("\n".join(lines) + "\n")
+    def _below(self, label: str, text: str, indent: int) -> list[str]:
+        if not text:
+            return []
+        start, rest = " " * indent + label, " " * (indent + 2)
+        width = max(self._width, indent + _NARROWEST)
+        return textwrap.wrap(text, width, initial_indent=start, subsequent_indent=rest, break_on_hyphens=False)
 
     def summary(self, findings: Sequence[Finding], toml: str) -> None:
         """What it comes to, the gravest first, and the recommended configuration."""
@@ -96,7 +98,7 @@ def toml(program: ProgramSettings, hosts: Sequence[str], findings: Iterable[Find
         heading = [f"[hosts.{_value(host)}]"] if host else []
         rows = [f"program = {_value(list(program.argv))}"]
         rows += [f"cwd = {_value(program.cwd)}"] if program.cwd != "/" else []
-        rows += [f"env = {{ {', '.join(map(_value, program.env))} = … }}  # as it is"] if program.env else []
+        rows += [f"# env = {{ {' '.join(program.env)} }}, as it is"] if program.env else []
         rows += [_row(name, value, reasons) for name, value in own.items()]
         lines = [*lines, "", *heading, *rows] if host else [*heading, *rows, *lines]
     return "\n".join(lines).strip("\n") + "\n"
@@ -118,7 +120,7 @@ def as_json(
 
     Args:
       file: findings about the file.
-      programs: for each its command, the hosts it serves, and its findings.
+      programs: for each its command, the hosts it serves (one that is empty: all others), and its findings.
     """
     return json.dumps(
         {
@@ -128,7 +130,7 @@ def as_json(
             "programs": [
                 {
                     "program": list(argv),
-                    "hosts": list(hosts),
+                    "hosts": [host for host in hosts if host],
                     "findings": [_record(finding) for finding in findings],
                     "recommended": recommended(findings),
                 }
@@ -153,6 +155,4 @@ def _record(finding: Finding) -> dict[str, object]:
 
 def command_line(argv: Sequence[str]) -> str:
     """A command as one would type it."""
-    import shlex
-
     return escaped(shlex.join(argv))

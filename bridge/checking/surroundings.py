@@ -31,6 +31,7 @@ _STATE = "/var/lib/extauth-bridge"
 def of_file(path: str, settings: Settings) -> Iterator[Finding]:
     """The file itself, and what serves everybody."""
     yield from _file(path, settings)
+    yield from _hidden([path])
     for what, resolve, names in (
         ("allow_users", resolve_users, settings.allow_users),
         ("allow_groups", resolve_groups, settings.allow_groups),
@@ -191,6 +192,19 @@ def _place(what: str, path: str, meaning: str) -> Finding:
 def _sandbox(program: ProgramSettings) -> Iterator[Finding]:
     """What the systemd unit hides, or forbids."""
     paths = [_whole(program.argv[0]), *_paths(program.argv[1:]), program.cwd]
+    yield from _hidden(paths)
+    executable = os.path.realpath(paths[0])
+    if os.path.isfile(executable) and os.stat(executable).st_mode & (stat.S_ISUID | stat.S_ISGID):
+        yield note(
+            "unit's sandbox",
+            f"{executable} changes its user (setuid), which the systemd service forbids (NoNewPrivileges=)",
+            "it lacks its rights in the service",
+            "the drop-in setuid.conf; better, a daemon with the privilege",
+        )
+
+
+def _hidden(paths: Sequence[str]) -> Iterator[Finding]:
+    """Those of them that are not there for the service."""
     for path in dict.fromkeys(os.path.realpath(path) for path in paths):
         if _below(path, _HOMES):
             yield note(
@@ -206,14 +220,6 @@ def _sandbox(program: ProgramSettings) -> Iterator[Finding]:
                 "works here and under Prosody, but not in the service",
                 f"move it to /opt, or data to {_STATE}",
             )
-    executable = os.path.realpath(paths[0])
-    if os.path.isfile(executable) and os.stat(executable).st_mode & (stat.S_ISUID | stat.S_ISGID):
-        yield note(
-            "unit's sandbox",
-            f"{executable} changes its user (setuid), which the systemd service forbids (NoNewPrivileges=)",
-            "it lacks its rights in the service",
-            "the drop-in setuid.conf; better, a daemon with the privilege",
-        )
 
 
 def _paths(words: Sequence[str]) -> Iterator[str]:

@@ -142,7 +142,7 @@ class _Check:
         yield from programs
 
     def _serves(self, program: ProgramSettings, host: str) -> bool:
-        return self._settings.hosts.get(host.lower(), self._settings.program) is program
+        return self._settings.hosts.get(host.lower(), self._settings.program) == program
 
 
 def _status(findings: Sequence[Finding]) -> int:
