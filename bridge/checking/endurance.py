@@ -17,6 +17,9 @@ QUESTIONS = 1200
 BUDGET = 15.0
 """Seconds for all of them: a person waits for it."""
 
+_FOR_AUTH = 5.0
+"""Seconds of these that auth may take: its hashes are slow by intention."""
+
 _WARM = 100
 """Questions before the first measurement: caches fill, connections are made."""
 
@@ -54,9 +57,7 @@ def in_a_row(lab: Lab) -> list[Finding]:
 
 def _asked(lab: Lab, program: Program) -> _Run:
     run = _Run()
-    bodies = [lab.plain()]
-    if lab.account is not None:
-        bodies += [lab.account_auth(lab.account.secret), lab.plain(lab.account.user)]
+    bodies = _questions(lab, program)
     first: dict[bytes, Verdict] = {}
     begun = time.monotonic()
     while run.asked < QUESTIONS and time.monotonic() - begun < BUDGET:
@@ -80,6 +81,16 @@ def _asked(lab: Lab, program: Program) -> _Run:
     else:
         run.memory = run.descriptors = 0
     return run
+
+
+def _questions(lab: Lab, program: Program) -> list[bytes]:
+    """What to ask in turns: about nobody and, as often as its time allows, about the account."""
+    if lab.account is None:
+        return [lab.plain()]
+    auth = lab.account_auth(lab.account.secret)
+    seconds = program.ask(auth, lab.settings.answer_timeout, quiet=0).seconds
+    others = max(1, round(seconds * QUESTIONS / _FOR_AUTH))
+    return [auth, *[lab.plain(lab.account.user), lab.plain()] * others]
 
 
 def _replaced_before(lab: Lab, number: int) -> tuple[str, dict[str, object]]:

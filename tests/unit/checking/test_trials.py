@@ -1,18 +1,22 @@
 """Each trial of `check` names the mistake it is made for, in a real process, and finds nothing in a correct one."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.process import ROOT, environment
 from support.programs.bad import PROGRAMS, habit
 
 from bridge.checking import accounts, content, course, endings, endurance, first, flow
 from bridge.checking.findings import Finding, Level
 from bridge.checking.lab import Account, Interrupted, Lab
 from bridge.config.load import load
+from bridge.config.options import COMMANDS
 
 Trial = Callable[[Lab], list[Finding]]
 Case = tuple[Trial, Sequence[str], Sequence[str], Mapping[str, object]]
@@ -169,6 +173,24 @@ def test_nothing_is_found_in_a_correct_program(threads: ThreadPoolExecutor) -> N
     trials = [beginning, flow.side_by_side, *course.ANYBODY, *course.WITH_ACCOUNT]
     of = lab(habit("good"), ALICE)
     assert [*threads.map(lambda trial: found(trial, of), trials)] == [""] * len(trials)
+
+
+def test_changes_leave_everything_as_it_was(tmp_path: Path) -> None:
+    program = (sys.executable, "-m", "bridge.programs.sqlite", str(tmp_path / "users.db"))
+    asked: dict[str, Any] = {"timeout": 60, "check": True, "capture_output": True, "env": environment()}
+    subprocess.run([*program, "adduser", "alice@example.com"], input=b"pw-alice\npw-alice\n", **asked)
+    settings = load(None, {"commands": [*COMMANDS], "env": {"PYTHONPATH": str(ROOT)}}, program)
+    assert settings.program is not None
+    findings = accounts.changes(Lab(settings.program, settings, "", ALICE, changes=True))
+    assert [(one.trial, one.level) for one in findings] == [("setpass", Level.OK), ("changes", Level.OK)]
+    assert subprocess.run([*program, "listusers"], **asked).stdout == b"alice@example.com\n"
+    assert not found(accounts.credentials, Lab(settings.program, settings, "", ALICE, changes=False))
+
+
+def test_changes_that_do_not_work_are_told() -> None:
+    of = lab(habit("good"), ALICE, commands=[*COMMANDS])
+    assert "deviates" in found(accounts.changes, of)
+    assert "it takes --account" in found(accounts.changes, lab(habit("good")))
 
 
 @pytest.mark.parametrize("way", ["tells_before", "tells_after", "tells_in_pieces", "tells_parts", "tells_late"])
