@@ -140,15 +140,6 @@ def test_an_account_is_tried_and_nothing_is_changed(journal: Journal) -> None:
     assert all(user.startswith(b"check-") for user in users)
 
 
-@pytest.mark.slow
-def test_a_password_that_is_cut_at_its_colon_is_the_gravest() -> None:
-    done = check("--account", "alice@example.com", "--", *MISTAKES, "colon", password=b"pw-alice\n")
-    assert done.returncode == 1, done
-    assert "gravest first: colon in a password" in done.stdout
-    assert "Strangers may get in" in done.stdout
-    assert "pw-alice" not in done.stdout
-
-
 def test_the_password_is_prompted_for_on_a_terminal(tmp_path: Path) -> None:
     """And neither echoed nor printed; in colour."""
     pid, terminal = pty.fork()
@@ -168,6 +159,7 @@ def test_the_password_is_prompted_for_on_a_terminal(tmp_path: Path) -> None:
     assert b"\x1b[31mdeviates" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_check_leaves_nothing(start: Start, journal: Journal, number: signal.Signals) -> None:
     with open(os.devnull, "wb") as null:

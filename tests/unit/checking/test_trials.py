@@ -175,15 +175,16 @@ def test_nothing_is_found_in_a_correct_program(threads: ThreadPoolExecutor) -> N
     assert [*threads.map(lambda trial: found(trial, of), trials)] == [""] * len(trials)
 
 
+@pytest.mark.slow
 def test_changes_leave_everything_as_it_was(tmp_path: Path) -> None:
     program = (sys.executable, "-m", "bridge.programs.sqlite", str(tmp_path / "users.db"))
-    asked: dict[str, Any] = {"timeout": 60, "check": True, "capture_output": True, "env": environment()}
-    subprocess.run([*program, "adduser", "alice@example.com"], input=b"pw-alice\npw-alice\n", **asked)
+    asked: dict[str, Any] = {"timeout": 60, "capture_output": True, "env": environment()}
+    subprocess.run([*program, "adduser", "alice@example.com"], check=True, input=b"pw-alice\npw-alice\n", **asked)
     settings = load(None, {"commands": [*COMMANDS], "env": {"PYTHONPATH": str(ROOT)}}, program)
     assert settings.program is not None
     findings = accounts.changes(Lab(settings.program, settings, "", ALICE, changes=True))
     assert [(one.trial, one.level) for one in findings] == [("setpass", Level.OK), ("changes", Level.OK)]
-    assert subprocess.run([*program, "listusers"], **asked).stdout == b"alice@example.com\n"
+    assert subprocess.run([*program, "listusers"], check=True, **asked).stdout == b"alice@example.com\n"
     assert not found(accounts.credentials, Lab(settings.program, settings, "", ALICE, changes=False))
 
 
