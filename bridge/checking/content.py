@@ -10,6 +10,7 @@ import attrs
 from bridge.checking.driver import Answer, Program
 from bridge.checking.findings import Finding, deviates, ok
 from bridge.checking.lab import Lab
+from bridge.protocol.frames import verdict_of
 from bridge.protocol.lines import MAX_LINE
 from bridge.protocol.query import Verdict
 
@@ -86,7 +87,7 @@ def lengths(lab: Lab) -> list[Finding]:
     with contextlib.ExitStack() as stack:
         program: Program | None = None
         for length in LENGTHS:
-            if [length_ in failed for length_ in tried[-_ENOUGH:]] == [True] * _ENOUGH:
+            if len(failed) >= _ENOUGH and failed.keys() >= {*tried[-_ENOUGH:]}:
                 break
             body = _long(lab, length)
             if body is None:
@@ -119,7 +120,7 @@ def _about_lengths(lab: Lab, tried: list[int], failed: dict[int, str]) -> list[F
         limit, why = 2559, " (2560 to 2815: the first byte of the length is a line feed)"
     elif shortest in (128, 255) and below >= 127:
         limit, why = 127, " (it reads a byte of the length as signed)"
-    elif shortest == 4096 or shortest == 8200:
+    elif shortest in (4096, 8200):
         why = " (its buffer ends there)"
     seen = f"{', '.join(map(str, failed))} bytes{why}: {failed[shortest]}"
     in_force = lab.settings.max_line
@@ -139,21 +140,17 @@ def unknown(lab: Lab) -> list[Finding]:
     trial = "unknown command"
     if answer.verdict is Verdict.DENIED:
         return [ok(trial, "denied")]
-    only = "commands must name nothing that it does not know; a password change it does not know, setpass, would "
-    if answer.data[:4] == b"\0\2\0\1":
-        return [
-            deviates(
-                trial, lab.told(answer), f"none, since the bridge asks known commands only: {only}seem to succeed",
-                'reply 0 to all others; until then, commands = ["auth", "isuser"] if it cannot change passwords',
-                grave=True,
-            )
-        ]  # fmt: skip
+    grave = verdict_of(answer.data[:4]) is Verdict.GRANTED
+    change = "seem to succeed" if grave else "wait, and fail"
     return [
         deviates(
-            trial, lab.told(answer), f"none, since the bridge asks known commands only: {only}wait and fail",
+            trial,
+            lab.told(answer),
+            f"none while commands names only what it knows; a setpass that it does not know would {change}",
             'reply 0 to all others; until then, commands = ["auth", "isuser"] if it cannot change passwords',
+            grave=grave,
         )
-    ]  # fmt: skip
+    ]
 
 
 def _judged(

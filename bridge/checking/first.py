@@ -162,7 +162,7 @@ def _flawed(lab: Lab, trial: str, answer: Answer) -> Finding:
         return deviates(
             trial, lab.told(answer), "the second login on each program fails", "have it go on after a reply"
         )
-    return deviates(trial, lab.told(answer), found.meaning, found.advice, grave="reply" in found.seen[:15])
+    return deviates(trial, lab.told(answer), found.meaning, found.advice, grave=found.grave)
 
 
 def _no_reply(lab: Lab, program: Program, answer: Answer) -> Finding:

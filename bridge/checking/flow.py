@@ -10,7 +10,6 @@ from bridge.checking.findings import Finding, deviates, note, ok
 from bridge.checking.lab import Lab, NotReady, ending
 from bridge.checking.replies import flaw
 from bridge.protocol.frames import verdict_of
-from bridge.protocol.query import Verdict
 
 _PAUSE = 0.2
 """Seconds between two pieces of a question: a program that waits for both has read the first by then."""
@@ -63,7 +62,7 @@ def one_reply(lab: Lab) -> list[Finding]:
     if more:
         found = flaw(b"\0\2\0\0" + more)
         assert found is not None
-        return [deviates(trial, found.seen, found.meaning, found.advice, grave=verdict_of(more[:4]) is not None)]
+        return [deviates(trial, found.seen, found.meaning, found.advice, grave=found.grave)]
     if left is not None:
         seen = f"it leaves after a reply ({ending(left)}{words})"
         return [deviates(trial, seen, "every question costs the start of a program", "have it loop until end of input")]
@@ -87,7 +86,7 @@ def two_writes(lab: Lab) -> list[Finding]:
                 continue
             program.send(data[at:], 1)
             answer = program.reply(lab.settings.answer_timeout)
-            if answer.verdict is not Verdict.DENIED:
+            if answer.verdict is None:
                 answers.append(f"cut {where}: {lab.told(answer)}")
     if not answers:
         return [ok(trial, "answered")]

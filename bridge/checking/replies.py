@@ -25,6 +25,7 @@ class Flaw:
       seen, meaning, advice: see `Finding`.
       ahead: it stood before a good reply, so that the next one may be good.
       text: bytes to show with it.
+      grave: strangers may get in.
     """
 
     seen: str
@@ -32,6 +33,7 @@ class Flaw:
     advice: str
     ahead: bool = False
     text: bytes = b""
+    grave: bool = False
 
 
 def flaw(data: bytes) -> Flaw | None:
@@ -58,6 +60,7 @@ def _behind(rest: bytes) -> Flaw:
             "it could be taken for the answer to the next login, which may be a stranger's; the bridge replaces such a "
             "program at once where it can see it",
             "have the program reply exactly once, and return after it",
+            grave=True,
         )
     return Flaw(
         f"{len(rest)} bytes behind the reply",
@@ -84,6 +87,7 @@ def _ahead(before: bytes) -> Flaw:
             "every reply would be taken for the next question's: strangers could get in",
             "have the program reply exactly once, after it has read the question",
             True,
+            grave=True,
         )
     return Flaw("text on stdout before the first reply", _KILLED, stderr, True, before)
 

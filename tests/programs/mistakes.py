@@ -235,6 +235,14 @@ def grows() -> None:
 # --- how it ends
 
 
+def stray() -> None:
+    """A child out of reach of any signal to the group keeps its output open for a while."""
+    answer_all()
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(3)
+
+
 def traceback_at_end() -> None:
     """A traceback where there is nothing to read."""
     while True:

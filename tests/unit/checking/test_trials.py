@@ -95,7 +95,7 @@ MISTAKES: list[Case] = [
     (flow.two_questions, habit("one_read"), ["note", "of two replies, one came"], QUICK),
     (endings.end_of_input, mistake("traceback_at_end"), ["note", "a traceback on stderr", "ValueError"], {}),
     (endings.end_of_input, habit("grandchild"), ["deviates", "something that it has started goes on"], {}),
-    (endings.end_of_input, habit("daemon"), ["deviates", "something that it has started goes on"], {}),
+    (endings.end_of_input, mistake("stray"), ["deviates", "something that it has started goes on"], {}),
     (endurance.in_a_row, habit("dies_after", 1000), ["deviates", "after 999 questions: no reply, and it ended",
                                                     "max_requests (500) has it replaced before", "{}"], {}),
     (endurance.in_a_row, habit("dies_after", 201), ["deviates", "after 200 questions", "'max_requests': 100"], {}),
