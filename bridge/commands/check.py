@@ -45,7 +45,11 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     if parsed.user is not None:
         _become(parsed.user)
     signal.signal(signal.SIGTERM, _terminated)
-    return _Check(settings, file, account, parsed.allow_changes, parsed.json).run()
+    try:
+        return _Check(settings, file, account, parsed.allow_changes, parsed.json).run()
+    except OSError as failure:  # only printing is left to raise one
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered would fail again when Python ends
+        raise UsageError(f"standard output: {failure.strerror}") from None
 
 
 def _terminated(number: int, _frame: object) -> None:
@@ -87,7 +91,7 @@ class _Check:
                 self._report.summary(findings, toml(program, hosts, findings))
         status = _status([*about_file, *(finding for *_, findings in programs for finding in findings)])
         if self._report is None:
-            print(as_json(about_file, programs, status))
+            print(as_json(about_file, programs, status), flush=True)
         return status
 
     def _told(self, findings: Iterator[Finding]) -> Iterator[Finding]:

@@ -75,6 +75,20 @@ def test_what_deviates_is_told_to_a_person() -> None:
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.parametrize("how", [[], ["--json"]])
+def test_where_nothing_can_be_printed(how: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "check", *how, "--", "/nonexistent/program"],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=PATIENCE,
+            env=environment(),
+        )
+    assert (done.returncode, done.stderr) == (2, b"extauth-bridge: standard output: No space left on device\n")
+
+
 def test_a_program_that_does_not_exist() -> None:
     done = check("--", "/nonexistent/program")
     assert done.returncode == 2, done
