@@ -31,7 +31,7 @@ def tried(lab: Lab) -> Iterator[Finding]:
         if not goes_on:
             if findings[-1].grave:  # two replies; was the first one to nothing?
                 yield from (finding for finding in _tried(flow.unasked, lab) if finding.level is not Level.OK)
-            yield from _at_last(lab)
+            yield from at_last(lab)
             yield note("the others", "not tried: they need a program that replies, and stays", "unknown", _AGAIN)
             return
         alone = flow.side_by_side(lab)
@@ -54,7 +54,7 @@ def tried(lab: Lab) -> Iterator[Finding]:
             raise
     if lab.changes:
         yield from _tried(accounts.changes, lab)
-    yield from _at_last(lab)
+    yield from at_last(lab)
     if lab.account is None:
         yield _without_account()
 
@@ -80,7 +80,8 @@ def _failed(lab: Lab, trial: str, failure: OSError | NotReady) -> list[Finding]:
     return [error(trial, seen, "nobody can log in", "name the program by its full path; see that it is executable")]
 
 
-def _at_last(lab: Lab) -> Iterator[Finding]:
+def at_last(lab: Lab) -> Iterator[Finding]:
+    """What all trials together have shown."""
     yield from _stderr(lab)
     if lab.left:
         seen = f"it has changed its user, and may not be killed: still running are {', '.join(map(str, lab.left))}"

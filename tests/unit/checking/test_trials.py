@@ -1,6 +1,7 @@
 """Each trial of `check` names the mistake it is made for, in a real process, and finds nothing in a correct one."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -218,3 +219,20 @@ def test_nothing_is_left_when_a_check_is_stopped() -> None:
         assert program.ends_within(10)
     with pytest.raises(Interrupted), of.start():
         pass
+
+
+def test_what_may_not_be_killed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_pid: int, _number: int) -> None:
+        raise PermissionError
+
+    of = lab(habit("ignores_both"))
+    with monkeypatch.context() as changed:
+        changed.setattr(os, "killpg", refuse)
+        with of.ready() as program:
+            pass
+    os.killpg(program.pid, signal.SIGKILL)
+    os.waitpid(program.pid, 0)
+    assert of.left == [program.pid]
+    text = found(lambda of: [*course.at_last(of)], of)
+    assert "may not be killed" in text
+    assert str(program.pid) in text
