@@ -18,6 +18,7 @@ COMMANDS = {
     "run": "bridge a client on standard input and output; what `extauth-bridge FILE` does",
     "serve": "the shared daemon: bridge many clients on Unix sockets",
     "connect": "relay a client on standard input and output to the shared daemon",
+    "check": "does a program speak the protocol, and where does it deviate?",
     "ask": "ask a program, or the daemon, one question by hand",
     "status": "what the daemon is doing: for people, monitoring and scripts",
     "bench": "measure how fast a program is, and which pool_size it needs",

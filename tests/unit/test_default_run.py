@@ -17,6 +17,7 @@ ELSEWHERE = {
     "blackbox/test_ask_daemon.py": "relay/oneshot",
     "blackbox/test_bench.py": "bench/load commands/bench",
     "blackbox/test_completion.py": "commands/completion",
+    "blackbox/test_check.py": "commands/check",
     "blackbox/test_hosts.py": "commands/arguments commands/run daemon/process daemon/service",
     "blackbox/test_reload.py": "commands/reload",
     "blackbox/test_serve.py": "commands/serve clients/acceptor clients/status",
@@ -24,6 +25,9 @@ ELSEWHERE = {
     "contract/test_worker_replies.py": "worker/worker",
     "prosody/test_install.py": "commands/prosodymodule",
     "pty/test_relay.py": "clients/stdio relay/relay relay/deferredlog terminal/takeover",
+    "unit/checking/test_report.py": "checking/findings",
+    "unit/checking/test_trials.py": "checking/accounts checking/content checking/course checking/driver "
+    "checking/endings checking/endurance checking/first checking/flow checking/lab",
     "unit/commands/test_health.py": "commands/statustext",
     "unit/clients/test_pipelined.py": "clients/windowed",
     "unit/config/test_table.py": "config/options config/settings",

@@ -1,0 +1,1 @@
+"""`check`: does a program speak the protocol, and where does it deviate?"""

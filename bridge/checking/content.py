@@ -1,0 +1,177 @@
+"""What a question may hold: a name nobody has, colons, other alphabets, much text, an unknown command."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+
+import attrs
+
+from bridge.checking.driver import Answer, Program
+from bridge.checking.findings import Finding, deviates, ok
+from bridge.checking.lab import Lab
+from bridge.protocol.frames import verdict_of
+from bridge.protocol.lines import MAX_LINE
+from bridge.protocol.query import Verdict
+
+LENGTHS = (100, 127, 128, 255, 256, 1000, 2600, 4096, 8200, MAX_LINE)
+"""Bytes of questions: on both sides of where programs stop, as they read a length as signed, as characters, as a line
+(2600 begins with a line feed), or into a buffer of 4096 or 8192 bytes."""
+
+_ENOUGH = 3
+"""Lengths in a row that fail: longer ones would, too, and each costs `answer_timeout`."""
+
+_SUSPENDED = "that login fails, and its program is replaced: nobody else waits for it"
+
+
+def secret() -> bytes:
+    """One that nobody has."""
+    return secrets.token_hex(12).encode()
+
+
+def auth(lab: Lab) -> list[Finding]:
+    """A secret that nobody has, of a user whom nobody is."""
+    with lab.ready() as program:
+        return [_judged(lab, "auth of nobody", "a random password", lab.ask(program, lab.auth(secret())), program)]
+
+
+def colons(lab: Lab) -> list[Finding]:
+    """A secret may hold colons: it is all the rest."""
+    with lab.ready() as program:
+        answer = lab.ask(program, lab.auth(b"a:" + secret() + b"::b"))
+    finding = _judged(
+        lab,
+        "colon in a secret",
+        "a secret with colons",
+        answer,
+        program,
+        meaning=f"who has a colon in the password cannot log in: {_SUSPENDED}",
+        advice="split into four fields at most; the last one is all the rest",
+    )
+    if answer.verdict is Verdict.DENIED and lab.account is None:
+        seen = "a secret with colons is denied; whether one is cut at its colon takes an account to tell"
+        return [attrs.evolve(finding, seen=seen)]
+    return [finding]
+
+
+def multibyte(lab: Lab) -> list[Finding]:
+    """Lengths count bytes; UTF-8 has characters of two to four."""
+    trials = [
+        ("secret", lab.auth("ä€😀".encode() + secret())),
+        ("user name", lab.plain(lab.nobody.replace("nobody", "nobödy"))),
+    ]
+    for what, body in trials:
+        with lab.ready() as program:
+            answer = lab.ask(program, body)
+            if answer.verdict is None:
+                return [_not_bytes(lab, what, body, answer, program)]
+    return [ok("multibyte", "secret and user name with characters of 2, 3 and 4 bytes: answered")]
+
+
+def _not_bytes(lab: Lab, what: str, body: bytes, answer: Answer, program: Program) -> Finding:
+    meaning = f"whoever types one, anywhere, into a login form: {_SUSPENDED}"
+    advice = "read stdin as bytes, decode afterwards as UTF-8, and answer 0 to what cannot be decoded"
+    if not answer.data and answer.waited:
+        missing = len(body) - len(body.decode())
+        program.send(b"x" * missing, 1)
+        if program.reply(max(1.0, 2 * lab.usual)).data:
+            seen = f"multibyte {what}: it waits for {missing} more bytes, as it counts characters instead of bytes"
+            return deviates("multibyte", seen, meaning, advice)
+    return _judged(lab, "multibyte", f"multibyte {what}", answer, program, meaning=meaning, advice=advice)
+
+
+def lengths(lab: Lab) -> list[Finding]:
+    """Questions of any length."""
+    failed: dict[int, str] = {}
+    tried: list[int] = []
+    with contextlib.ExitStack() as stack:
+        program: Program | None = None
+        for length in LENGTHS:
+            if len(failed) >= _ENOUGH and failed.keys() >= {*tried[-_ENOUGH:]}:
+                break
+            body = _long(lab, length)
+            if body is None:
+                continue
+            program = program or stack.enter_context(lab.ready())
+            answer = lab.ask(program, body)
+            tried.append(length)
+            if answer.verdict is None:
+                failed[length] = lab.told(answer)
+                stack.close()
+                program = None
+    return _about_lengths(lab, tried, failed)
+
+
+def _long(lab: Lab, length: int) -> bytes | None:
+    """A question of this length; `None` if its host alone is that long."""
+    body = lab.auth(secret())
+    if len(body) > length:
+        return None
+    return lab.auth(secret() + b"x" * (length - len(body)))
+
+
+def _about_lengths(lab: Lab, tried: list[int], failed: dict[int, str]) -> list[Finding]:
+    if not failed:
+        return [ok("lengths", f"questions of {tried[0]} to {tried[-1]} bytes: answered")]
+    shortest = min(failed)
+    below = max((length for length in tried if length < shortest), default=0)
+    limit, why = below, ""
+    if shortest == 2600 and 4096 not in failed:
+        limit, why = 2559, " (2560 to 2815: the first byte of the length is a line feed)"
+    elif shortest in (128, 255) and below >= 127:
+        limit, why = 127, " (it reads a byte of the length as signed)"
+    elif shortest in (4096, 8200):
+        why = " (its buffer ends there)"
+    seen = f"{', '.join(map(str, failed))} bytes{why}: {failed[shortest]}"
+    in_force = lab.settings.max_line
+    if limit >= in_force:
+        meaning = f"none: max_line ({in_force}) keeps longer lines from it"
+        return [deviates("lengths", seen, meaning, "leave max_line as it is")]
+    if limit < 16:
+        return [deviates("lengths", seen, "hardly anybody can log in", "repair how it reads the length")]
+    advice = f"repair how it reads; until then, have the bridge refuse longer lines at once: max_line = {limit}"
+    return [deviates("lengths", seen, f"with so long a password, {_SUSPENDED}", advice, {"max_line": limit})]
+
+
+def unknown(lab: Lab) -> list[Finding]:
+    """What it does not know, it must deny."""
+    with lab.ready() as program:
+        answer = lab.ask(program, lab.auth(secret(), command="nosuchcommand"))
+    trial = "unknown command"
+    if answer.verdict is Verdict.DENIED:
+        return [ok(trial, "denied")]
+    grave = verdict_of(answer.data[:4]) is Verdict.GRANTED
+    change = "seem to succeed" if grave else "wait, and fail"
+    return [
+        deviates(
+            trial,
+            lab.told(answer),
+            f"none while commands names only what it knows; a setpass that it does not know would {change}",
+            'reply 0 to all others; until then, commands = ["auth", "isuser"] if it cannot change passwords',
+            grave=grave,
+        )
+    ]
+
+
+def _judged(
+    lab: Lab,
+    trial: str,
+    what: str,
+    answer: Answer,
+    program: Program,
+    meaning: str = f"a login like that: {_SUSPENDED}",
+    advice: str = "have it reply 0 when it cannot answer, also after an exception",
+) -> Finding:
+    """A question about nobody must be denied."""
+    if answer.verdict is Verdict.DENIED:
+        return ok(trial, f"{what}: denied")
+    if answer.verdict is Verdict.GRANTED:
+        return deviates(
+            trial,
+            f"{what} of a user whom nobody has made: granted",
+            "anybody gets in, with any password",
+            "do not use it",
+            grave=True,
+        )
+    words = lab.last_words(program) if answer.exit is not None else ""
+    return deviates(trial, f"{what}: {lab.told(answer)}{words}", meaning, advice)
