@@ -3,7 +3,8 @@
 A query's life, folder by folder:
 
   entry        the command starts: a program's terminal is made safe before anything else
-  commands/    what an operator types: `cli` dispatches to one module per command; `arguments` parses FILE and options
+  commands/    what an operator types: `cli` dispatches to one module per command; `arguments` parses FILE and options;
+               `help` shows the pages of man/ (`mdoc` renders them)
   daemon/      a long-running process
     process      its pools with their programs, and how it ends, by force if need be (`lastresort`);
                  `signals`: when they are blocked

@@ -19,6 +19,7 @@ COMMANDS = {
     "ask": "ask a program, or the daemon, one question by hand",
     "reload": "have the daemon read its configuration again, and wait for the outcome",
     "prosody-module": "install our own module for Prosody, which needs no terminal",
+    "help": "show the manual page of a command, or of another TOPIC",
 }
 
 USAGE = 2

@@ -22,6 +22,7 @@ ELSEWHERE = {
     "prosody/test_install.py": "commands/prosodymodule",
     "pty/test_relay.py": "clients/stdio relay/relay relay/deferredlog terminal/takeover",
     "unit/clients/test_pipelined.py": "clients/windowed",
+    "unit/commands/test_help.py": "commands/mdoc",
     "unit/config/test_table.py": "config/options config/settings",
     "unit/log/test_events.py": "log/setup log/ratelimit",
     "unit/pool/test_backoff.py": "log/tokenbucket",

@@ -1,0 +1,109 @@
+"""`extauth-bridge help [TOPIC]`: the manual pages, wherever the package is installed, with or without `man`."""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.resources.abc import Traversable
+
+from bridge.commands.cli import Parser, UsageError
+from bridge.commands.mdoc import render
+from bridge.terminal.takeover import ProgramTerminal
+
+_NAME = "extauth-bridge"
+
+SYNONYMS = {
+    "troubleshooting": "extauth-bridge.7",
+    "protection": "extauth-bridge.7",
+    "limits": "extauth-bridge.7",
+    "configuration": "extauth-bridge.toml.5",
+    "settings": "extauth-bridge.toml.5",
+    "sqlite": "extauth-sqlite.1",
+    "module": "extauth-bridge-prosody.7",
+    "upgrade": "extauth-bridge-howto.7",
+}
+"""What somebody may type who does not know the pages' names."""
+
+
+def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
+    """Show a page.
+
+    Returns:
+      exit status 0.
+
+    Raises:
+      UsageError: there is no such page.
+    """
+    del taken
+    parsed = _parser().parse_args(argv)
+    if parsed.list:
+        sys.stdout.write("\n".join(_titles()) + "\n")
+        return 0
+    page = find(parsed.topic)
+    if not (sys.stdout.isatty() and _shown_by_man(page)):
+        _page_through(render(page.read_text()))
+    return 0
+
+
+def pages() -> dict[str, Traversable]:
+    """All pages by their files' names, `extauth-bridge-run.1`."""
+    sections = importlib.resources.files("bridge").joinpath("man", "share", "man")
+    found = {page.name: page for section in sections.iterdir() for page in section.iterdir()}
+    return dict(sorted(found.items(), key=lambda item: (item[0].rpartition(".")[::-2], item[0])))
+
+
+def find(topic: str | None) -> Traversable:
+    """The page for a topic: a command, a page's name, with or without its section, or one of the synonyms.
+
+    Raises:
+      UsageError: there is none.
+    """
+    found = pages()
+    topic = topic or _NAME
+    wanted = re.sub(r"\((\d)\)$", r".\1", topic)
+    names = [wanted, SYNONYMS.get(wanted, "")]
+    names += [f"{name}.{section}" for name in (wanted, f"{_NAME}-{wanted}", f"{_NAME}.{wanted}") for section in "157"]
+    for name in names:
+        if name in found:
+            return found[name]
+    raise UsageError(f"no page about {topic!r}: `{_NAME} help --list` lists them all")
+
+
+def _titles() -> list[str]:
+    """A line for each page: what to ask for, and what it is about."""
+    rows: list[tuple[str, str]] = []
+    for file, page in pages().items():
+        name, _, section = file.rpartition(".")
+        about = re.findall(r"^\.Nd (.+)$", page.read_text(), re.MULTILINE)
+        rows.append((f"{name}({section})", about[0]))
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:{width}}  {about}" for name, about in rows]
+
+
+def _shown_by_man(page: Traversable) -> bool:
+    """Have `man` or `mandoc` show it; did one?"""
+    with importlib.resources.as_file(page) as path:
+        for command in (["man", "-l"], ["mandoc", "-a"]):
+            if shutil.which(command[0]) and subprocess.run([*command, str(path)], check=False).returncode == 0:
+                return True
+    return False
+
+
+def _page_through(text: str) -> None:
+    pager = os.environ.get("PAGER") or shutil.which("less") or shutil.which("more")
+    if not (pager and sys.stdout.isatty()):
+        sys.stdout.write(text)
+        return
+    subprocess.run(pager, shell=True, input=text, text=True, check=False)
+
+
+def _parser() -> Parser:
+    parser = Parser("help", "[TOPIC]", "Show a manual page, that of a command for instance.")
+    parser.add_argument("topic", nargs="?", metavar="TOPIC", help="a command, or a page that --list names")
+    parser.add_argument("--list", action="store_true", help="list all pages")
+    return parser
