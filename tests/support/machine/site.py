@@ -43,7 +43,7 @@ class Site:
         self.status = machine.path / "run/extauth-bridge/status.sock"
 
     def install(self) -> None:
-        """What is there before the first step, then the steps."""
+        """What is there before the README's first line, then what it says."""
         checkout = self.machine.path / CHECKOUT[1:]
         for name in ("bridge", "systemd"):
             shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
