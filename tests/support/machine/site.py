@@ -21,7 +21,7 @@ TRUTH = {
     "isuser:mallory:example.com": "0",
 }
 
-# Where the checkout is on the machine: "the directory of the source".
+# Where the checkout is on the machine: README's "in this directory".
 CHECKOUT = "/root/checkout"
 
 
