@@ -1,62 +1,70 @@
-"""What extauth-bridge-howto(7) has administrators do, on a booted machine."""
-
-from collections.abc import Iterator
+"""What extauth-bridge-howto(7) has administrators do, on a booted machine, and the README's way from its first step."""
 
 import pytest
 from support.machine.clients import ask
-from support.machine.site import PASSWORD, TRUTH, UNIT, Site
+from support.machine.prosody import GRANTED, REFUSED, WRONG, attempts, restart
+from support.machine.site import PASSWORD, Site, recipe
+from support.readme import commands
 
 from bridge.commands.cli import COMMANDS
 
 pytestmark = pytest.mark.slow
 
+needs_setup = pytest.mark.skipif("setup" not in COMMANDS, reason="there is no setup yet")
+
 NEW = "another:one"
 
 
-@pytest.fixture
-def page(site: Site) -> Iterator[Site]:
-    """The machine, with the page's first command done."""
-    site.machine.run("ln -sf /opt/extauth-bridge/bin/extauth-* /usr/local/bin")
-    yield site
-
-
 def howto(site: Site, step: str, typed: str = "", timeout: float = 60) -> str:
-    return site.step(step, way="howto", typed=typed, timeout=timeout)
+    """Do what the page says for this step, after its first command; what that printed."""
+    script = commands("howto: path") + recipe(step, "howto")
+    return site.machine.run(script, typed=typed, timeout=timeout).stdout
 
 
-def test_a_backup_is_restored_while_the_daemon_runs(page: Site) -> None:
-    assert page.answers()
-    pid = page.main_pid()
-    howto(page, "backup")
-    assert ask(page.auth, f"setpass:alice:example.com:{NEW}") == "1"
-    assert ask(page.auth, f"auth:alice:example.com:{NEW}") == "1"
-    howto(page, "restore")
-    assert page.answers()
-    assert ask(page.auth, f"auth:alice:example.com:{NEW}") == "0"
-    assert ask(page.auth, f"setpass:alice:example.com:{PASSWORD}") == "1"
-    assert page.main_pid() == pid
-    assert page.machine.run("stat -c '%a %U' /root/users.backup").stdout.split() == ["600", "root"]
+def test_a_backup_is_restored_while_the_daemon_runs(site: Site) -> None:
+    assert site.answers()
+    pid = site.main_pid()
+    howto(site, "backup")
+    assert ask(site.auth, f"setpass:alice:example.com:{NEW}") == "1"
+    assert ask(site.auth, f"auth:alice:example.com:{NEW}") == "1"
+    howto(site, "restore")
+    assert site.answers()
+    assert ask(site.auth, f"auth:alice:example.com:{NEW}") == "0"
+    assert ask(site.auth, f"setpass:alice:example.com:{PASSWORD}") == "1"
+    assert site.main_pid() == pid
+    assert site.machine.run("stat -c '%a %U' /root/users.backup").stdout.split() == ["600", "root"]
 
 
-def test_alice_is_asked_about(page: Site) -> None:
-    assert howto(page, "isuser").split() == ["granted"]
-    assert howto(page, "alone", typed=f"{PASSWORD}\n").split() == ["granted"]
+def test_alice_is_asked_about(site: Site) -> None:
+    assert howto(site, "isuser").split() == ["granted"]
+    assert howto(site, "alone", typed=f"{PASSWORD}\n").split() == ["granted"]
 
 
-def test_another_python_needs_another_environment(page: Site) -> None:
+def test_another_python_needs_another_environment(site: Site) -> None:
     home = "/opt/extauth-bridge"
-    page.machine.run(f"mv {home}/lib/python3.* {home}/lib/python3.10")
-    assert "No module named 'bridge'" in page.machine.run(f"{home}/bin/extauth-bridge --version", check=False).stdout
-    howto(page, "python", timeout=120)
-    assert page.answers()
+    site.machine.run(f"mv {home}/lib/python3.* {home}/lib/python3.10")
+    assert "No module named 'bridge'" in site.machine.run(f"{home}/bin/extauth-bridge --version", check=False).stdout
+    howto(site, "python", timeout=120)
+    assert site.answers()
 
 
-@pytest.mark.skipif("setup" not in COMMANDS, reason="there is no setup yet")
-def test_an_upgrade_and_back(page: Site) -> None:
-    page.machine.run("systemctl disable prosody.service")
-    before = page.machine.run("stat -c %i /opt/extauth-bridge").stdout
-    howto(page, "upgrade", timeout=120)
-    assert page.answers()
-    howto(page, "back", timeout=120)
-    assert page.answers(TRUTH)
-    assert page.machine.run("stat -c %i /opt/extauth-bridge").stdout != before
+@needs_setup
+def test_an_upgrade_and_back(site: Site) -> None:
+    before = site.machine.run("stat -c %i /opt/extauth-bridge").stdout
+    howto(site, "upgrade", timeout=120)
+    assert site.answers()
+    howto(site, "back", timeout=120)
+    assert site.answers()
+    assert site.machine.run("stat -c %i /opt/extauth-bridge").stdout != before
+
+
+@needs_setup
+async def test_the_readme(site: Site) -> None:
+    site.step("remove")
+    site.step("software", way="setup", timeout=120)
+    site.step("setup", way="setup", typed=f"{PASSWORD}\n", timeout=60)
+    assert site.step("ask", way="setup", typed=f"{PASSWORD}\n").split() == ["granted"]
+    site.put("host", "setup")
+    site.step("certificate", way="setup", typed="\n" * 10)
+    restart(site, way="setup")
+    assert await attempts(site, WRONG, PASSWORD) == [REFUSED, GRANTED]
