@@ -42,7 +42,10 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     del taken
     parsed = _parser().parse_args(argv)
     if parsed.list:
-        sys.stdout.write("\n".join(_titles()) + "\n")
+        _say("\n".join(_titles()) + "\n")
+        return 0
+    if entry := setting(parsed.topic or ""):
+        _say(entry)
         return 0
     page = find(parsed.topic)
     if not (sys.stdout.isatty() and _shown_by_man(page)):
@@ -55,6 +58,13 @@ def pages() -> dict[str, Traversable]:
     sections = importlib.resources.files("bridge").joinpath("man", "share", "man")
     found = {page.name: page for section in sections.iterdir() for page in section.iterdir()}
     return dict(sorted(found.items(), key=lambda item: (item[0].rpartition(".")[::-2], item[0])))
+
+
+def setting(name: str) -> str:
+    """What the manual says of one setting; nothing if there is no such setting."""
+    marked = rf'^\.\\" setting {re.escape(name.replace("-", "_"))}\n(.*?)(?=^\.\\" setting |^\.El)'
+    found = re.search(marked, pages()["extauth-bridge.toml.5"].read_text(), re.MULTILINE | re.DOTALL)
+    return render(f".Bl -tag -width Ds\n{found[1]}.El\n") if found else ""
 
 
 def find(topic: str | None) -> Traversable:
@@ -97,13 +107,28 @@ def _shown_by_man(page: Traversable) -> bool:
 def _page_through(text: str) -> None:
     pager = os.environ.get("PAGER") or shutil.which("less") or shutil.which("more")
     if not (pager and sys.stdout.isatty()):
+        _say(text)
+    else:
+        subprocess.run(pager, shell=True, input=text, text=True, check=False)  # PAGER is a shell's command, by custom
+
+
+def _say(text: str) -> None:
+    """Print `text`; a reader that does not want all of it is no error.
+
+    Raises:
+      UsageError: it cannot be written.
+    """
+    try:
         sys.stdout.write(text)
-        return
-    subprocess.run(pager, shell=True, input=text, text=True, check=False)
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python tries again when it ends, and complains
+        if not isinstance(error, BrokenPipeError):
+            raise UsageError(f"cannot write: {error.strerror}") from None
 
 
 def _parser() -> Parser:
     parser = Parser("help", "[TOPIC]", "Show a manual page, that of a command for instance.")
-    parser.add_argument("topic", nargs="?", metavar="TOPIC", help="a command, or a page that --list names")
+    parser.add_argument("topic", nargs="?", metavar="TOPIC", help="a command, a setting, or a page that --list names")
     parser.add_argument("--list", action="store_true", help="list all pages")
     return parser

@@ -14,6 +14,7 @@ from support.process import COMMAND, PATIENCE, environment
 from bridge.commands import help as help_
 from bridge.commands import mdoc
 from bridge.commands.cli import COMMANDS, UsageError
+from bridge.config.options import KEYS, Key
 
 PAGES = help_.pages()
 
@@ -115,6 +116,13 @@ def test_the_list_names_every_page() -> None:
     assert listed == [*PAGES]
 
 
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
+def test_a_setting_is_explained_alone(key: Key) -> None:
+    text = " ".join(help_.setting(key.name).split())
+    assert text.startswith(f"{key.name} {key.meaning[0].upper()}{key.meaning[1:]}")
+    assert text.count("Default: ") == 1
+
+
 def test_in_a_pipe_it_is_plain_text(tmp_path: Path) -> None:
     done = run("ask", path=os.environ["PATH"])
     assert (done.stdout, done.stderr, done.returncode) == (rendered("ask"), "", 0)
@@ -141,3 +149,21 @@ def test_else_a_pager(tmp_path: Path) -> None:
 
 def test_else_the_terminal_alone(tmp_path: Path) -> None:
     assert on_terminal(tmp_path, {}) == rendered("ask")
+
+
+def test_a_reader_need_not_want_all_of_it() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as closed:
+        done = subprocess.run(
+            [*COMMAND, "help", "howto"], stdout=closed, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_cannot_be_written_is_told() -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "help"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False
+        )
+    assert (done.returncode, done.stderr) == (2, "extauth-bridge: cannot write: No space left on device\n")
