@@ -44,11 +44,11 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     if parsed.list:
         _say("\n".join(_titles()) + "\n")
         return 0
-    if entry := setting(parsed.topic or ""):
-        _say(entry)
-        return 0
-    page = find(parsed.topic)
-    if not (sys.stdout.isatty() and _shown_by_man(page)):
+    topic = parsed.topic or _NAME
+    page = find(topic)
+    if page is None:
+        _say(setting(topic))
+    elif not (sys.stdout.isatty() and _shown_by_man(page)):
         _page_through(render(page.read_text()))
     return 0
 
@@ -61,27 +61,25 @@ def pages() -> dict[str, Traversable]:
 
 
 def setting(name: str) -> str:
-    """What the manual says of one setting; nothing if there is no such setting."""
-    marked = rf'^\.\\" setting {re.escape(name.replace("-", "_"))}\n(.*?)(?=^\.\\" setting |^\.El)'
-    found = re.search(marked, pages()["extauth-bridge.toml.5"].read_text(), re.MULTILINE | re.DOTALL)
-    return render(f".Bl -tag -width Ds\n{found[1]}.El\n") if found else ""
-
-
-def find(topic: str | None) -> Traversable:
-    """The page for a topic: a command, a page's name, with or without its section, or one of the synonyms.
+    """What the manual says of one setting.
 
     Raises:
-      UsageError: there is none.
+      UsageError: there is no such setting.
     """
+    marked = rf'^\.\\" setting {re.escape(name.replace("-", "_"))}\n(.*?)(?=^\.\\" setting |^\.El)'
+    found = re.search(marked, pages()["extauth-bridge.toml.5"].read_text(), re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise UsageError(f"no page about {name!r}: `{_NAME} help --list` lists them all")
+    return render(f".Bl -tag -width Ds\n{found[1]}.El\n")
+
+
+def find(topic: str) -> Traversable | None:
+    """The page for a topic, if there is one: a command, a page's name, with or without its section, or a synonym."""
     found = pages()
-    topic = topic or _NAME
     wanted = re.sub(r"\((\d)\)$", r".\1", topic)
     names = [wanted, SYNONYMS.get(wanted, "")]
     names += [f"{name}.{section}" for name in (wanted, f"{_NAME}-{wanted}", f"{_NAME}.{wanted}") for section in "157"]
-    for name in names:
-        if name in found:
-            return found[name]
-    raise UsageError(f"no page about {topic!r}: `{_NAME} help --list` lists them all")
+    return next((found[name] for name in names if name in found), None)
 
 
 def _titles() -> list[str]:

@@ -86,13 +86,18 @@ def test_what_a_display_holds_is_shown_as_it_is() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_a_page(name: str) -> None:
-    assert help_.find(name).name == f"extauth-bridge-{name}.1"
+    assert file_for(name) == f"extauth-bridge-{name}.1"
+
+
+def file_for(topic: str) -> str:
+    page = help_.find(topic)
+    return page.name if page else ""
 
 
 @pytest.mark.parametrize(
     ("topic", "page"),
     [
-        (None, "extauth-bridge.1"),
+        ("client", "extauth-bridge-client.7"),
         ("extauth-bridge", "extauth-bridge.1"),
         ("extauth-bridge(7)", "extauth-bridge.7"),
         ("extauth-bridge.7", "extauth-bridge.7"),
@@ -102,13 +107,13 @@ def test_every_command_has_a_page(name: str) -> None:
         *help_.SYNONYMS.items(),
     ],
 )
-def test_what_is_found(topic: str | None, page: str) -> None:
-    assert help_.find(topic).name == page
+def test_what_is_found(topic: str, page: str) -> None:
+    assert file_for(topic) == page
 
 
 def test_no_page_is_found_where_there_is_none() -> None:
     with pytest.raises(UsageError, match="no page about 'nonsense': `extauth-bridge help --list` lists them all"):
-        help_.find("nonsense")
+        help_.main(["nonsense"], None)
 
 
 def test_the_list_names_every_page() -> None:
@@ -123,13 +128,19 @@ def test_a_setting_is_explained_alone(key: Key) -> None:
     assert text.count("Default: ") == 1
 
 
+def test_a_setting_without_a_page_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert help_.main(["pool-max"], None) == 0
+    assert capsys.readouterr().out == help_.setting("pool_max")
+    assert run().stdout == rendered("extauth-bridge")
+
+
 def test_in_a_pipe_it_is_plain_text(tmp_path: Path) -> None:
     done = run("ask", path=os.environ["PATH"])
     assert (done.stdout, done.stderr, done.returncode) == (rendered("ask"), "", 0)
 
 
 def rendered(topic: str) -> str:
-    return mdoc.render(help_.find(topic).read_text())
+    return mdoc.render(PAGES[file_for(topic)].read_text())
 
 
 def test_on_a_terminal_man_shows_it(tmp_path: Path) -> None:
