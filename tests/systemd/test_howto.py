@@ -40,6 +40,7 @@ def test_alice_is_asked_about(site: Site) -> None:
     assert howto(site, "alone", typed=f"{PASSWORD}\n").split() == ["granted"]
 
 
+@needs_setup
 def test_another_python_needs_another_environment(site: Site) -> None:
     home = "/opt/extauth-bridge"
     site.machine.run(f"mv {home}/lib/python3.* {home}/lib/python3.10")
