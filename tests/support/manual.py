@@ -7,16 +7,19 @@ may be there before its command.
 """
 
 import argparse
-import importlib
+import importlib.util
 import os
 import re
 import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 PAGES = Path(__file__).parents[2] / "bridge" / "man" / "share" / "man"
-BLOCK = re.compile(r'(^\.\\" (options|setting|commands) ?(\S*)\n)(.*?)(^\.\\" end\n)', re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r'(^\.\\" (options|setting|commands|fields|metrics) ?(\S*)\n)(.*?)(^\.\\" end\n)', re.MULTILINE | re.DOTALL
+)
 
 
 class Parsed(Exception):
@@ -29,7 +32,7 @@ def pages() -> Iterator[Path]:
 
 def refreshed(page: str) -> str:
     """The page with what the code says today; what is not in the code stays as it is."""
-    makers = {"options": options, "setting": setting, "commands": commands}
+    makers = {"options": options, "setting": setting, "commands": commands, "fields": fields, "metrics": metrics}
 
     def block(found: re.Match[str]) -> str:
         made = makers[found[2]](found[3], found[4])
@@ -73,6 +76,27 @@ def setting(name: str, now: str) -> str:
     return now
 
 
+def fields(_: str, now: str) -> str:
+    """The fields of the status."""
+    table = getattr(module("bridge.clients.page"), "FIELDS", None)
+    return listed({f"Ic {word(name)}": sentence(meaning) for name, meaning in table}) if table else now
+
+
+def metrics(_: str, now: str) -> str:
+    """What Prometheus is told."""
+    table = getattr(module("bridge.commands.prometheus"), "_METRICS", None)
+    if not table:
+        return now
+    return listed(
+        {f"Ic extauth_bridge_{name}": sentence(f"{text.rstrip('.')} ({kind})") for name, kind, text, _ in table}
+    )
+
+
+def module(name: str) -> ModuleType | None:
+    """A module, if it is there."""
+    return importlib.import_module(name) if importlib.util.find_spec(name) else None
+
+
 def parser(command: str) -> argparse.ArgumentParser:
     """What a command parses its arguments with."""
     from bridge.commands.cli import module_of
@@ -114,6 +138,7 @@ def listed(entries: dict[str, str]) -> str:
 
 def sentence(text: str) -> str:
     """Lines of a page."""
+    text = " ".join(text.split())
     whole = text[:1].upper() + text[1:] + ("" if text[-1] in ".?!" else ".")
     sentences = re.split(r"(?<=[.:;]) (?=[A-Z])", escaped(whole))
     return "".join(line + "\n" for one in sentences for line in textwrap.wrap(one, 78, break_on_hyphens=False))

@@ -10,9 +10,11 @@ import pytest
 from support import manual
 from support.components import command
 from support.process import ROOT, environment
+from support.readme import README
 
 from bridge.commands.cli import COMMANDS
-from bridge.config.options import KEYS
+from bridge.commands.mdoc import plain
+from bridge.config.options import KEYS, option
 
 PAGES = [*manual.pages()]
 COMING = {"log.verdicts"}  # described before it is there
@@ -65,6 +67,25 @@ def test_the_bundled_programs_commands_are_described() -> None:
     commands = re.findall(r"^ +extauth-sqlite DATABASE ([a-z]+)", usage, re.MULTILINE)
     assert len(commands) >= 4
     assert all(f".It Cm {name}" in page for name in commands)
+
+
+def examples() -> list[str]:
+    """All command lines `extauth-bridge COMMAND` of the README and the pages."""
+    texts = re.findall(r"```(?:sh)?\n(.*?)```", README.read_text(), re.DOTALL)
+    for page in PAGES:
+        texts += map(plain, re.findall(r"^\.Bd.*?\n(.*?)^\.Ed", page.read_text(), re.MULTILINE | re.DOTALL))
+    named = "|".join(page.stem.removeprefix("extauth-bridge-") for page in PAGES if page.name.endswith(".1"))
+    lines = re.findall(rf"\bextauth-bridge +((?:{named})\b[^\n|;>)]*)", "\n".join(texts).replace("\\\n", " "))
+    return sorted({" ".join(line.split()) for line in lines if not line.startswith("extauth")})
+
+
+@pytest.mark.parametrize("line", examples())
+def test_an_example_can_be_typed(line: str) -> None:
+    """Its command has a page, and each option is there or among the settings."""
+    command, *words = line.partition(" -- ")[0].split()
+    [page] = [page.read_text() for page in PAGES if page.name == f"extauth-bridge-{command}.1"]
+    known = {f"-{plain(name)}" for name in re.findall(r"^\.It Fl (\S+)", page, re.MULTILINE)}
+    assert {word for word in words if word.startswith("-")} <= known | {option(key.name) for key in KEYS}
 
 
 @pytest.mark.slow
