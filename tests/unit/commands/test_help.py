@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.components import command
 from support.process import COMMAND, PATIENCE, environment
+from support.readme import README
 
 from bridge.commands import help as help_
 from bridge.commands import mdoc
@@ -109,6 +110,13 @@ def file_for(topic: str) -> str:
 )
 def test_what_is_found(topic: str, page: str) -> None:
     assert file_for(topic) == page
+
+
+def test_the_readmes_topics_are_found() -> None:
+    rows = re.findall(r"^\| `([a-z]+)` \| .*`([\w.-]+)\((\d)\)` \|$", README.read_text(), re.MULTILINE)
+    assert len(rows) == 8
+    for topic, page, section in rows:
+        assert file_for(topic) == f"{page}.{section}"
 
 
 def test_no_page_is_found_where_there_is_none() -> None:
