@@ -12,6 +12,7 @@ pytestmark = pytest.mark.slow
 
 needs_setup = pytest.mark.skipif("setup" not in COMMANDS, reason="there is no setup yet")
 
+STATUS = "/run/extauth-bridge/status.sock"
 NEW = "another:one"
 
 
@@ -38,6 +39,14 @@ def test_a_backup_is_restored_while_the_daemon_runs(site: Site) -> None:
 def test_alice_is_asked_about(site: Site) -> None:
     assert howto(site, "isuser").split() == ["granted"]
     assert howto(site, "alone", typed=f"{PASSWORD}\n").split() == ["granted"]
+
+
+def test_monitoring_reads_the_status_and_not_the_configuration(site: Site) -> None:
+    site.machine.run("groupadd --force nagios")
+    site.put("group", "howto")
+    howto(site, "regroup")
+    assert site.machine.run(f"stat -c '%G %a' {STATUS}").stdout.split() == ["nagios", "660"]
+    assert site.answers()
 
 
 @needs_setup
