@@ -3,7 +3,8 @@
 A query's life, folder by folder:
 
   entry        the command starts: a program's terminal is made safe before anything else
-  commands/    what an operator types: `cli` dispatches to one module per command; `arguments` parses FILE and options
+  commands/    what an operator types: `cli` dispatches to one module per command; `arguments` parses FILE and options;
+               `help` shows the pages of man/ (`mdoc` renders them)
   bench/       `load` measures one pool, `phases` after phase, with a `tally` of each; `sizing` concludes from them and
                from what the `machine` has; `report` and `progress` are for people
   daemon/      a long-running process

@@ -26,6 +26,7 @@ COMMANDS = {
     "setup": "as root: set up the daemon's user, units and configuration, and Prosody's module; or remove them",
     "prosody-module": "install our own module for Prosody, which needs no terminal",
     "completion": "print what makes bash, zsh or fish complete this command",
+    "help": "show the manual page of a command, or of another TOPIC",
 }
 
 GROUPS = {

@@ -1,4 +1,4 @@
-"""What a run wrote with --json, as the README shows it: Markdown."""
+"""What a run wrote with --json, as its README shows it: Markdown."""
 
 import statistics
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What is made of samples: ratios, goals, cliffs, the README's table."""
+"""What is made of samples: ratios, goals, cliffs, its README's table."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from cases import THOUSANDS, Case, Run
 from commands import Commands
 from growth import Sweep
 
-README = Path(run.CHECKOUT, "README.md")
+README = Path(run.CHECKOUT, "tests/benchmarks/README.md")
 
 SAMPLES = {"case": {"bridge": [{"rate": 50.0}, {"rate": 30.0}], "floor": [{"rate": 100.0}, {"rate": 40.0}]}}
 

@@ -1,4 +1,4 @@
-"""The whole benchmark runs, a little of everything in it, and prints what the README shows."""
+"""The whole benchmark runs, a little of everything in it, and prints what its README shows."""
 
 import json
 import subprocess

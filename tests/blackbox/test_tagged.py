@@ -17,7 +17,7 @@ from support.daemon.tagged import HELLO, TaggedClient
 from support.process import Answer
 from support.programs import oracle
 from support.programs.bad import CHAMELEON, Journal
-from support.readme import README
+from support.readme import block
 
 from .conftest import Start
 from .test_promise import check_journal, check_verdicts, mix
@@ -53,7 +53,7 @@ while header := os.read(0, 2):
 
 
 def test_the_example_of_the_document(serve: Serve, configure: Callable[..., Path], tmp_path: Path) -> None:
-    session = re.findall(r"^([<>]) (.+)$", README.read_text().partition("### Questions with tags")[2], re.MULTILINE)
+    session = re.findall(r"^([<>]) (.+)$", block("client: session")[1], re.MULTILINE)
     assert len(session) == 12
     program = [sys.executable, "-I", "-S", "-c", AS_DOCUMENTED]
     settings = {"program": program, "pool_size": 3, "cwd": tmp_path, "answer_timeout": 20.0}

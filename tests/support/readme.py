@@ -1,15 +1,18 @@
-"""The commands and files of the README, extracted so that tests use exactly these.
+"""The commands and files of the README and the manual pages, extracted so that tests use exactly these.
 
-A block to be taken has a mark above it, `<!-- way: step -->`.  If it is the text of a file, the file is the one the
-prose named last before the mark.
+A block to be taken has a mark above it: `<!-- way: step -->` in the README, `.\\" way: step` in a page.  If it is the
+text of a file, the file is the one the prose named last before the mark.
 """
 
 import re
 import textwrap
 from pathlib import Path
 
+from bridge.commands.mdoc import plain
+
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+PAGES = ROOT / "bridge" / "man" / "share" / "man"
 
 
 def commands(mark: str) -> str:
@@ -18,7 +21,7 @@ def commands(mark: str) -> str:
     Raises:
       LookupError: there are none, or more than one block.
     """
-    return _block(mark, "sh")[1]
+    return block(mark)[1]
 
 
 def file(mark: str) -> tuple[str, str]:
@@ -27,17 +30,28 @@ def file(mark: str) -> tuple[str, str]:
     Raises:
       LookupError: there is none, there are several, or the prose names no file.
     """
-    before, text = _block(mark, "lua|toml")
-    named = re.findall(r"`(/[^`\s]+)`", before)
+    before, text = block(mark)
+    named = re.findall(r"`(/[^`\s]+)`|^\.Pa (/\S+)", before, re.MULTILINE)
     if not named:
-        raise LookupError(f"{README.name}: no file is named before <!-- {mark} -->")
-    return named[-1], text
+        raise LookupError(f"no file is named before {mark!r}")
+    return plain("".join(named[-1])), text
 
 
-def _block(mark: str, language: str) -> tuple[str, str]:
-    """What stands before the mark, and the block below it without the indentation of the list it may be in."""
-    text = README.read_text()
-    found = list(re.finditer(rf"<!-- {mark} -->\s*?\n( *```(?:{language})\n)(.*?)```", text, re.DOTALL))
+def block(mark: str) -> tuple[str, str]:
+    """What stands before the mark, and the block below it without the indentation of the list it may be in.
+
+    Raises:
+      LookupError: the README and the pages have no such block, or several.
+    """
+    found = _blocks(README.read_text(), rf"<!-- {mark} -->\s*?\n( *```(?:sh|lua)\n)(.*?)```")
+    for page in sorted(PAGES.glob("*/*")):
+        source = rf'^\.\\" {mark}\n(\.Bd -literal.*?\n)(.*?)^\.Ed'
+        found += [(before, plain(text)) for before, text in _blocks(page.read_text(), source)]
     if len(found) != 1:
-        raise LookupError(f"{README.name}: {len(found)} times <!-- {mark} --> before a block of {language}, not once")
-    return text[: found[0].start()], textwrap.dedent(found[0][2])
+        raise LookupError(f"{len(found)} blocks are marked {mark!r}, not one")
+    return found[0]
+
+
+def _blocks(text: str, pattern: str) -> list[tuple[str, str]]:
+    found = re.finditer(pattern, text, re.DOTALL | re.MULTILINE)
+    return [(text[: one.start()], textwrap.dedent(one[2])) for one in found]

@@ -1,4 +1,4 @@
-"""The bridge, installed by the README's commands on a machine of a file's own."""
+"""The bridge, installed by the documented commands on a machine of a file's own."""
 
 import time
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """The units, booted: a real systemd starts, watches, reloads, restarts and stops the installed daemon.
 
-The installation is the README's, command by command. Needs root and debootstrap; the first run downloads a minimal
-Debian (see support.machine.root), later ones take it from the cache.
+The installation is that of extauth-bridge-setup(1) by hand, command by command. Needs root and debootstrap; the first
+run downloads a minimal Debian (see support.machine.root), later ones take it from the cache.
 """
 
 import contextlib
@@ -328,7 +328,7 @@ while head := sys.stdin.buffer.read(2):
 
 
 def start_blue(site: Site, command: str, drop_in: str) -> None:
-    """Start the instance the README has as its example, with a program that asks `command` for the password."""
+    """Start the instance that the page has as its example, with a program that asks `command` for the password."""
     site.write("/opt/auth/compare.py", COMPARE)
     program = ["/usr/bin/python3", "/opt/auth/compare.py", command]
     site.write("/etc/extauth-bridge/blue.toml", f"program = {program}\npool_size = 1\n")

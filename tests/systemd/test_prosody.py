@@ -1,8 +1,8 @@
-"""Debian's Prosody on a booted machine, set up in each of the README's ways and from its first line on, and logins.
+"""Debian's Prosody on a booted machine, set up in each of the documented ways and from its first line on, and logins.
 
-Nothing is done that the README does not say, but for what the machine, which has no network, cannot download: lpty's
-source comes from the cache, and in the place of the community's module is a stand-in (see its first lines), or the
-real one, where EXTAUTH_TEST_AUTH_EXTERNAL names the file.
+Nothing is done that the manual pages do not say, but for what the machine, which has no network, cannot download:
+lpty's source comes from the cache, and in the place of the community's module is a stand-in (see its first lines), or
+the real one, where EXTAUTH_TEST_AUTH_EXTERNAL names the file.
 """
 
 import os

@@ -30,6 +30,7 @@ ELSEWHERE = {
     "checking/endings checking/endurance checking/first checking/flow checking/lab",
     "unit/commands/test_health.py": "commands/statustext",
     "unit/clients/test_pipelined.py": "clients/windowed",
+    "unit/commands/test_help.py": "commands/mdoc",
     "unit/config/test_table.py": "config/options config/settings",
     "unit/log/test_events.py": "log/setup log/ratelimit",
     "unit/pool/test_backoff.py": "log/tokenbucket",

@@ -1,4 +1,4 @@
-"""A client that asks with tags, written from nothing but the README ("Write a client of your own")."""
+"""A client that asks with tags, written from nothing but extauth-bridge-client(7)."""
 
 import select
 import socket

@@ -19,7 +19,7 @@ CERTIFICATE = f"/etc/prosody/certs/{HOST}.crt"
 
 
 def restart(site: Site, way: str = "module") -> None:
-    """Restart Prosody as the README says, and wait until clients can connect."""
+    """Restart Prosody as is documented, and wait until clients can connect."""
     site.machine.run("systemctl reset-failed prosody.service")  # not that five times in ten seconds is too often
     site.step("start", way=way)
     site.machine.until("Prosody listens", lambda: _listens(site))
@@ -32,7 +32,7 @@ def _listens(site: Site) -> bool:
 
 
 def certify(site: Site) -> None:
-    """Make the host's certificate, as the README says, where there is none yet."""
+    """Make the host's certificate, as is documented, where there is none yet."""
     if not (site.machine.path / CERTIFICATE[1:]).exists():
         site.step("certificate", way="module", typed="\n" * 10)
 

@@ -1,6 +1,6 @@
 """What a test machine is made of: a minimal Debian, and what users get from the network, which it does not have.
 
-That is the Debian packages that the README has them install, put where apt looks first, wheels for what pip would
+That is the Debian packages that they are told to install, put where apt looks first, wheels for what pip would
 download, and the source of lpty.  All of it comes from where this machine gets its own packages, and is kept for the
 next run (see support.machine.cache).
 """
@@ -34,7 +34,7 @@ PATIENCE = 180
 def debian_root(release: str = RELEASE, steps: Sequence[str] = ("module: packages", "pty: packages")) -> Path:
     """The directory of a root file system that nobody may change: boot it below an overlay.
 
-    `steps` are marks in the README: what apt-get installs there needs no network on the machine.
+    `steps` are marks in the documents: what apt-get installs there needs no network on the machine.
     """
     if os.geteuid():
         missing("root, to make and boot a machine", "sudo")
@@ -69,7 +69,7 @@ def wheels() -> Path:
 
 
 def lpty_source() -> Path:
-    """The directory with the source of lpty that the README has its readers download."""
+    """The directory with the source of lpty that readers are told to download."""
 
     def build(target: Path) -> None:
         try:

@@ -1,4 +1,4 @@
-"""A machine on which the bridge was installed by the very commands that the README tells users to type."""
+"""A machine on which the bridge was installed by the very commands that extauth-bridge-setup(1) tells users to type."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,7 @@ UNIT = "extauth-bridge.service"
 SOCKETS = ("extauth-bridge.socket", "extauth-bridge-status.socket")
 PASSWORD = "wonder:land"
 
-# What the bundled program says, once `alice` was added as the README does.
+# What the bundled program says, once `alice` was added as is documented.
 TRUTH = {
     f"auth:alice:example.com:{PASSWORD}": "1",
     "auth:alice:example.com:guess": "0",
@@ -33,7 +33,7 @@ CHECKOUT = "/root/checkout"
 
 
 def recipe(step: str, way: str = "systemd") -> str:
-    """The README's commands below its mark for this step, as a script to run in the checkout."""
+    """The documented commands below the mark for this step, as a script to run in the checkout."""
     return f"cd {CHECKOUT}\n{readme.commands(f'{way}: {step}')}"
 
 
@@ -82,11 +82,11 @@ class Site:
         self.step("packages", way="module", timeout=120)
 
     def step(self, name: str, *, way: str = "systemd", typed: str = "", timeout: float = 30) -> str:
-        """Do what the README says for this step; what that printed."""
+        """Do what is documented for this step; what that printed."""
         return self.machine.run(recipe(name, way), typed=typed, timeout=timeout).stdout
 
     def put(self, step: str, way: str) -> None:
-        """Write the file that the README has its readers write in this step."""
+        """Write the file that readers are told to write in this step."""
         self.write(*readme.file(f"{way}: {step}"))
 
     def reset(self) -> None:

@@ -1,0 +1,132 @@
+"""`extauth-bridge help [TOPIC]`: the manual pages, wherever the package is installed, with or without `man`."""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.resources.abc import Traversable
+
+from bridge.commands.cli import Parser, UsageError
+from bridge.commands.mdoc import render
+from bridge.terminal.takeover import ProgramTerminal
+
+_NAME = "extauth-bridge"
+
+SYNONYMS = {
+    "troubleshooting": "extauth-bridge.7",
+    "protection": "extauth-bridge.7",
+    "limits": "extauth-bridge.7",
+    "configuration": "extauth-bridge.toml.5",
+    "settings": "extauth-bridge.toml.5",
+    "sqlite": "extauth-sqlite.1",
+    "module": "extauth-bridge-prosody.7",
+    "upgrade": "extauth-bridge-howto.7",
+}
+"""What somebody may type who does not know the pages' names."""
+
+
+def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
+    """Show a page.
+
+    Returns:
+      exit status 0.
+
+    Raises:
+      UsageError: there is no such page.
+    """
+    del taken
+    parsed = _parser().parse_args(argv)
+    if parsed.list:
+        _say("\n".join(_titles()) + "\n")
+        return 0
+    topic = parsed.topic or _NAME
+    page = find(topic)
+    if page is None:
+        _say(setting(topic))
+    elif not (sys.stdout.isatty() and _shown_by_man(page)):
+        _page_through(render(page.read_text()))
+    return 0
+
+
+def pages() -> dict[str, Traversable]:
+    """All pages by their files' names, `extauth-bridge-run.1`."""
+    sections = importlib.resources.files("bridge").joinpath("man", "share", "man")
+    found = {page.name: page for section in sections.iterdir() for page in section.iterdir()}
+    return dict(sorted(found.items(), key=lambda item: (item[0].rpartition(".")[::-2], item[0])))
+
+
+def setting(name: str) -> str:
+    """What the manual says of one setting.
+
+    Raises:
+      UsageError: there is no such setting.
+    """
+    marked = rf'^\.\\" setting {re.escape(name.replace("-", "_"))}\n(.*?)(?=^\.\\" setting |^\.El)'
+    found = re.search(marked, pages()["extauth-bridge.toml.5"].read_text(), re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise UsageError(f"no page about {name!r}: `{_NAME} help --list` lists them all")
+    return render(f".Bl -tag -width Ds\n{found[1]}.El\n")
+
+
+def find(topic: str) -> Traversable | None:
+    """The page for a topic, if there is one: a command, a page's name, with or without its section, or a synonym."""
+    found = pages()
+    wanted = re.sub(r"\((\d)\)$", r".\1", topic)
+    names = [wanted, SYNONYMS.get(wanted, "")]
+    names += [f"{name}.{section}" for name in (wanted, f"{_NAME}-{wanted}", f"{_NAME}.{wanted}") for section in "157"]
+    return next((found[name] for name in names if name in found), None)
+
+
+def _titles() -> list[str]:
+    """A line for each page: what to ask for, and what it is about."""
+    rows: list[tuple[str, str]] = []
+    for file, page in pages().items():
+        name, _, section = file.rpartition(".")
+        about = re.findall(r"^\.Nd (.+)$", page.read_text(), re.MULTILINE)
+        rows.append((f"{name}({section})", about[0]))
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:{width}}  {about}" for name, about in rows]
+
+
+def _shown_by_man(page: Traversable) -> bool:
+    """Have `man` or `mandoc` show it; did one?"""
+    with importlib.resources.as_file(page) as path:
+        for command in (["man", "-l"], ["mandoc", "-a"]):
+            if shutil.which(command[0]) and subprocess.run([*command, str(path)], check=False).returncode == 0:
+                return True
+    return False
+
+
+def _page_through(text: str) -> None:
+    pager = os.environ.get("PAGER") or shutil.which("less") or shutil.which("more")
+    if not (pager and sys.stdout.isatty()):
+        _say(text)
+    else:
+        subprocess.run(pager, shell=True, input=text, text=True, check=False)  # PAGER is a shell's command, by custom
+
+
+def _say(text: str) -> None:
+    """Print `text`; a reader that does not want all of it is no error.
+
+    Raises:
+      UsageError: it cannot be written.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python tries again when it ends, and complains
+        if not isinstance(error, BrokenPipeError):
+            raise UsageError(f"cannot write: {error.strerror}") from None
+
+
+def _parser() -> Parser:
+    parser = Parser("help", "[TOPIC]", "Show a manual page, that of a command for instance.")
+    parser.add_argument("topic", nargs="?", metavar="TOPIC", help="a command, a setting, or a page that --list names")
+    parser.add_argument("--list", action="store_true", help="list all pages")
+    return parser
