@@ -29,9 +29,9 @@ def test_the_rate_is_that_of_the_time_in_which_was_asked_and_the_times_are_all()
 
 def test_failures_are_told_by_reason_and_only_those_of_this_measurement() -> None:
     figures = Figures()
-    figures.unavailable = figures.timeouts = figures.failures = 7
+    figures.unavailable_by[1] = figures.timeouts = figures.failures = 7
     tally = Tally(figures, 0.0)
-    figures.unavailable += 10
+    figures.unavailable_by[1] += 10
     figures.timeouts += 1
     figures.overload += 2
     figures.suspected += 3
