@@ -90,7 +90,7 @@ FIELDS = (
         "start_timeout), time (no reply in time), stderr (a flood), internal (an error of the bridge)"),
     ("pools.POOL.latency.WINDOW.p50", "seconds within which half of the answers of the last minute (1m) or quarter of "
         "an hour (15m) came, from the line's arrival to the verdict, to 5 %; null if there were none.  Only answers "
-        "in time count.  Where there are more than 50 a second, one of about 64 is timed and counted as 64, and each "
+        "in time count.  Where there are more than 50 a second, one of about 128 is timed and counted as 128, and each "
         "for which a program took 0.2 seconds or more"),
     ("pools.POOL.latency.WINDOW.p95", "the same for 95 of a hundred"),
     ("pools.POOL.latency.WINDOW.p99", "the same for 99 of a hundred"),
