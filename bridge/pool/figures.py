@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from bridge.loop.timer import FOREVER
 from bridge.protocol.checks import WITH_SECRET, WITHOUT_SECRET
 
-COMMANDS = {ord(name[0]) & 31: name.removesuffix("3") for name in WITH_SECRET | WITHOUT_SECRET}
+COMMANDS = {ord(name[0]): name.removesuffix("3") for name in WITH_SECRET | WITHOUT_SECRET}
 """Commands by their place in a list of counters, which a query's first byte tells: to look at the whole word would cost
 every line.  `removeuser3` counts as `removeuser`."""
 
@@ -107,9 +107,9 @@ class Figures:
     _LISTS = ("granted_by", "denied_by", "unavailable_by")
 
     def __init__(self) -> None:
-        self.granted_by = [0] * 32
-        self.denied_by = [0] * 32
-        self.unavailable_by = [0] * 32
+        self.granted_by = [0] * 256
+        self.denied_by = [0] * 256
+        self.unavailable_by = [0] * 256
         self.timeouts = 0
         self.overload = 0
         self.suspected = 0

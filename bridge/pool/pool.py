@@ -305,7 +305,7 @@ class Pool:
     def give_up(self, query: Query) -> None:
         """End a query that cannot be answered."""
         query.settle(_UNAVAILABLE)  # first: counting needs memory
-        self.figures.unavailable_by[query.body[0] & 31] += 1
+        self.figures.unavailable_by[query.body[0]] += 1
 
     def give_up_hopeless(self) -> None:
         """If no program is ready, end the queries whose deadline comes before one can be."""
@@ -342,9 +342,9 @@ class Pool:
             self._late(query)
         else:
             if verdict is _GRANTED:
-                self._granted[query.body[0] & 31] += 1
+                self._granted[query.body[0]] += 1
             else:
-                self._denied[query.body[0] & 31] += 1
+                self._denied[query.body[0]] += 1
             query.verdict = verdict  # `settle` inlined: saves a call per line
             try:
                 query.asker.settled(query)

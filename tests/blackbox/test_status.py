@@ -132,6 +132,7 @@ def test_a_program_that_cannot_be_started_is_critical(serve: Callable[..., Daemo
     daemon = serve(file=configure(tmp_path, MISSING))
     daemon.connect()
     why = f"pool default cannot answer: {MISSING[0]}: it cannot be started: No such file or directory"
+    why += " (there is no directory /nonexistent)"
     assert status(daemon.status_path)[1].startswith(f"CRITICAL: {why}\n")
     assert status(daemon.status_path)[0] == 2
 
