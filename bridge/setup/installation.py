@@ -88,8 +88,9 @@ class Installation:
         return self._filled_in((shipped() / "examples/auth.toml").read_text())
 
     def _filled_in(self, text: str) -> str:
-        text = text.replace(f"{_SHIPPED}/bin/", f"{self.commands}/")
-        return text.replace(str(_SHIPPED), str(self.prefix)) if self.prefix else text
+        own = {f"{_SHIPPED}/bin/": f"{self.commands}/", str(_SHIPPED): str(self.prefix or _SHIPPED)}
+        # In one go: our own paths may hold the shipped one.
+        return re.sub("|".join(map(re.escape, own)), lambda found: own[found[0]], text)
 
 
 def shipped() -> Path:

@@ -26,6 +26,15 @@ def test_its_own_paths_are_filled_in() -> None:
     assert 'program = ["/srv/bridge/bin/extauth-sqlite", ' in installation().example()
 
 
+@pytest.mark.parametrize("prefix", ["/opt/extauth-bridge-0.2", "/opt/extauth-bridge/venv"])
+def test_its_own_paths_may_hold_the_shipped_one(prefix: str) -> None:
+    there = installation(prefix, f"{prefix}/bin")
+    text = {file.path: file.text for file in there.files()}[f"{UNITS}/extauth-bridge.service"]
+    assert f"ExecStart={prefix}/bin/extauth-bridge serve" in text
+    assert f"venv --clear {prefix};" in text
+    assert f'program = ["{prefix}/bin/extauth-sqlite", ' in there.example()
+
+
 def test_without_an_environment_python_itself_is_not_to_be_cleared() -> None:
     files = {file.path: file.text for file in installation(None, "/usr/local/bin").files()}
     text = files[f"{UNITS}/extauth-bridge.service"]
