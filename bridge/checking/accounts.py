@@ -119,7 +119,9 @@ def changes(lab: Lab) -> list[Finding]:
 
 
 def _same_again(lab: Lab, account: Account, program: Program) -> Finding:
-    """Set the password to what it is."""
+    """Set the password to what it is; one that was mistyped must not become it."""
+    if lab.ask(program, lab.account_auth(account.secret)).verdict is not Verdict.GRANTED:
+        return note("setpass", "not tried: this password is not granted, and would become the account's", "unknown")
     changed = lab.ask(program, lab.account_auth(account.secret, "setpass"))
     granted = lab.ask(program, lab.account_auth(account.secret))
     if changed.verdict is Verdict.GRANTED and granted.verdict is Verdict.GRANTED:

@@ -60,7 +60,7 @@ class Lab:
     Args:
       program: what is tried.
       settings: its surroundings.
-      host: whom it serves; empty: anybody.
+      host: whom it serves; empty: anybody.  An account brings its own.
       account: if its credentials are known.
       changes: whether trials may change accounts.
 
@@ -81,7 +81,7 @@ class Lab:
         self.settings = settings
         self.account = account
         self.changes = changes
-        self.host = host or (account.host if account else NOWHERE)
+        self.host = account.host if account else host or NOWHERE
         self.nobody = f"check-{secrets.token_hex(4)}-nobody"
         self.startup = self.usual = 0.0
         self.asks_isuser = "isuser" in program.commands

@@ -18,6 +18,7 @@ from bridge.checking.findings import Finding, Level
 from bridge.checking.lab import Account, Interrupted, Lab
 from bridge.config.load import load
 from bridge.config.options import COMMANDS
+from bridge.config.settings import ProgramSettings, Settings
 
 Trial = Callable[[Lab], list[Finding]]
 Case = tuple[Trial, Sequence[str], Sequence[str], Mapping[str, object]]
@@ -27,6 +28,8 @@ ALICE = Account("alice", "example.com", b"pw-alice")
 QUICK = {"answer_timeout": 1.0, "shutdown_grace": 0.5}
 HURRIED = {**QUICK, "start_timeout": 4.0}
 """Seconds, for programs that let them pass."""
+
+ASKED: Mapping[str, Any] = {"timeout": 60, "capture_output": True, "env": environment()}
 
 AT_A_TIME = 6
 """Trials; most of them wait."""
@@ -176,17 +179,39 @@ def test_nothing_is_found_in_a_correct_program(threads: ThreadPoolExecutor) -> N
     assert [*threads.map(lambda trial: found(trial, of), trials)] == [""] * len(trials)
 
 
-@pytest.mark.slow
-def test_changes_leave_everything_as_it_was(tmp_path: Path) -> None:
+def bundled(tmp_path: Path) -> tuple[Settings, ProgramSettings]:
+    """The bundled program, with Alice's account."""
     program = (sys.executable, "-m", "bridge.programs.sqlite", str(tmp_path / "users.db"))
-    asked: dict[str, Any] = {"timeout": 60, "capture_output": True, "env": environment()}
-    subprocess.run([*program, "adduser", "alice@example.com"], check=True, input=b"pw-alice\npw-alice\n", **asked)
+    passwords = b"pw-alice\npw-alice\n"
+    subprocess.run([*program, "adduser", "alice@example.com"], check=True, input=passwords, **ASKED)
     settings = load(None, {"commands": [*COMMANDS], "env": {"PYTHONPATH": str(ROOT)}}, program)
     assert settings.program is not None
-    findings = accounts.changes(Lab(settings.program, settings, "", ALICE, changes=True))
+    return settings, settings.program
+
+
+def test_a_mistyped_password_does_not_become_the_accounts(tmp_path: Path) -> None:
+    settings, program = bundled(tmp_path)
+    mistyped = Account("alice", "example.com", b"pw-alcie")
+    first, *_ = accounts.changes(Lab(program, settings, "", mistyped, changes=True))
+    assert first.seen.startswith("not tried: this password is not granted")
+    assert not found(accounts.credentials, Lab(program, settings, "", ALICE, changes=False))
+
+
+def test_an_account_is_asked_about_at_its_own_host() -> None:
+    """Its program may serve others, named before, where somebody else has the same name."""
+    settings = load(None, {}, habit("good"))
+    assert settings.program is not None
+    of = Lab(settings.program, settings, "other.example", ALICE, changes=False)
+    assert of.account_auth(b"x") == b"auth:alice:example.com:x"
+
+
+@pytest.mark.slow
+def test_changes_leave_everything_as_it_was(tmp_path: Path) -> None:
+    settings, program = bundled(tmp_path)
+    findings = accounts.changes(Lab(program, settings, "", ALICE, changes=True))
     assert [(one.trial, one.level) for one in findings] == [("setpass", Level.OK), ("changes", Level.OK)]
-    assert subprocess.run([*program, "listusers"], check=True, **asked).stdout == b"alice@example.com\n"
-    assert not found(accounts.credentials, Lab(settings.program, settings, "", ALICE, changes=False))
+    assert subprocess.run([*program.argv, "listusers"], check=True, **ASKED).stdout == b"alice@example.com\n"
+    assert not found(accounts.credentials, Lab(program, settings, "", ALICE, changes=False))
 
 
 def test_changes_that_do_not_work_are_told() -> None:
