@@ -156,9 +156,17 @@ class Setup:
         folder = self._host.path(plugins.folder)
         if not plugins.searched:
             report.add(Outcome.NOTE, f"Prosody does not look in {plugins.folder}: see below")
-        report.step(plugins.folder, not folder.is_dir(), lambda: folder.mkdir(0o755, parents=True))
-        what = f"Prosody's module {prosodymodule.NAME.removesuffix('.lua')}"
+        what = f"Prosody's module {prosodymodule.NAME}"
         current = folder.is_dir() and _quietly("--check", str(folder)) == 0
+        trust = Trust(self._host)
+        trust.path(plugins.folder)
+        if trust.faults and not current:
+            # Root would follow a link that somebody puts there, and write and delete where that leads.
+            lines = [f"{path}: {why}" for path, why in trust.faults.items()]
+            hint = f"Let only root write there, or do it as its owner: extauth-bridge prosody-module {plugins.folder}"
+            report.add(Outcome.LEFT, f"{what}: others can write where it belongs", *lines, hint)
+            return False
+        report.step(plugins.folder, not folder.is_dir(), lambda: folder.mkdir(0o755, parents=True))
         return report.step(what, not current, lambda: _quietly(str(folder)))
 
     def _remove_module(self) -> None:

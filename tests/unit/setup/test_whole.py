@@ -170,6 +170,19 @@ def test_a_removal_leaves_the_configuration_and_what_was_changed(host: Host) -> 
     assert "already so" in remove(host)[1].values()
 
 
+def test_where_others_can_write_root_installs_no_module(host: Host) -> None:
+    folder, what = host.path("/usr/local/lib/prosody/modules"), "Prosody's module mod_auth_extauth_bridge"
+    folder.mkdir(parents=True)
+    os.chown(folder, 1234, -1)
+    status, outcomes = install(host)
+    assert (status, outcomes[f"{what}: others can write where it belongs"]) == (1, "left alone")
+    assert not [*folder.iterdir()]
+    os.chown(folder, 0, -1)
+    assert install(host)[1][what] == "done"
+    os.chown(folder, 1234, -1)
+    assert install(host)[1][what] == "already so"
+
+
 def test_without_systemd_or_prosody_it_says_so(host: Host) -> None:
     host.path("/etc/prosody/prosody.cfg.lua").unlink()
     status, outcomes = install(host)
