@@ -46,6 +46,8 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     program = argv[end + 1 :]
     if parsed.remove and (program or parsed.force):
         raise UsageError("setup --remove goes with --dry-run and --json only")
+    if any("\ud800" <= character <= "\udfff" for word in program for character in word):
+        raise UsageError("setup: the program and its arguments must be UTF-8, which is what a configuration is")
     if os.geteuid() and not parsed.dry_run:
         raise UsageError("setup must be run by root; setup --dry-run shows what it would do")
     os.umask(0o022)  # Prosody and the service must be able to use what is made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from bridge.setup.files import File
@@ -10,6 +11,9 @@ from bridge.setup.installation import SERVICE, SOCKETS, SYSUSERS, TMPFILES, UNIT
 from bridge.setup.report import Outcome, Report
 
 USER = "extauth-bridge"
+
+_OURS = re.compile(r"extauth-bridge(-status)?(@.*)?\.(service|socket)").fullmatch
+"""Of a unit's name: an administrator may have others that begin like it, to monitor the daemon for instance."""
 
 
 def add_user(host: Host, report: Report) -> None:
@@ -68,7 +72,7 @@ def active(host: Host, kind: str) -> list[str]:
     if not host.booted:
         return []
     shown = host.asked("systemctl", "list-units", "--plain", "--no-legend", "--state=active", f"extauth-bridge*.{kind}")
-    return [line.split()[0] for line in shown if line.split()]
+    return [*filter(_OURS, (line.split()[0] for line in shown if line.split()))]
 
 
 def stop(host: Host, report: Report) -> None:
@@ -92,6 +96,6 @@ def _all(host: Host) -> list[str]:
     loaded = [line.split()[0] for line in shown if line.split()] if host.booted else []
     found = {*loaded, *(link.name for link in links)}
     return sorted(
-        (unit for unit in found if unit.endswith((".service", ".socket"))),
+        filter(_OURS, found),
         key=lambda unit: (unit.endswith(".service"), unit),
     )

@@ -159,6 +159,8 @@ def test_a_removal_leaves_the_configuration_and_what_was_changed(host: Host) -> 
     drop_in.parent.mkdir()
     drop_in.write_text("")
     host.run("systemctl", "enable", "extauth-bridge@blue.service")
+    others = host.path("/etc/systemd/system/multi-user.target.wants/extauth-bridge-backup.service")
+    others.symlink_to("/etc/systemd/system/extauth-bridge-backup.service")
     status, outcomes = remove(host)
     assert status == 1
     assert outcomes["/etc/systemd/system/extauth-bridge.socket was changed: remove it yourself"] == "left alone"
@@ -166,6 +168,7 @@ def test_a_removal_leaves_the_configuration_and_what_was_changed(host: Host) -> 
     assert left == {
         "/etc/systemd/system/extauth-bridge.socket", f"{SERVICE}.d", f"{SERVICE}.d/mine.conf",
         "/etc/extauth-bridge", CONFIG, "/var/lib/extauth-bridge",
+        "/etc/systemd/system/multi-user.target.wants/extauth-bridge-backup.service",
     }  # fmt: skip
     assert "already so" in remove(host)[1].values()
 
@@ -191,6 +194,11 @@ def test_without_systemd_or_prosody_it_says_so(host: Host) -> None:
     host.path("/usr/bin/systemctl").unlink()
     with pytest.raises(SetupError, match="in a container"):
         install(host)
+
+
+def test_a_program_that_no_configuration_can_hold_is_refused_at_once() -> None:
+    with pytest.raises(UsageError, match="must be UTF-8"):
+        main(["--dry-run", "--", "/bin/\udcff"], None)
 
 
 def test_only_root_may(monkeypatch: pytest.MonkeyPatch) -> None:
