@@ -185,11 +185,12 @@ class Lab:
 
     def shown(self, data: bytes) -> str:
         """Output of the program as one short line without secrets."""
-        line = b" ".join(data[: 8 * _SHOWN].split())
+        line = data[: 8 * _SHOWN].replace(b"\n", b" ")
         masked = self._masks(self._all_secrets()).apply(line, torn=len(data) > 8 * _SHOWN)
         if masked is None:
             return "(not shown: it may hold a secret)"
-        text = shortened(escaped(masked.decode("utf-8", "backslashreplace")), _SHOWN)
+        spaced = b" ".join(masked.split())  # only now: a secret may have two spaces in a row
+        text = shortened(escaped(spaced.decode("utf-8", "backslashreplace")), _SHOWN)
         return text if not self._masks(self._all_secrets()).betrayed_by(text.encode()) else "(not shown)"
 
     def last_words(self, program: Program) -> str:

@@ -220,6 +220,12 @@ def test_changes_that_do_not_work_are_told() -> None:
     assert "it takes --account" in found(accounts.changes, lab(habit("good")))
 
 
+@pytest.mark.parametrize("secret", [b"two  spaces", b" at-the-edges ", b"a\ttab"])
+def test_secrets_with_spaces_are_not_shown(secret: bytes) -> None:
+    of = lab(habit("good"), Account("alice", "example.com", secret))
+    assert of.shown(b"login\n\tof  alice with " + secret + b" at\r\nnoon") == "login of alice with *** at noon"
+
+
 @pytest.mark.parametrize("way", ["tells_before", "tells_after", "tells_in_pieces", "tells_parts", "tells_late"])
 def test_secrets_on_stderr_are_named_and_not_shown(way: str) -> None:
     of = lab(habit(way, 20), commands=["auth"])
