@@ -254,7 +254,8 @@ def _chosen(settings: Settings, arguments: Arguments) -> tuple[Settings, _Questi
     if refusal := Checks(program.commands, settings.allow_empty_password)(question.line()):
         hint = "" if account else " (with --account, auth is asked)"
         raise UsageError(f"the query would be refused: {refusal.value}{hint}")
-    return attrs.evolve(settings, program=program, hosts={}), question
+    log = attrs.evolve(settings.log, verdicts="none")  # ours are nobody's logins, and thousands a second
+    return attrs.evolve(settings, program=program, hosts={}, log=log), question
 
 
 def _program_and_host(settings: Settings, host: str) -> tuple[ProgramSettings, str]:

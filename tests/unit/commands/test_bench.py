@@ -8,6 +8,7 @@ import pytest
 from bridge.bench.phases import Job, Sized
 from bridge.bench.tally import Measured
 from bridge.commands import bench
+from bridge.config.settings import Settings
 
 MEBIBYTE = 2**20
 
@@ -31,7 +32,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, list[int]]]
     def run_with(outcome: Outcome, *options: str, available: int = 0) -> tuple[int, list[int]]:
         tried: list[int] = []
 
-        def load(_settings: object, job: Job, _show: object) -> SimpleNamespace:
+        def load(settings: Settings, job: Job, _show: object) -> SimpleNamespace:
+            assert settings.log.verdicts == "none"
             tried.append(job.programs)
             return outcome(job.programs)
 
@@ -55,6 +57,11 @@ def test_it_ends_when_the_rate_does_not_grow(run, capsys: pytest.CaptureFixture[
     found = capsys.readouterr().out
     assert "4 programs answer hardly more than 2" in found
     assert "pool_size = 2\n" in found
+
+
+def test_its_questions_are_not_logged_as_logins(run) -> None:
+    """`load` sees to it."""
+    run(lambda number: sized(number, number), "--max-pool", "1", "--log-verdicts", "all")
 
 
 def test_it_leaves_memory_to_others(run, capsys: pytest.CaptureFixture[str]) -> None:
