@@ -36,7 +36,7 @@ class Trust:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._seen: set[Path] = set()
+        self._seen: set[tuple[Path, frozenset[int]]] = set()
         self.faults: Faults = {}
 
     def path(self, path: str | Path, *, owners: Iterable[int] = ()) -> None:
@@ -71,9 +71,9 @@ class Trust:
 
     def _look(self, at: Path, others: frozenset[int] = frozenset()) -> None:
         """Find out who else can write to what is there."""
-        if at in self._seen:
+        if (at, others) in self._seen:
             return
-        self._seen.add(at)
+        self._seen.add((at, others))
         try:
             status = at.lstat()
         except FileNotFoundError:

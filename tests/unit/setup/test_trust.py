@@ -56,6 +56,14 @@ def test_an_owner_may_be_allowed_for_the_end_of_the_way(host: Host, script: Path
     assert [*trust.faults] == ["/", "/opt"]
 
 
+def test_who_may_own_the_end_of_one_way_may_not_own_the_middle_of_another(host: Host, script: Path) -> None:
+    """A working directory may be the service's own, but no program in it can be trusted then."""
+    trust = Trust(Host(host.root, os.geteuid() + 1))
+    trust.path("/opt/auth", owners=[os.geteuid()])
+    trust.path("/opt/auth/x.py")
+    assert "/opt/auth" in trust.faults
+
+
 @pytest.mark.parametrize("link", ["/shared/x.py", "../../../shared/x.py", "/shared/hop"])
 def test_links_are_followed_through_every_directory(host: Host, script: Path, link: str) -> None:
     shared = host.path("/shared")
