@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shlex
 import shutil
 from collections.abc import Sequence
 from functools import cached_property, partial
@@ -203,7 +204,7 @@ class Setup:
 
     def _left(self) -> str:
         prefix = self._installation.prefix
-        software = f"rm -r {prefix}" if prefix else "pip uninstall extauth-bridge"
+        software = f"rm -r {shlex.quote(str(prefix))}" if prefix else "pip uninstall extauth-bridge"
         return _LEFT.format(software=software)
 
 

@@ -25,6 +25,10 @@ _CODE = {
 }
 
 
+_LOADED_FROM = ("PATH", "LD_PRELOAD", "LD_LIBRARY_PATH", "PYTHONPATH", "PERL5LIB", "RUBYLIB", "NODE_PATH", "CLASSPATH")
+"""Variables that tell a program where code is, separated by colons."""
+
+
 def configured(host: Host, trust: Trust) -> Iterator[tuple[str, Settings | ConfigError]]:
     """Every configuration of the daemon and its instances, or why it cannot be used.
 
@@ -56,6 +60,9 @@ def look_at(trust: Trust, host: Host, program: ProgramSettings, user: int | None
     trust.path(program.cwd, owners=() if user is None else (user,))
     for path in code_of(host, program.argv, program.cwd):
         trust.path(path)
+    for place in ":".join(program.env.get(name, "") for name in _LOADED_FROM).split(":"):
+        if place.startswith("/"):
+            trust.path(place)
     return _found(host, program.argv[0]) is not None
 
 

@@ -77,6 +77,17 @@ def test_all_programs_of_all_configurations_are_looked_at(host: Host) -> None:
     assert {*trust.faults} == {"/etc/extauth-bridge/auth.toml", "/opt/auth/plain", "/opt/auth/x.php", "/srv"}
 
 
+def test_where_its_environment_has_it_find_code_is_looked_at(host: Host) -> None:
+    for path in ("/opt/lib", "/opt/bin"):
+        host.path(path).mkdir(parents=True)
+        host.path(path).chmod(0o777)
+    env = {"PYTHONPATH": "/usr/lib/x:/opt/lib", "PATH": "/opt/bin", "DATA": "/opt/lib"}
+    [program] = programs_of(load(None, {"env": env}, ["/opt/missing"]))
+    trust = Trust(host)
+    look_at(trust, host, program, None)
+    assert {*trust.faults} == {"/opt/lib", "/opt/bin"}
+
+
 def test_a_missing_program_is_told(host: Host) -> None:
     [program] = programs_of(load(None, {}, ["/opt/missing"]))
     assert not look_at(Trust(host), host, program, None)
