@@ -206,6 +206,7 @@ def _become(name: str) -> None:
     os.initgroups(name, user.pw_gid)
     os.setgid(user.pw_gid)
     os.setuid(user.pw_uid)
+    os.umask(0o077)  # as the unit has it: what a program makes now would else stay readable by everybody
     kept = {variable: value for variable, value in os.environ.items() if variable in _KEPT}
     os.environ.clear()
     os.environ.update(kept, PATH=_PATH, HOME=user.pw_dir, USER=name, LOGNAME=name, SHELL=user.pw_shell)

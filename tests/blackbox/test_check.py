@@ -187,8 +187,8 @@ def test_an_interrupted_check_leaves_nothing(start: Start, journal: Journal, num
 def test_another_user_with_the_environment_of_a_service() -> None:
     if os.geteuid():
         missing("root, to become another user", "sudo")
-    script = "import os; os.write(2, repr((os.getuid(), os.getgroups(), sorted(os.environ))).encode())"
+    script = "import os; os.write(2, repr((os.getuid(), os.getgroups(), os.umask(0), sorted(os.environ))).encode())"
     done = check("--user", "nobody", "--", "/usr/bin/python3", "-c", script, env={"SECRET_OF_ROOT": "x"})
     assert done.returncode == 1, done
-    assert "65534, [65534]" in done.stdout
+    assert "65534, [65534], 63, [" in done.stdout
     assert "SECRET_OF_ROOT" not in done.stdout
