@@ -242,4 +242,5 @@ def test_a_program_that_cannot_be_started_is_told(
     file.write_text('program = "/nonexistent/program"\npool_size = 1\n')
     serve(file=file, env={"NOTIFY_SOCKET": systemd.address})
     why = "pool default cannot answer: /nonexistent/program: it cannot be started: No such file or directory"
+    why += " (there is no directory /nonexistent)"
     assert systemd.next("READY")["STATUS"].startswith(f"{why}; 0 of 1 programs up")
