@@ -225,3 +225,10 @@ def ending(status: int) -> str:
     with contextlib.suppress(ValueError):
         return f"killed by {signal.Signals(-status).name}"
     return f"killed by signal {-status}"
+
+
+def duration(seconds: float) -> str:
+    """Some time, as exactly as a person wants to know it."""
+    if seconds < 0.1:
+        return f"{max(1, round(seconds * 1000))} ms"
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
