@@ -8,7 +8,8 @@ import time
 from bridge.checking.content import secret
 from bridge.checking.driver import Program, seconds_of_cpu, session
 from bridge.checking.findings import Finding, deviates, note, ok
-from bridge.checking.lab import Lab, duration, ending
+from bridge.checking.lab import Lab, duration
+from bridge.log.events import ending
 
 _CLOSED = 0.5
 """Seconds after its end by which its output is closed, unless something that it started keeps it open."""

@@ -8,8 +8,9 @@ import time
 from bridge.checking.content import secret
 from bridge.checking.driver import Answer, Program, framed
 from bridge.checking.findings import Finding, deviates, note, ok
-from bridge.checking.lab import Lab, duration, ending
+from bridge.checking.lab import Lab, duration
 from bridge.checking.replies import GENERIC, LINES, flaw
+from bridge.log.events import ending
 from bridge.protocol.query import Verdict
 
 _SUSPECT = 3.0
