@@ -96,7 +96,7 @@ def serve(database: str) -> int:
       the exit status: 1 if the input ended inside a frame, 2 if the database cannot be used.
     """
     if os.isatty(0):
-        complain(f"it answers ejabberd's binary questions, so start it from extauth-bridge, not by hand: {EXAMPLE}")
+        complain(f"its questions are binary, so start it from extauth-bridge:{EXAMPLE}")
         return 2
     with Users(database, create=False) as users:
         program = Program(users)
