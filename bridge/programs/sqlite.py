@@ -55,8 +55,8 @@ examples: extauth-sqlite /var/lib/prosody/users.db adduser alice@example.com
 
 
 EXAMPLE = """
-  program = ["extauth-sqlite", "DATABASE"]                  # in the bridge's configuration
-  extauth-sqlite DATABASE adduser alice@example.com         # by hand: see extauth-sqlite --help
+  program = ["extauth-sqlite", "DATABASE"]            # in auth.toml
+  extauth-sqlite DATABASE adduser alice@example.com   # by hand; see --help
   extauth-bridge ask auth alice@example.com -- extauth-sqlite DATABASE"""
 
 
