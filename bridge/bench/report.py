@@ -16,16 +16,17 @@ VERSION = 1
 
 _WIDTHS = {
     "programs": 8,
-    "ready in": 9,
-    "load": 9,
+    "ready in": 8,
+    "load": 8,
     "queries/s": 9,
-    "p50 ms": 8,
-    "p95 ms": 8,
-    "p99 ms": 8,
-    "max ms": 8,
-    "failures": 8,
-    "memory": 9,
+    "p50 ms": 6,
+    "p95 ms": 6,
+    "p99 ms": 6,
+    "max ms": 6,
+    "failed": 6,
+    "memory": 8,
 }
+"""Columns: without the load they fit into the 80 of a usual terminal."""
 
 
 def heading(with_rate: bool) -> str:
@@ -62,7 +63,9 @@ def as_json(
 def memory(size: int) -> str:
     """Bytes, for people."""
     mebibytes = size / 2**20
-    return f"{mebibytes:.1f} MiB" if mebibytes < 1000 else f"{mebibytes / 1024:.1f} GiB"
+    if mebibytes >= 1000:
+        return f"{mebibytes / 1024:.1f} GiB"
+    return f"{mebibytes:.1f} MiB" if mebibytes < 100 else f"{mebibytes:.0f} MiB"
 
 
 def _row(cells: dict[str, str], with_rate: bool) -> str:
@@ -77,7 +80,7 @@ def _measured(measured: Measured) -> dict[str, str]:
         "p95 ms": _number(measured.p95 * 1000),
         "p99 ms": _number(measured.p99 * 1000),
         "max ms": _number(measured.longest * 1000),
-        "failures": str(measured.failed),
+        "failed": str(measured.failed),
     }
 
 

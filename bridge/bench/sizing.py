@@ -105,7 +105,8 @@ def advise(measured: Sequence[Sized], stop: Stop, needed: float, alone: bool) ->
     if not needed:
         first = next(size for size in good if size.closed.rate * (1 + GROWTH) >= best.closed.rate)
         answer = f"{_answer(first.programs, first.closed.rate)}."
-        return Advice(max(least, first.programs), True, (answer, limit, *_spare(first.programs, least)))
+        fewer = (_FEWER,) if first.programs > least else ()
+        return Advice(max(least, first.programs), True, (answer, limit, *_spare(first.programs, least), *fewer))
     for programs in range(1, good[-1].programs + 1):
         if _is_enough(good, programs, needed):
             size = max(least, programs)
@@ -113,6 +114,9 @@ def advise(measured: Sequence[Sized], stop: Stop, needed: float, alone: bool) ->
             return Advice(size, True, (_use(good, size, needed), *_spare(programs, least), *limits))
     most = f"{_answer(best.programs, best.closed.rate)}, so {number(best.closed.rate * BUSY)} are the most to rely on"
     return Advice(max(least, best.programs), False, (f"That is not enough: {most}.", limit))
+
+
+_FEWER = "Fewer are enough for fewer logins: --logins-per-second N tells how many."
 
 
 def _is_good(size: Sized) -> bool:

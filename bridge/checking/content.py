@@ -118,8 +118,8 @@ def _about_lengths(lab: Lab, tried: list[int], failed: dict[int, str]) -> list[F
     limit, why = below, ""
     if shortest == 2600 and 4096 not in failed:
         limit, why = 2559, " (2560 to 2815: the first byte of the length is a line feed)"
-    elif shortest in (128, 255) and below >= 127:
-        limit, why = 127, " (it reads a byte of the length as signed)"
+    elif shortest == 128 and below == 127:
+        why = " (it reads a byte of the length as signed)"
     elif shortest in (4096, 8200):
         why = " (its buffer ends there)"
     seen = f"{', '.join(map(str, failed))} bytes{why}: {failed[shortest]}"

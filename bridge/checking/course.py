@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures.thread import ThreadPoolExecutor  # now: as another user we may not be able to import any more
 
 from bridge.checking import accounts, content, endings, endurance, flow
-from bridge.checking.findings import Finding, Level, deviates, error, note, ok
+from bridge.checking.findings import OTHERS, Finding, Level, deviates, error, note, ok
 from bridge.checking.first import first
 from bridge.checking.lab import Interrupted, Lab, NotReady
+from bridge.worker.startfault import why_not_started
 
 Trial = Callable[[Lab], list[Finding]]
 
@@ -32,7 +33,7 @@ def tried(lab: Lab) -> Iterator[Finding]:
             if findings[-1].grave:  # two replies; was the first one to nothing?
                 yield from (finding for finding in _tried(flow.unasked, lab) if finding.level is not Level.OK)
             yield from at_last(lab)
-            yield note("the others", "not tried: they need a program that replies, and stays", "unknown", _AGAIN)
+            yield note(OTHERS, "not tried: they need a program that replies, and stays", "unknown", _AGAIN)
             return
         alone = flow.side_by_side(lab)
     except (OSError, NotReady) as failure:
@@ -76,8 +77,11 @@ def _failed(lab: Lab, trial: str, failure: OSError | NotReady) -> list[Finding]:
         seen = f"a fresh process does not become ready: {lab.told(failure.answer)}"
         meaning = "not every program that the pool starts can be used"
         return [deviates(trial, seen, meaning, "start several by hand, at the same time")]
-    seen = f"cannot be started: {failure.strerror or failure}"
-    return [error(trial, seen, "nobody can log in", "name the program by its full path; see that it is executable")]
+    seen = f"cannot be started: {why_not_started(failure, lab.program.argv)}"
+    advice = "name the program by its full path; see that it is executable"
+    if "no #! line" in seen:
+        advice = "give it one, such as #!/usr/bin/python3, or name its interpreter before it"
+    return [error(trial, seen, "nobody can log in", advice)]
 
 
 def at_last(lab: Lab) -> Iterator[Finding]:
@@ -95,7 +99,7 @@ def _stderr(lab: Lab) -> Iterator[Finding]:
         yield deviates(
             "stderr",
             f"passwords are written there: {lab.shown(line)}",
-            "none for logins; the bridge masks them in its log, but not what the program keeps of its own",
+            "none; the bridge masks them in its log, but not what the program keeps of its own",
             "switch its debugging off",
         )
         return

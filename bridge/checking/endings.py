@@ -8,7 +8,8 @@ import time
 from bridge.checking.content import secret
 from bridge.checking.driver import Program, seconds_of_cpu, session
 from bridge.checking.findings import Finding, deviates, note, ok
-from bridge.checking.lab import Lab, ending
+from bridge.checking.lab import Lab, duration
+from bridge.log.events import ending
 
 _CLOSED = 0.5
 """Seconds after its end by which its output is closed, unless something that it started keeps it open."""
@@ -55,7 +56,7 @@ def _left(lab: Lab, trial: str, program: Program, took: float, words: bytearray)
         traceback = "a traceback" if b"Traceback" in words else f"{len(lines)} line{'s' * (len(lines) > 1)}"
         seen = f"it ends with {traceback} on stderr ({ending(program.exit)}): {lab.shown(lines[-1])}"
         found.append(note(trial, seen, "none: it is no trouble, but may be taken for one", "look for the end of input"))
-    return found or [ok(trial, f"it ends after {took:.1f} s ({ending(program.exit)})")]
+    return found or [ok(trial, f"it ends after {duration(took)} ({ending(program.exit)})")]
 
 
 def _left_behind(program: Program) -> list[Finding]:
@@ -65,7 +66,7 @@ def _left_behind(program: Program) -> list[Finding]:
     if not left:
         return []
     seen = "it ends, but something that it has started goes on"
-    meaning = "none for logins; the bridge kills what is in its process group, but not what left that"
+    meaning = "none; the bridge kills what is in its process group, but not what left that"
     return [deviates("left behind", seen, meaning, "have it end its children, and wait for them")]
 
 

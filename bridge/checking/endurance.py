@@ -8,7 +8,7 @@ import attrs
 
 from bridge.checking.driver import Answer, Program, descriptors, memory
 from bridge.checking.findings import Finding, deviates, note, ok
-from bridge.checking.lab import Lab
+from bridge.checking.lab import Lab, duration
 from bridge.protocol.query import Verdict
 
 QUESTIONS = 1200
@@ -147,7 +147,7 @@ def _grown(lab: Lab, run: _Run) -> list[Finding]:
         seen = f"{run.memory >> 20} MB more after {run.asked - _WARM} questions"
         advice = "look whether it keeps what it no longer needs; max_requests and max_age have it replaced in time"
         findings.append(note("memory", seen, "none as long as it is replaced in time", advice))
-    seen = f"{run.asked} questions in {run.seconds:.1f} s, {_each(each)} each"
+    seen = f"{run.asked} questions in {duration(run.seconds)}, {_each(each)} each"
     if run.asked < QUESTIONS:
         text = f"only {seen}: it is slow, and the others were left out"
         findings.insert(0, note(trial, text, "unknown beyond that", "max_requests has programs replaced in time"))

@@ -74,6 +74,15 @@ def error(trial: str, seen: str, meaning: str, advice: str = "") -> Finding:
     return Finding(trial, Level.ERROR, seen, meaning, advice)
 
 
+OTHERS = "the others"
+"""The trial that stands for those that make no sense as long as the program does not reply, and stay."""
+
+
+def may_work(findings: Iterable[Finding]) -> bool:
+    """Whether there is a configuration with which somebody can log in."""
+    return not any(finding.level is Level.ERROR or finding.trial == OTHERS for finding in findings)
+
+
 _LOWER = ("max_line", "max_requests")
 """Of two recommended values the lower one is the one to take."""
 

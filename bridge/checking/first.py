@@ -8,8 +8,9 @@ import time
 from bridge.checking.content import secret
 from bridge.checking.driver import Answer, Program, framed
 from bridge.checking.findings import Finding, deviates, note, ok
-from bridge.checking.lab import Lab, ending
+from bridge.checking.lab import Lab, duration
 from bridge.checking.replies import GENERIC, LINES, flaw
+from bridge.log.events import ending
 from bridge.protocol.query import Verdict
 
 _SUSPECT = 3.0
@@ -97,7 +98,7 @@ def _second(lab: Lab, program: Program, answer: Answer) -> tuple[list[Finding], 
             findings.append(_flawed(lab, "replies", again))
         return findings, False
     if ahead is None:
-        findings.append(ok("replies", f"four bytes each, {_time(again.seconds)} after the question"))
+        findings.append(ok("replies", f"four bytes each, {duration(again.seconds)} after the question"))
     if again.seconds >= _WORTH_TELLING:
         findings.append(_slow(lab, again.seconds))
     if lab.asks_isuser:
@@ -106,7 +107,7 @@ def _second(lab: Lab, program: Program, answer: Answer) -> tuple[list[Finding], 
 
 
 def _started(lab: Lab) -> Finding:
-    seen = f"first reply {_time(lab.startup)} after its start"
+    seen = f"first reply {duration(lab.startup)} after its start"
     if lab.startup < _SLOW:
         return ok("start", seen)
     enough = max(lab.settings.start_timeout, math.ceil(3 * lab.startup / 10) * 10)
@@ -123,7 +124,7 @@ _STARTING = (
 
 
 def _slow(lab: Lab, seconds: float) -> Finding:
-    seen = f"a reply takes {_time(seconds)}"
+    seen = f"a reply takes {duration(seconds)}"
     rate = f"one program answers {1 / seconds:.2g} questions a second, and more logins than that wait for another"
     if seconds > lab.settings.answer_timeout / 2:
         return note(
@@ -151,7 +152,7 @@ def _left(lab: Lab, program: Program, answer: Answer) -> Finding:
     return deviates(
         "replies",
         f"it leaves after one reply ({ending(answer.exit)}{lab.last_words(program)})",
-        f"every question costs the start of a program, {_time(lab.startup)}",
+        f"every question costs the start of a program, {duration(lab.startup)}",
         "have it loop: read a question, reply, read the next, until end of input",
     )
 
@@ -231,7 +232,3 @@ def _unflushed() -> Finding:
         "every login fails: no reply arrives in time",
         "flush stdout after each reply: $| = 1 (Perl), sys.stdout.flush() (Python), fflush (C)",
     )
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.2g} s" if seconds >= 0.1 else f"{max(1, round(seconds * 1000))} ms"

@@ -7,8 +7,9 @@ import contextlib
 from bridge.checking.content import secret
 from bridge.checking.driver import framed
 from bridge.checking.findings import Finding, deviates, note, ok
-from bridge.checking.lab import Lab, NotReady, ending
+from bridge.checking.lab import Lab, NotReady
 from bridge.checking.replies import flaw
+from bridge.log.events import ending
 from bridge.protocol.frames import verdict_of
 
 _PAUSE = 0.2

@@ -18,6 +18,7 @@ import attrs
 from bridge.checking.driver import Answer, Program
 from bridge.checking.replies import Flaw, flaw
 from bridge.config.settings import ProgramSettings, Settings
+from bridge.log.events import ending
 from bridge.log.text import escaped, shortened
 from bridge.protocol.frames import verdict_of
 from bridge.worker import spawn
@@ -219,10 +220,8 @@ class Lab:
         return Masks(hidden)
 
 
-def ending(status: int) -> str:
-    """How a process ended, in words."""
-    if status >= 0:
-        return f"exit status {status}"
-    with contextlib.suppress(ValueError):
-        return f"killed by {signal.Signals(-status).name}"
-    return f"killed by signal {-status}"
+def duration(seconds: float) -> str:
+    """Some time, as exactly as a person wants to know it."""
+    if seconds < 0.1:
+        return f"{max(1, round(seconds * 1000))} ms"
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TextIO
 
-from bridge.checking.findings import Finding, Level, recommended
+from bridge.checking.findings import Finding, Level, may_work, recommended
 from bridge.config.settings import ProgramSettings
 from bridge.log.text import escaped
 
@@ -68,7 +68,11 @@ class Report:
             bad.sort(key=lambda finding: not finding.grave)
             self._print(f"{len(bad)} to repair, the gravest first: {', '.join(finding.trial for finding in bad)}.\n")
             if bad[0].grave:
-                self._print(self._painted("1;31", f"Strangers may get in: {bad[0].seen}") + "\n")
+                danger = textwrap.fill(f"Strangers may get in: {bad[0].seen}", self._width)
+                self._print(self._painted("1;31", danger) + "\n")
+        if not may_work(findings):
+            self._print("Until that is done, there is no configuration to recommend.\n\n")
+            return
         self._print(f"Recommended configuration:\n\n{textwrap.indent(toml, '    ')}\n")
 
     def trying(self, what: str) -> None:
@@ -90,7 +94,12 @@ class Report:
 def toml(program: ProgramSettings, hosts: Sequence[str], findings: Iterable[Finding]) -> str:
     """The recommended configuration of one program: its own keys in its hosts' tables, the others above."""
     settings = recommended(findings)
-    reasons = {name: finding.trial for finding in findings for name in finding.settings}
+    reasons = {
+        name: finding.trial
+        for finding in findings
+        for name, value in finding.settings.items()
+        if settings[name] == value
+    }
     own = {name: settings[name] for name in ("pool_size", "commands") if name in settings}
     top = {name: value for name, value in settings.items() if name not in own}
     lines = [_row(name, value, reasons) for name, value in top.items()]

@@ -6,7 +6,6 @@ Root may do everything: what the service's user may not do shows only with `--us
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
@@ -16,9 +15,7 @@ from bridge.clients.listeners import ListenError, resolve_groups, resolve_users
 from bridge.config.settings import ProgramSettings, Settings
 from bridge.log.text import escaped
 from bridge.loop.streams import SOCKET_PATH_MAX
-
-_SHELL = re.compile(r"(?:\d?>>?(?:&\d)?|<|\|\|?|&&?|;)|(?:.*[^\\])?\$[A-Za-z_({].*|~(?:/.*)?|2?>.*|\d>>.*")
-"""Words that only a shell gives a meaning to."""
+from bridge.worker.startfault import shell_syntax
 
 _HEAD = 256
 """Bytes of a file in which the kernel looks for an interpreter's name (BINPRM_BUF_SIZE)."""
@@ -52,7 +49,7 @@ def of_program(program: ProgramSettings) -> Iterator[Finding]:
     found = [*_command(program), *_directory(program.cwd)]
     yield from found
     if not found:
-        yield ok("program", f"{_whole(program.argv[0])} can be started in {program.cwd}")
+        yield ok("program", f"{_whole(program.argv[0])} is executable, and {program.cwd} is there")
     yield from _sandbox(program)
 
 
@@ -77,16 +74,15 @@ def _file(path: str, settings: Settings) -> Iterator[Finding]:
 
 
 def _command(program: ProgramSettings) -> Iterator[Finding]:
-    shell = [word for word in program.argv if _SHELL.fullmatch(word)]
-    if shell and os.path.basename(program.argv[0]) not in ("sh", "bash", "dash", "env"):
-        yield note(
-            "program",
-            f"no shell reads the command: {escaped(shell[0])} is passed to the program as it stands",
-            "the program may not do what is meant",
-            "write a script of it, with exec before the program",
-        )
+    shell, _, instead = shell_syntax(program.argv).partition(": use ")
     path = _whole(program.argv[0])
     trouble = _trouble(path)
+    if shell:
+        advice = f"use {instead}, or a script with exec before the program; cwd and env are settings of their own"
+        if trouble and "/" not in path:
+            yield error("program", shell, "nobody can log in", advice)
+            return
+        yield note("program", shell, "the program may not do what is meant", advice)
     if trouble:
         yield error("program", f"{path}: {trouble[0]}", "nobody can log in", trouble[1])
         return
@@ -191,9 +187,9 @@ def _place(what: str, path: str, meaning: str) -> Finding:
 
 def _sandbox(program: ProgramSettings) -> Iterator[Finding]:
     """What the systemd unit hides, or forbids."""
-    paths = [_whole(program.argv[0]), *_paths(program.argv[1:]), program.cwd]
-    yield from _hidden(paths)
-    executable = os.path.realpath(paths[0])
+    executable = _whole(program.argv[0])
+    yield from _hidden([*_paths([executable, *program.argv[1:]]), program.cwd])
+    executable = os.path.realpath(executable)
     if os.path.isfile(executable) and os.stat(executable).st_mode & (stat.S_ISUID | stat.S_ISGID):
         yield note(
             "unit's sandbox",

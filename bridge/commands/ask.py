@@ -18,7 +18,8 @@ from bridge.config.settings import ProgramSettings, Settings
 from bridge.daemon.process import running
 from bridge.log.events import event, log
 from bridge.log.setup import configure
-from bridge.pool.poolset import PoolSet
+from bridge.log.text import escaped
+from bridge.pool.poolset import DEFAULT, PoolSet
 from bridge.protocol.checks import Checks
 from bridge.protocol.lines import MAX_LINE
 from bridge.protocol.query import Query, Refusal, Verdict
@@ -27,6 +28,7 @@ from bridge.relay.settings import RelayConfigError, RelaySettings, read
 from bridge.terminal.takeover import ProgramTerminal
 
 _WITH_PASSWORD = ("auth", "setpass")
+_NOBODY = "whom to ask? Give the daemon's socket, such as /run/extauth-bridge/auth.sock, a FILE, or -- PROGRAM"
 _COMMANDS = (*_WITH_PASSWORD, "isuser")
 
 
@@ -46,6 +48,8 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     daemon = _daemon(arguments)
     if daemon is not None:
         return _ask_daemon(daemon, _line(command, name))
+    if not (arguments.file or arguments.program or arguments.options.keys() & {"program", "hosts"}):
+        raise UsageError(_NOBODY)
     settings = _one_of_each(load(arguments.file, arguments.options, arguments.program))
     return _ask(settings, _line(command, name))
 
@@ -78,18 +82,28 @@ def _ask(settings: Settings, line: bytes) -> int:
         from bridge.daemon.service import Service  # late: it brings trio, and the program starts meanwhile
 
         verdicts: list[Verdict] = []
+        failures: list[str] = []
+
+        def told(verdict: Verdict) -> None:
+            verdicts.append(verdict)
+            failures.append(_failure(process.poolset, line))  # now: later, programs fail because we end
 
         def connect(over: Callable[[], None]) -> _Question:
-            return _Question(line, process.poolset, verdicts.append, over)
+            return _Question(line, process.poolset, told, over)
 
         Service(process, lambda: settings, on_terminal=True).run(connect)
     refused = [refusal for refusal, count in process.poolset.router.refused.items() if count]
     if refused:
         return _refused(refused[0])
-    return _told(
-        verdicts[0] if verdicts else Verdict.UNAVAILABLE,
-        f"no answer within {settings.answer_timeout:g} seconds, the program's start included, or no program",
-    )
+    why = f"no answer within {settings.answer_timeout:g} seconds, the program's start included"
+    return _told(verdicts[0] if verdicts else Verdict.UNAVAILABLE, next(filter(None, failures), why))
+
+
+def _failure(poolset: PoolSet, line: bytes) -> str:
+    """Why the program that serves this line's host failed last, if it did."""
+    host = line.split(b":")[2].decode(errors="surrogateescape")
+    pool = poolset.pools.get(host.lower()) or poolset.pools.get(DEFAULT)
+    return f"{escaped(pool.program.argv[0])}: {pool.last_failure}" if pool is not None and pool.last_failure else ""
 
 
 def _ask_daemon(daemon: RelaySettings, line: bytes) -> int:

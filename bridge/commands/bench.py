@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +41,7 @@ _SECONDS = 2.0
 """Of each measurement: the scheduler's moods, and a renewal, have averaged out by then."""
 
 _WIDTH = 90
-"""Columns: that of the table."""
+"""Columns at most: that of the table with the open loop."""
 
 _FASTEST = 100_000
 """Queries a second: several times what the bridge itself can do."""
@@ -95,7 +96,7 @@ class _Bench:
 
     def run(self) -> int:
         """Measure and report; returns the exit status."""
-        self._say(self._about())
+        self._say(_filled(self._about()))
         if self._alone:
             self._say("A program that must be alone (pool_max = 1): no more are tried.", self._most == 1)
         for programs in sizing.sizes(self._most):
@@ -188,7 +189,7 @@ class _Bench:
         self._say(f"\n{size}")
         first, *others = advice.sentences
         for sentence in (f"{self._assumed()}{first}", *others, *self._doubts()):
-            self._say(textwrap.fill(sentence, _WIDTH, initial_indent="  ", subsequent_indent="  "))
+            self._say(_filled(sentence, "  "))
 
     def _most_tried(self) -> int:
         return min(2 * self._measured[-1].programs, self._most)
@@ -216,6 +217,12 @@ class _Bench:
     def _say(self, line: str, really: bool = True) -> None:
         if really and not self._parsed.json:
             print(line, flush=True)
+
+
+def _filled(text: str, indent: str = "") -> str:
+    """Text in lines that fit the terminal, if there is one."""
+    width = min(_WIDTH, shutil.get_terminal_size((_WIDTH, 0)).columns)
+    return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _load(settings: Settings, job: Job, show: Callable[[str, float], None]) -> Load | None:

@@ -111,6 +111,8 @@ class _Check:
                 self._report.heading(self._file)
             yield from surroundings.of_file(self._file, self._settings)
         if os.geteuid() == 0:
+            if self._report and self._file is None:
+                self._report.heading("as root")
             yield note(
                 "user",
                 "this is root, who may do everything; a program started by it runs as root, too",

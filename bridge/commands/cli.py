@@ -15,15 +15,15 @@ from bridge.terminal.takeover import ProgramTerminal
 from bridge.worker.spawn import prepare_for_children
 
 COMMANDS = {
-    "run": "bridge a client on standard input and output; what `extauth-bridge FILE` does",
+    "run": "bridge a client on stdin and stdout, as `extauth-bridge FILE`",
     "serve": "the shared daemon: bridge many clients on Unix sockets",
-    "connect": "relay a client on standard input and output to the shared daemon",
+    "connect": "relay a client on stdin and stdout to the shared daemon",
     "check": "does a program speak the protocol, and where does it deviate?",
     "ask": "ask a program, or the daemon, one question by hand",
     "status": "what the daemon is doing: for people, monitoring and scripts",
     "bench": "measure how fast a program is, and which pool_size it needs",
-    "reload": "have the daemon read its configuration again, and wait for the outcome",
-    "setup": "as root: set up the daemon's user, units and configuration, and Prosody's module; or remove them",
+    "reload": "have the daemon read its file again, and wait for the outcome",
+    "setup": "as root: set up, or remove, the daemon and Prosody's module",
     "prosody-module": "install our own module for Prosody, which needs no terminal",
     "completion": "print what makes bash, zsh or fish complete this command",
     "help": "show the manual page of a command, or of another TOPIC",
@@ -55,6 +55,18 @@ class HelpRequested(Exception):
         self.parser = parser
 
 
+class _HelpFormatter(argparse.HelpFormatter):
+    """Breaks no word at its hyphens: they are options, paths and commands, to be copied."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        import textwrap  # late, as argparse does: it is needed for help only
+
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(indent + line for line in self._split_lines(text, width - len(indent)))
+
+
 class Parser(argparse.ArgumentParser):
     """Raises UsageError or HelpRequested instead of printing and exiting.
 
@@ -64,7 +76,9 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, command: str, usage: str, description: str, epilog: str = "") -> None:
         name = f"extauth-bridge {command}"
-        super().__init__(name, f"{name} {usage}", description, epilog, allow_abbrev=False)
+        super().__init__(
+            name, f"{name} {usage}", description, epilog, allow_abbrev=False, formatter_class=_HelpFormatter
+        )
 
     def print_help(self, file: object = None) -> NoReturn:
         raise HelpRequested(self)
@@ -82,7 +96,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def did_you_mean(typed: str, known: Iterable[str]) -> str:
-    """The nearest of `known` as the end of a sentence; empty if none is near."""
+    """The nearest of `known` as the end of a sentence, a question; empty if none is near."""
     from difflib import get_close_matches  # late: it is seldom needed
 
     near = get_close_matches(typed, [*known], 1)

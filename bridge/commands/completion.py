@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from bridge.commands.cli import COMMANDS, HelpRequested, Parser, UsageError, module_of, say
+from bridge.commands.help import topics
 from bridge.config.options import KEYS, option
 from bridge.config.settings import AbsolutePath, Choice, Command, Names
 from bridge.terminal.takeover import ProgramTerminal
@@ -77,7 +78,8 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
 
 def commands() -> dict[str, Words]:
     """What may follow each command."""
-    return {name: _words(parser_of(name)) for name in COMMANDS}
+    words = {name: _words(parser_of(name)) for name in COMMANDS}
+    return {**words, "help": attrs.evolve(words["help"], first=topics())}  # any other word is answered with these
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 
-from bridge.commands.cli import Parser, UsageError
+from bridge.commands.cli import Parser, UsageError, did_you_mean
 from bridge.commands.mdoc import render
 from bridge.terminal.takeover import ProgramTerminal
 
@@ -26,6 +26,10 @@ SYNONYMS = {
     "sqlite": "extauth-sqlite.1",
     "module": "extauth-bridge-prosody.7",
     "upgrade": "extauth-bridge-howto.7",
+    "backup": "extauth-bridge-howto.7",
+    "containers": "extauth-bridge-howto.7",
+    "nagios": "extauth-bridge-howto.7",
+    "prometheus": "extauth-bridge-howto.7",
 }
 """What somebody may type who does not know the pages' names."""
 
@@ -69,8 +73,17 @@ def setting(name: str) -> str:
     marked = rf'^\.\\" setting {re.escape(name.replace("-", "_"))}\n(.*?)(?=^\.\\" setting |^\.El)'
     found = re.search(marked, pages()["extauth-bridge.toml.5"].read_text(), re.MULTILINE | re.DOTALL)
     if found is None:
-        raise UsageError(f"no page about {name!r}: `{_NAME} help --list` lists them all")
+        meant = did_you_mean(name, topics()) or ":"
+        raise UsageError(f"no page about {name!r}{meant} `{_NAME} help --list` lists them all")
     return render(f".Bl -tag -width Ds\n{found[1]}.El\n")
+
+
+def topics() -> list[str]:
+    """What one may ask for, in its shortest form: pages, other names for them, and settings."""
+    found = pages()
+    names = [file.rpartition(".")[0].removeprefix(f"{_NAME}-").removeprefix(f"{_NAME}.") for file in found]
+    settings = re.findall(r'^\.\\" setting (\S+)', found["extauth-bridge.toml.5"].read_text(), re.MULTILINE)
+    return [*names, *SYNONYMS, *settings]
 
 
 def find(topic: str) -> Traversable | None:

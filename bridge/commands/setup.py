@@ -101,7 +101,7 @@ class Setup:
         firstconfig.make(host, report, self._installation.example(), argv)
         services.start(host, report, changed=bool(changed - {SYSUSERS, TMPFILES}))
         module_changed = self._module()
-        return report.end(self._following(module_changed, changed))
+        return report.end(self._following(module_changed, changed, argv))
 
     def remove(self) -> int:
         """Stop everything, and remove what was installed and not changed since.
@@ -183,7 +183,7 @@ class Setup:
         for path in there:
             report.step(f"{plugins.folder}/{path.name} is removed", True, partial(_remove, path))
 
-    def _following(self, module_changed: bool, changed: set[str]) -> str:
+    def _following(self, module_changed: bool, changed: set[str], argv: Sequence[str]) -> str:
         """What is left to the administrator."""
         host, plugins = self._host, self._plugins
         lines = [] if plugins.searched in (True, None) else [_PATHS.format(folder=plugins.folder)]
@@ -196,7 +196,7 @@ class Setup:
         if running := services.active(host, "service"):
             command = _restart(running, services.active(host, "socket"), changed)
             lines.append(f"If the software was upgraded, restart what runs:\n\n    {command}\n")
-        config = host.text(firstconfig.PATH) or self._installation.example()
+        config = host.text(firstconfig.PATH) or firstconfig.first(self._installation.example(), argv)  # in a dry run
         commands = self._installation.commands
         add = _ADD.format(commands=commands) if "extauth-sqlite" in config else ""
         lines.append(_TRY.format(add=add, commands=commands, shipped=shipped()))

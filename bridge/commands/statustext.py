@@ -88,7 +88,17 @@ def _pool(name: str, pool: Mapping[str, Any], rate: float | None) -> list[str]:
     lines += _table(["questions", *verdicts], rows)
     times = [[name, *(_time(row[share]) for share in ("p50", "p95", "p99"))] for name, row in _answered(pool)]
     lines += _table(["answers in", "p50", "p95", "p99"], times)
-    return lines + _table(["pid", "state", "age", "served", "memory", "busy for"], [*map(_program, pool["programs"])])
+    programs = _table(["pid", "state", "age", "served", "memory", "busy for"], [*map(_program, pool["programs"])])
+    return [*lines, *_with_errors(programs, pool["programs"])]
+
+
+def _with_errors(table: Sequence[str], programs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The table of programs, with why those are leaving that failed: they are not for long, and few."""
+    if not any(program["error"] for program in programs):
+        return [*table]
+    errors = ("last error", *(program["error"] for program in programs))
+    width = max(map(len, table))
+    return [f"{line:{width}}  {error}".rstrip() for line, error in zip(table, errors, strict=True)]
 
 
 def _up(usable: int, size: int) -> str:

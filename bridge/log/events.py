@@ -93,3 +93,13 @@ def _place(error: BaseException) -> str:
             place = f"bridge/{path[len(_PACKAGE) :]}:{step.tb_lineno}"
         step = step.tb_next
     return place
+
+
+def ending(status: int) -> str:
+    """How a process ended, in words; `status` is its exit status, or minus the signal that ended it."""
+    if status >= 0:
+        return f"exit status {status}"
+    import signal  # late: a relay has no use for it
+
+    names = {known.value: known.name for known in signal.Signals}
+    return f"killed by {names.get(-status, f'signal {-status}')}"

@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from bridge.config.settings import ProgramSettings, Settings
+from bridge.log.events import ending
 from bridge.loop.reactor import Reactor
 from bridge.loop.timer import FOREVER
 from bridge.pool.fairqueue import FairQueue
@@ -393,7 +394,8 @@ class Pool:
         try:
             self.log.program_ended(worker, record.reason, query)
             if record.reason and worker.status != -signal.SIGKILL:
-                self.last_failure = f"{record.reason}, with status {worker.status}"
+                how = f"with status {worker.status}" if worker.status >= 0 else ending(worker.status)
+                self.last_failure = f"{record.reason}, {how}"
             self._plan_start()  # its place is free now
         finally:
             if query is not None and query.verdict is None:

@@ -55,8 +55,8 @@ examples: extauth-sqlite /var/lib/prosody/users.db adduser alice@example.com
 
 
 EXAMPLE = """
-  program = ["extauth-sqlite", "DATABASE"]                  # in the bridge's configuration
-  extauth-sqlite DATABASE adduser alice@example.com         # by hand: see extauth-sqlite --help
+  program = ["extauth-sqlite", "DATABASE"]            # in auth.toml
+  extauth-sqlite DATABASE adduser alice@example.com   # by hand; see --help
   extauth-bridge ask auth alice@example.com -- extauth-sqlite DATABASE"""
 
 
@@ -96,7 +96,7 @@ def serve(database: str) -> int:
       the exit status: 1 if the input ended inside a frame, 2 if the database cannot be used.
     """
     if os.isatty(0):
-        complain(f"it answers ejabberd's binary questions, so start it from extauth-bridge, not by hand: {EXAMPLE}")
+        complain(f"its questions are binary, so start it from extauth-bridge:{EXAMPLE}")
         return 2
     with Users(database, create=False) as users:
         program = Program(users)

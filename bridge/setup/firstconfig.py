@@ -33,8 +33,7 @@ def make(host: Host, report: Report, example: str, argv: Sequence[str]) -> None:
         report.add(Outcome.NOTE, f"{PATH}: only root can see whether it is there")
         return
     if not there:
-        text = _with(example, argv) if argv else example
-        report.step(PATH, True, lambda: write(target, text, _MODE, host.number("group", USER) or 0))
+        report.step(PATH, True, lambda: write(target, first(example, argv), _MODE, host.number("group", USER) or 0))
     elif argv and _program(host) != tuple(argv):
         report.add(
             Outcome.LEFT, f"{PATH} is there, and asks another program: change `program` yourself, to", _toml(argv)
@@ -51,8 +50,10 @@ def _program(host: Host) -> tuple[str, ...] | None:
     return program.argv if program else None
 
 
-def _with(example: str, argv: Sequence[str]) -> str:
-    """The example with another program."""
+def first(example: str, argv: Sequence[str]) -> str:
+    """The example, with another program if there is one."""
+    if not argv:
+        return example
     own = f"# The program to ask, and its arguments.\nprogram = {_toml(argv)}\n"
     return re.sub(r"^# The bundled program[^\n]*\nprogram = [^\n]*\n", lambda _: own, example, flags=re.MULTILINE)
 

@@ -25,7 +25,7 @@ _BUILT_IN = {".", "cd", "eval", "exec", "export", "set", "source", "trap", "ulim
 _SYNTAX = (
     (r"\d*(?:<|>>?|>&|<<<?).*|&>.*", "redirection such as 2>>"),
     (r"&&|\|\|?|;|&", "operators such as && and |"),
-    (r"\$(?:\w|[({]).*", "a $VARIABLE"),
+    (r"(?:[\w-]+=)?\$(?:\w|[({]).*", "a $VARIABLE"),
     (r"~(?:/.*)?", "~"),
     (r"`.*", "backquotes"),
 )

@@ -116,6 +116,20 @@ def test_wrong_usage_is_one_line(arguments: list[str]) -> None:
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        (["/nonexistent/auth"], "/nonexistent/auth: it cannot be started: No such file or directory"),
+        (habit("stillborn", 3), "it ended, with status 3"),
+        (habit("silent"), "no answer within 1 seconds, the program's start included"),
+    ],
+)
+def test_the_last_line_says_why_there_is_no_answer(program: Sequence[str], why: str) -> None:
+    done = ask("isuser", "alice@example.com", "--answer-timeout", "1", "--", *program)
+    assert (done.returncode, done.stdout) == (1, b"unavailable\n")
+    assert why in done.stderr.decode().splitlines()[-1]
+
+
 def test_the_password_is_prompted_for_on_a_terminal(journal: Journal) -> None:
     """And not shown: neither echoed nor printed."""
     pid, terminal = pty.fork()

@@ -69,7 +69,7 @@ def test_what_deviates_is_told_to_a_person() -> None:
         "a line end behind the reply",
         "for logins:",
         "to do:",
-        "Recommended configuration",
+        "there is no configuration to recommend",
     ):
         assert words in done.stdout
     assert "\x1b" not in done.stdout

@@ -54,6 +54,7 @@ def at_a_terminal(*words: object, **env: str) -> Iterator[tuple[int, list[int]]]
         (["ask", "atuh", "a@b"], "did you mean auth?"),
         (["ask", "auth", "alice"], "'alice' is not of the form USER@HOST"),
         (["ask", "alice@example.com"], "invalid choice: 'alice@example.com' (choose from"),
+        (["ask", "auth", "a@b"], "whom to ask? Give the daemon's socket, such as /run/extauth-bridge/auth.sock"),
         (["completion", "fsh"], "did you mean fish?"),
     ],
 )
@@ -87,6 +88,13 @@ def test_the_commands_are_in_groups() -> None:
     for title in ("to serve Prosody:", "to see what it does:", "to install it:"):
         assert title in lines
         assert lines[lines.index(title) + 1].startswith("  ")
+
+
+@pytest.mark.parametrize("command", ["", "run", "setup", "completion"])
+def test_help_fits_a_usual_terminal_and_breaks_no_word(command: str) -> None:
+    lines = run(*command.split(), "--help").stdout.splitlines()
+    assert max(len(line) for line in lines if not line.startswith("usage:")) <= 80
+    assert not any(line.endswith("-") for line in lines)
 
 
 @pytest.mark.parametrize("words", PRINTS, ids=" ".join)

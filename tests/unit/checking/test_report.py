@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from bridge.checking.findings import Finding, deviates, error, note, ok, recommended
+from bridge.checking.findings import OTHERS, Finding, deviates, error, note, ok, recommended
 from bridge.checking.report import Report, as_json, toml
 from bridge.config.load import load
 from bridge.config.settings import ProgramSettings
@@ -88,6 +88,18 @@ def test_the_recommended_configuration_is_one() -> None:
     }
     assert "PASSWORD" in text
     assert "geheim" not in text
+
+
+def test_a_recommended_value_bears_the_reason_of_the_finding_that_asks_for_it() -> None:
+    for findings in ([LOWER, HIGHER], [HIGHER, LOWER]):
+        assert "max_line = 127  # lengths\n" in toml(program(), [""], findings)
+
+
+@pytest.mark.parametrize("hopeless", [error("program", "not found", "nobody"), note(OTHERS, "not tried", "unknown")])
+def test_nothing_is_recommended_for_what_cannot_work(hopeless: Finding) -> None:
+    text = printed(io.StringIO(), [LOWER, hopeless])
+    assert "program = " not in text
+    assert "Until that is done, there is no configuration to recommend." in text
 
 
 def test_a_host_s_own_keys_are_in_its_table() -> None:

@@ -33,8 +33,8 @@ def script(path: Path, text: str, mode: int = 0o755) -> Path:
 
 
 def test_what_can_be_started() -> None:
-    assert told(surroundings.of_program(program("/bin/cat"))) == "ok program: /bin/cat can be started in / | "
-    assert "can be started" in told(surroundings.of_program(program("cat")))
+    assert told(surroundings.of_program(program("/bin/cat"))) == "ok program: /bin/cat is executable, and / is there | "
+    assert "is executable" in told(surroundings.of_program(program("cat")))
 
 
 @pytest.mark.parametrize(
@@ -63,12 +63,33 @@ def test_a_script_that_cannot_be_started(tmp_path: Path, text: str, mode: int, w
         (["/bin/cat", "/nonexistent/auth.php"], "note program: /nonexistent/auth.php, an argument, does not exist"),
         *(
             (["/bin/cat", word], "note program: no shell reads the command")
-            for word in ("2>>", "2>>/tmp/log", "&&", "|", "$HOME", "${X}/y", "~", "~/auth.pl", ";", ">log", "2>&1")
+            for word in (
+                "2>>",
+                "2>>/tmp/log",
+                "&&",
+                "|",
+                "$HOME",
+                "--db=$HOME/x",
+                "${X}/y",
+                "~",
+                "~/auth.pl",
+                ";",
+                ">log",
+                "2>&1",
+            )
         ),
     ],
 )
 def test_a_command_that_is_not_meant_so(argv: Sequence[str], words: str) -> None:
     assert words in told(surroundings.of_program(program(*argv)))
+
+
+def test_a_shell_s_own_word_is_no_program_to_be_found_somewhere() -> None:
+    found = told(surroundings.of_program(program("cd", "/tmp", "&&", "./auth")))
+    assert "error program: no shell reads the command, but it has cd, which is a shell's own word" in found
+    assert 'use ["/bin/sh", "-c", "exec ..."]' in found
+    assert "full path" not in found
+    assert "/cd does not exist" not in found
 
 
 @pytest.mark.parametrize(

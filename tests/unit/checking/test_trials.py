@@ -15,7 +15,7 @@ from support.programs.bad import PROGRAMS, habit
 
 from bridge.checking import accounts, content, course, endings, endurance, first, flow
 from bridge.checking.findings import Finding, Level
-from bridge.checking.lab import Account, Interrupted, Lab
+from bridge.checking.lab import Account, Interrupted, Lab, duration
 from bridge.config.load import load
 from bridge.config.options import COMMANDS
 from bridge.config.settings import ProgramSettings, Settings
@@ -84,6 +84,7 @@ MISTAKES: list[Case] = [
     (content.multibyte, mistake("characters"), ["deviates", "waits for 6 more bytes"], QUICK),
     (content.multibyte, mistake("ascii_only"), ["deviates", "multibyte secret: no reply, and it ended"], {}),
     (content.lengths, mistake("longest", 127), ["deviates", "128, 255, 256 bytes (it reads", "'max_line': 127"], {}),
+    (content.lengths, mistake("longest", 200), ["deviates", "255, 256, 1000 bytes: ", "'max_line': 128"], {}),
     (content.lengths, mistake("longest", 1500), ["deviates", "2600, 4096, 8200 bytes", "'max_line': 1000"], {}),
     (content.lengths, mistake("longest", 4095), ["deviates", "4096, 8200, 32767 bytes", "'max_line': 2600"], {}),
     (content.lengths, mistake("longest", 8192), ["deviates", "8200, 32767 bytes", "leave max_line as it is"], {}),
@@ -157,6 +158,22 @@ def test_a_mistake_is_named(case: Case, tried: dict[int, Future[str]]) -> None:
     text = tried[id(case)].result(120)
     for word in case[2]:
         assert word in text
+
+
+def test_the_likely_cause_of_a_start_that_fails_is_named(tmp_path: Path) -> None:
+    script = tmp_path / "auth.py"
+    script.write_text("import sys\n")
+    script.chmod(0o755)
+    text = found(lambda of: [*course.tried(of)], lab([str(script)]))
+    assert "Exec format error (it has no #! line, which names its interpreter) | give it one" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "1 ms"), (0.0207, "21 ms"), (0.1, "0.1 s"), (9.44, "9.4 s"), (15.0, "15 s"), (120, "120 s")],
+)
+def test_times_are_told_as_exactly_as_a_person_wants_to_know_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 def test_a_program_that_must_be_alone(tmp_path: Path) -> None:

@@ -50,6 +50,18 @@ def test_it_goes_on_to_the_most(run, capsys: pytest.CaptureFixture[str]) -> None
     assert run(lambda number: sized(number, number)) == (0, [1, 2, 4, 8, 16, 32, 64])
 
 
+def test_it_says_that_fewer_may_do_unless_told_for_how_many_logins(run, capsys: pytest.CaptureFixture[str]) -> None:
+    for options, told in ([], True), (["--logins-per-second", "1"], False):
+        run(lambda number: sized(number, number * 10), *options, "--max-pool", "4")
+        assert ("Fewer are enough for fewer logins" in capsys.readouterr().out) is told
+
+
+def test_it_fits_the_terminal(run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    run(lambda number: sized(number, number * 10), available=2**34)
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
 @pytest.mark.parametrize("most", ["64", "4"])
 def test_it_ends_when_the_rate_does_not_grow(run, capsys: pytest.CaptureFixture[str], most: str) -> None:
     """Also if there would have been no more anyway."""

@@ -107,6 +107,16 @@ def test_more_programs_than_usual() -> None:
     assert "\npool default: 2 of 2 programs up and 1 more, " in told
 
 
+def test_a_program_that_failed_says_why() -> None:
+    ready, leaving = POOL["programs"]
+    failed = {**leaving, "state": "leaving", "busy": None, "error": "it gave no reply in time, for 4.1 s"}
+    assert text(page(programs=[ready, failed])).splitlines()[-3:] == [
+        "  pid      state         age  served   memory  busy for  last error",
+        "  77       ready  1 min 30 s       5  12.3 MB",
+        "  12345  leaving         2 s       0        -            it gave no reply in time, for 4.1 s",
+    ]
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"), [(0.4, "0 s"), (59.9, "59 s"), (60, "1 min 0 s"), (7265, "2 h 1 min"), (90000, "1 d 1 h")]
 )

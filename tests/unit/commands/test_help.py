@@ -124,6 +124,19 @@ def test_no_page_is_found_where_there_is_none() -> None:
         help_.main(["nonsense"], None)
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("statuss", "status"), ("troubelshooting", "troubleshooting"), ("pool_siez", "pool_size")]
+)
+def test_the_nearest_topic_is_suggested(typed: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=f"no page about '{typed}'; did you mean {meant}[?] `extauth-bridge help"):
+        help_.main([typed], None)
+
+
+def test_every_topic_is_found() -> None:
+    for topic in help_.topics():
+        assert help_.find(topic) is not None or help_.setting(topic)
+
+
 def test_the_list_names_every_page() -> None:
     listed = [line.split(")")[0].replace("(", ".") for line in run("--list").stdout.splitlines()]
     assert listed == [*PAGES]

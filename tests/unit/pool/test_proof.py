@@ -87,6 +87,12 @@ async def test_programs_that_end_by_themselves_will_not(autojump_clock, pool_siz
         assert there.pool.last_failure == "it ended, with status 3"
 
 
+async def test_a_signal_that_ended_a_program_is_named(autojump_clock) -> None:
+    async with bench(lives(0.1, status=-15)) as there:
+        await changes(there, 1.0)
+        assert there.pool.last_failure == "it ended, killed by SIGTERM"
+
+
 async def test_one_accident_among_several_is_forgiven(autojump_clock) -> None:
     plays: list[Play] = [lives(0.1), *[answers()] * 4]
     async with bench(plays, pool_size=4) as there:

@@ -335,6 +335,7 @@ def test_on_a_terminal_it_says_what_it_is(database: Path) -> None:
         os.close(theirs)
     assert (done.returncode, done.stdout) == (2, "")
     assert "start it from extauth-bridge" in done.stderr
+    assert max(map(len, done.stderr.splitlines())) <= 80
     assert "adduser alice@example.com" in done.stderr
     assert "extauth-bridge ask auth" in done.stderr
 

@@ -70,6 +70,16 @@ def tree(host: Host) -> dict[str, tuple[object, ...]]:
     return found
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_users_are_added_to_the_bundled_program_only(
+    host: Host, capsys: pytest.CaptureFixture[str], dry_run: bool
+) -> None:
+    for argv, told in (("/opt/auth/mine",), False), ((), True):
+        host.path("/etc/extauth-bridge/auth.toml").unlink(missing_ok=True)
+        install(host, *argv, dry_run=dry_run)
+        assert ("adduser" in capsys.readouterr().out) is told
+
+
 def test_all_is_set_up_and_then_already_so(host: Host) -> None:
     status, outcomes = install(host)
     assert status == 0
