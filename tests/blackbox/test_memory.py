@@ -38,7 +38,8 @@ def test_two_hundred_thousand_lines(start: Start, tmp_path: Path) -> None:
         converse()
     grown = bridge.memory() - memory
     assert grown < 3 * MIB, f"{grown} KiB more after 200 000 lines than after 20 000"
-    bridge.until(lambda: bridge.descriptors() <= descriptors, "no more descriptors than before")
+    each = 4  # of a program, which may just be starting or leaving at either time; hundreds have been replaced
+    bridge.until(lambda: bridge.descriptors() <= descriptors + each, "no more descriptors than before")
     bridge.until(lambda: not bridge.zombies(), "no zombies")
     bridge.finish()
 

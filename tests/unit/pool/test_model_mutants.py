@@ -22,6 +22,7 @@ from bridge.pool.shared import Sharers
 from bridge.pool.staff import Staff
 from bridge.pool.supervisor import Supervisor
 from bridge.protocol.query import Query, Verdict
+from bridge.worker.state import Fault
 from bridge.worker.stdinpipe import StdinPipe
 from bridge.worker.worker import Worker
 
@@ -70,7 +71,7 @@ def forgets(worker: Any) -> Query | None:
     return query  # type: ignore[no-any-return]
 
 
-def lets_it_hang(worker: InMemoryWorker, reason: str) -> None:
+def lets_it_hang(worker: InMemoryWorker, reason: str, _fault: Fault = Fault.TIME) -> None:
     if "in time" not in reason:
         worker._retire(reason)
         worker.signal(signal.SIGKILL)

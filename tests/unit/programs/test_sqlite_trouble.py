@@ -53,13 +53,13 @@ class Running:
         body = question.encode()
         data = len(body).to_bytes(2, "big") + body if question else None
         out, err = self.process.communicate(data, timeout=DEADLINE)
-        assert (self.process.returncode, out) == (2, b"")
+        assert (self.process.returncode, out) == (2, b""), err
         return err.decode().splitlines()
 
     def end(self) -> list[str]:
         """End its input, and expect exit status 0; returns its error lines."""
         out, err = self.process.communicate(timeout=DEADLINE)
-        assert (self.process.returncode, out) == (0, b"")
+        assert (self.process.returncode, out) == (0, b""), err
         return err.decode().splitlines()
 
 
