@@ -1,6 +1,8 @@
-"""What a failed test leaves open is not held against a later one."""
+"""What a test leaves behind is not held against a later one: what one that failed had open, and where it went."""
 
+import contextlib
 import gc
+import os
 import sys
 import warnings
 from collections.abc import Generator
@@ -29,3 +31,12 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
             warnings.simplefilter("ignore")
             gc.collect()
     return result
+
+
+@pytest.fixture(autouse=True)
+def here() -> Generator[None]:
+    """Whoever starts a program in this process leaves the directory."""
+    directory = os.getcwd()
+    yield
+    with contextlib.suppress(FileNotFoundError):  # it was a test's own
+        os.chdir(directory)

@@ -92,7 +92,8 @@ def test_an_example_can_be_typed(line: str) -> None:
 def test_a_wheel_has_them_where_man_looks(tmp_path: Path) -> None:
     man = command("man", "man-db")
     at_hand = ["--no-build-isolation"] if importlib.util.find_spec("flit_core") else []
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", *at_hand, "--prefix", tmp_path, ROOT]
+    there = ["--ignore-installed", "--prefix", tmp_path]  # otherwise the one that is installed is removed
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", *at_hand, *there, ROOT]
     subprocess.run(pip, timeout=300, check=True)
     for name in ("extauth-bridge-ask", "extauth-bridge.toml"):
         shown = subprocess.run(
