@@ -92,8 +92,9 @@ def test_sigterm_stops_reading(start: Start, journal: Journal) -> None:
     """What was not in flight is left to whoever reads next; it is neither answered nor asked."""
     bridge = start(*RUN, *CHAMELEON, env=journal.environment)
     kept_busy(bridge, journal, [b"isuser:slow500-alice:h"])
+    assert bridge.watches_input()
     bridge.signal(signal.SIGTERM)
-    bridge.until(lambda: sends_nothing_more(bridge), "the bridge to stop reading")
+    bridge.until(lambda: not bridge.watches_input(), "the bridge to stop reading")
     bridge.send(b"setpass:bob:h:new\n", lines=0)
     assert bridge.wait() == 0
     assert bridge.verdicts == ["1"]

@@ -193,6 +193,14 @@ class Bridge:
         self.until(lambda: len(self.verdicts) >= count, f"{count} answers", seconds)
         return self.answers()
 
+    def watches_input(self) -> bool:
+        """Whether it wants to know of input: an epoll instance of it has the pipe that we write to."""
+        assert self._input is not None
+        pipe = f" ino:{os.fstat(self._input).st_ino:x} "
+        infos = Path(f"/proc/{self.pid}/fdinfo")
+        descriptors = [number for number, name in procfs.descriptors(self.pid).items() if "eventpoll" in name]
+        return any(pipe in (infos / str(number)).read_text() for number in descriptors)
+
     def close_input(self) -> None:
         """End the input.  What is queued must have been sent."""
         assert not self._outgoing
