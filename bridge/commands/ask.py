@@ -12,6 +12,7 @@ import attrs
 
 from bridge.commands.arguments import Arguments
 from bridge.commands.cli import Parser, UsageError, say
+from bridge.commands.password import read_password
 from bridge.config.load import defaults, load
 from bridge.config.options import option
 from bridge.config.settings import ProgramSettings, Settings
@@ -72,7 +73,7 @@ def _line(command: str, name: str) -> bytes:
     user, _, host = name.rpartition("@")
     fields = [command, user, host]
     if command in _WITH_PASSWORD:
-        fields.append(_password(name, new=command == "setpass"))
+        fields.append(read_password(name, new=command == "setpass"))
     return ":".join(fields).encode(errors="surrogateescape")
 
 
@@ -219,26 +220,6 @@ def _one_of_each(settings: Settings) -> Settings:
     return attrs.evolve(
         settings, program=program, hosts={host: single(program) for host, program in settings.hosts.items()}
     )
-
-
-def _password(name: str, new: bool) -> str:
-    """Prompt for the password on a terminal, twice for a `new` one, else read the first line of standard input."""
-    if sys.stdin.isatty():
-        return _prompted(f"{'New password' if new else 'Password'} of {name}: ", again=new)
-    line = sys.stdin.buffer.readline()
-    return line.removesuffix(b"\n").removesuffix(b"\r").decode(errors="surrogateescape")
-
-
-def _prompted(prompt: str, again: bool) -> str:
-    import getpass
-
-    try:
-        password = getpass.getpass(prompt)
-        if again and getpass.getpass("The same again: ") != password:
-            raise UsageError("the two passwords differ, nothing was asked")
-    except EOFError:
-        raise UsageError("no password was given") from None
-    return password
 
 
 def _arguments(argv: Sequence[str]) -> Arguments:

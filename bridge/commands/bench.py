@@ -22,6 +22,7 @@ from bridge.bench.progress import Bar
 from bridge.bench.sizing import Stop
 from bridge.commands.arguments import Arguments
 from bridge.commands.cli import Parser, UsageError
+from bridge.commands.password import read_password
 from bridge.config.load import load
 from bridge.config.options import option
 from bridge.config.settings import ProgramSettings, Settings
@@ -292,18 +293,8 @@ def _isuser(host: str) -> _Question:
 
 
 def _auth(user: str, host: str) -> _Question:
-    query = f"auth:{user}:{host}:{_password(f'{user}@{host}')}".encode(errors="surrogateescape")
+    query = f"auth:{user}:{host}:{read_password(f'{user}@{host}')}".encode(errors="surrogateescape")
     return _Question(f"auth of {escaped(f'{user}@{host}')}", True, lambda: query)
-
-
-def _password(name: str) -> str:
-    """Prompt for the password on a terminal, else read the first line of standard input."""
-    if sys.stdin.isatty():
-        import getpass
-
-        return getpass.getpass(f"Password of {name}: ")
-    line = sys.stdin.buffer.readline()
-    return line.removesuffix(b"\n").removesuffix(b"\r").decode(errors="surrogateescape")
 
 
 def _cpus() -> int:

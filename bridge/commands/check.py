@@ -15,6 +15,7 @@ from bridge.checking.lab import Account, Lab
 from bridge.checking.report import Report, as_json, command_line, toml
 from bridge.commands.arguments import Arguments
 from bridge.commands.cli import Parser, UsageError
+from bridge.commands.password import read_password
 from bridge.config.settings import ProgramSettings, Settings
 from bridge.relay.settings import RelayConfigError, read
 from bridge.terminal.takeover import ProgramTerminal
@@ -180,14 +181,9 @@ def _account(name: str | None) -> Account | None:
     user, at, host = name.rpartition("@")
     if not (user and at and host) or ":" in name:
         raise UsageError(f"{name!r} is not of the form USER@HOST, without colons")
-    if sys.stdin.isatty():
-        import getpass
-
-        secret = getpass.getpass(f"Password of {name}: ").encode(errors="surrogateescape")
-    else:
-        secret = sys.stdin.buffer.readline().removesuffix(b"\n").removesuffix(b"\r")
+    secret = read_password(name).encode(errors="surrogateescape")
     if not secret:
-        raise UsageError(f"no password of {name} on standard input")
+        raise UsageError(f"no password of {name} was given")
     return Account(user, host, secret)
 
 

@@ -13,7 +13,7 @@ from support.readme import ROOT
 PACKAGE, TESTS = ROOT / "bridge", ROOT / "tests"
 
 ELSEWHERE = {
-    "blackbox/test_ask.py": "__main__ entry commands/cli commands/ask commands/demo",
+    "blackbox/test_ask.py": "__main__ entry commands/cli commands/ask commands/demo commands/password",
     "blackbox/test_ask_daemon.py": "relay/oneshot",
     "blackbox/test_bench.py": "bench/load commands/bench",
     "blackbox/test_completion.py": "commands/completion",
