@@ -196,10 +196,14 @@ class Stage:
             await trio.sleep(TICK)
 
     def running(self) -> list[int]:
-        """The daemon's children that run a program: neither a zombie nor one that is only about to."""
+        """The daemon's children that run a program: neither a zombie nor one that is only about to.
+
+        Nor what trio starts as it is imported, to find a library.
+        """
         children = [child.pid for child in procfs.children(self.daemon.process.pid) if not child.is_zombie]
         arguments = {pid: procfs.arguments(pid) for pid in children}
-        return [pid for pid, words in arguments.items() if words and words[1:3] != ["-m", "bridge"]]
+        others = ["-m", "bridge"], ["-p"]
+        return [pid for pid, words in arguments.items() if words and words[1:3] not in others]
 
     def killed(self) -> list[int]:
         """Programs that have ended without having noted that they would."""
