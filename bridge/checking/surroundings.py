@@ -15,13 +15,11 @@ from bridge.clients.listeners import ListenError, resolve_groups, resolve_users
 from bridge.config.settings import ProgramSettings, Settings
 from bridge.log.text import escaped
 from bridge.loop.streams import SOCKET_PATH_MAX
-from bridge.worker.startfault import shell_syntax
+from bridge.worker.startfault import HOMES, TEMPORARY, shell_syntax
 
 _HEAD = 256
 """Bytes of a file in which the kernel looks for an interpreter's name (BINPRM_BUF_SIZE)."""
 
-_HOMES = ("/home", "/root", "/run/user")
-_TEMPORARY = ("/tmp", "/var/tmp")
 _STATE = "/var/lib/extauth-bridge"
 
 
@@ -202,14 +200,14 @@ def _sandbox(program: ProgramSettings) -> Iterator[Finding]:
 def _hidden(paths: Sequence[str]) -> Iterator[Finding]:
     """Those of them that are not there for the service."""
     for path in dict.fromkeys(os.path.realpath(path) for path in paths):
-        if _below(path, _HOMES):
+        if _below(path, HOMES):
             yield note(
                 "unit's sandbox",
                 f"{path} does not exist for the systemd service (ProtectHome=)",
                 "works here and under Prosody, but not in the service",
                 "move it to /opt, or ProtectHome=read-only in a drop-in (systemctl edit extauth-bridge)",
             )
-        elif _below(path, _TEMPORARY):
+        elif _below(path, TEMPORARY):
             yield note(
                 "unit's sandbox",
                 f"{path} does not exist for the systemd service, which has a directory of its own there (PrivateTmp=)",

@@ -103,14 +103,14 @@ def did_you_mean(typed: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def say(text: str) -> None:
+def say(text: str, end: str = "\n") -> None:
     """Print `text`.  A reader that does not want all of it is no error.
 
     Raises:
       UsageError: it cannot be written.
     """
     try:
-        print(text, flush=True)
+        print(text, end=end, flush=True)
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python tries again when it ends, and complains
         if not isinstance(error, BrokenPipeError):

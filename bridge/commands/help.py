@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 
-from bridge.commands.cli import Parser, UsageError, did_you_mean
+from bridge.commands.cli import Parser, UsageError, did_you_mean, say
 from bridge.commands.mdoc import render
 from bridge.terminal.takeover import ProgramTerminal
 
@@ -46,12 +46,12 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     del taken
     parsed = _parser().parse_args(argv)
     if parsed.list:
-        _say("\n".join(_titles()) + "\n")
+        say("\n".join(_titles()))
         return 0
     topic = parsed.topic or _NAME
     page = find(topic)
     if page is None:
-        _say(setting(topic))
+        say(setting(topic), end="")
     elif not (sys.stdout.isatty() and _shown_by_man(page)):
         _page_through(render(page.read_text()))
     return 0
@@ -118,24 +118,9 @@ def _shown_by_man(page: Traversable) -> bool:
 def _page_through(text: str) -> None:
     pager = os.environ.get("PAGER") or shutil.which("less") or shutil.which("more")
     if not (pager and sys.stdout.isatty()):
-        _say(text)
+        say(text, end="")
     else:
         subprocess.run(pager, shell=True, input=text, text=True, check=False)  # PAGER is a shell's command, by custom
-
-
-def _say(text: str) -> None:
-    """Print `text`; a reader that does not want all of it is no error.
-
-    Raises:
-      UsageError: it cannot be written.
-    """
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python tries again when it ends, and complains
-        if not isinstance(error, BrokenPipeError):
-            raise UsageError(f"cannot write: {error.strerror}") from None
 
 
 def _parser() -> Parser:

@@ -6,15 +6,14 @@ link is replaced, its target is left alone.  Files of an older version go, the o
 
 from __future__ import annotations
 
-import contextlib
 import importlib.resources
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from bridge.commands.cli import Parser, UsageError
+from bridge.setup.files import write_whole
 from bridge.terminal.takeover import ProgramTerminal
 
 NAME = "mod_auth_extauth_bridge"
@@ -98,7 +97,7 @@ def _install(directory: Path) -> int:
         folder.chmod(_FOLDER_MODE)
         # What Prosody loads comes last: until then it finds the old version, or none.
         for name in sorted(files, key=MAIN.__eq__):
-            _put(folder / name, files[name])
+            write_whole(folder / name, files[name], _MODE)
         for old in [entry for entry in _ours(folder) if entry.name not in files]:
             old.unlink()
         (directory / MAIN).unlink(missing_ok=True)
@@ -107,21 +106,6 @@ def _install(directory: Path) -> int:
     print(f"Installed {folder}")
     print(_ADVICE.format(directory=_lua_string(str(directory))), end="")
     return 0
-
-
-def _put(target: Path, content: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            os.fchmod(descriptor, _MODE)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(name, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
 
 
 def _lua_string(text: str) -> str:

@@ -175,8 +175,7 @@ class Setup:
     def _remove_module(self) -> None:
         report, plugins = self._report, self._plugins
         folder = self._host.path(plugins.folder)
-        name = prosodymodule.NAME.removesuffix(".lua")
-        there = [path for path in (folder / name, folder / f"{name}.lua") if os.path.lexists(path)]
+        there = [folder / name for name in (prosodymodule.NAME, prosodymodule.MAIN) if os.path.lexists(folder / name)]
         if there and _quietly("--check", str(folder)) != 0:
             report.add(Outcome.LEFT, f"{plugins.folder}/{there[0].name} is not this version's: remove it yourself")
             return

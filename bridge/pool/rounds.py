@@ -81,8 +81,8 @@ class Rounds:
         if now - self._made_at > _FORGET:
             pool.service_time.forget()
         self._made_at = now
-        if self._answered != pool.figures.answered:
-            self._answered, self._answered_at = pool.figures.answered, now
+        if self._answered != (answered := pool.figures.answered):  # which nothing in a round changes
+            self._answered, self._answered_at = answered, now
         for worker, record in [*pool.workers.items()]:
             self._look_at(worker, record, now)
         self._note_busy(now)
@@ -96,7 +96,7 @@ class Rounds:
         pool.probation.serve()
         self._hold_back()
         self._look_at_waiting(now)
-        pool.log.answers(pool.figures.answered)
+        pool.log.answers(self._answered)
         pool.staff.plan()
         pool.give_up_hopeless()
         self._set_timer(now)
@@ -123,7 +123,7 @@ class Rounds:
             record.seen = None
         else:
             amid_others = now - self._answered_at <= _JUST
-            record.sees(query, now, self._pool.figures.answered, amid_others)
+            record.sees(query, now, self._answered, amid_others)
             self._watch_start(worker, record, now)
 
     def _watch_start(self, worker: Worker, record: Record, now: float) -> None:
@@ -220,9 +220,8 @@ class Rounds:
 
     def _are_others_answered(self, record: Record, now: float) -> bool:
         """Whether questions that were asked after this program's have been answered, and not only long ago."""
-        answered = self._pool.figures.answered
         recently = now - self._answered_at <= self._pool.settings.answer_timeout / 2
-        return recently and answered - record.answered > record.busy
+        return recently and self._answered - record.answered > record.busy
 
     def _may_move(self, worker: Worker, query: Query, held: float) -> bool:
         """Whether a starting program's query is better given to another one.

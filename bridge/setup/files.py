@@ -99,12 +99,17 @@ def remove(host: Host, report: Report, file: File) -> bool:
 
 
 def write(target: Path, text: str, mode: int = 0o644, group: int = -1) -> None:
-    """Write a file, with its directory, so that it appears whole or not at all."""
+    """Write a text, with its directory, so that it appears whole or not at all."""
     target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    write_whole(target, text.encode(), mode, group)
+
+
+def write_whole(target: Path, content: bytes, mode: int, group: int = -1) -> None:
+    """Write a file so that it appears whole or not at all, and replaces whatever had its name, a symbolic link too."""
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
             os.fchown(descriptor, -1, group)
             os.fchmod(descriptor, mode)
             file.flush()

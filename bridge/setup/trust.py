@@ -16,12 +16,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bridge.setup.host import Host
+from bridge.worker.startfault import HOMES
 
 _LINKS = 40
 """More links than the kernel follows."""
-
-_HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"))
-"""What the units' ProtectHome= hides."""
 
 Faults = dict[str, str]
 """What is wrong with a path."""
@@ -64,7 +62,7 @@ class Trust:
         """Find out whether every user can get at a path, within the units' sandbox."""
         for at in self._way(Path(path)):
             mode = at.stat().st_mode
-            if self._named(at) in _HIDDEN:
+            if str(self._named(at)) in HOMES:
                 self._fault(at, f"{path} is in it, where the service cannot see anything (ProtectHome=)")
             elif not mode & (stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH):
                 self._fault(at, f"the service, which is neither its owner nor its group, cannot use {path}")

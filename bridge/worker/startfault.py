@@ -30,14 +30,11 @@ _SYNTAX = (
     (r"`.*", "backquotes"),
 )
 
-_HIDDEN = (
-    ("/home/", "ProtectHome=yes"),
-    ("/root/", "ProtectHome=yes"),
-    ("/run/user/", "ProtectHome=yes"),
-    ("/tmp/", "PrivateTmp=yes"),
-    ("/var/tmp/", "PrivateTmp=yes"),
-)
-"""What our systemd unit hides from the service, and its programs, by which setting."""
+HOMES = ("/home", "/root", "/run/user")
+TEMPORARY = ("/tmp", "/var/tmp")
+"""What our systemd unit hides from the service and its programs, by ProtectHome= and PrivateTmp=."""
+
+_HIDDEN = {**dict.fromkeys(HOMES, "ProtectHome=yes"), **dict.fromkeys(TEMPORARY, "PrivateTmp=yes")}
 
 _FILES_FAULT = {errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR}
 
@@ -88,9 +85,9 @@ def _in_brackets(*causes: str) -> str:
 def _hidden(path: str) -> str:
     """Whether the service's unit hides it; empty if it does not, or we are no service."""
     if "INVOCATION_ID" in os.environ and not os.path.exists(path):
-        for folder, setting in _HIDDEN:
-            if path.startswith(folder):
-                return f"{setting} of a systemd unit hides {folder.rstrip('/')} from services: move it, to /opt say"
+        for folder, setting in _HIDDEN.items():
+            if path.startswith(f"{folder}/"):
+                return f"{setting} of a systemd unit hides {folder} from services: move it, to /opt say"
     return ""
 
 

@@ -1,8 +1,6 @@
 """`ask`: one question by hand; and `run --demo`."""
 
 import os
-import pty
-import select
 import subprocess
 import time
 from collections.abc import Sequence
@@ -11,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.process import COMMAND, ROOT, environment
 from support.programs.bad import CHAMELEON, Journal, habit
+from support.terminal import at_a_terminal, read_until
 
 from .conftest import Start
 
@@ -132,39 +131,17 @@ def test_the_last_line_says_why_there_is_no_answer(program: Sequence[str], why: 
 
 def test_the_password_is_prompted_for_on_a_terminal(journal: Journal) -> None:
     """And not shown: neither echoed nor printed."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(ROOT)
-        arguments = [*COMMAND, "ask", "auth", "alice@example.com", "--", *CHAMELEON]
-        os.execve(arguments[0], arguments, environment(journal.environment))
-    try:
+    with at_a_terminal("ask", "auth", "alice@example.com", "--", *CHAMELEON, **journal.environment) as (
+        terminal,
+        statuses,
+    ):
         shown = read_until(terminal, b"assword", 20)
         # Sent only when the echo is off; a prompt before that moment is a prompt too early.
         os.write(terminal, b"pw-alice\n")
         shown += read_until(terminal, None, 20)
-    finally:
-        os.close(terminal)
-        _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0, shown
+    assert statuses == [0], shown
     assert (b"pw-alice" in shown) is False, "the password is shown"
     assert journal.frames() == [b"auth:alice:example.com:pw-alice"]
-
-
-def read_until(descriptor: int, word: bytes | None, seconds: float) -> bytes:
-    """What a terminal shows, up to a word or to its end."""
-    shown, deadline = b"", time.monotonic() + seconds
-    while word is None or word not in shown:
-        left = deadline - time.monotonic()
-        assert left > 0 and select.select([descriptor], [], [], left)[0], f"{word!r} does not come: {shown!r}"
-        try:
-            data = os.read(descriptor, 4096)
-        except OSError:  # EIO: the other side is closed
-            data = b""
-        if not data:
-            assert word is None, f"{word!r} did not come: {shown!r}"
-            break
-        shown += data
-    return shown
 
 
 @pytest.mark.slow

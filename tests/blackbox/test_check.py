@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -15,9 +14,9 @@ from support.components import missing
 from support.process import COMMAND, ROOT, environment
 from support.programs.bad import CHAMELEON, PROGRAMS, Journal, habit
 from support.programs.replies import HONEST
+from support.terminal import at_a_terminal, read_until
 
 from .conftest import Start
-from .test_ask import read_until
 
 MISTAKES = (sys.executable, "-I", "-S", "-B", str(PROGRAMS / "mistakes.py"))
 
@@ -156,19 +155,12 @@ def test_an_account_is_tried_and_nothing_is_changed(journal: Journal) -> None:
 
 def test_the_password_is_prompted_for_on_a_terminal(tmp_path: Path) -> None:
     """And neither echoed nor printed; in colour."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(ROOT)
-        arguments = [*COMMAND, "check", "--account", "alice@example.com", "--", *MISTAKES, "line_end"]
-        os.execve(arguments[0], arguments, environment({"TERM": "xterm"}))
-    try:
+    words = ["check", "--account", "alice@example.com", "--", *MISTAKES, "line_end"]
+    with at_a_terminal(*words, TERM="xterm") as (terminal, statuses):
         shown = read_until(terminal, b"assword", 20)
         os.write(terminal, b"pw-alice\n")
         shown += read_until(terminal, None, 60)
-    finally:
-        os.close(terminal)
-        _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 1, shown
+    assert statuses == [1], shown
     assert (b"pw-alice" in shown) is False, "the password is shown"
     assert b"\x1b[31mdeviates" in shown
 

@@ -1,17 +1,14 @@
 """The command line to a person: what is mistyped, what cannot be printed, what is missing."""
 
-import contextlib
 import os
-import pty
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from support.process import COMMAND, environment
 from support.programs.bad import CHAMELEON, Journal
-
-from .test_ask import read_until
+from support.terminal import at_a_terminal, read_until
 
 PRINTS = [["--help"], ["--version"], ["run", "--help"], ["run", "--help-all"], ["ask", "-h"], ["connect", "--help"]]
 PRINTS += [["completion", "bash"]]
@@ -21,21 +18,6 @@ def run(*words: object, **how: object) -> subprocess.CompletedProcess[str]:
     options = {"capture_output": True, "stdin": subprocess.DEVNULL, **how}
     command = [*COMMAND, *map(str, words)]
     return subprocess.run(command, env=environment(), text=True, timeout=30, check=False, **options)  # type: ignore[call-overload, no-any-return]
-
-
-@contextlib.contextmanager
-def at_a_terminal(*words: object, **env: str) -> Iterator[tuple[int, list[int]]]:
-    """A command on a person's terminal, and the list that will hold its exit status."""
-    statuses: list[int] = []
-    pid, terminal = pty.fork()
-    if pid == 0:
-        command = [*COMMAND, *map(str, words)]
-        os.execve(command[0], command, environment(env))
-    try:
-        yield terminal, statuses
-    finally:
-        os.close(terminal)
-        statuses.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
 # --- what is mistyped ------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 from support.daemon.serving import PATIENCE, Daemon, ask, read, until
 from support.process import COMMAND, Bridge, environment
 from support.programs.bad import CHAMELEON, habit
+from support.terminal import read_until
 
 from bridge.clients.page import FIELDS
 
@@ -258,22 +258,13 @@ def test_watched_on_a_terminal_it_ends_with_a_key(daemon: Daemon, key: str) -> N
     if process == 0:
         os.execve(COMMAND[0], [*COMMAND, "status", str(daemon.status_path), "--watch"], environment())
     try:
-        screen = _until(terminal, b"served")
+        screen = read_until(terminal, b"served", 2 * PATIENCE)
         assert b"\x1b[1;32mOK\x1b[0m: 2 of 2 programs up" in screen
         os.write(terminal, key.encode())
-        assert b"Traceback" not in _until(terminal, b"\x1b[?1049l")
+        assert b"Traceback" not in read_until(terminal, b"\x1b[?1049l", 2 * PATIENCE)
         assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
     finally:
         os.close(terminal)
-
-
-def _until(terminal: int, wanted: bytes) -> bytes:
-    """What comes on a terminal, up to this."""
-    seen, deadline = b"", time.monotonic() + 2 * PATIENCE
-    while wanted not in seen:
-        assert select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))[0], seen
-        seen += os.read(terminal, 65536)
-    return seen
 
 
 def test_the_status_of_the_units_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
