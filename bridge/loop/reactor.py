@@ -21,9 +21,28 @@ import select
 from collections.abc import Callable
 from operator import itemgetter
 from time import monotonic
+from typing import Protocol
 
 from bridge.loop.timer import FOREVER, Timer, Timers
-from bridge.protocol.query import raised
+from bridge.protocol.query import nothing, raised
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class FullPipe(Protocol):
+        """A pipe that is filled again and again, and read from by somebody else.
+
+        Attributes:
+          taken: it was read from since `forget`, or since its owner has filled it and made this false.
+        """
+
+        taken: bool
+
+        def reader_gone(self) -> None:
+            """Nobody will read from it any more."""
+            ...
+
 
 SLICE = 0.004
 """Seconds `run_once` may take while events keep coming: long enough that trio costs nothing under load and each of 128
@@ -77,13 +96,36 @@ _BETWEEN = 8
 of what a query does."""
 
 
+class _Handlers(dict[int, Callable[[], None]]):
+    """Handlers by descriptor; an event of any other is nobody's, as it was reported before `unwatch`."""
+
+    def __missing__(self, descriptor: int) -> Callable[[], None]:
+        return nothing
+
+
+class _Pipes(dict[int, "FullPipe"]):
+    """Pipes by descriptor, likewise."""
+
+    def __missing__(self, descriptor: int) -> FullPipe:
+        return _NOBODYS
+
+
+class _Unwatched:
+    taken = False
+
+    def reader_gone(self) -> None:
+        """Nothing to do."""
+
+
+_NOBODYS = _Unwatched()
+
+
 class Reactor:
     """The event loop of one bridge.
 
     Its owner closes it, after everything registered is gone.
 
     Attributes:
-      taken: descriptors of `watch_taken` whose pipe was read from; whoever fills one again removes it.
       report: called with an error that has no owner who could be ended alone.  By default it raises, which ends
         whoever drives the reactor.
       clock: seconds, for timers.
@@ -93,8 +135,8 @@ class Reactor:
         self.report = report
         self.clock = clock
         self._epoll = select.epoll()
-        self.taken: dict[int, None] = {}
-        self._handlers: dict[int, Callable[[], None]] = {}
+        self._handlers = _Handlers()
+        self._pipes = _Pipes()  # those of `watch_taken`
         self._events: list[tuple[int, int]] = []  # being handled
         self._kept: list[tuple[int, int]] = []  # to be handled next
         self._always: dict[int, Callable[[], None]] = {}  # always ready, which epoll refuses: regular files
@@ -143,13 +185,14 @@ class Reactor:
             raise
         self._drop_events(descriptor)
 
-    def watch_taken(self, descriptor: int, reader_gone: Callable[[], None]) -> None:
-        """Add `descriptor`, a pipe's, to `taken` whenever the pipe was full and has been read from."""
-        self.watch(descriptor, reader_gone, EMPTIED)
+    def watch_taken(self, descriptor: int, pipe: FullPipe) -> None:
+        """Have `pipe` know whenever it was full and has been read from, or its reader is gone."""
+        self._pipes[descriptor] = pipe
+        self.watch(descriptor, pipe.reader_gone, EMPTIED)
         self.forget(descriptor)
 
     def forget(self, descriptor: int) -> None:
-        """Discard the events of `descriptor` so far: it has just been registered, or its pipe resized.
+        """Discard the events of a pipe so far: it has just been registered, or resized.
 
         All other pending events are kept, in their order.
         """
@@ -159,7 +202,7 @@ class Reactor:
             if len(events) < _EVENTS or descriptor in map(_descriptor_of, events):
                 break
         self._drop_events(descriptor)
-        self.taken.pop(descriptor, None)
+        self._pipes[descriptor].taken = False
         if self._kept:
             self._wake()
 
@@ -173,7 +216,7 @@ class Reactor:
         """Stop watching `descriptor`, before it is closed.  No error if it is not watched."""
         if self._handlers.pop(descriptor, None) is not None and not self._epoll.closed:
             self._epoll.unregister(descriptor)
-        self.taken.pop(descriptor, None)
+        self._pipes.pop(descriptor, None)
         self._always.pop(descriptor, None)
 
     def run_once(self, linger: float = 0.0) -> None:
@@ -185,7 +228,7 @@ class Reactor:
           linger: seconds, in whole milliseconds, to wait for more events before returning.
         """
         self._running = True
-        poll, handlers, taken, always = self._epoll.poll, self._handlers, self.taken, self._always
+        poll, handlers, pipes, always = self._epoll.poll, self._handlers, self._pipes, self._always
         now = monotonic()
         until = now + SLICE
         events, handled = self._kept or poll(0, _EVENTS), 0
@@ -195,12 +238,13 @@ class Reactor:
             self._events = events
             for descriptor, told in events:
                 if told == _ROOM:
-                    taken[descriptor] = None
-                elif (handler := handlers.get(descriptor)) is not None:
-                    try:
-                        handler()
-                    except Exception as error:
-                        self._failed(handler, error)
+                    pipes[descriptor].taken = True
+                    continue
+                handler = handlers[descriptor]
+                try:
+                    handler()
+                except Exception as error:
+                    self._failed(handler, error)
             handled += len(events)  # a poll finds only a few events of a busy pool: a batch is several polls
             few = handled < _BATCH or handled < min(_EACH * len(self._soon), _MOST)
             if few and handled != 1:  # one: they come singly
@@ -208,7 +252,8 @@ class Reactor:
                     now = monotonic()
                 if now < until and (events := self._kept or poll(0, _EVENTS)):
                     continue
-            self._finish_batch(until)
+            if self._soon:
+                self._finish_batch(until)
             now = monotonic()
             if now >= until:
                 break

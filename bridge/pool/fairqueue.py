@@ -5,6 +5,7 @@
   - Turns are worth their time only for those who would notice: as long as all that wait are asked within a moment, the
     `auth` of clients without addresses wait in a short line, in the order in which they came, and before all others.
   - A query that was taken back from a program, which was not its fault, goes before all others: it has waited longest.
+    Meanwhile there is no short line.
   - Identical `isuser` queries wait each for a turn of its own, and when the first one's comes, they are asked as one
     (`shared`): nobody waits longer for asking what somebody in a long line asks.  An `auth` is never shared: after a
     confirmed `setpass` it must not get the answer to an older one, and a one-time token must not pass twice.
@@ -45,13 +46,14 @@ class FairQueue:
 
     Attributes:
       room: queries that may wait in the short line.
+      short: that line, by deadline; if there is one, its first is next.
       hurried: what was handed out for several, if some of them have less time than others.
     """
 
     def __init__(self) -> None:
         self.room = 0
         self.hurried = Hurried()
-        self._short: deque[Query] = deque()  # by deadline
+        self.short: deque[Query] = deque()
         self._again: list[Query] = []  # taken back; by deadline
         self._auth, self._isuser, self._changing = Turns(), Turns(together=True), Turns()
         self._kinds = (self._auth, self._isuser, self._changing)
@@ -61,11 +63,11 @@ class FairQueue:
         self._latest = -FOREVER  # none has a later deadline
 
     def __bool__(self) -> bool:
-        lines = self._again or self._short or self._auth.by_deadline
+        lines = self._again or self.short or self._auth.by_deadline
         return bool(lines or self._isuser.by_deadline or self._changing.by_deadline)
 
     def __len__(self) -> int:
-        return len(self._short) + len(self._again) + len(self._auth) + len(self._isuser) + len(self._changing)
+        return len(self.short) + len(self._again) + len(self._auth) + len(self._isuser) + len(self._changing)
 
     @property
     def questions(self) -> int:
@@ -74,7 +76,7 @@ class FairQueue:
 
     def __iter__(self) -> Iterator[Query]:
         yield from self._again
-        yield from self._short
+        yield from self.short
         for kind in self._kinds:
             yield from kind
 
@@ -85,7 +87,7 @@ class FairQueue:
           MemoryError: none of them is added; or, of those who share one question, some are, and the rest share it.
         """
         query = queries[0]
-        if len(self._short) + len(queries) <= self.room and self._add_to_short(queries):
+        if len(self.short) + len(queries) <= self.room and self._add_to_short(queries):
             return
         if isinstance(query, Shared):
             self._add_sharers(query, self._add_one)
@@ -137,8 +139,8 @@ class FairQueue:
         """
         if self._again and (query := self._next_again(proven, held_back)) is not None:
             return query
-        if self._short:
-            return self._short.popleft()
+        if self.short:
+            return self.short.popleft()
         if not (self._isuser.by_deadline or self._changing.by_deadline):
             self._in_a_row = 0
             return self._auth.next(held_back) if self._auth.by_deadline else None  # which it is most of the time
@@ -165,11 +167,11 @@ class FairQueue:
             ahead = min(ahead, isuser) if kind is self._isuser else ahead
             ahead += min(ahead + 1, changing if kind is self._isuser else isuser)
             ahead += min(len(self._auth), (ahead + 1) * _MOST_IN_A_ROW)
-        return min(ahead + len(self._again) + len(self._short), len(self))
+        return min(ahead + len(self._again) + len(self.short), len(self))
 
     def first_deadline(self) -> float:
         """The earliest deadline of all that wait, or infinity."""
-        lines = (self._again, self._short, *(kind.by_deadline for kind in self._kinds))
+        lines = (self._again, self.short, *(kind.by_deadline for kind in self._kinds))
         return min([line[0].deadline for line in lines if line], default=FOREVER)
 
     def take_out(self, hopeless: Callable[[Query], bool]) -> Iterator[Query]:
@@ -177,8 +179,8 @@ class FairQueue:
         while self._again and hopeless(query := self._again[0]):
             self.remove(query)
             yield query
-        while self._short and hopeless(self._short[0]):
-            yield self._short.popleft()
+        while self.short and hopeless(self.short[0]):
+            yield self.short.popleft()
         for kind in self._kinds:
             while kind.by_deadline and hopeless(query := kind.by_deadline[0]):
                 self.remove(query)
@@ -186,7 +188,7 @@ class FairQueue:
 
     def take_all_of(self, asker: Asker) -> list[Query]:
         """Take out every query of one asker, without a search."""
-        taken = [query for query in (*self._again, *self._short) if query.asker is asker]
+        taken = [query for query in (*self._again, *self.short) if query.asker is asker]
         for kind in self._kinds:
             taken += kind.all_of(asker)
         removed = 0
@@ -203,7 +205,7 @@ class FairQueue:
         others = max(self._isuser, self._changing, key=len)
         auth_is_last = len(self._auth) > _MOST_IN_A_ROW * (len(self._isuser) + len(self._changing))
         query = (self._auth if auth_is_last else others).last()
-        if query is None and (line := self._short or self._again):
+        if query is None and (line := self.short or self._again):
             query = line[-1]
         return query
 
@@ -211,8 +213,8 @@ class FairQueue:
         """Take out `query`, which waits."""
         if query in self._again:
             self._again.remove(query)
-        elif query.body[0] == _AUTH and query in self._short:
-            self._short.remove(query)
+        elif query.body[0] == _AUTH and query in self.short:
+            self.short.remove(query)
         else:
             self._kind(query).remove(query)
         self._forget(query)
@@ -223,22 +225,19 @@ class FairQueue:
         If one waits there, or in turn, with a deadline before `latest`, it has waited for long: all of them take turns.
         """
         self.room = room
-        if self._short:
-            if self._short[0].deadline < latest:
-                self.room = 0
-                while self._short:
-                    self._add_in_turn([self._short[0]])
-                    self._short.popleft()
-        elif 0 < len(self._auth) <= room and self._auth.by_deadline[0].deadline >= latest:
+        if self.short:
+            if self.short[0].deadline < latest:
+                self._begin_turns()
+        elif not self._again and 0 < len(self._auth) <= room and self._auth.by_deadline[0].deadline >= latest:
             self._end_turns()
 
     # --- inside ------------------------------------------------------------------------------------------
 
     def _add_to_short(self, queries: Sequence[Query]) -> bool:
         """Add `queries` to the short line if that is for them; returns whether it is."""
-        line = self._short
+        line = self.short
         size = len(line)
-        if self._auth.by_deadline or (line and line[-1].deadline > queries[0].deadline):
+        if self._auth.by_deadline or self._again or (line and line[-1].deadline > queries[0].deadline):
             return False
         for query in queries:
             if query.body[0] != _AUTH or query.address:
@@ -251,16 +250,23 @@ class FairQueue:
             raise
         return True
 
+    def _begin_turns(self) -> None:
+        """Have those in the short line take turns."""
+        self.room = 0
+        while self.short:
+            self._add_in_turn([self.short[0]])
+            self.short.popleft()
+
     def _end_turns(self) -> None:
         """Have the `auth` of clients without addresses wait in the short line again: under load some always wait."""
         if any(query.address for query in self._auth):
             return
         for query in [*self._auth]:
-            self._short.append(query)
+            self.short.append(query)
             try:
                 self._auth.remove(query)
             except Exception:
-                self._short.pop()
+                self.short.pop()
                 raise
 
     def _kind(self, query: Query) -> Turns:
@@ -288,6 +294,7 @@ class FairQueue:
         self.add([query])
 
     def _add_one_again(self, query: Query) -> None:
+        self._begin_turns()
         if query.body[0] == _ISUSER:
             self._note(query)
         try:

@@ -62,7 +62,7 @@ class Milestones:
         self._proved = proved
 
     def passed(self, worker: Worker, record: Record, query: Query, now: float, settings: Settings, busy: bool) -> bool:
-        """Check a program that has reached the milestone in its record, and set the next one.
+        """Check a program that has reached its milestone, and set the next one.
 
         Args:
           busy: it gets its next query at once.
@@ -80,9 +80,9 @@ class Milestones:
             record.measured = worker.served + replies
         if now >= self._due or worker.served >= record.noting or record.long:
             self._note(worker, record, query, now, settings.answer_timeout)
-        record.milestone = worker.served + 1 if now >= self._due else min(record.measured, record.noting)
+        worker.milestone = worker.served + 1 if now >= self._due else min(record.measured, record.noting)
         if worker.served < limit:
-            record.milestone = min(record.milestone, limit)
+            worker.milestone = min(worker.milestone, limit)
             return False
         return record.enter(Standing.WORN)
 

@@ -18,6 +18,7 @@ No trio here: programs can be started before trio is imported.  The pool's `staf
 from __future__ import annotations
 
 import signal
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,7 @@ from bridge.worker.worker import Worker
 
 _GRANTED, _UNAVAILABLE = Verdict.GRANTED, Verdict.UNAVAILABLE
 _ASKABLE, _WORN = State.ASKABLE, Standing.WORN
+_NONE: deque[Query] = deque()
 
 if TYPE_CHECKING:
     from bridge.protocol.query import Asker
@@ -100,7 +102,8 @@ class Pool:
         self.service_time = self._milestones.service_time
         self.overload = Overload(self)
         self.probation = Probation(self)
-        self._following: Callable[[], Query | None] = self.waiting.next  # the next query for a ready program
+        self._short: deque[Query] = self.waiting.short  # the first in it is the next query for a ready program,
+        self._following: Callable[[], Query | None] = self.waiting.next  # or, if it is empty, what this returns
         self._held_back: frozenset[str] = frozenset()
         self._timer = reactor.call_at(FOREVER, Rounds(self).make)
         self._ahead = max(0.0, settings.answer_timeout - ROUND)  # from the next round to a new query's deadline
@@ -285,6 +288,7 @@ class Pool:
         """Have ready programs ask those on probation too, or no longer; most of the time there are no exceptions."""
         exceptions = self.probation.waiting > 0 or bool(self._held_back)
         self._following = self._next_in_turn if exceptions else self.waiting.next
+        self._short = _NONE if exceptions else self.waiting.short
 
     def _next_in_turn(self) -> Query | None:
         return self.probation.next() or self.waiting.next(True, self._held_back) or self.waiting.next()
@@ -351,12 +355,13 @@ class Pool:
                 query.asker.settled(query)
             except Exception as error:
                 query.asker.failed(error)
-        record = self.workers[worker]
-        if worker.served >= record.milestone and not self._passed_milestone(worker, record, query, now):
+        if worker.served >= worker.milestone and not self._passed_milestone(worker, query, now):
             return
-        following = self._following()
+        short = self._short
+        following = short.popleft() if short else self._following()
         if following is None:
-            record.timed_from = None  # it will wait for its next query
+            record = self.workers[worker]  # `shelve` inlined
+            record.timed_from = None
             self.idle.put(worker, record.standing is _WORN)
         elif following.deadline <= now or not worker.hand_over(following):
             self._not_handed_over(worker, following)
@@ -435,7 +440,7 @@ class Pool:
     def shelve(self, worker: Worker) -> None:
         """Make a free program idle."""
         record = self.workers[worker]
-        record.timed_from = None
+        record.timed_from = None  # it will wait for its next query
         self.idle.put(worker, record.standing is _WORN)
 
     def is_down(self, cause: str) -> None:
@@ -456,8 +461,9 @@ class Pool:
         self.staff.proved(worker, record, worker.state is _ASKABLE)
         self.log.back()
 
-    def _passed_milestone(self, worker: Worker, record: Record, query: Query, now: float) -> bool:
+    def _passed_milestone(self, worker: Worker, query: Query, now: float) -> bool:
         """Check a program that has reached its milestone with its reply to `query`; returns whether it goes on."""
+        record = self.workers[worker]
         if record.standing is Standing.LEAVING:
             if worker.served == 1:
                 self._proved(worker, record)

@@ -53,7 +53,6 @@ class Record:
 
     Attributes:
       standing: see the head of this module; changed by `enter`.
-      milestone: number of valid replies at which the pool checks it.
       measured: number of them at which it is checked how long a query takes.
       timed_from: when its query was handed over, if its reply is to be timed.
       noted: valid replies of which it was noted, or that of another which stands for them, how long the answer took.
@@ -80,7 +79,6 @@ class Record:
         self.born = born
         self.replaces = replaces
         self.standing = Standing.STARTING
-        self.milestone: float = 1
         self.measured: float = 1
         self.timed_from: float | None = None
         self.noted = 0
@@ -112,11 +110,6 @@ class Record:
         if follows:
             self.standing = wanted
         return follows
-
-    def dismiss(self) -> None:
-        """Have the pool check it at its next reply, which is its last."""
-        self.enter(Standing.LEAVING)
-        self.milestone = 0
 
     def sees(self, query: Query, now: float, answered: int, amid_others: bool) -> None:
         """Note that the program has a query which it did not have when the pool last looked."""

@@ -110,7 +110,7 @@ class Rounds:
         if served > (before is not None):
             self._pool.service_time.took_at_most(self._since_last)
         if query is before and query is not None:
-            record.long, record.milestone = True, min(record.milestone, worker.served + 1)
+            record.long, worker.milestone = True, min(worker.milestone, worker.served + 1)
             self._watch_start(worker, record, now)
             return
         if before is not None:

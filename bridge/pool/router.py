@@ -10,7 +10,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, cast
 
 from bridge.config.settings import Settings
 from bridge.log.ratelimit import RateLimited
@@ -93,15 +93,22 @@ class Router:
             return []
         deadline = self.clock() + self.settings.answer_timeout
         route = self._only
-        if route is not None and _none_refused(lines) and all(map(route.plain, lines)):  # most of the time
-            queries = [Query(line, deadline, asker) for line in lines]
+        if route is not None and route.plain(lines):  # most of the time
+            queries = [Query(line, deadline, asker) for line in cast("Sequence[bytes]", lines)]
             route.pool.ask(queries)
             return queries
         return self._ask_each(lines, repeat(""), deadline, asker)
 
     def ask_for(self, lines: Sequence[bytes | Refusal], addresses: Sequence[str], asker: Asker) -> list[Query]:
-        """`ask`, each line for a client at the address in the same place, which is empty if it is not known."""
-        return self._ask_each(lines, addresses, self.clock() + self.settings.answer_timeout, asker)
+        """`ask`, at least one line, each for a client at the address in the same place; empty if it is not known."""
+        deadline = self.clock() + self.settings.answer_timeout
+        route = self._only
+        if route is not None and route.plain(lines):  # most of the time
+            plain = cast("Sequence[bytes]", lines)
+            queries = [Query(line, deadline, asker, at) for line, at in zip(plain, addresses, strict=True)]
+            route.pool.ask(queries)
+            return queries
+        return self._ask_each(lines, addresses, deadline, asker)
 
     def _ask_each(
         self, lines: Sequence[bytes | Refusal], addresses: Iterable[str], deadline: float, asker: Asker
@@ -117,7 +124,7 @@ class Router:
             route = self._route(line) if self._hosts else self._default
             if route is None:
                 queries.append(self.refuse(Refusal.HOST, line, address))
-            elif not route.plain(line) and (refusal := route.checks(line)):
+            elif not route.plain([line]) and (refusal := route.checks(line)):
                 queries.append(self.refuse(refusal, line, address))
             else:
                 query = new(line, deadline, asker, address)
@@ -163,8 +170,3 @@ def _anything() -> Checks:
 
 def _host_shown(line: bytes) -> str:
     return shortened(host_of(line).decode(errors="replace"))
-
-
-def _none_refused(lines: Sequence[bytes | Refusal]) -> TypeGuard[Sequence[bytes]]:
-    """Whether the line codec has refused none of `lines`."""
-    return Refusal not in map(type, lines)

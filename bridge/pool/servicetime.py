@@ -1,7 +1,7 @@
 """How long a program takes for a query, measured now and then.
 
 Replies are timed only while the pool has queries waiting: the next query is then handed over with each reply, so the
-time between two replies is one query's time, and timing one in sixteen costs nothing.
+time between two replies is one query's time, and timing few of them costs nothing.
 
 No I/O; the caller passes the time in, in seconds.
 """
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 _EVERY = 16
 """Replies of one program from one measurement to the next."""
+
+_QUICK, _MANY = 0.001, 64
+"""Seconds up to which there are more from one to the next: measuring takes as long as a fifth of a quick query."""
 
 _SLOW = 0.1
 """Seconds from which every other reply is timed: it costs no more than the sixteenth part of quick ones."""
@@ -52,7 +55,7 @@ class ServiceTime:
             # A program that was stopped, or a stalled machine, says nothing about other queries.
             self.note(min(now - record.timed_from, answer_timeout), answer_timeout)
             record.timed_from = None
-            return _EVERY if self.usual < _SLOW else 1
+            return _MANY if self.usual < _QUICK else _EVERY if self.usual < _SLOW else 1
         if busy:
             record.timed_from = now
         return 1 if busy else _EVERY

@@ -257,7 +257,8 @@ class Staff:
         if worker.state is not State.ASKABLE:
             return
         if worker.query is not None and worker.query.verdict is None:
-            self.workers[worker].dismiss()
+            self.workers[worker].enter(Standing.LEAVING)
+            worker.milestone = 0  # its next reply is its last
         else:
             worker.close_stdin()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from bridge.protocol.lines import NO, YES
 from bridge.protocol.query import Query, Verdict
 
@@ -15,7 +13,7 @@ GRACE_AFTER_DEADLINE = 0.1
 one that timed out at the same deadline, and on a busy machine the timer may be late."""
 
 
-class Ordering(deque[Query]):
+class Ordering(list[Query]):
     """The unanswered queries of one client, settled or not, oldest first.
 
     Its length is the number of lines in flight.
@@ -44,8 +42,7 @@ class Ordering(deque[Query]):
                 answers.append(unavailable)
             else:
                 answers.append(YES if verdict is _GRANTED else NO if verdict is _DENIED else unavailable)
-        for _ in answers:
-            self.popleft()
+        del self[: len(answers)]  # a window is short: a deque would take them out one by one
         return b"".join(answers)
 
     def abandon(self, now: float) -> bytes:

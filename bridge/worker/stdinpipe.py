@@ -32,6 +32,7 @@ from fcntl import F_SETPIPE_SZ, fcntl, ioctl
 from termios import FIONREAD
 
 from bridge.loop.reactor import ARRIVING, EMPTIED, Reactor
+from bridge.protocol.frames import SHORT
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -50,19 +51,22 @@ class StdinPipe:
       OSError: it cannot be watched; the caller keeps the descriptor.
 
     Attributes:
-      descriptor: to write whole frames to, each when the previous one has been read; -1 once closed.  It is in the
-        reactor's `taken` once the last frame has been read; whoever writes a frame removes it from there.
-      above, most: a frame of more than `above` and at most `most` bytes fills the pipe at its present size.
+      descriptor: to write whole frames to, each when the previous one has been read; -1 once closed.
+      taken: the last frame has been read; whoever writes one makes this false.
+      tells: `taken` can be trusted, as the last frame has filled the pipe.
+      short: a frame for a body of at most this many bytes fills the pipe at its present size; -1 if none does.
     """
 
-    __slots__ = ("_pages", "_reactor", "above", "descriptor", "most")
+    __slots__ = ("_pages", "_reactor", "descriptor", "short", "taken", "tells")
 
     def __init__(self, descriptor: int, reactor: Reactor) -> None:
         self.descriptor = descriptor
-        self.above = self.most = 0
+        self.taken = False
+        self.short = -1
+        self.tells = False
         self._reactor = reactor
         self._pages = _USUAL
-        reactor.watch_taken(descriptor, self._reader_gone)
+        reactor.watch_taken(descriptor, self)
         self.fit(1)
 
     def fit(self, size: int) -> bool:
@@ -77,12 +81,13 @@ class StdinPipe:
             with contextlib.suppress(OSError):
                 self._pages = fcntl(self.descriptor, F_SETPIPE_SZ, pages * _PAGE) // _PAGE
                 self._reactor.forget(self.descriptor)  # epoll reports this as if a frame had been read
-        self._measure(filled)
+        self.tells = filled == self._pages and order_is_told()
+        self.short = SHORT if self.tells and filled == 1 else -1
         return filled <= self._pages
 
     def looks_taken(self) -> bool:
         """Whether the frame has been read, if epoll does not report that; less certain, as it may just have been."""
-        return not self.most and not self.unread()
+        return not self.tells and not self.unread()
 
     def unread(self) -> int:
         """Bytes of the last frame that the program has not read."""
@@ -96,13 +101,10 @@ class StdinPipe:
             os.close(self.descriptor)
             self.descriptor = -1
 
-    def _measure(self, filled: int) -> None:
-        is_told = filled == self._pages and order_is_told()
-        self.above, self.most = ((filled - 1) * _PAGE, filled * _PAGE) if is_told else (0, 0)
-
-    def _reader_gone(self) -> None:
-        if not self.unread():  # otherwise the rest will never be read
-            self._reactor.taken[self.descriptor] = None
+    def reader_gone(self) -> None:
+        """Nobody will read from it any more; what is unread never will be."""
+        if not self.unread():
+            self.taken = True
 
 
 @functools.cache

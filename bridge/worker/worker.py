@@ -27,7 +27,7 @@ from typing import Protocol
 from bridge.log.events import describe
 from bridge.log.text import escaped
 from bridge.loop.reactor import ARRIVING, Reactor
-from bridge.protocol.frames import explain, header, may_become_replies, may_become_reply, verdict_of
+from bridge.protocol.frames import explain, header, headers, may_become_replies, may_become_reply, verdict_of
 from bridge.protocol.query import Query, StandIn, Verdict
 from bridge.worker.latch import Latch
 from bridge.worker.spawn import Process
@@ -79,6 +79,7 @@ class Worker:
       state: see `state`.
       query: the one the program has, or `None`.
       served: valid replies so far.
+      milestone: number of them at which its owner looks at it; set by its owner.
       blamed: the query to which it gave a second reply, if it did.
       careful: it may write its replies in pieces.
       fault: why it failed, if it did.
@@ -98,6 +99,7 @@ class Worker:
         self.state = State.ASKABLE
         self.query: Query | None = None
         self.served = 0
+        self.milestone: float = 1
         self.blamed: Query | None = None
         self.careful = True
         self.fault = Fault.INTERNAL
@@ -107,8 +109,7 @@ class Worker:
         self._process = process
         self._reactor = reactor
         self._owner = owner
-        self._input, self._stdout = process.stdin, process.stdout
-        self._taken = reactor.taken
+        self._stdout = process.stdout
         look = select.poll()  # a read that would block takes three times as long
         look.register(process.stdout, select.POLLIN)
         self._look = look.poll
@@ -148,12 +149,16 @@ class Worker:
         stdin = self._stdin
         try:
             body = query.body
-            frame = header(len(body)) + body
-            if (stdin.above or len(frame) > stdin.most) and not stdin.fit(len(frame)):
+            size = len(body)
+            if size <= stdin.short:  # most of the time
+                frame = headers[size] + body
+            elif stdin.fit(2 + size):
+                frame = header(size) + body
+            else:
                 return False
             self._remember(body)
             try:
-                written = _write(self._input, frame)
+                written = _write(stdin.descriptor, frame)
             except OSError as error:  # EPIPE: it closed its stdin; EAGAIN: it never read what it answered
                 self._cannot_be_written(error)
                 return False
@@ -161,9 +166,9 @@ class Worker:
             self.query = query
             self.failed(error)
             return True
-        self._taken.pop(self._input, None)
+        stdin.taken = False
         self.query = query
-        if written < len(frame):
+        if written < 2 + size:
             self.kill("its stdin took only part of a frame", Fault.INPUT)
         return True
 
@@ -174,7 +179,6 @@ class Worker:
         """Tell the program to exit, as ejabberd does."""
         self._retire()
         self._stdin.close()
-        self._input = -1  # the number may be reused from now on
 
     def signal(self, number: int) -> None:
         """Send a signal to the program's whole process group."""
@@ -268,24 +272,33 @@ class Worker:
             data = _read(self._stdout, _REPLY_READ)
         except BlockingIOError:
             return
+        query, verdict = self.query, verdict_of(data)
+        if verdict is None or query is None or self.careful or not self._stdin.taken or self.state is not _ASKABLE:
+            verdict = self._examined(data)
+            if verdict is None or query is None:
+                return
+        self.query = None
+        self._previous = query
+        self.served += 1
+        self._owner.replied(self, query, verdict)
+
+    def _examined(self, data: bytes) -> Verdict | None:
+        """The program's verdict, if its question has been read, and `data` is a reply or completes one."""
         if self._partial and data:
             data, self._partial = self._partial + data, b""
-        query, verdict = self.query, verdict_of(data)
-        if query is not None and self.state is _ASKABLE and (self._input in self._taken or self._stdin.looks_taken()):
+        if self.query is not None and self.state is _ASKABLE and self._has_taken():
+            verdict = verdict_of(data)
             if verdict is not None:
                 if self.careful:  # leave no place in epoll's queue from a piece just read; see `stdinpipe`
                     self._reactor.unwatch(self._stdout)
                     self._reactor.watch(self._stdout, self._readable, ARRIVING)
-                self.query = None
-                self._previous = query
-                self.served += 1
-                self._owner.replied(self, query, verdict)
-                return
+                return verdict
             if data and may_become_reply(data):
-                self._partial = data
+                self._partial, self.careful = data, True
                 self._owner.replies_in_pieces()
-                return
+                return None
         self._misbehaved(data)
+        return None
 
     def _misbehaved(self, data: bytes) -> None:
         if not data:
@@ -311,7 +324,7 @@ class Worker:
 
     def _has_taken(self) -> bool:
         """Whether the program had read its question before it wrote what has just been read."""
-        return self._input in self._taken or self._stdin.looks_taken()
+        return self._stdin.taken or self._stdin.looks_taken()
 
     def _shown(self, data: bytes) -> str:
         """The beginning of a program's output with secrets masked, even those of earlier questions."""

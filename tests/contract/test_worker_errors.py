@@ -42,7 +42,7 @@ def test_while_a_reply_is_read(stage, monkeypatch, name: str) -> None:
 def test_while_a_question_is_handed_over(stage, monkeypatch, hand_over) -> None:
     """The question may be to blame: as it stays with the program, it is not asked over and over."""
     worker, query = stage.start(habit("good")), stage.query()
-    monkeypatch.setattr("bridge.worker.worker.header", fail)
+    monkeypatch.setattr("bridge.worker.worker.headers", ())  # so that looking one up raises
     assert hand_over(worker, query)
     monkeypatch.undo()
     assert stage.until_gone().query is query

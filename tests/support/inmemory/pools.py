@@ -61,6 +61,7 @@ class InMemoryWorker:
         self.state = State.ASKABLE
         self.query: Query | None = None
         self.served = 0
+        self.milestone: float = 1
         self.blamed: Query | None = None
         self.careful = True
         self.fault = Fault.ENDED

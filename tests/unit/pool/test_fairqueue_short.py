@@ -133,7 +133,7 @@ def test_no_room_for_all_of_a_batch_changes_nothing() -> None:
     asker = Asker()
     queue = FairQueue()
     queue.keep_short(9, 0.0)
-    queue._short = Full()
+    queue.short = Full()
     with pytest.raises(MemoryError):
         queue.add([login("alice", asker), login("bob", asker)])
     assert (len(queue), queue.next()) == (0, None)

@@ -60,14 +60,6 @@ def test_of_a_program_and_its_successor_one_counts(predecessor: Standing, succes
     assert sum(record.counts for record in both) == (predecessor in COUNT or successor in COUNT)
 
 
-@pytest.mark.parametrize("standing", Standing)
-def test_a_dismissed_one_is_looked_at_after_its_next_reply(standing: Standing) -> None:
-    record = of(standing)
-    record.milestone = 500
-    record.dismiss()
-    assert (record.standing, record.milestone) == (LEAVING, 0)
-
-
 def test_a_new_query_is_a_new_chance() -> None:
     record = of(READY)
     first, second = StandIn(b"auth:a:h:x"), StandIn(b"auth:b:h:x")

@@ -167,3 +167,19 @@ def test_host_and_secret_of_what_was_let_through(line: bytes) -> None:
         assert bool(line.count(b":") >= 3) == (command.decode() in WITH_SECRET)
         rebuilt = b":".join([command, line.split(b":")[1], host])
         assert line == rebuilt + (b":" + secret if command.decode() in WITH_SECRET else b"")
+
+
+@given(st.lists(lines | st.sampled_from(Refusal), max_size=6), allowed, st.booleans())
+@example([b"auth:a:h:x\nisuser:b:h"], {"auth", "isuser"}, False)
+@example([b"auth:a", b"b:h:x"], {"auth"}, False)
+@example([b"isuser:a:h", b"auth:a:h:" + bytes(range(0x20, 0x7F))], {"auth", "isuser"}, False)
+@unhurried
+def test_all_of_them_at_once(some: list[bytes | Refusal], commands: set[str], allow_empty: bool) -> None:
+    """What is plain is let through; what is let through is plain unless it has other than ASCII, or an empty secret."""
+    checks = Checks(commands, allow_empty)
+    fits = [isinstance(line, bytes) and not refused(line, commands, allow_empty=False) for line in some]
+    ascii_only = all(isinstance(line, bytes) and line.isascii() for line in some)
+    if checks.plain(some):
+        assert all(fits)
+    else:
+        assert not (all(fits) and ascii_only and some)
