@@ -340,16 +340,15 @@ class Pool:
 
     def replied(self, worker: Worker, query: Query, verdict: Verdict) -> None:
         """Tell the asker of a valid reply, and give the program its next query."""
-        now = self.clock()
+        clock = self.clock  # a name first: calling an attribute that holds a function takes three times as long
+        now = clock()
         if self._hurried:
             self.end_hurried(now)
         if query.deadline <= now:
             self._late(query)
         else:
-            if verdict is _GRANTED:
-                self._granted[query.body[0]] += 1
-            else:
-                self._denied[query.body[0]] += 1
+            counts = self._granted if verdict is _GRANTED else self._denied
+            counts[query.body[0]] += 1
             query.verdict = verdict  # `settle` inlined: saves a call per line
             try:
                 query.asker.settled(query)

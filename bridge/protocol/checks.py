@@ -21,9 +21,6 @@ WITHOUT_SECRET = frozenset({"isuser", "removeuser"})
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
-_PLAIN = bytes(range(0x20, 0x7F)) + b"\n"
-"""Printable ASCII, and what separates lines."""
-
 _NEVER = b"(?!)"
 
 
@@ -42,21 +39,20 @@ class Checks:
         self._without_secret = frozenset(name.encode() for name in WITHOUT_SECRET.intersection(commands))
         self._allow_empty_password = allow_empty_password
         self._plain = re.compile(
-            rb"(?:(?:%s):[^:\n]+:[^:\n]+:[^\n]+\n|(?:%s):[^:\n]+:[^:\n]+\n)*+"
+            rb"(?:(?:%s):[ -9;-~]+:[ -9;-~]+:[ -~]+\n|(?:%s):[ -9;-~]+:[ -9;-~]+\n)*+"
             % (b"|".join(self._with_secret) or _NEVER, b"|".join(self._without_secret) or _NEVER)
         ).fullmatch
 
     def plain(self, lines: Sequence[bytes | Refusal]) -> bool:
         """Whether all `lines` are good, and of printable ASCII, as nearly all are.
 
-        A quarter of the time that it takes to match each by itself.
+        Two thirds of the time that it takes to match each by itself.
         """
         try:
             text = b"\n".join(cast("Sequence[bytes]", lines)) + b"\n"
         except TypeError:  # some were refused already
             return False
-        ascii_only = not text.translate(None, _PLAIN) and text.count(b"\n") == len(lines)
-        return ascii_only and self._plain(text) is not None
+        return self._plain(text) is not None and text.count(b"\n") == len(lines)
 
     def __call__(self, line: bytes) -> Refusal | None:
         try:

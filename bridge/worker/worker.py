@@ -146,7 +146,7 @@ class Worker:
 
     def hand_over(self, query: Query) -> bool:
         """`give` without checking the program's output: for one whose reply has just been read."""
-        stdin = self._stdin
+        stdin, remember = self._stdin, self._remember
         try:
             body = query.body
             size = len(body)
@@ -156,7 +156,7 @@ class Worker:
                 frame = header(size) + body
             else:
                 return False
-            self._remember(body)
+            remember(body)
             try:
                 written = _write(stdin.descriptor, frame)
             except OSError as error:  # EPIPE: it closed its stdin; EAGAIN: it never read what it answered
