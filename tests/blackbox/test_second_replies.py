@@ -131,11 +131,12 @@ def test_where_the_kernel_does_not_tell(start: Start) -> None:
 
 def test_a_question_that_does_harm_is_reported_once(start: Start) -> None:
     """However many programs it ended."""
-    bridge = start("run", "--pool-size", 2, "--", *CHAMELEON)
+    bridge = start("run", "--pool-size", 4, "--", *CHAMELEON)
     good = b"auth:bob:example.com:pw-bob"
     assert bridge.ask(good).verdict == "1"
     assert bridge.ask(b"auth:twice-alice:example.com:pw-twice-alice").verdict == "0"
-    assert {bridge.ask(good).verdict for _ in range(20)} == {"1"}
+    assert bridge.ask(good).verdict == "1", "so it is nobody else's fault"
+    bridge.until(lambda: b"does harm" in bridge.log, "the report")
     bridge.finish()
     assert bridge.log.count(b"program failed") == 2
     assert bridge.log.count(b"does harm") == 1
