@@ -128,7 +128,11 @@ class Probation:
     def convict(self, query: Query) -> None:
         """`query` did harm to a program while others were answered well."""
         if (of := _origin(query)) is not None:
-            self._pool.log.convicted(of, self._suspects.convict(of, self._pool.clock()))
+            now = self._pool.clock()
+            told = self._suspects.refuses(of, now)  # each program that it hung or ended accuses it
+            pause = self._suspects.convict(of, now)
+            if not told:
+                self._pool.log.convicted(of, pause)
             self.knows_any = True
 
     def convict_again(self, query: Query) -> None:

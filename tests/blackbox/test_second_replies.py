@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.programs.bad import Journal, habit
+from support.programs.bad import CHAMELEON, Journal, habit
 from support.programs.replies import Doubles, doubling_lines, tally, verdicts_of
 
 from .conftest import Start
@@ -127,3 +127,16 @@ def test_where_the_kernel_does_not_tell(start: Start) -> None:
     bridge.finish()
     assert bytes(bridge.log).count(b"replies are looked at less closely") == 1
     assert b"program failed" not in bridge.log
+
+
+def test_a_question_that_does_harm_is_reported_once(start: Start) -> None:
+    """However many programs it ended."""
+    bridge = start("run", "--pool-size", 4, "--", *CHAMELEON)
+    good = b"auth:bob:example.com:pw-bob"
+    assert bridge.ask(good).verdict == "1"
+    assert bridge.ask(b"auth:twice-alice:example.com:pw-twice-alice").verdict == "0"
+    assert bridge.ask(good).verdict == "1", "so it is nobody else's fault"
+    bridge.until(lambda: b"does harm" in bridge.log, "the report")
+    bridge.finish()
+    assert bridge.log.count(b"program failed") == 2
+    assert bridge.log.count(b"does harm") == 1
