@@ -1,0 +1,166 @@
+"""Plays a week of a busy server as fast as it goes, and compares the end with the beginning. By hand; needs gcc, Linux.
+
+    python tests/soak/run.py [--queries 5000000] [--within 5] [--rounds 200] [--json FILE] [--unhurried]
+
+A real daemon with real programs is asked by a crowd of clients, each question about another account. Programs are
+renewed, end, hang, reply twice; configurations are put in force and refused; clients come, go and vanish. Each answer
+is checked. In between everything comes to rest, and is measured. At the end, times are measured beside those of a fresh
+daemon, in turns, so that the machine's mood is the same for both.
+Exit status: 0; 1 if an answer was wrong, anything ended as it must not, or anything grew by more than --within %.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import measure
+import report
+from crowd import Crowd
+from measure import Pace, Size
+from place import Place, build, open_crowd
+
+RELAYS = 2
+SAMPLES, LEAST = 25, 10_000
+"""So many samples, with at least so many questions between two; a fifth is the beginning, another one the end."""
+
+RELOAD_EVERY = 10_000
+"""Questions: 500 reloads in a week, more than most daemons see in a year."""
+
+MOST_REFUSED = 0.05
+"""Share of the right ones that may not have been granted: this is a storm on a machine that may have others, too; what
+must hold for whom in which trouble is measured by tests/benchmarks/availability.py."""
+
+Say = Callable[[str], None]
+
+
+class Soak:
+    """One run."""
+
+    def __init__(self, folder: Path, options: argparse.Namespace, say: Say) -> None:
+        self.options, self._say, self._folder = options, say, folder
+        self._program = build(folder)
+        self.place = self._new_place("old")
+        self.crowd: Crowd = open_crowd(self.place, RELAYS)
+        self.sizes: list[Size] = []
+        self.paces: list[Pace] = []
+        self.rows: list[report.Row] = []
+        self.faults: Counter[str] = self.place.faults
+        self._began = time.monotonic()
+
+    def _new_place(self, name: str) -> Place:
+        return Place(self._folder / name, self._program, not self.options.unhurried, self.options.lie)
+
+    def run(self) -> None:
+        tally, step = self.crowd.tally, max(LEAST, self.options.queries // SAMPLES)
+        self._say(
+            f"{'questions':>10} {'a second':>9} {'RSS KiB':>8} {'descriptors':>12} {'processes':>10} {'p50 µs':>7}"
+        )
+        for goal in range(step, self.options.queries + 1, step):
+            before, began = tally.asked, time.monotonic()
+            self.crowd.storm(goal, self._reload_if_due)
+            self._sample((tally.asked - before) / (time.monotonic() - began))
+        self.rows = report.rows_of_sizes(self.sizes, self.options.within / 100)
+        self.compare_paces()
+        self.crowd.close()
+        self.place.close()
+        self.faults.update(tally.faults)
+        if tally.refused > MOST_REFUSED * tally.granted:
+            self.faults[f"{tally.refused} right ones were not granted"] += 1
+
+    def _reload_if_due(self) -> None:
+        if self.crowd.tally.asked // RELOAD_EVERY > self.place.reloads.total():
+            self.place.reload()
+
+    def _sample(self, rate: float) -> None:
+        self.place.knock()
+        self.place.settle()
+        size, pace = measure.size(self.place), measure.pace(self.place, self.faults)
+        self.sizes.append(size)
+        self.paces.append(pace)
+        asked = self.crowd.tally.asked
+        self._say(f"{asked:10} {rate:9.0f} {size.rss:8} {size.descriptors:12} {size.processes:10} {pace.p50:7.0f}")
+
+    def compare_paces(self) -> None:
+        """Measure the old daemon and a fresh one in turns, who is first changing each time."""
+        fresh = self._new_place("fresh")
+        fresh.settle()
+        paces: dict[Place, list[Pace]] = {self.place: [], fresh: []}
+        both = [self.place, fresh]
+        for _ in range(self.options.rounds):
+            for place in both:
+                paces[place].append(measure.pace(place, self.faults))
+            both.reverse()
+        old, new = measure.typical(paces[self.place]), measure.typical(paces[fresh])
+        self.rows += report.rows_of_paces(new, old, self.options.within / 100)
+        fresh.close()
+        self.faults.update(fresh.faults)
+
+    @property
+    def well(self) -> bool:
+        return not self.faults and all(row.holds for row in self.rows)
+
+    def told(self) -> str:
+        """The outcome, for a person."""
+        tally, place = self.crowd.tally, self.place
+        sizes, paces = self.rows[: -len(Pace.__annotations__)], self.rows[-len(Pace.__annotations__) :]
+        lines = [
+            report.table(sizes, ("beginning", "end")),
+            report.table(paces, ("fresh", "old")),
+            f"\n{tally.answered} answers to {tally.asked} questions in {time.monotonic() - self._began:.0f} s,"
+            f" all checked; {tally.abandoned} were left by clients who went",
+            f"{tally.granted} granted, {tally.refused} right ones not granted in time",
+            f"{tally.clients.total()} clients; {place.reloads['in force']} reloads in force,"
+            f" {place.reloads['refused']} refused",
+            *(f"FAULT: {what} ({count} times)" for what, count in self.faults.items()),
+            "nothing grew, no answer was wrong" if self.well else "NOT WELL",
+        ]
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "well": self.well,
+            "rows": [asdict(row) | {"holds": row.holds} for row in self.rows],
+            "sizes": [asdict(size) for size in self.sizes],
+            "paces": [asdict(pace) for pace in self.paces],
+            "tally": asdict(self.crowd.tally),
+            "reloads": self.place.reloads,
+            "faults": self.faults,
+        }
+
+
+def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="A week of a busy server.")
+    parser.add_argument("--queries", type=int, default=5_000_000)
+    parser.add_argument("--within", type=float, default=5.0, metavar="PERCENT", help="by which anything may grow")
+    parser.add_argument("--rounds", type=int, default=200, help="of times of the old daemon and a fresh one, in turns")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="all samples")
+    parser.add_argument("--unhurried", action="store_true", help="leave the daemon's times as they are; see hurried.py")
+    parser.add_argument("--lie", action="store_true", help="programs lie now and then, which must be noticed")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parsed(argv)
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        soak = Soak(Path(folder), options, lambda line: print(line, file=sys.stderr, flush=True))
+        try:
+            soak.run()
+        finally:
+            soak.place.daemon.process.kill()
+        print(soak.told())
+        if options.json is not None:
+            options.json.write_text(json.dumps(soak.as_json(), indent=1))
+        return 0 if soak.well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
