@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from truth import Questions
+from soak.truth import Questions
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 

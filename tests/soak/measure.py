@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import truth
-from place import Place
+from soak import truth
+from soak.place import Place
 from support import procfs
 
 QUESTIONS = 300

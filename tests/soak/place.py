@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -13,8 +12,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import crowd
-import truth
+from soak import crowd, truth
 from support import procfs
 from support.daemon.serving import Daemon
 from support.process import COMMAND, ROOT, environment
@@ -63,9 +61,11 @@ REFUSED = (
 
 
 class Place:
-    """A daemon in a folder of its own, which exists."""
+    """A daemon in a folder of its own, which is made; what it does wrong is counted in `faults`."""
 
-    def __init__(self, folder: Path, program: Path, hurried: bool = True, lies: bool = False) -> None:
+    def __init__(
+        self, folder: Path, program: Path, faults: Counter[str], hurried: bool = True, lies: bool = False
+    ) -> None:
         folder.mkdir()
         self._folder, self._program, self._lies = folder, program, lies
         self._file = folder / "auth.toml"
@@ -74,7 +74,7 @@ class Place:
         self._reload: subprocess.Popen[bytes] | None = None
         self._expected = 0
         self.reloads: Counter[str] = Counter()
-        self.faults: Counter[str] = Counter()
+        self.faults = faults
         self._file.write_text(self._good())
         self.daemon = Daemon(folder, file=self._file, command=HURRIED if hurried else COMMAND)
         self.pid = self.daemon.process.pid
@@ -195,11 +195,10 @@ class Place:
 
     def close(self) -> None:
         """End everything; what has been logged must hold no fault of the bridge's own."""
-        for relay in self.relays:
-            relay.terminate()
-            relay.wait(PATIENCE)
-        self.daemon.process.send_signal(signal.SIGTERM)
-        if self.daemon.process.wait(PATIENCE):
+        for process in (*self.relays, self.daemon.process):
+            process.terminate()
+            process.wait(PATIENCE)
+        if self.daemon.process.returncode:
             self.faults["the daemon ended with an error"] += 1
         for log in (self.daemon.log, *self._folder.glob("relay*.log")):
             with log.open("rb") as lines:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from statistics import median
 
-from measure import Pace, Size
+from soak.measure import Pace, Size
 
 NAMES = {
     "rss": "resident memory, KiB",

@@ -11,6 +11,7 @@ Exit status: 0; 1 if an answer was wrong, anything ended as it must not, or anyt
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -22,11 +23,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import measure
-import report
-from crowd import Crowd
-from measure import Pace, Size
-from place import Place, build, open_crowd
+from soak import measure, report
+from soak.crowd import Crowd
+from soak.measure import Pace, Size
+from soak.place import Place, build, open_crowd
 
 RELAYS = 2
 SAMPLES, LEAST = 25, 10_000
@@ -48,16 +48,19 @@ class Soak:
     def __init__(self, folder: Path, options: argparse.Namespace, say: Say) -> None:
         self.options, self._say, self._folder = options, say, folder
         self._program = build(folder)
+        self._places: list[Place] = []
+        self.faults: Counter[str] = Counter()
         self.place = self._new_place("old")
         self.crowd: Crowd = open_crowd(self.place, RELAYS)
         self.sizes: list[Size] = []
         self.paces: list[Pace] = []
         self.rows: list[report.Row] = []
-        self.faults: Counter[str] = self.place.faults
         self._began = time.monotonic()
 
     def _new_place(self, name: str) -> Place:
-        return Place(self._folder / name, self._program, not self.options.unhurried, self.options.lie)
+        hurried, lies = not self.options.unhurried, self.options.lie
+        self._places.append(Place(self._folder / name, self._program, self.faults, hurried, lies))
+        return self._places[-1]
 
     def run(self) -> None:
         tally, step = self.crowd.tally, max(LEAST, self.options.queries // SAMPLES)
@@ -70,8 +73,7 @@ class Soak:
             self._sample((tally.asked - before) / (time.monotonic() - began))
         self.rows = report.rows_of_sizes(self.sizes, self.options.within / 100)
         self.compare_paces()
-        self.crowd.close()
-        self.place.close()
+        self.close()
         self.faults.update(tally.faults)
         if tally.refused > MOST_REFUSED * tally.granted:
             self.faults[f"{tally.refused} right ones were not granted"] += 1
@@ -101,8 +103,11 @@ class Soak:
             both.reverse()
         old, new = measure.typical(paces[self.place]), measure.typical(paces[fresh])
         self.rows += report.rows_of_paces(new, old, self.options.within / 100)
-        fresh.close()
-        self.faults.update(fresh.faults)
+
+    def close(self) -> None:
+        self.crowd.close()
+        while self._places:
+            self._places.pop().close()
 
     @property
     def well(self) -> bool:
@@ -131,7 +136,7 @@ class Soak:
             "rows": [asdict(row) | {"holds": row.holds} for row in self.rows],
             "sizes": [asdict(size) for size in self.sizes],
             "paces": [asdict(pace) for pace in self.paces],
-            "tally": asdict(self.crowd.tally),
+            "tally": vars(self.crowd.tally),
             "reloads": self.place.reloads,
             "faults": self.faults,
         }
@@ -150,12 +155,13 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parsed(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leaves nobody behind
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         soak = Soak(Path(folder), options, lambda line: print(line, file=sys.stderr, flush=True))
         try:
             soak.run()
         finally:
-            soak.place.daemon.process.kill()
+            soak.close()
         print(soak.told())
         if options.json is not None:
             options.json.write_text(json.dumps(soak.as_json(), indent=1))

@@ -14,7 +14,7 @@ sys.path.insert(0, str(HERE))
 
 import hurried  # noqa: E402
 import report  # noqa: E402
-from measure import Pace, Size  # noqa: E402
+from soak.measure import Pace, Size  # noqa: E402
 
 SIZE = Size(30000, 20000, 55, 18, 7, 1, 13000, 20)
 
@@ -28,6 +28,7 @@ def soaked(tmp_path: Path, *options: object) -> tuple[int, dict[str, Any]]:
     argv = [sys.executable, str(HERE / "run.py"), "--json", str(kept), *map(str, options)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode in (0, 1), done.stderr
+    assert kept.exists(), done.stderr
     return done.returncode, json.loads(kept.read_text())
 
 
@@ -38,7 +39,7 @@ def test_nothing_is_wrong_and_nothing_grows(tmp_path: Path) -> None:
     assert told["tally"]["answered"] > 30_000
     assert told["tally"]["granted"] > 10_000
     assert told["reloads"]["in force"] >= 2
-    assert told["reloads"]["refused"] >= 2
+    assert told["reloads"]["refused"] >= 1
     changes = {row["name"]: row["end"] / row["begin"] - 1 for row in told["rows"]}
     assert {name: change for name, change in changes.items() if name in EXACT and change > 0} == {}
     assert changes["pss"] < MEMORY
