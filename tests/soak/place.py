@@ -106,6 +106,8 @@ class Place:
         with its, (self._folder / f"relay{len(self.relays)}.log").open("wb") as log:
             relay = subprocess.Popen(command, stdin=its, stdout=its, stderr=log, cwd=ROOT, env=environment())
         self.relays.append(relay)
+        mine.sendall(b"x" * 5000 + b"\n")  # is logged, and so the log is opened before anything is counted
+        assert mine.recv(2) == b"0\n"
         return mine
 
     def knock(self) -> None:

@@ -50,9 +50,8 @@ def test_nothing_is_wrong_and_nothing_grows(tmp_path: Path) -> None:
 def test_a_lie_is_noticed(tmp_path: Path) -> None:
     status, told = soaked(tmp_path, "--queries", 10_000, "--rounds", 1, "--lie")
     assert status == 1
-    assert told["faults"]["plain: granted what must be denied"] > 0
-    assert told["faults"]["tagged: granted what must be denied"] > 0
-    assert told["faults"]["tagged: denied what must be granted"] > 0
+    for wrong in ("granted what must be denied", "denied what must be granted"):
+        assert sum(count for what, count in told["faults"].items() if wrong in what) > 0
 
 
 def test_what_grows_is_noticed_after_warm_up() -> None:
