@@ -10,13 +10,14 @@ Exit status: 0; 1 if an answer was wrong, anything ended as it must not, or anyt
 """
 
 import argparse
+import contextlib
 import json
 import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from soak import measure, report
 from soak.crowd import Crowd
 from soak.measure import Pace, Size
 from soak.place import Place, build, open_crowd
+from soak.progress import Progress
 
 RELAYS = 2
 SAMPLES, LEAST = 25, 10_000
@@ -39,14 +41,12 @@ MOST_REFUSED = 0.05
 """Share of the right ones that may not have been granted: this is a storm on a machine that may have others, too; what
 must hold for whom in which trouble is measured by tests/benchmarks/availability.py."""
 
-Say = Callable[[str], None]
-
 
 class Soak:
     """One run."""
 
-    def __init__(self, folder: Path, options: argparse.Namespace, say: Say) -> None:
-        self.options, self._say, self._folder = options, say, folder
+    def __init__(self, folder: Path, options: argparse.Namespace, progress: Progress) -> None:
+        self.options, self._folder, self._progress = options, folder, progress
         self._program = build(folder)
         self._places: list[Place] = []
         self.faults: Counter[str] = Counter()
@@ -64,12 +64,12 @@ class Soak:
 
     def run(self) -> None:
         tally, step = self.crowd.tally, max(LEAST, self.options.queries // SAMPLES)
-        self._say(
+        self._progress.say(
             f"{'questions':>10} {'a second':>9} {'RSS KiB':>8} {'descriptors':>12} {'processes':>10} {'p50 µs':>7}"
         )
         for goal in range(step, self.options.queries + 1, step):
             before, began = tally.asked, time.monotonic()
-            self.crowd.storm(goal, self._reload_if_due)
+            self.crowd.storm(goal, self._meanwhile)
             self._sample((tally.asked - before) / (time.monotonic() - began))
         self.rows = report.rows_of_sizes(self.sizes, self.options.within / 100)
         self.compare_paces()
@@ -78,7 +78,8 @@ class Soak:
         if tally.refused > MOST_REFUSED * tally.granted:
             self.faults[f"{tally.refused} right ones were not granted"] += 1
 
-    def _reload_if_due(self) -> None:
+    def _meanwhile(self) -> None:
+        self._progress.so_far(self.crowd.tally.asked)
         if self.crowd.tally.asked // RELOAD_EVERY > self.place.reloads.total():
             self.place.reload()
 
@@ -89,7 +90,9 @@ class Soak:
         self.sizes.append(size)
         self.paces.append(pace)
         asked = self.crowd.tally.asked
-        self._say(f"{asked:10} {rate:9.0f} {size.rss:8} {size.descriptors:12} {size.processes:10} {pace.p50:7.0f}")
+        self._progress.say(
+            f"{asked:10} {rate:9.0f} {size.rss:8} {size.descriptors:12} {size.processes:10} {pace.p50:7.0f}"
+        )
 
     def compare_paces(self) -> None:
         """Measure the old daemon and a fresh one in turns, who is first changing each time."""
@@ -101,7 +104,7 @@ class Soak:
             for place in both:
                 paces[place].append(measure.pace(place, self.faults))
             both.reverse()
-        old, new = measure.typical(paces[self.place]), measure.typical(paces[fresh])
+        old, new = measure.undisturbed(paces[self.place]), measure.undisturbed(paces[fresh])
         self.rows += report.rows_of_paces(new, old, self.options.within / 100)
 
     def close(self) -> None:
@@ -157,11 +160,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parsed(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leaves nobody behind
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        soak = Soak(Path(folder), options, lambda line: print(line, file=sys.stderr, flush=True))
-        try:
+        progress = Progress(options.queries)
+        soak = Soak(Path(folder), options, progress)
+        with progress.shown(), contextlib.closing(soak):
             soak.run()
-        finally:
-            soak.close()
         print(soak.told())
         if options.json is not None:
             options.json.write_text(json.dumps(soak.as_json(), indent=1))

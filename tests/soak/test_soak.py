@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from soak import hurried, report
+from soak.measure import Pace, Size
+from support.components import command
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-
-import hurried  # noqa: E402
-import report  # noqa: E402
-from soak.measure import Pace, Size  # noqa: E402
 
 SIZE = Size(30000, 20000, 55, 18, 7, 1, 13000, 20)
 
@@ -24,6 +22,7 @@ MEMORY = 0.2
 
 
 def soaked(tmp_path: Path, *options: object) -> tuple[int, dict[str, Any]]:
+    command("gcc", "gcc")
     kept = tmp_path / "kept.json"
     argv = [sys.executable, str(HERE / "run.py"), "--json", str(kept), *map(str, options)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
