@@ -18,7 +18,7 @@ from support.daemon.serving import Daemon
 from support.process import COMMAND, ROOT, environment
 
 HURRIED = (sys.executable, str(Path(__file__).with_name("hurried.py")))
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 SETTINGS = """
 listen = "{folder}/auth.sock"
@@ -27,7 +27,7 @@ program = ["{program}", "{name}"{lie}]
 pool_size = 4
 pool_max = 12
 answer_timeout = 3.0
-start_timeout = 2.0
+start_timeout = 5.0
 max_requests = 500
 max_age = 10.0
 probe = "u0@example.org"
@@ -175,14 +175,15 @@ class Place:
         except ConnectionError:  # there are still too many clients
             return False
 
-    def settle(self) -> None:
-        """Wait for everything to have its usual size."""
+    def settle(self) -> bool:
+        """Wait for everything to have its usual size; returns whether it came to that."""
         deadline = time.monotonic() + PATIENCE
         while why := self.unsettled():
             if time.monotonic() > deadline:
                 self.faults[f"did not come to rest: {why}"] += 1
-                return
+                return False
             time.sleep(0.02)
+        return True
 
     def processes(self) -> list[procfs.Process]:
         """All descendants, in whichever group or session they are."""

@@ -85,14 +85,22 @@ class Soak:
 
     def _sample(self, rate: float) -> None:
         self.place.knock()
-        self.place.settle()
-        size, pace = measure.size(self.place), measure.pace(self.place, self.faults)
+        size = self._size_at_rest()
+        pace = measure.pace(self.place, self.faults)
         self.sizes.append(size)
         self.paces.append(pace)
         asked = self.crowd.tally.asked
         self._progress.say(
             f"{asked:10} {rate:9.0f} {size.rss:8} {size.descriptors:12} {size.processes:10} {pace.p50:7.0f}"
         )
+
+    def _size_at_rest(self) -> Size:
+        """What is held while no program is being renewed, which happens every few seconds."""
+        while True:
+            settled = self.place.settle()
+            size = measure.size(self.place)
+            if not (settled and self.place.unsettled()):
+                return size
 
     def compare_paces(self) -> None:
         """Measure the old daemon and a fresh one in turns, who is first changing each time."""
