@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from soak import measure, report
 from soak.crowd import Crowd
+from soak.hurried import HASTE
 from soak.measure import Pace, Size
 from soak.place import Place, build, open_crowd
 from soak.progress import Progress
@@ -36,6 +37,9 @@ SAMPLES, LEAST = 25, 10_000
 
 RELOAD_EVERY = 10_000
 """Questions: 500 reloads in a week, more than most daemons see in a year."""
+
+PROBATION = 65.0
+"""Seconds: for a minute after the last suspect, each question is compared with those of suspects, which takes time."""
 
 MOST_REFUSED = 0.05
 """Share of the right ones that may not have been granted: this is a storm on a machine that may have others, too; what
@@ -105,7 +109,9 @@ class Soak:
     def compare_paces(self) -> None:
         """Measure the old daemon and a fresh one in turns, who is first changing each time."""
         fresh = self._new_place("fresh")
-        fresh.settle()
+        time.sleep(PROBATION / (1 if self.options.unhurried else HASTE))
+        for place in (self.place, fresh):
+            place.settle()
         paces: dict[Place, list[Pace]] = {self.place: [], fresh: []}
         both = [self.place, fresh]
         for _ in range(self.options.rounds):
