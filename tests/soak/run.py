@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,9 @@ RELOAD_EVERY = 10_000
 
 PROBATION = 65.0
 """Seconds: for a minute after the last suspect, each question is compared with those of suspects, which takes time."""
+
+RENEWED = 15.0
+"""Seconds in which each program of the fresh daemon is replaced once for its age: that costs time there, too, then."""
 
 MOST_REFUSED = 0.05
 """Share of the right ones that may not have been granted: this is a storm on a machine that may have others, too; what
@@ -76,7 +79,8 @@ class Soak:
             self.crowd.storm(goal, self._meanwhile)
             self._sample((tally.asked - before) / (time.monotonic() - began))
         self.rows = report.rows_of_sizes(self.sizes, self.options.within / 100)
-        self.compare_paces()
+        if self.options.rounds:
+            self.compare_paces()
         self.close()
         self.faults.update(tally.faults)
         if tally.refused > MOST_REFUSED * tally.granted:
@@ -109,7 +113,7 @@ class Soak:
     def compare_paces(self) -> None:
         """Measure the old daemon and a fresh one in turns, who is first changing each time."""
         fresh = self._new_place("fresh")
-        time.sleep(PROBATION / (1 if self.options.unhurried else HASTE))
+        time.sleep(max(RENEWED, PROBATION / (1 if self.options.unhurried else HASTE)))
         for place in (self.place, fresh):
             place.settle()
         paces: dict[Place, list[Pace]] = {self.place: [], fresh: []}
@@ -133,7 +137,7 @@ class Soak:
     def told(self) -> str:
         """The outcome, for a person."""
         tally, place = self.crowd.tally, self.place
-        sizes, paces = self.rows[: -len(Pace.__annotations__)], self.rows[-len(Pace.__annotations__) :]
+        sizes, paces = self.rows[: len(fields(Size))], self.rows[len(fields(Size)) :]
         lines = [
             report.table(sizes, ("beginning", "end")),
             report.table(paces, ("fresh", "old")),
