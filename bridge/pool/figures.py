@@ -41,16 +41,20 @@ class Latency:
         number = int(now / _SLOT)
         slot = self._slots.get(number)
         if slot is None:
-            for old in [old for old in self._slots if old < number - _KEPT / _SLOT]:
-                del self._slots[old]
-            slot = self._slots[number] = {}
+            slot = self._begin(number)
         bucket = math.floor(math.log(seconds) * _PER_FOLD) if seconds > _SHORTEST else _FIRST
         slot[bucket] = slot.get(bucket, 0) + answers
 
     def add_all(self, other: Latency) -> None:
         """Add all that `other` holds."""
         for number, slot in other._slots.items():
-            _add(self._slots.setdefault(number, {}), slot)
+            _add(self._slots[number] if number in self._slots else self._begin(number), slot)
+
+    def _begin(self, number: int) -> dict[int, int]:
+        """A new slot; those that are too old for it go."""
+        for old in [old for old in self._slots if old < number - _KEPT / _SLOT]:
+            del self._slots[old]
+        return self._slots.setdefault(number, {})
 
     def over(self, now: float, seconds: float, shares: Iterable[float]) -> tuple[int, list[float | None]]:
         """About how many answers came in the last `seconds` or a little longer, and what these shares took at most.

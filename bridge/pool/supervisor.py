@@ -168,18 +168,22 @@ class Supervisor:
             self._look_at_idle(nursery)
 
     def _look_at_idle(self, nursery: trio.Nursery) -> None:
-        """Have spares leave that have been idle for long, and probe others."""
+        """Have spares leave that have been idle for long, and probe others.
+
+        Spares are those that have been idle the longest.  If they were probed, they would never have been idle for
+        long; and whoever was probed last is asked next, so that all programs would be kept in use.
+        """
         pool, now = self.pool, self.pool.clock()
         quiet, self._quiet = self._quiet, {}
-        surplus = pool.staff.surplus
         for worker in pool.idle:
             served, since = quiet.get(worker, (-1, now))
-            if served != worker.served:
-                since = now
-            self._quiet[worker] = worker.served, since
-            if surplus > 0 and now - since >= _IDLE and pool.workers[worker].counts:
+            self._quiet[worker] = worker.served, since if served == worker.served else now
+        surplus = pool.staff.surplus
+        for worker, (_, since) in sorted(self._quiet.items(), key=_since):
+            if surplus > 0 and pool.workers[worker].counts:
                 surplus -= 1
-                nursery.start_soon(self._dismiss, worker)
+                if now - since >= _IDLE:
+                    nursery.start_soon(self._dismiss, worker)
             elif pool.program.probe and 0 < pool.settings.probe_interval <= now - since:
                 _guarded(pool.staff.probe, worker)
 
@@ -203,6 +207,10 @@ class Supervisor:
             worker.signal(number)
         with trio.move_on_after(_KILL_GRACE):
             await gone.wait()
+
+
+def _since(quiet: tuple[Worker, tuple[int, float]]) -> float:
+    return quiet[1][1]
 
 
 def _guarded(ask: Callable[[Worker], None], worker: Worker) -> None:

@@ -40,6 +40,17 @@ def test_what_is_old_is_forgotten() -> None:
     assert latency.over(60.0 * 300, 900, SHARES) == (0, [None] * 3)
 
 
+def test_what_is_old_is_forgotten_of_replaced_pools_too() -> None:
+    past = Latency()
+    for hour in range(100):  # in each of which a reload replaced a pool
+        replaced = Latency()
+        for slot in range(90):
+            replaced.add(3600.0 * hour + 10.0 * slot, 0.001, 1)
+        past.add_all(replaced)
+    assert past.over(3600.0 * 99 + 899, 900, [1.0])[0] == 90
+    assert len(past._slots) <= 91
+
+
 @pytest.mark.parametrize("seconds", [0.0, -1.0, 1e-9, 1e-5, 3600.0])
 def test_no_time_is_too_short_or_too_long(seconds: float) -> None:
     latency = Latency()

@@ -2,6 +2,7 @@
 
 import random
 import re
+from typing import Any
 
 import pytest
 import trio
@@ -181,9 +182,12 @@ async def test_a_login_that_hangs_is_no_overload(autojump_clock, logged: list[st
 # --- spares ----------------------------------------------------------------------------------------------
 
 
-async def test_spares_come_when_questions_wait_and_leave_when_they_have_been_idle_for_a_minute(autojump_clock) -> None:
+@pytest.mark.parametrize("probes", [{}, {"probe": "nobody@example.com", "probe_interval": 20.0}])
+async def test_spares_come_when_questions_wait_and_leave_when_they_have_been_idle_for_a_minute(
+    autojump_clock, probes: dict[str, Any]
+) -> None:
     site = Site(seconds=0.3)
-    async with site.pool(pool_size=2) as there:
+    async with site.pool(pool_size=2, **probes) as there:
         await trio.sleep(0.5)
         await site.crowd(2, 3.0)
         assert len(there.alive) == 2

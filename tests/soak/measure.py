@@ -1,0 +1,97 @@
+"""What a daemon takes: memory, descriptors, processes, and time for a question."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from soak import truth
+from soak.place import Place
+from support import procfs
+
+QUESTIONS = 300
+"""Of one measurement of time: a few dozen milliseconds, and the third worst is its 99th percentile."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is held at one time; memory in KiB. `relay_…`: of all relays together."""
+
+    rss: int
+    pss: int
+    descriptors: int
+    sockets: int
+    processes: int
+    threads: int
+    relay_pss: int
+    relay_descriptors: int
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What one question of many takes in µs, one at a time: half of them, 99 of 100, and of the daemon's CPU."""
+
+    p50: float
+    p99: float
+    cpu: float
+
+
+def pss(pid: int) -> int:
+    """KiB; what is shared with others counts in part."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1])
+    raise LookupError("no Pss")
+
+
+def size(place: Place) -> Size:
+    links = _links(place.pid)
+    relays = [relay.pid for relay in place.relays]
+    return Size(
+        rss=procfs.memory(place.pid),
+        pss=pss(place.pid),
+        descriptors=len(links),
+        sockets=sum(link.startswith("socket:") for link in links),
+        processes=len(place.processes()),
+        threads=len(os.listdir(f"/proc/{place.pid}/task")),
+        relay_pss=sum(map(pss, relays)),
+        relay_descriptors=sum(len(procfs.descriptors(pid)) for pid in relays),
+    )
+
+
+def _links(pid: int) -> list[str]:
+    """What the descriptors are, without those of clients that have left a moment ago."""
+    found = [procfs.descriptors(pid)]
+    for _ in range(10):
+        time.sleep(0.01)
+        found.append(procfs.descriptors(pid))
+    return [*min(found, key=len).values()]
+
+
+def pace(place: Place, faults: dict[str, int], questions: int = QUESTIONS) -> Pace:
+    """Ask one after the other; in this quiet every answer must be true."""
+    times = []
+    with place.connect() as client:
+        before = _cpu(place.pid)
+        for number in range(questions):
+            right = number & 1
+            began = time.perf_counter()
+            client.sendall(truth.login(number, right=bool(right)) + b"\n")
+            said = client.recv(2)
+            times.append(time.perf_counter() - began)
+            if said != b"%d\n" % right:
+                name = f"in quiet: {said!r} instead of {right}"
+                faults[name] = faults.get(name, 0) + 1
+        cpu = _cpu(place.pid) - before
+    times.sort()
+    return Pace(times[questions // 2] * 1e6, times[questions * 99 // 100] * 1e6, cpu / questions / 1e3)
+
+
+def undisturbed(paces: list[Pace]) -> Pace:
+    """What is reached in one of ten measurements: on a machine that does other things, those it let alone."""
+    return Pace(*(sorted(getattr(one, name) for one in paces)[len(paces) // 10] for name in ("p50", "p99", "cpu")))
+
+
+def _cpu(pid: int) -> int:
+    """Nanoseconds."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
