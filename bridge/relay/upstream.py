@@ -1,6 +1,7 @@
 """A relay's connection to the shared daemon: one connection, lines answered in their order.
 
-  - It connects when there is a question; after a connection is lost, the next question opens a new one.
+  - It connects when there is a question; after a connection is lost, the next question opens a new one.  A daemon that
+    ended a connection a moment ago may be being restarted: for so long a question waits for it.
   - An answer counts only if the daemon follows the protocol exactly: one `1` or `0` and a line end for each line
     sent, and nothing while nothing is asked.  At anything else the connection is closed: queries open on it are
     unavailable, and whatever the daemon may still send is lost with it.
@@ -47,6 +48,13 @@ _LESS_A_LITTLE = 64
 
 _CROWDED = 0.010
 """Seconds until the daemon is tried again if its backlog is full, which cannot be polled for."""
+
+_RESTART = 2.0
+"""Seconds that a restart of the daemon may take, without sockets that outlive it.  At most half of `answer_timeout`:
+the answer takes time, too.  Who asks in a longer outage is refused at once, as all of Prosody waits with him."""
+
+_AGAIN = 0.050
+"""Seconds between attempts to connect in that time."""
 
 _REREAD_PAUSE = 1.0
 """Seconds between checks whether a broken configuration has been repaired."""
@@ -100,6 +108,7 @@ class Upstream:
         self._send_due = False
         self._full = False
         self._connect_at = float("-inf")
+        self._back_by = float("-inf")  # until then the daemon may be being restarted
         self._unanswered = 0  # since the daemon was lost
 
     @property
@@ -208,11 +217,11 @@ class Upstream:
             connection.connect(self.settings.path)
         except BlockingIOError:
             connection.close()
-            self._connect_at = now + _CROWDED
-            self._timer.set(self._connect_at)
-            return False
+            return self._connect_later(now + _CROWDED)
         except OSError as error:
             connection.close()
+            if now < self._back_by:
+                return self._connect_later(now + _AGAIN)
             self._lose("daemon cannot be reached", error=_name(error), socket=self.settings.path, **hint(error))
             return False
         self._socket = connection
@@ -223,6 +232,12 @@ class Upstream:
             self._unsent.appendleft(HELLO + b"\n")
         self._reactor.watch(connection.fileno(), self._receive)
         return True
+
+    def _connect_later(self, when: float) -> bool:
+        """Nor is there a connection until then."""
+        self._connect_at = when
+        self._timer.set(when)
+        return False
 
     def _watch(self, full: bool) -> None:
         """Watch for something to read and, if `full`, for room to send the rest."""
@@ -252,6 +267,7 @@ class Upstream:
         except OSError:
             data = b""
         if not data:
+            self._back_by = self.clock() + min(_RESTART, self.settings.answer_timeout / 2)
             self._lose("daemon closed the connection")
             return
         if self._queries and self._queries[0].deadline <= self.clock():  # we were stopped, and our timer with us

@@ -52,5 +52,5 @@ def test_the_difference_of_two_runs_is_that_of_their_lines() -> None:
 def test_logins_are_counted(build: Path) -> None:
     del build
     command("prosody", "prosody")
-    said = python("logins.py", "--pairs", "1", "--logins", "20")
+    said = python("logins.py", "--rounds", "1", "--logins", "20")
     assert "The module's rate is" in said

@@ -1,47 +1,17 @@
 """One Prosody for the tests of a file, and a virtual host for each of them."""
 
-import contextlib
 import glob
 import os
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.components import missing
-from support.process import environment
 from support.prosody.elsewhere import thirteen
-from support.prosody.server import MODULE, Prosody
+from support.prosody.running import running
+from support.prosody.server import Prosody
 from support.prosody.site import Site
 from support.prosody.site import site as new_site
-
-
-@contextlib.contextmanager
-def running(backend: str = "epoll", system: Path | None = None) -> Iterator[Prosody]:
-    """A running Prosody with our module installed in one of its plugin paths.
-
-    The directory has a short name: the name of a socket has at most 107 bytes. With EXTAUTH_TEST_PROSODY_MODULE
-    that folder takes the place of the installed module: how to see what a broken one does to the tests.  `system`: the
-    root of a Debian whose Prosody it is, if not this machine's.
-    """
-    root = Path(tempfile.mkdtemp(prefix="xmpp-"))
-    root.chmod(0o755)
-    server = Prosody(root, backend, system)
-    try:
-        install = [sys.executable, "-m", "bridge", "prosody-module", str(server.plugins)]
-        other = os.environ.get("EXTAUTH_TEST_PROSODY_MODULE")
-        if other:
-            shutil.copytree(other, server.plugins / f"mod_{MODULE}")
-        else:
-            subprocess.run(install, env=environment(), check=True, timeout=60, stdout=subprocess.DEVNULL)
-        server.start()
-        yield server
-    finally:
-        server.stop()
-        shutil.rmtree(root)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

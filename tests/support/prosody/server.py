@@ -75,13 +75,24 @@ class Prosody:
       backend: what its main loop waits with: `epoll` (Prosody's own choice), `select` or `event`.
       system: the root of another Debian, whose Prosody it is; needs root.
       level: of what it logs.
+      variables: added to its environment.
+      as_ourselves: it runs as whoever runs the tests, even root, as it has to start what lies in the checkout.
 
     Attributes:
       port: where clients connect; components: where components do; http: where browsers do.
       plugins: the directory of modules that are not Prosody's own.
     """
 
-    def __init__(self, root: Path, backend: str = "epoll", system: Path | None = None, level: str = "debug") -> None:
+    def __init__(
+        self,
+        root: Path,
+        backend: str = "epoll",
+        system: Path | None = None,
+        level: str = "debug",
+        *,
+        variables: Mapping[str, str] | None = None,
+        as_ourselves: bool = False,
+    ) -> None:
         self.root = root
         self.system = system
         self.backend = backend
@@ -95,7 +106,8 @@ class Prosody:
         self.port = self.components = self.http = 0
         self._hosts: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
-        self._user = _prosody_user()
+        self._variables = dict(variables or {})
+        self._user = None if as_ourselves else _prosody_user()
         if self._user is not None:
             os.chown(self.data, self._user.pw_uid, self._user.pw_gid)
 
@@ -124,7 +136,7 @@ class Prosody:
         found: dict[str, Any] = {
             "cwd": self.data if self.system is None else "/",
             "start_new_session": True,
-            "env": {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PROSODY_DATADIR": str(self.data)},
+            "env": {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PROSODY_DATADIR": str(self.data), **self._variables},
         }
         if self._user is not None and not self.system:
             found |= {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}

@@ -301,6 +301,68 @@ def test_outage_is_logged_once_and_its_end(tmp_path: Path, lockstep: Scene) -> N
     assert lockstep.warned == ["daemon cannot be reached", "daemon answers again"]
 
 
+def ended_by_the_daemon(relay: Scene) -> str:
+    """After an answer, and it listens no more; returns its path."""
+    relay.ask(b"before")
+    relay.run_once()
+    daemon = relay.accept()
+    daemon.sendall(b"1\n")
+    relay.run_once()
+    daemon.close()
+    relay.listener.close()
+    path = relay.upstream.settings.path
+    Path(path).unlink()
+    relay.run_once()
+    relay.told.clear()
+    return path
+
+
+@pytest.mark.parametrize("scene", ["lockstep", "pipelined"])
+def test_a_question_waits_for_a_daemon_that_is_restarted(scene: str, request: pytest.FixtureRequest) -> None:
+    relay: Scene = request.getfixturevalue(scene)
+    path = ended_by_the_daemon(relay)
+    query = relay.ask()
+    for _ in range(3):
+        relay.run_once()
+        relay.now += 0.5
+    assert not query.settled
+    relay.listener = socket.socket(socket.AF_UNIX)
+    relay.listener.bind(path)
+    relay.listener.listen(5)
+    relay.run_once()
+    relay.accept().sendall(b"1\n")
+    relay.run_once()
+    assert query.verdict is YES
+    assert relay.warned == []
+
+
+def test_nobody_waits_for_long_for_a_daemon_that_is_gone(lockstep: Scene) -> None:
+    """All of Prosody would wait: once, for two seconds, and not for every login."""
+    ended_by_the_daemon(lockstep)
+    first = lockstep.ask()
+    for _ in range(4):
+        lockstep.run_once()
+        assert not first.settled
+        lockstep.now += 0.51
+    lockstep.run_once()
+    assert first.verdict is LOST
+    second = lockstep.ask()
+    lockstep.run_once()
+    assert second.verdict is LOST
+    assert lockstep.warned == ["daemon cannot be reached"]
+
+
+def test_a_short_timeout_is_not_all_spent_on_waiting_for_the_daemon(lockstep: Scene) -> None:
+    lockstep.upstream.settings.answer_timeout = 1.0
+    ended_by_the_daemon(lockstep)
+    query = lockstep.ask()
+    lockstep.run_once()
+    assert not query.settled
+    lockstep.now += 0.51
+    lockstep.run_once()
+    assert query.verdict is LOST
+
+
 @pytest.mark.parametrize("request_line", [b"answers:3", b"tagged:1", b"of:tomorrow"])
 @pytest.mark.parametrize("scene", ["lockstep", "pipelined"])
 def test_a_client_s_request_is_never_passed_on(scene: str, request_line: bytes, request: pytest.FixtureRequest) -> None:
