@@ -38,7 +38,7 @@ def _metric(name: str, kind: str, meaning: str, samples: Iterable[Sample]) -> li
     told = [
         f"extauth_bridge_{name}{_labels(labels)} {_number(value)}" for labels, value in samples if value is not None
     ]
-    return [f"# HELP extauth_bridge_{name} {meaning}", f"# TYPE extauth_bridge_{name} {kind}", *told] if told else []
+    return [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}", *told] if told else []
 
 
 def _number(value: float) -> str:
