@@ -35,9 +35,8 @@ def exposition(pages: Mapping[str, Page | None]) -> str:
 
 
 def _metric(name: str, kind: str, meaning: str, samples: Iterable[Sample]) -> list[str]:
-    told = [
-        f"extauth_bridge_{name}{_labels(labels)} {_number(value)}" for labels, value in samples if value is not None
-    ]
+    name = f"extauth_bridge_{name}"
+    told = [f"{name}{_labels(labels)} {_number(value)}" for labels, value in samples if value is not None]
     return [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}", *told] if told else []
 
 

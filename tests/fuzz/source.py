@@ -34,6 +34,19 @@ class Source:
         return self.take(len(self._data))
 
 
+MANY = b"#*"
+"""In an input that is a text: what follows is repeated, as there is not room for everything."""
+
+_LONG = 8192
+"""Bytes of what was repeated: enough for any recursion."""
+
+
+def repeated(text: bytes) -> bytes:
+    """`text`, of which the part behind `MANY` is repeated."""
+    once, _, again = text.partition(MANY)
+    return once + again * (_LONG // max(1, len(again)))
+
+
 def pieces(data: bytes, sizes: Sequence[int]) -> list[bytes]:
     """`data` in pieces of these sizes, again and again; each size is at least 1."""
     cut: list[bytes] = []

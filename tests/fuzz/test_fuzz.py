@@ -34,6 +34,7 @@ def test_what_was_found_before_and_some_more(name: str) -> None:
     assert found.executions >= len(corpus) + COUNTS.get(name, OTHERS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [[], ["--plain"]])
 def test_the_command(way: list[str]) -> None:
     """Guided where that is installed."""

@@ -16,6 +16,7 @@ from bridge.config.load import BY_NAME, TOP, load
 from bridge.config.settings import ConfigError, Settings
 from bridge.relay import settings as relay
 from fuzz.engine import Check
+from fuzz.source import MANY, repeated
 
 SECRET = "canary-6f1e"
 OPTIONS = b"\n#options\n"
@@ -30,6 +31,7 @@ TOKENS = (
         b"\n[env]\n",
         b"\nconnect = ",
         OPTIONS,
+        MANY,
     ),
     *(
         b'"/p"',
@@ -79,6 +81,7 @@ def target() -> Iterator[Check]:
 
         def check(data: bytes) -> None:
             text, marked, rest = data.partition(OPTIONS)
+            text = repeated(text)
             file.write_bytes(text)
             options = _options(rest) if marked else {}
             settings = loaded(file, text, options)
@@ -116,7 +119,7 @@ def related(file: Path, text: bytes) -> relay.RelaySettings | None:
         document = _document(text)
         assert document is not None and settings.path == document["connect"] and settings.path.startswith("/")
         assert settings.answer_timeout == document.get("answer_timeout", 4.5) and 0 < settings.answer_timeout <= 3600
-        assert settings.max_line == document.get("max_line", 4096)
+        assert settings.max_line == document.get("max_line", 4096) and 16 <= settings.max_line <= 32767
     return settings
 
 

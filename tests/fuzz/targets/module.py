@@ -140,14 +140,15 @@ class Truth:
         data, wire = bytes.fromhex(text[:-1]), self.wires.setdefault(number, Wire())
         if not data:
             return
+        assert not wire.wrong, "something behind what was cut off, or wrong"
+        if not data.endswith(b"\n"):  # cut off by the stub: after that, nothing may come
+            wire.wrong = True
+            return
         if not wire.hello:
             assert data in HELLOS
             wire.hello = data
             return
-        if not data.endswith(b"\n"):  # cut off by the stub: a part of a line, after which nothing comes
-            wire.wrong = True
-            return
-        assert wire.greeting in (b"1\n", b"0\n") and not wire.wrong, "a question to nobody"
+        assert wire.greeting in (b"1\n", b"0\n"), "a question to nobody"
         assert data.count(b"\n") == 1, "not one line"
         line, tag = data[:-1], b"%d" % len(self.tags)
         if wire.hello == HELLOS[0]:

@@ -1,7 +1,7 @@
 """A relay between a client and any daemon.
 
-Each line is answered once, `1` only if the daemon granted this very line, on a connection on which it said nothing wrong
-before.
+Each line is answered once, `1` only if the daemon granted this very line, on a connection on which it had said nothing
+wrong.
 """
 
 import contextlib

@@ -4,7 +4,8 @@ import contextlib
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,8 @@ def target() -> Iterator[Check]:
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setattr(users, "COST", users.Cost(2, 1, 1))
+        sizes = [1]
+        patch.setattr(sqlite, "os", types.SimpleNamespace(**{**vars(os), "read": in_pieces(sizes)}))
         database = Path(directory, "users.db")
         with users.Users(database) as first:
             first.add("a", "h", SECRET)
@@ -60,13 +63,25 @@ def target() -> Iterator[Check]:
             def check(data: bytes) -> None:
                 own.execute("DELETE FROM users")
                 own.execute("INSERT INTO users SELECT * FROM first")
-                stream = frames(Source(data))
+                source = Source(data)
+                sizes[:] = [1 + source.below(8) * source.below(8) for _ in range(3)]
+                stream = frames(source)
                 status, replies, said = served(database, stream)
                 judged(stream, status, replies)
                 assert said.count(b"\n") <= 1 and b"canary" not in said
                 assert sorted(own.execute("SELECT user, host FROM users")) == sorted(left(stream))
 
             yield check
+
+
+def in_pieces(sizes: list[int]) -> Callable[[int, int], bytes]:
+    """os.read from a pipe into which is written a little at a time."""
+
+    def read(descriptor: int, size: int) -> bytes:
+        sizes.append(sizes.pop(0))
+        return os.read(descriptor, min(size, sizes[0]))
+
+    return read
 
 
 def frames(source: Source) -> bytes:

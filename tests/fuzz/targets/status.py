@@ -18,7 +18,7 @@ from bridge.clients.page import FIELDS, VERSION
 from bridge.commands import reload, status
 from bridge.commands.cli import UsageError
 from fuzz.engine import Check
-from fuzz.source import Source
+from fuzz.source import MANY, Source, repeated
 
 FORMS = ("--json", "--prometheus", None, "reload")
 SAMPLE = re.compile(
@@ -45,6 +45,7 @@ TOKENS = tuple(
     word.encode()
     for word in (
         *_WORDS,
+        MANY.decode(),
         '{"version":',
         '"pools":',
         ":",
@@ -68,7 +69,7 @@ def target() -> Iterator[Check]:
             source = Source(data)
             form = source.pick(FORMS)
             whole = source.below(8)
-            said = source.rest() if not whole else json.dumps(changed(source)).encode()
+            said = repeated(source.rest()) if not whole else json.dumps(changed(source)).encode()
             code, told = asked(daemon, said, form)
             judged(said, form, code, told)
 
@@ -137,7 +138,7 @@ def judged(said: bytes, form: str | None, code: int, told: str) -> None:
         shown = json.loads(lines[0])
         assert (list(shown) == ["error"]) == (page is None or code == 3)
     elif form == "--prometheus":
-        assert all(line.startswith("# ") or SAMPLE.fullmatch(line) for line in lines)
+        exposed(lines)
         assert f"extauth_bridge_up {float(code != 3)}" in lines
     else:
         assert all(line.isprintable() for line in lines), "it may not reach a terminal as it is"
@@ -146,6 +147,21 @@ def judged(said: bytes, form: str | None, code: int, told: str) -> None:
         assert code == 3
     elif _is_sound(page):
         assert code == health(page)
+
+
+def exposed(lines: list[str]) -> None:
+    """Each sample stands below its kind's own header."""
+    name = ""
+    seen: set[str] = set()
+    for line in lines:
+        if header := re.match(r"# HELP (extauth_bridge_\w+) .", line):
+            name = header[1]
+            assert name not in seen
+            seen.add(name)
+        else:
+            assert re.fullmatch(rf"# TYPE {name} (gauge|counter)", line) or (
+                SAMPLE.fullmatch(line) and re.match(r"\w+", line)[0] == name  # type: ignore[index]
+            )
 
 
 def health(page: dict[str, Any]) -> int:
