@@ -11,12 +11,16 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import attrs
 
+import bridge
+
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
+BRIDGE = Path(bridge.__file__).parent
 NAMES = sorted(path.stem for path in (HERE / "targets").glob("*.py") if path.stem != "__init__")
 
 MAX_LEN = 512
@@ -66,6 +70,28 @@ def fails(check: Check, data: bytes) -> Finding | None:
     except Exception as error:
         return Finding(data, f"{type(error).__name__}: {error}")
     return None
+
+
+def reached(check: Check, data: bytes) -> set[object]:
+    """The ways from line to line of `bridge` that an input takes, and its features."""
+    ways: set[object] = set()
+    last = 0
+
+    def line(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal last
+        if event == "line":
+            ways.add((frame.f_code.co_filename, last, frame.f_lineno))
+            last = frame.f_lineno
+        return line
+
+    def call(frame: FrameType, _event: str, _: object) -> Any:
+        return line if f"{BRIDGE}/" in frame.f_code.co_filename else None
+
+    sys.settrace(call)
+    try:
+        return ways.union(check(data) or ())
+    finally:
+        sys.settrace(None)
 
 
 # --- by mutation ------------------------------------------------------------------------------------------

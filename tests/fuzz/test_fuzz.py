@@ -34,6 +34,26 @@ def test_what_was_found_before_and_some_more(name: str) -> None:
     assert found.executions >= len(corpus) + COUNTS.get(name, OTHERS)
 
 
+def test_a_finding_is_made_as_small_as_it_can_be() -> None:
+    def check(data: bytes) -> None:
+        assert b"a" not in data or b"zz" not in data
+
+    found = engine.search(check, [b"0123456789a"], [b"zz"], random.Random(1), count=10_000)
+    assert found.finding is not None
+    assert sorted(found.finding.data) == [*b"azz"]
+
+
+def test_inputs_that_show_something_new_are_kept() -> None:
+    """Eight steps, each of which alone leads nowhere."""
+
+    def check(data: bytes) -> list[int]:
+        steps = next((number for number, byte in enumerate(data) if byte != number), len(data))
+        assert steps < 8
+        return [steps]
+
+    assert engine.search(check, [], [], random.Random(1), count=300_000).finding is not None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("way", [[], ["--plain"]])
 def test_the_command(way: list[str]) -> None:

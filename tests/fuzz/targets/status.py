@@ -240,8 +240,8 @@ def _page(said: bytes) -> dict[str, Any] | None:
 
 
 def _is_sound(page: dict[str, Any]) -> bool:
-    """Whether it says all, and everything is of its kind."""
-    return _alike(page, good())
+    """Whether it says all, and everything is of its kind.  A path may be no UTF-8, but not a version."""
+    return _alike(page, good()) and page["software"] != "\ud800"
 
 
 def _alike(one: Any, other: Any) -> bool:
