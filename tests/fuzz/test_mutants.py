@@ -36,7 +36,7 @@ MUTANTS = (
     ("config", "config/load.py", "    except RecursionError:", "    except MemoryError:"),
     ("config", "config/load.py", "shown(part) for part", "part for part"),
     ("config", "relay/settings.py", "and 16 <= value <= MAX_LINE", ""),
-    ("status", "commands/statussocket.py", "(ValueError, RecursionError)", "ValueError"),
+    ("status", "commands/reload.py", "TypeError, RecursionError)", "TypeError)"),
     ("status", "commands/statustext.py", "{escaped(line)}", "{line}"),
     ("status", "commands/health.py", 'if pool["down"]\n', "if False\n"),
     ("relay", "relay/upstream.py", "self._queries.popleft() for", "self._queries.pop() for"),
