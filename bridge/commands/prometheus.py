@@ -35,8 +35,15 @@ def exposition(pages: Mapping[str, Page | None]) -> str:
 
 
 def _metric(name: str, kind: str, meaning: str, samples: Iterable[Sample]) -> list[str]:
-    told = [f"extauth_bridge_{name}{_labels(labels)} {value!r}" for labels, value in samples if value is not None]
-    return [f"# HELP extauth_bridge_{name} {meaning}", f"# TYPE extauth_bridge_{name} {kind}", *told] if told else []
+    name = f"extauth_bridge_{name}"
+    told = [f"{name}{_labels(labels)} {_number(value)}" for labels, value in samples if value is not None]
+    return [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}", *told] if told else []
+
+
+def _number(value: float) -> str:
+    """As the format has it; raises an error for what is no number, or too great for any reader."""
+    float(value)
+    return repr(+value)
 
 
 def _labels(labels: Mapping[str, str]) -> str:

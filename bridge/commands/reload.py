@@ -18,6 +18,9 @@ from bridge.terminal.takeover import ProgramTerminal
 _PATIENCE = 10.0
 """Seconds for the daemon to notice us: it may still have to be started.  How long the outcome takes is its to say."""
 
+_LONGEST = 65536
+"""Bytes of what it tells: far more than any reason takes."""
+
 
 def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     """Have the configuration read again.
@@ -61,13 +64,13 @@ def _request(path: str) -> tuple[str, str]:
 
 
 def _next(path: str, lines: BinaryIO) -> tuple[str, str]:
-    line = lines.readline()
+    line = lines.readline(_LONGEST)
     if not line:
         return "", ""
     try:
         told = json.loads(line)
         return str(told["reload"]), str(told.get("reason", ""))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UsageError(f"{path}: this is not the status socket of a daemon of this version") from None
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from bridge.commands.cli import Parser, UsageError
 from bridge.commands.health import CRITICAL, NAMES, OK, UNKNOWN, WARNING, health
 from bridge.commands.prometheus import exposition
-from bridge.commands.statussocket import FOLDER, SOCKET, Unreadable, found, none_found, read
+from bridge.commands.statussocket import FOLDER, SOCKET, Unreadable, found, none_found, not_understood, read
 from bridge.commands.statustext import text
 from bridge.terminal.takeover import ProgramTerminal
 
@@ -85,10 +85,17 @@ class _Looks:
 
 
 def _page(path: str) -> dict[str, Any] | Unreadable:
+    """What the daemon says, if it can be told in every form: no field is missing, none holds what it cannot."""
     try:
-        return read(path)
+        page = read(path)
+        exposition({"": page}).encode()
+        text(page)
+        json.dumps(page)
     except Unreadable as error:
         return error
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        return not_understood(path)
+    return page
 
 
 def _or_error(page: dict[str, Any] | Unreadable) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import json
 import os
 import pwd
 import socket
+import time
 from typing import Any, cast
 
 from bridge.clients.page import VERSION
@@ -21,6 +22,9 @@ _INSTANCE = ".status.sock"
 
 _PATIENCE = 10.0
 """Seconds for the daemon to answer: systemd may have to start it first."""
+
+_LARGEST = 1 << 26
+"""Bytes of a page: a hundred times what one of ten thousand programs takes."""
 
 _HOW = (
     "with systemd: systemctl enable --now extauth-bridge-status.socket; a daemon started by hand needs status_listen "
@@ -44,20 +48,42 @@ def read(path: str) -> dict[str, Any]:
     Raises:
       Unreadable: there is none, or not in a format of this version.
     """
+    until = time.monotonic() + _PATIENCE
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(_PATIENCE)
         try:
             connection.connect(path)
             connection.shutdown(socket.SHUT_WR)  # a socket for clients is closed then, instead of waiting for a line
-            with connection.makefile("rb") as page:
-                told = cast("dict[str, Any] | None", json.loads(page.read() or b"null"))
+            told = cast("dict[str, Any] | None", json.loads(_received(connection, until) or b"null"))
         except OSError as error:
             raise Unreadable(explained(path, error)) from None
-        except ValueError:
+        except (ValueError, RecursionError):
             told = None
     if not isinstance(told, dict) or told.get("version") != VERSION:
-        raise Unreadable(f"{path}: this is not the status socket of an extauth-bridge that this version understands")
+        raise not_understood(path)
     return told
+
+
+def not_understood(path: str) -> Unreadable:
+    """The error for what is no page of this version."""
+    return Unreadable(f"{path}: this is not the status socket of an extauth-bridge that this version understands")
+
+
+def _received(connection: socket.socket, until: float) -> bytes:
+    """All that the other end says; nothing if that is more than any page.
+
+    Raises:
+      OSError: it breaks off, or does not end in time, however often it says something.
+    """
+    said = bytearray()
+    while more := connection.recv(65536):
+        said += more
+        if len(said) > _LARGEST:
+            return b""
+        if (left := until - time.monotonic()) <= 0:
+            raise TimeoutError
+        connection.settimeout(left)
+    return bytes(said)
 
 
 def none_found() -> str:

@@ -117,8 +117,8 @@ def _answered(pool: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     return [(f"last {name}", row) for name, row in pool["latency"].items() if row["answers"]]
 
 
-def _asked(pool: Mapping[str, Any]) -> int:
-    return int(pool["granted"] + pool["denied"] + pool["unavailable"])
+def _asked(pool: Mapping[str, Any]) -> float:
+    return float(pool["granted"]) + float(pool["denied"]) + float(pool["unavailable"])
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
