@@ -8,8 +8,13 @@ import warnings
 from collections.abc import Generator
 
 import pytest
+from support import canary
 
 _failed: list[str] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(canary)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -46,7 +46,7 @@ class Answer:
       exit: the exit status, minus the signal's number if one ended it; `None` while it runs.
     """
 
-    data: bytes
+    data: bytes = attrs.field(repr=False)  # a program may write what it was asked
     seconds: float
     waited: bool
     exit: int | None

@@ -32,7 +32,7 @@ class Flaw:
     meaning: str
     advice: str
     ahead: bool = False
-    text: bytes = b""
+    text: bytes = attrs.field(default=b"", repr=False)  # it may hold what was asked
     grave: bool = False
 
 

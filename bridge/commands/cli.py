@@ -84,6 +84,8 @@ class Parser(argparse.ArgumentParser):
         raise HelpRequested(self)
 
     def error(self, message: str) -> NoReturn:
+        # Only the name of an unknown option: its value, or the word behind it, may be a password.
+        message = re.sub(r"(unrecognized arguments:(?: .*?)? -[^ =]+)[ =].*", r"\1", message, flags=re.DOTALL)
         raise UsageError(f"{message}{self._meant(message)} (see {self.prog} --help)")
 
     def _meant(self, message: str) -> str:

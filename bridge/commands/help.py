@@ -25,6 +25,7 @@ SYNONYMS = {
     "settings": "extauth-bridge.toml.5",
     "sqlite": "extauth-sqlite.1",
     "module": "extauth-bridge-prosody.7",
+    "security": "extauth-bridge-threats.7",
     "upgrade": "extauth-bridge-howto.7",
     "backup": "extauth-bridge-howto.7",
     "containers": "extauth-bridge-howto.7",

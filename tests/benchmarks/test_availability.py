@@ -84,7 +84,7 @@ async def test_tagged_answers_find_their_questions(tmp_path: Path, nursery: trio
     crowd = Crowd(Tagged(tmp_path / "socket", Watch(), nursery), nursery, 10)
     async with trio.open_nursery() as both:
         both.start_soon(crowd.ask, right("alice"), "alice")
-        both.start_soon(crowd.ask, b"auth:bob:h:guess", "bob")
+        both.start_soon(crowd.ask, b"auth:bob:h:hunter2", "bob")
     assert {login.who: login.verdict for login in crowd.logins} == {"alice": "1", "bob": "0"}
 
 

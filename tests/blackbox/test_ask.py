@@ -162,7 +162,7 @@ def test_the_demo(tmp_path: Path) -> None:
     done = subprocess.run(
         [*COMMAND, "run", "--demo"],
         check=False,
-        input=b"auth:alice:example.com:wonder:land\nauth:alice:example.com:guess\nisuser:alice:example.com\nbogus\n",
+        input=b"auth:alice:example.com:wonder:land\nauth:alice:example.com:hunter2\nisuser:alice:example.com\nbogus\n",
         capture_output=True,
         timeout=30,
         env=environment({"TMPDIR": str(tmp_path)}),

@@ -53,7 +53,7 @@ def test_a_traceback_at_an_orderly_end_is_a_detail(start: Start, level: str) -> 
         ([], ["cd", "/opt", "&&", "./auth"], r"no shell reads the command, but it has cd, which"),
         (
             [],
-            ["/bin/true", "2>>/var/log/hunter2"],
+            ["/bin/true", "2>>/var/log/swordfish"],
             r'program failed .* hint="no shell reads .* redirection',
         ),
     ],
@@ -68,7 +68,7 @@ def test_why_there_is_no_program(
     bridge = start("run", "--pool-size", 1, *options, "--", *words)
     bridge.until(lambda: re.search(told.encode(), bridge.log), "the reason")
     bridge.finish()
-    assert b"hunter2" not in bridge.log
+    assert b"swordfish" not in bridge.log
 
 
 def test_a_reload_switches_the_verdicts_on_and_off(serve: Callable[..., Daemon], tmp_path: Path) -> None:

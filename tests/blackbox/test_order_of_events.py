@@ -20,7 +20,7 @@ from .conftest import Start
 
 pytestmark = pytest.mark.slow
 
-RIGHT, WRONG = b"auth:alice:example.com:pw-alice", b"auth:bob:example.com:guess"
+RIGHT, WRONG = b"auth:alice:example.com:pw-alice", b"auth:bob:example.com:hunter2"
 ALSO_RIGHT = b"auth:carol:example.com:pw-carol"
 
 # Before 6.14 Linux wakes the writer of a pipe at a read of the header alone, too: then a reply that is followed by the
@@ -211,7 +211,7 @@ def test_reply_at_each_start(start: Start, journal: Journal, tmp_path: Path, man
     """Every program says yes when it starts, the question being there or not: nobody gets in."""
     program = Doubles(manner, 1, 1, 0, gap).command(tmp_path)
     bridge = start("run", "--pool-size", 2, "--answer-timeout", 0.3, "--", *program, env=journal.environment)
-    line = lengthened(b"auth:u:example.com:guess", size)
+    line = lengthened(b"auth:u:example.com:hunter2", size)
     while len(journal.pids("start")) < 6:
         assert bridge.ask(line).verdict == "0"
     bridge.finish()

@@ -193,7 +193,7 @@ def test_one_clients_second_reply_is_not_another_clients(
     daemon = serve(file=file, env=journal.environment)
     assert ask(daemon.connect(), b"isuser:u:h") == b"1\n"
     right = [b"auth:twice-u%d:h:pw-twice-u%d" % (number, number) for number in range(60)]
-    guesses = [[b"auth:u%d-%d:h:guess%d" % (mine, number, number) for number in range(300)] for mine in range(3)]
+    guesses = [[b"auth:u%d-%d:h:hunter2-%d" % (mine, number, number) for number in range(300)] for mine in range(3)]
     answers: dict[int, list[str]] = {}
 
     def guesser(mine: int) -> None:
@@ -254,7 +254,7 @@ def test_log_names_pool_program_command_and_verdict(
     secret = b":" + b"pw-" + name if question == "auth" else b""
     assert bridge.ask(b"isuser:u:chat.example").verdict == "1"
     line = question.encode() + b":" + name + b":chat.example" + secret
-    bridge.send(line + b"\n" + b"auth:u8:chat.example:some-guess\n" * 3)
+    bridge.send(line + b"\n" + b"auth:u8:chat.example:hunter2\n" * 3)
     assert [answer.verdict for answer in bridge.wait_for_answers(5)[2:]] == ["0"] * 3
     bridge.until(lambda: said(bridge), "the second reply in the log", 5)
     bridge.finish()
@@ -263,7 +263,7 @@ def test_log_names_pool_program_command_and_verdict(
     assert Path(program[0]).name in told
     assert question in told
     assert re.search(r"\b(1|yes|granted|true)\b" if verdict == "1" else r"\b(0|no|denied|false)\b", told)
-    for word in (b"pw-twice", b"some-guess"):
+    for word in (b"pw-twice", b"hunter2"):
         assert word not in bridge.log
 
 

@@ -341,7 +341,7 @@ def test_the_first_part_of_a_line_of_a_client_that_is_gone_is_no_line(
     for _ in range(10):
         with socket.socket(socket.AF_UNIX) as dying:
             dying.connect(os.fspath(daemon.path))
-            dying.sendall(b"setpass:u:h:first-part")
+            dying.sendall(b"setpass:u:h:hunter2-part")
             time.sleep(pause)
     meaning_it = daemon.connect()
     meaning_it.sendall(b"setpass:u:h:whole")

@@ -168,7 +168,7 @@ def test_lines_of_the_meantime_are_questions(start: Start, journal: Journal) -> 
     stop(bridge.pid)
     began = time.monotonic()
     pause(STOP - 0.1)
-    bridge.send(b"auth:u:h:guess\nisuser:u:h\nauth:u:h:pw-u\n")
+    bridge.send(b"auth:u:h:hunter2\nisuser:u:h\nauth:u:h:pw-u\n")
     stand_still(bridge.pid, began)
     assert verdicts(bridge, known, known + 4) == "0011"
     bridge.finish()
@@ -219,7 +219,7 @@ def test_lockstep_client_that_asked_again(start: Start, journal: Journal) -> Non
     stop(bridge.pid)
     began = time.monotonic()
     pause(STOP - 0.05)
-    bridge.send(b"auth:bob:h:guess\n")
+    bridge.send(b"auth:bob:h:hunter2\n")
     stand_still(bridge.pid, began)
     bridge.wait_for_answers(known + 1)
     bridge.pump(0.3)

@@ -63,7 +63,7 @@ def test_clients_of_the_daemon(
         for client in clients:
             began = time.monotonic()
             assert ask(client, b"isuser:u:h") == b"1\n"
-            assert ask(client, b"auth:u:h:guess") == b"0\n"
+            assert ask(client, b"auth:u:h:hunter2") == b"0\n"
             assert time.monotonic() - began < AT_ONCE
     assert counted >= 2
 

@@ -78,7 +78,7 @@ def test_every_field_is_written_down_and_is_there(daemon: Daemon) -> None:
 
 def test_what_the_page_tells(daemon: Daemon, tmp_path: Path) -> None:
     client = daemon.connect()
-    for line, answer in ((b"auth:u:h:pw-u", YES), (b"auth:no:h:secret-word", NO), (b"isuser:no:h", NO)):
+    for line, answer in ((b"auth:u:h:pw-u", YES), (b"auth:no:h:hunter2-word", NO), (b"isuser:no:h", NO)):
         assert ask(client, line) == answer
     told = page(daemon)
     assert (told["pid"], told["configuration"]["file"]) == (daemon.process.pid, str(tmp_path / "auth.toml"))
@@ -92,7 +92,7 @@ def test_what_the_page_tells(daemon: Daemon, tmp_path: Path) -> None:
     assert sum(program["served"] for program in pool["programs"]) == pool["latency"]["1m"]["answers"] == 4
     assert all(program["memory"] > 1_000_000 for program in pool["programs"])
     assert 0 < pool["latency"]["1m"]["p50"] <= pool["latency"]["15m"]["p99"] < 4
-    assert "secret-word" not in json.dumps(told) and "pw-u" not in json.dumps(told)
+    assert "hunter2-word" not in json.dumps(told) and "pw-u" not in json.dumps(told)
 
 
 def test_a_question_that_takes_long_is_seen(daemon: Daemon) -> None:

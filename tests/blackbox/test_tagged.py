@@ -161,7 +161,7 @@ def test_lines_that_are_too_long(serve: Serve) -> None:
     [
         b"first - isuser:u:h\n",
         b"\n",
-        b"auth:u:h:secret\n",
+        b"auth:u:h:hunter2\n",
         b"secret secret secret\n",
         b"9 secret isuser:u:h\n",
         b"12345678901234567 - isuser:secret:h\n",
@@ -308,4 +308,4 @@ def test_no_answer_after_the_daemon_stood_still(serve: Serve, journal: Journal) 
     until(lambda: time.monotonic() > asked + 1.0, "the time to be over")
     os.kill(daemon.process.pid, signal.SIGCONT)
     assert client.wait(tags) == ["2"]
-    assert client.ask(USER, b"auth:u:h:guess") == ["1", "0"]
+    assert client.ask(USER, b"auth:u:h:hunter2") == ["1", "0"]

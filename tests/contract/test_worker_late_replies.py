@@ -42,11 +42,11 @@ class Late:
         self.program = self.site.programs[0]
         self.next: Query | None = None
         if proven:
-            self._ask(b"auth:a:h:right-s3cr3t")
+            self._ask(b"auth:a:h:right-hunter2")
             self.program.read()
             self.program.say(GRANTED)
             self.site.settle()
-        first = self._ask(b"auth:b:h:right-s3cr3t")
+        first = self._ask(b"auth:b:h:right-hunter2")
         self.program.read()
         self.site.advance(4.5)
         assert first.verdict is Verdict.UNAVAILABLE
@@ -55,7 +55,7 @@ class Late:
     def do(self, step: str) -> None:
         """The bridge does not see it yet."""
         if step == ASK:
-            self.next = self.site.ask(Client(self.site), [b"auth:c:h:wrong-s3cr3t"])[0]
+            self.next = self.site.ask(Client(self.site), [b"auth:c:h:wrong-hunter2"])[0]
         elif not self.program.is_gone and step == READ:
             self.program.read()
         elif step != READ:

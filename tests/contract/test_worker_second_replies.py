@@ -15,7 +15,7 @@ from bridge.worker.state import State
 YES, NO = Verdict.GRANTED, Verdict.DENIED
 PATIENCE = 20.0
 
-ASKED = (b"auth:alice:example.com:pw-alice", b"setpass:bob:example.com:guessed-by-mallory")
+ASKED = (b"auth:alice:example.com:pw-alice", b"setpass:bob:example.com:hunter2-by-mallory")
 
 PROGRAM = """
 import os, signal
@@ -64,7 +64,7 @@ signal.pause()
     assert "not a reply" in stage.reasons[0]
     if not then:
         assert f"(a second reply to auth, which was {verdict.value})" in stage.reasons[0]
-    assert "guessed" not in stage.reasons[0]
+    assert "hunter2" not in stage.reasons[0]
 
 
 def test_after_the_first_and_before_that_is_read(stage) -> None:
@@ -238,7 +238,7 @@ signal.pause()
 """)
     )
     for number in range(80):
-        stage.give(b"auth:u:h:Secret-%04d-of-somebody" % number)
+        stage.give(b"auth:u:h:hunter2-%04d-of-somebody" % number)
         stage.until(lambda count=number: len(stage.verdicts) > count or stage.reasons)
         if stage.reasons:
             break

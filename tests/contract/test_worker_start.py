@@ -124,7 +124,7 @@ def test_a_yes_that_was_there_before_the_waiting_question(scene) -> None:
         return Worker(process, pool.reactor, pool, 4096)
 
     there = scene("/program", launch=launch)
-    query = there.ask(b"auth:mallory:example.com:guess")
+    query = there.ask(b"auth:mallory:example.com:hunter2")
     assert not query.settled
     there.pool.staff.start()
     there.until(lambda: query.settled or not there.pool.workers)
@@ -146,7 +146,7 @@ signal.pause()
     first = there.ask()
     there.until(lambda: first.settled)
     assert first.verdict is Verdict.DENIED
-    second = there.ask(b"auth:mallory:example.com:guess")
+    second = there.ask(b"auth:mallory:example.com:hunter2")
     there.until(lambda: second.settled or not there.pool.workers)
     assert second.verdict is not YES
 

@@ -123,11 +123,11 @@ def test_hosts_of_their_own(site: Site) -> None:
     environment = {"USERS": str(site.users), "CONTROL": str(site.backend.path)}
     table = {"program": [sys.executable, "-I", "-S", str(PROGRAM)], "pool_size": 1, "env": environment}
     site.configure(hosts={"Other.Example": table})
-    site.users.write_text(site.users.read_text().replace("}", ', "alice@other.example": "other-Secret-31c"}'))
-    site.secrets.add("other-Secret-31c")
+    site.users.write_text(site.users.read_text().replace("}", ', "alice@other.example": "other-hunter2-31c"}'))
+    site.secrets.add("other-hunter2-31c")
     client = site.client("lpty12")
     site.ready(client)
-    assert client.ask("auth:alice:other.example:other-Secret-31c") == "1"
+    assert client.ask("auth:alice:other.example:other-hunter2-31c") == "1"
     assert client.ask(auth("alice")) == "1"
     assert client.ask("isuser:alice:elsewhere.example") == "0"
     all_right(client)

@@ -13,6 +13,7 @@ import pytest
 
 from bridge.log.events import log
 from bridge.log.setup import configure
+from support import canary
 from support.clock import Clock
 
 DEADLINE = 15.0
@@ -51,6 +52,7 @@ class Daemon:
         while True:
             try:
                 found.append(self._socket.recv(1 << 20))
+                canary.look(found[-1], "the log of a stand-in of journald or syslogd")
             except BlockingIOError:
                 return found
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from support import procfs
+from support import canary, procfs
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "bridge")
@@ -272,6 +272,7 @@ class Bridge:
     def finish(self, seconds: float = PATIENCE) -> None:
         """End the input, and check everything that must hold afterwards."""
         self.until(lambda: not self._outgoing, "the bridge to read its input", seconds)
+        canary.look_at_processes()
         self.close_input()
         status = self.wait(seconds)
         assert status == 0, f"exit status {status}; {self.tail()}"
@@ -333,6 +334,8 @@ class Bridge:
 
     def destroy(self) -> None:
         """Kill what is left and release everything, at the end of a test, passed or failed."""
+        canary.look(self.log, "the log of a bridge")
+        canary.look(self.raw, "the answers of a bridge")
         if self.child.poll() is None:
             self.child.kill()
         self.child.wait()

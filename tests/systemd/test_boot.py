@@ -337,11 +337,11 @@ def start_blue(site: Site, command: str, drop_in: str) -> None:
 
 
 def test_an_instance_with_a_credential(site: Site) -> None:
-    site.machine.run("install -m 600 /dev/stdin /etc/extauth-bridge/database.password", typed="s3cret-of-db\n")
+    site.machine.run("install -m 600 /dev/stdin /etc/extauth-bridge/database.password", typed="hunter2-of-db\n")
     start_blue(site, 'cat "$CREDENTIALS_DIRECTORY/database"', site.shipped("credentials.conf"))
     path = socket_of(site.machine, "blue")
-    assert ask(path, "auth:alice:example.com:s3cret-of-db") == "1"
-    assert ask(path, "auth:alice:example.com:guess") == "0"
+    assert ask(path, "auth:alice:example.com:hunter2-of-db") == "1"
+    assert ask(path, "auth:alice:example.com:hunter2") == "0"
     assert site.answers(), "the other daemon is another one"
     assert site.main_pid() != site.main_pid("extauth-bridge@blue.service")
 

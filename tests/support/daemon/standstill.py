@@ -93,7 +93,7 @@ def verdicts(bridge: Bridge, first: int, last: int) -> str:
 
 def check_well(bridge: Bridge) -> None:
     """A right and a wrong question are answered rightly and at once."""
-    assert bridge.ask(b"auth:u:h:guess").verdict == "0"
+    assert bridge.ask(b"auth:u:h:hunter2").verdict == "0"
     answer = bridge.ask(b"isuser:u:h")
     assert answer.verdict == "1"
     assert answer.seconds < AT_ONCE

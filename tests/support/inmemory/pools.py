@@ -37,7 +37,7 @@ from bridge.worker.worker import Owner, Worker
 
 Play = Callable[["InMemoryWorker"], Awaitable[int | None]]
 
-AUTH, SETPASS = b"auth:alice:example.com:secret", b"setpass:alice:example.com:secret"
+AUTH, SETPASS = b"auth:alice:example.com:hunter2", b"setpass:alice:example.com:hunter2"
 REPLIES = {GRANTED: Verdict.GRANTED, DENIED: Verdict.DENIED}
 PATIENCE = 24 * 3600.0
 """Virtual seconds: reached only by a test that fails."""

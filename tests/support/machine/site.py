@@ -16,7 +16,7 @@ PASSWORD = "wonder:land"
 # What the bundled program says, once `alice` was added as is documented.
 TRUTH = {
     f"auth:alice:example.com:{PASSWORD}": "1",
-    "auth:alice:example.com:guess": "0",
+    "auth:alice:example.com:hunter2": "0",
     "isuser:alice:example.com": "1",
     "isuser:mallory:example.com": "0",
 }

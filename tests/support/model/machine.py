@@ -139,13 +139,13 @@ class Machine(RuleBasedStateMachine):
         if kind == "again" and self.poison:
             return self.poison[n % len(self.poison)]
         if kind == "poison":
-            self.poison.append(f"auth:poison-{trouble.name}-{n % 3}:h:s3cr3t-{n}".encode())
+            self.poison.append(f"auth:poison-{trouble.name}-{n % 3}:h:hunter2-{n}".encode())
             return self.poison[-1]
         if kind == "isuser":
             return f"isuser:contact{n % 3}:h".encode()
         if kind == "setpass":
-            return f"setpass:user{n % 9}:h:s3cr3t-{n}".encode()
-        return f"auth:user{n % 9}:h:{kind}-s3cr3t-{n}".encode()
+            return f"setpass:user{n % 9}:h:hunter2-{n}".encode()
+        return f"auth:user{n % 9}:h:{kind}-hunter2-{n}".encode()
 
     @rule(
         client=CLIENTS,

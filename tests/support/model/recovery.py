@@ -123,4 +123,4 @@ def _behave(site: Site, how: Recovery) -> None:
 
 def _ask(site: Site, number: int) -> list[Query]:
     """So many people at once, whom nobody has seen before."""
-    return site.ask(Client(site), [b"auth:new%d:h:right-s3cr3t" % next(_numbers) for _ in range(number)])
+    return site.ask(Client(site), [b"auth:new%d:h:right-hunter2" % next(_numbers) for _ in range(number)])

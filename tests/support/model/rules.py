@@ -20,7 +20,7 @@ from support.model.programs import FOREVER, Frame, Program
 if TYPE_CHECKING:
     from support.model.site import Site
 
-SECRET = "s3cr3t"
+SECRET = "hunter2"
 """Part of every secret, and of nothing else."""
 
 _OVERDUE = 0.01

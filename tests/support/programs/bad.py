@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from support import canary
 from support.components import command
 
 PROGRAMS = Path(__file__).parents[2] / "programs"
@@ -52,6 +53,8 @@ class Journal:
         self.path = path
         self.state = path.with_suffix(".state")
         self.state.mkdir()
+        canary.knows(path, "what programs were asked, for the test to compare")
+        canary.knows(self.state, "names of files are questions: what happened once")
         self.environment = {"EXTAUTH_TEST_JOURNAL": str(path), "EXTAUTH_TEST_STATE": str(self.state)}
 
     def events(self, *kinds: str) -> list[Event]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import trio
 
-from support import configfile
+from support import canary, configfile
 from support.process import environment
 from support.programs.bad import CHAMELEON, Journal
 from support.prosody.server import PATIENCE, Prosody
@@ -29,7 +29,7 @@ _numbers = itertools.count(1)
 
 def right(user: str) -> str:
     """The password of a user, by the truth table of tests/programs/wire.py."""
-    return f"pw-{user}"
+    return canary.right(user)
 
 
 class Daemon:

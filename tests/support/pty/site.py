@@ -21,7 +21,7 @@ from pathlib import Path
 
 import attrs
 
-from support import configfile, procfs
+from support import canary, configfile, procfs
 from support.pty.backend import Backend
 from support.pty.driver import PATIENCE, Client, Emulation, LuaClient
 
@@ -38,6 +38,7 @@ PASSWORDS = {
     "late": "better-than-never-08z",
 }
 WRONG = "guess-Wrong-41w"
+canary.also(*PASSWORDS.values(), WRONG)
 
 # Clients that differ in what the bridge can see of them: the real lpty 1.0.1, lpty 1.2, lpty 1.0 (line editing on, no
 # controlling terminal), lpty 1.2 without external_auth_blocking, and a wrapper script between client and bridge.

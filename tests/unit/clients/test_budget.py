@@ -12,7 +12,7 @@ from bridge.clients.budget import LINE, UNCOUNTED, Budget
 from bridge.protocol.query import Query
 
 LONG = b"auth:u:h:" + b"x" * (4096 - 10) + b"\n"
-SHORT = b"auth:alice:example.com:secret\n"
+SHORT = b"auth:alice:example.com:hunter2\n"
 READ = 4096
 """Bytes read from a connection at once."""
 

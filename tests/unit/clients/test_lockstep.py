@@ -8,7 +8,7 @@ from support.inmemory.clients import NO, UNAVAILABLE, YES, on_pipes, on_socket
 
 from bridge.protocol.query import Refusal
 
-QUERY = b"auth:alice:example.com:secret"
+QUERY = b"auth:alice:example.com:hunter2"
 OTHER = b"isuser:bob:example.com"
 
 both = pytest.mark.parametrize("ways", [on_pipes, on_socket], ids=["pipes", "socket"])

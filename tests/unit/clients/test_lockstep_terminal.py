@@ -18,7 +18,7 @@ from bridge.protocol.query import Refusal, nothing
 from bridge.terminal.watcher import Look
 
 WAITING, ELSEWHERE, BUSY, UNSEEN = Look.WAITING, Look.ELSEWHERE, Look.BUSY, Look.UNSEEN
-QUERY = b"auth:alice:example.com:secret"
+QUERY = b"auth:alice:example.com:hunter2"
 OTHER = b"isuser:bob:example.com"
 
 

@@ -108,7 +108,7 @@ def test_refused_lines_of_all_kinds() -> None:
     [
         (b"t1 - isuser:x:h\n", "a tag that is in use"),
         (b"nonsense\n", "a line without tag and address"),
-        (b"auth:alice:h:secret with spaces\n", "no such tag is possible"),
+        (b"auth:alice:h:hunter2 with spaces\n", "no such tag is possible"),
         (b"t9 secret isuser:x:h\n", "not an IP address"),
         (b"secret" * 100, "a line without tag and address"),
     ],
@@ -136,7 +136,7 @@ def test_a_violation_in_what_had_to_wait_for_room_ends_it_too() -> None:
         assert is_disconnected(client)
 
 
-@pytest.mark.parametrize("begun", [b"t1 -", b"t1 - setpass:alice:example.com:half a passw"])
+@pytest.mark.parametrize("begun", [b"t1 -", b"t1 - setpass:alice:example.com:half of hunter2"])
 def test_an_unfinished_last_line_is_ignored(begun: bytes, caplog: pytest.LogCaptureFixture) -> None:
     with on_socket(kind="tagged") as client:
         client.desk.verdict = YES
@@ -373,7 +373,7 @@ def test_nothing_is_kept_of_one_that_is_gone(end: str) -> None:
 def test_a_line_takes_no_more_than_what_is_counted_for_it(kind: str) -> None:
     with on_connection(kind=kind, window=4096) as client:
         head = b"%016d 2001:db8::7 " if kind == "tagged" else b""
-        batch = [(head % number if head else b"") + b"auth:somebody:example.com:secret\n" for number in range(4096)]
+        batch = [(head % number if head else b"") + b"auth:somebody:example.com:hunter2\n" for number in range(4096)]
         client.says(batch[0])
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
@@ -382,6 +382,6 @@ def test_a_line_takes_no_more_than_what_is_counted_for_it(kind: str) -> None:
         after, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         lines = len(client.desk.asked) - 1
-        own = len(b"auth:somebody:example.com:secret")
+        own = len(b"auth:somebody:example.com:hunter2")
         assert lines == 4000
         assert (after - before) / lines - own < (TAGGED_LINE if kind == "tagged" else LINE)

@@ -44,7 +44,7 @@ def prepared() -> tuple[FairQueue, list[Query]]:
     """A queue in which all kinds of queries wait, with some that have left their places."""
     queue, queries = FairQueue(), []
     for number in range(24):
-        for command in ("auth:user%d:h:secret", "isuser:user%d:h", "setpass:user%d:h:secret"):
+        for command in ("auth:user%d:h:hunter2", "isuser:user%d:h", "setpass:user%d:h:hunter2"):
             body = (command % (number % 5)).encode()
             address = ("", "192.0.2.1", f"192.0.2.{number}")[number % 3]
             queries.append(Query(body, float(number), (ONE, TWO)[number % 2], address))
@@ -87,15 +87,15 @@ def check(queue: FairQueue, expected: Sequence[Query]) -> None:
 
 
 NEW: dict[str, Callable[[], list[Query]]] = {
-    "a first one": lambda: [Query(b"auth:zoe:h:secret", 99.0, ONE, "2001:db8::1")],
-    "one of a new account": lambda: [Query(b"auth:zoe:h:secret", 99.0, ONE)],
-    "one of a known account": lambda: [Query(b"setpass:user1:h:secret", 99.0, ONE, "192.0.2.1")],
-    "one that is early": lambda: [Query(b"setpass:user1:h:secret", 7.0, ONE, "192.0.2.1")],
+    "a first one": lambda: [Query(b"auth:zoe:h:hunter2", 99.0, ONE, "2001:db8::1")],
+    "one of a new account": lambda: [Query(b"auth:zoe:h:hunter2", 99.0, ONE)],
+    "one of a known account": lambda: [Query(b"setpass:user1:h:hunter2", 99.0, ONE, "192.0.2.1")],
+    "one that is early": lambda: [Query(b"setpass:user1:h:hunter2", 7.0, ONE, "192.0.2.1")],
     "a question of others": lambda: [Query(b"isuser:user1:h", 99.0, ONE)],
     "several": lambda: [
         Query(body % number, 99.0, TWO)
         for number in (1, 1, 8, 8, 8)
-        for body in (b"auth:user%d:h:secret", b"setpass:user%d:h:secret", b"isuser:user%d:h")
+        for body in (b"auth:user%d:h:hunter2", b"setpass:user%d:h:hunter2", b"isuser:user%d:h")
     ],
 }
 
@@ -184,7 +184,7 @@ def test_what_cannot_be_added_can_be_added_later(is_known: bool) -> None:
         for number in range(10):
             queue = FairQueue()
             queries = [
-                Query(b"auth:user%d:h:secret" % each, float(each), ONE, f"192.0.2.{each}" if is_known else "")
+                Query(b"auth:user%d:h:hunter2" % each, float(each), ONE, f"192.0.2.{each}" if is_known else "")
                 for each in range(size)
             ]
             for query in queries[:-1]:

@@ -20,7 +20,7 @@ class Asker:
 
 
 def login(name: str, asker: Asker, deadline: float = 4.0, address: str = "") -> Query:
-    return Query(f"auth:{name}:example.com:secret".encode(), deadline, asker, address)
+    return Query(f"auth:{name}:example.com:hunter2".encode(), deadline, asker, address)
 
 
 def in_order(queue: FairQueue) -> list[Query]:
@@ -115,7 +115,7 @@ def test_only_logins_without_an_address_wait_there() -> None:
     for query in (
         login("alice", asker, address="192.0.2.1"),
         Query(b"isuser:alice:example.com", 4.0, asker),
-        Query(b"setpass:alice:example.com:secret", 4.0, asker),
+        Query(b"setpass:alice:example.com:hunter2", 4.0, asker),
     ):
         queue.add([query])
     bob = login("bob", asker)

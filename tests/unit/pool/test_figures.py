@@ -92,7 +92,7 @@ async def test_under_load_one_stands_for_many(autojump_clock, monkeypatch: pytes
 
         monkeypatch.setattr(there.pool.figures.latency, "add", count_and_add)
         for _ in range(160):
-            several = [there.ask(b"auth:user%d:example.com:secret" % number) for number in range(50)]
+            several = [there.ask(b"auth:user%d:example.com:hunter2" % number) for number in range(50)]
             for answer in several:
                 await answer.done()
         figures = there.pool.figures

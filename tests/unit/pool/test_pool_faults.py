@@ -215,9 +215,9 @@ class Site:
             self.ask(b"isuser:carol:h", b"setpass:carol:h:new")
             if number % 8 == 1:
                 self.ask(b"auth:eve:h:hangs")
-            self.ask(b"auth:eve:h:secret%d" % number)
+            self.ask(b"auth:eve:h:hunter2%d" % number)
             if number % 8 == 3:
-                self.ask(b"isuser:dies%d:h" % (number % 2), b"setpass:dies:h:secret")
+                self.ask(b"isuser:dies%d:h" % (number % 2), b"setpass:dies:h:hunter2")
             if number % 16 == 5:
                 self.ask(*[b"auth:user%d:h:%s" % (other, b"slow" * 10) for other in range(50)])
             self.run(0.3)
@@ -233,7 +233,7 @@ class Site:
         busy = [worker for worker in ready if worker.query is not None]
         assert {*idle} | {*busy} == {*ready}
         assert self.pool.staff.usable == len(ready)
-        (query,) = self.ask(b"auth:alice:h:secret")
+        (query,) = self.ask(b"auth:alice:h:hunter2")
         self.run(3.0)
         assert query.verdict is Verdict.GRANTED
 

@@ -16,7 +16,7 @@ async def flood(there: Bench, clients: int, seconds: float, pause: float = 0.001
 
     async def client(number: int) -> None:
         while True:
-            answer = await there.ask(b"auth:user%d:example.com:secret" % number).done()
+            answer = await there.ask(b"auth:user%d:example.com:hunter2" % number).done()
             if answer.verdict is YES:
                 good.append(answer)
             await trio.sleep(pause)

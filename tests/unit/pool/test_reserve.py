@@ -92,7 +92,7 @@ async def test_as_long_as_no_new_one_answers_the_old_ones_do(autojump_clock, mon
     async with reloading(monkeypatch, OLD, PLAYS) as there:
         await there.ask().done()
         assert await there.reload(made(new, pool_size=2, start_timeout=5.0)) == ""
-        asked = [there.ask(b"auth:user%d:example.com:secret" % number) for number in range(3)]
+        asked = [there.ask(b"auth:user%d:example.com:hunter2" % number) for number in range(3)]
         asked += await ask_steadily(there, 60.0)
         assert {(await answer.done()).verdict for answer in asked} == {Verdict.GRANTED}
         assert there.alive("/old") >= 2

@@ -71,8 +71,8 @@ def test_each_host_has_its_program(host: str, other: bool) -> None:
 
 def test_each_host_has_its_commands() -> None:
     scene = Scene()
-    assert scene.ask(b"auth:alice:other.example:secret") is REFUSED
-    assert scene.ask(b"auth:alice:example.com:secret") is not REFUSED
+    assert scene.ask(b"auth:alice:other.example:hunter2") is REFUSED
+    assert scene.ask(b"auth:alice:example.com:hunter2") is not REFUSED
     assert scene.router.refused == {Refusal.COMMAND: 1}
     assert scene.other.asked == []
 

@@ -196,7 +196,7 @@ async def test_what_it_says_besides_kills_it_and_is_nobody_s_answer(autojump_clo
     async with bench([says((5.0, GRANTED), *more), answers(0.1, DENIED)]) as there:
         first = there.ask(b"auth:alice:example.com:a")
         await trio.sleep(asked_at)
-        second = there.ask(b"auth:mallory:example.com:guess")
+        second = there.ask(b"auth:mallory:example.com:hunter2")
         for answer in (first, second):
             await answer.done()
         await trio.sleep(max(0.0, 5.5 - asked_at))
@@ -204,7 +204,7 @@ async def test_what_it_says_besides_kills_it_and_is_nobody_s_answer(autojump_clo
         assert second.verdict is not YES
         assert there.pool.figures.granted == 0
         assert there.programs[0].state is State.GONE
-        third = await there.ask(b"auth:mallory:example.com:guess").done()
+        third = await there.ask(b"auth:mallory:example.com:hunter2").done()
         assert third.verdict is NO
 
 

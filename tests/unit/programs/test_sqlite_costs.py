@@ -20,7 +20,7 @@ OLDER = Cost(n=2**4, r=4, p=3)
 OTHER = Cost(n=2**5, r=8, p=4)  # the same work as today's
 HIGH = Cost(n=2**7, r=8, p=1)
 HIGHER = Cost(n=2**6, r=8, p=3)
-SECRET, WRONG, HOST = "wonder:land", "wrong", "example.com"
+SECRET, WRONG, HOST = "hunter2:land", "wrong", "example.com"
 
 Row = tuple[int, int, int, bytes, bytes]
 

@@ -19,7 +19,7 @@ from bridge.programs.users import Users
 
 DEADLINE = 30.0
 PROGRAM = [sys.executable, "-m", "bridge.programs.sqlite"]
-SECRET = "wonder:länd "
+SECRET = "hunter2:länd "
 
 
 def manage(database: Path, *words: str, password: bytes = b"") -> tuple[int, str, str]:
@@ -144,10 +144,10 @@ def test_names_that_cannot_be(tmp_path: Path, command: str, name: str, reason: s
         (b"", "the password is empty"),
         (b"\n", "the password is empty"),
         (b"\r\n", "the password is empty"),
-        (b"a\tb-t0p-secret\n", "control character"),
-        (b"t0p-secret\0\n", "control character"),
-        ("t0p-secret\u0080\n".encode(), "control character"),
-        (b"t0p-secret\xff\n", "not valid UTF-8"),
+        (b"a\tb-hunter2-t0p\n", "control character"),
+        (b"hunter2-t0p\0\n", "control character"),
+        ("hunter2-t0p\u0080\n".encode(), "control character"),
+        (b"hunter2-t0p\xff\n", "not valid UTF-8"),
     ],
 )
 @pytest.mark.parametrize(("command", "name"), [("adduser", "bob@example.com"), ("passwd", "alice@example.com")])
@@ -155,7 +155,7 @@ def test_passwords_that_cannot_be(database: Path, command: str, name: str, passw
     status, out, err = manage(database, command, name, password=password)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert reason in err
-    assert "t0p-secret" not in err
+    assert "hunter2-t0p" not in err
     assert valid(database, "alice", SECRET)
     assert manage(database, "listusers")[1] == "alice@example.com\n"
 
@@ -164,11 +164,11 @@ def test_passwords_that_cannot_be(database: Path, command: str, name: str, passw
     "words",
     [
         ["adduser"],
-        ["adduser", "bob@example.com", "t0p-secret"],
-        ["passwd", "alice@example.com", "t0p-secret"],
+        ["adduser", "bob@example.com", "hunter2-t0p"],
+        ["passwd", "alice@example.com", "hunter2-t0p"],
         ["deluser"],
-        ["t0p-secret"],
-        ["listusers", "example.com", "t0p-secret"],
+        ["hunter2-t0p"],
+        ["listusers", "example.com", "hunter2-t0p"],
         ["listusers", ""],
         ["listusers", "a:b"],
     ],
@@ -177,7 +177,7 @@ def test_wrong_usage_is_one_line_that_repeats_nothing(database: Path, words: lis
     status, out, err = manage(database, *words, password=b"x\n")
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("extauth-sqlite: ")
-    assert "t0p-secret" not in err
+    assert "hunter2-t0p" not in err
     assert manage(database, "listusers")[1] == "alice@example.com\n"
 
 

@@ -77,7 +77,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(users, "COST", CHEAP)
     path = tmp_path / "users.db"
     with users.Users(path) as store:
-        assert store.add("alice", "example.com", "wonder:land")
+        assert store.add("alice", "example.com", "hunter2:land")
     return path
 
 
@@ -107,17 +107,17 @@ def run(database: Path, data: bytes) -> subprocess.CompletedProcess[bytes]:
 
 
 def test_every_command(program: Running) -> None:
-    assert program.ask("auth:alice:example.com:wonder:land")
-    assert not program.ask("auth:alice:example.com:wonder")
-    assert not program.ask("auth:bob:example.com:wonder:land")
-    assert not program.ask("auth:alice:other.example:wonder:land")
+    assert program.ask("auth:alice:example.com:hunter2:land")
+    assert not program.ask("auth:alice:example.com:hunter2")
+    assert not program.ask("auth:bob:example.com:hunter2:land")
+    assert not program.ask("auth:alice:other.example:hunter2:land")
     assert program.ask("isuser:alice:example.com")
     assert not program.ask("isuser:bob:example.com")
 
     assert not program.ask("setpass:bob:example.com:new")
     assert not program.ask("isuser:bob:example.com"), "setpass must not make a user"
     assert program.ask("setpass:alice:example.com:new:one")
-    assert not program.ask("auth:alice:example.com:wonder:land")
+    assert not program.ask("auth:alice:example.com:hunter2:land")
     assert program.ask("auth:alice:example.com:new:one")
 
     assert not program.ask("tryregister:alice:example.com:stolen")
@@ -137,7 +137,7 @@ def test_every_command(program: Running) -> None:
 
 
 def test_one_byte_at_a_time(program: Running) -> None:
-    for byte in frame("auth:alice:example.com:wonder:land"):
+    for byte in frame("auth:alice:example.com:hunter2:land"):
         program.send(bytes([byte]))
     assert program.reply() == TRUE
     for byte in frame("isuser:bob:example.com"):
@@ -147,7 +147,7 @@ def test_one_byte_at_a_time(program: Running) -> None:
 
 
 def test_several_frames_in_one_write(database: Path) -> None:
-    questions = ["isuser:alice:example.com", "isuser:bob:example.com", "auth:alice:example.com:wonder:land"]
+    questions = ["isuser:alice:example.com", "isuser:bob:example.com", "auth:alice:example.com:hunter2:land"]
     done = run(database, b"".join(map(frame, questions)) * 3)
     assert (done.returncode, done.stdout, done.stderr) == (0, (TRUE + FALSE + TRUE) * 3, b"")
 
@@ -187,8 +187,8 @@ def test_names_beyond_ascii(program: Running) -> None:
         b"auth:alice",
         b"auth:alice:example.com",
         b"auth:alice:example.com:",
-        b"auth::example.com:wonder:land",
-        b"auth:alice::wonder:land",
+        b"auth::example.com:hunter2:land",
+        b"auth:alice::hunter2:land",
         b"isuser:alice",
         b"isuser:alice:",
         b"isuser::example.com",
@@ -200,14 +200,14 @@ def test_names_beyond_ascii(program: Running) -> None:
         b"tryregister:b\nob:example.com:x",
         b"tryregister:bob:exam\x7fple.com:x",
         b"removeuser3:alice:example.com:",
-        b"AUTH:alice:example.com:wonder:land",
-        b" auth:alice:example.com:wonder:land",
+        b"AUTH:alice:example.com:hunter2:land",
+        b" auth:alice:example.com:hunter2:land",
         b"certauth:alice:example.com:x",
         b"quit",
-        b"auth:alice:example.com:wonder:land\n",
-        b"auth:alice:example.com:wonder:land\0",
+        b"auth:alice:example.com:hunter2:land\n",
+        b"auth:alice:example.com:hunter2:land\0",
         b"setpass:alice:example.com:x\xc2\x85",
-        b"auth:alice:example.com:wonder:lan\xff",
+        b"auth:alice:example.com:hunter2:lan\xff",
         b"isuser:ali\xe9:example.com",
         b"\xff\xfe",
         b"\0",
@@ -230,7 +230,7 @@ def test_what_is_taken_for_a_question_is_exactly_what_came(body: bytes) -> None:
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 20])
 def test_input_that_ends_inside_a_frame(database: Path, cut: int) -> None:
-    done = run(database, frame("isuser:alice:example.com") + frame("auth:alice:example.com:wonder:land")[:cut])
+    done = run(database, frame("isuser:alice:example.com") + frame("auth:alice:example.com:hunter2:land")[:cut])
     assert (done.returncode, done.stdout) == (1, TRUE)
     assert done.stderr == b"extauth-sqlite: the input ended in the middle of a frame\n"
 

@@ -64,7 +64,7 @@ class Running:
 
 
 Start = Callable[..., Running]
-ALICE = "auth:alice:example.com:wonder:land"
+ALICE = "auth:alice:example.com:hunter2:land"
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +74,7 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
-    return make(tmp_path / "users.db", "alice", "wonder:land")
+    return make(tmp_path / "users.db", "alice", "hunter2:land")
 
 
 def make(path: Path, user: str, secret: str) -> Path:
@@ -108,14 +108,14 @@ def test_a_lock_on_changes(database: Path, start: Start) -> None:
     other.execute("BEGIN IMMEDIATE")
     assert program.ask(ALICE), "who only changes things locks no reader out"
     begun = time.monotonic()
-    complaints = program.fails("setpass:alice:example.com:t0p-secret")
+    complaints = program.fails("setpass:alice:example.com:hunter2-t0p")
     assert 1.0 < time.monotonic() - begun < 3.8, "waits for a short lock, but ends before the bridge gives up"
     assert complaints == [f"extauth-sqlite: cannot use the database '{database}': database is locked"]
     other.execute("ROLLBACK")
     other.close()
     program = start(database, QUICK)
-    assert program.ask("setpass:alice:example.com:t0p-secret")
-    assert program.ask("auth:alice:example.com:t0p-secret")
+    assert program.ask("setpass:alice:example.com:hunter2-t0p")
+    assert program.ask("auth:alice:example.com:hunter2-t0p")
     assert program.end() == []
 
 
@@ -199,14 +199,14 @@ def test_not_a_secret_on_stderr(database: Path, start: Start) -> None:
         assert program.ask("isuser:alice:example.com")
         kept = database.read_bytes()
         database.write_bytes(b"x" * 5000)
-        (complaint,) = program.fails(f"{command}:alice:example.com:t0p-secret")
-        assert "t0p-secret" not in complaint
+        (complaint,) = program.fails(f"{command}:alice:example.com:hunter2-t0p")
+        assert "hunter2-t0p" not in complaint
         assert "alice" not in complaint
         database.write_bytes(kept)
 
 
 def test_four_processes_share_one_file(tmp_path: Path, start: Start) -> None:
-    database = make(tmp_path / "users.db", "alice", "wonder:land")
+    database = make(tmp_path / "users.db", "alice", "hunter2:land")
     programs = [start(database, QUICK) for _ in range(4)]
 
     def work(number: int) -> int:

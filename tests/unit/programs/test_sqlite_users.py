@@ -16,7 +16,7 @@ from bridge.programs import users
 from bridge.programs.users import Cost, Unavailable, Users
 
 CHEAP = Cost(n=2**4, r=8, p=1)
-SECRET = "wonder:land"
+SECRET = "hunter2:land"
 
 
 @pytest.fixture(autouse=True)

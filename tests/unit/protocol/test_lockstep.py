@@ -13,7 +13,7 @@ unhurried = settings(deadline=None)  # the machine may be busy
 
 MS = 0.001
 JUST_AFTER = math.nextafter(BURST, 1.0)
-QUERY = b"auth:alice:example.com:secret"
+QUERY = b"auth:alice:example.com:hunter2"
 OTHER = b"isuser:bob:example.com"
 
 

@@ -88,12 +88,12 @@ def test_the_first_verdict_counts_and_is_told_once() -> None:
         def settled(self, query: Query) -> None:
             told.append(query.verdict)
 
-    query = Query(b"auth:alice:example.com:wonder:land", 1.0, Asker())
+    query = Query(b"auth:alice:example.com:hunter2:land", 1.0, Asker())
     query.settle(Verdict.DENIED)
     query.settle(Verdict.GRANTED)
     assert told == [Verdict.DENIED]
     assert query.verdict is Verdict.DENIED
-    assert "wonder" not in repr(query)
+    assert "hunter2" not in repr(query)
 
 
 def test_a_query_without_a_verdict_is_no_yes() -> None:

@@ -51,7 +51,7 @@ class Program:
 
     def ask(self) -> None:
         self.asked += 1
-        self.memory.add(b"auth:alice:example.com:hunter%d" % self.asked)
+        self.memory.add(b"auth:alice:example.com:hunter2-%d" % self.asked)
 
     def write(self, data: bytes) -> int:
         """Write as much as there is room for."""
