@@ -18,12 +18,14 @@ class Scenery:
     Attributes:
       dice: its own, so that what it does depends on nothing but the seed and its number.
       nursery: for what it has others do meanwhile; cancelled with it.
+      together: something else happens at the same time.
     """
 
     site: Site
     people: People
     dice: random.Random
     nursery: trio.Nursery
+    together: bool
 
 
 def always(_site: Site) -> str:
@@ -40,7 +42,7 @@ class Action:
       act: begins it when it is entered, and undoes it when it is left.
       harm: what it may do to others.
       hold: seconds that it lasts.
-      alone: never together with another one.
+      operator: it is an operator's; two of these never happen at once.
       missing: what it needs and this machine does not have; empty if all is there.
     """
 
@@ -49,5 +51,5 @@ class Action:
     act: Callable[[Scenery], AbstractAsyncContextManager[None]]
     harm: Harm = field(default_factory=Harm)
     hold: float = 1.5
-    alone: bool = False
+    operator: bool = False
     missing: Callable[[Site], str] = always

@@ -85,7 +85,7 @@ async def journal(scenery: Scenery) -> AsyncIterator[None]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as there:
         there.bind(os.fspath(site.faults.journal))
         site.faults.journal.chmod(0o666)
-        await reloaded(site, target="journal")
+        await reloaded(scenery, target="journal")
 
         async def go_on() -> None:
             while True:
@@ -96,7 +96,7 @@ async def journal(scenery: Scenery) -> AsyncIterator[None]:
         yield
         scenery.nursery.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
-            await reloaded(site)
+            await reloaded(scenery)
         there.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -104,11 +104,12 @@ async def journal(scenery: Scenery) -> AsyncIterator[None]:
     site.faults.journal.unlink()
 
 
-async def reloaded(site: Site, target: str = "") -> None:
+async def reloaded(scenery: Scenery, target: str = "") -> None:
     """Have the log go elsewhere."""
+    site = scenery.site
     site.configure(target=target)
     done = await site.command("reload", site.status)
-    if done.returncode != 0:
+    if done.returncode != 0 and not scenery.together:
         site.breach(f"a reload for the log: {done.returncode} {done.stderr.decode()[-300:]}")
 
 
@@ -117,26 +118,28 @@ ACTIONS = (
         "descriptors",
         "the daemon has no descriptor left, and two programs are killed",
         descriptors,
-        Harm(failed=1, named=frozenset({"single"})),
+        Harm(failed=1, named=frozenset({"single"}), barren=True),
     ),
-    Action("processes", "no process can be started, and two programs are killed", processes, Harm(failed=1)),
+    Action(
+        "processes", "no process can be started, and two programs are killed", processes, Harm(failed=1, barren=True)
+    ),
     Action(
         "fork",
         "posix_spawn fails, and all programs are killed",
         functools.partial(fault, call="posix_spawnp", numbers=(errno.EAGAIN, errno.ENOMEM), kill=99),
-        Harm(share=1.0, late=1.0, waits=True, recovery=5.0),
+        Harm(share=1.0, late=1.0, waits=True, recovery=5.0, barren=True),
     ),
     Action(
         "pipe",
         "pipe fails, and all programs are killed",
         functools.partial(fault, call="pipe", numbers=(errno.EMFILE, errno.ENFILE), kill=99),
-        Harm(share=1.0, late=1.0, waits=True, recovery=5.0),
+        Harm(share=1.0, late=1.0, waits=True, recovery=5.0, barren=True),
     ),
     Action(
         "pidfd",
         "pidfd_open fails, and two programs are killed",
         functools.partial(fault, call="pidfd_open", numbers=(errno.EMFILE, errno.ENFILE, errno.ENOMEM), kill=2),
-        Harm(failed=1),
+        Harm(failed=1, barren=True),
     ),
     Action(
         "accept",
@@ -156,6 +159,6 @@ ACTIONS = (
         "nobody reads the journal's socket, and a program is killed every 0.3 s",
         journal,
         Harm(failed=1),
-        alone=True,
+        operator=True,
     ),
 )

@@ -36,12 +36,12 @@ async def reload_good(scenery: Scenery) -> AsyncIterator[None]:
         pool_size=dice.choice((2, 3, 5)), max_requests=dice.choice((20, 0)), env={"SEED": str(dice.random())}
     )
     done = await site.command("reload", site.status)
-    if done.returncode != 0:
+    if done.returncode != 0 and not scenery.together:
         site.breach(f"a good reload: exit status {done.returncode}: {done.stderr.decode()[-300:]}")
     yield
     site.configure()
     done = await site.command("reload", site.status)
-    if done.returncode != 0:
+    if done.returncode != 0 and not scenery.together:
         site.breach(f"the reload back: exit status {done.returncode}: {done.stderr.decode()[-300:]}")
 
 
@@ -51,7 +51,7 @@ async def reload_broken(scenery: Scenery) -> AsyncIterator[None]:
     site.configure(**BROKEN[kind])  # type: ignore[arg-type]
     try:
         done = await site.command("reload", site.status)
-        if done.returncode != 1:
+        if done.returncode != 1 and not scenery.together:
             site.breach(f"a broken reload ({kind}): exit status {done.returncode}: {done.stderr.decode()[-300:]}")
         yield
     finally:
@@ -78,7 +78,7 @@ async def reload_storm(scenery: Scenery) -> AsyncIterator[None]:
         site.configure()
     with trio.CancelScope(shield=True):
         done = await site.command("reload", site.status)
-    if done.returncode != 0:
+    if done.returncode != 0 and not scenery.together:
         site.breach(f"the last reload: exit status {done.returncode}: {done.stderr.decode()[-300:]}")
 
 
@@ -94,14 +94,17 @@ async def restart(scenery: Scenery, *, number: int) -> AsyncIterator[None]:
         site.process.kill()
     site.start()
     await gone(scenery, programs, killed=number == signal.SIGKILL)
-    await site.up()
+    if not scenery.together:
+        await site.up()
     yield
 
 
 async def gone(scenery: Scenery, programs: list[int], *, killed: bool) -> None:
-    """Wait for the end of what the former daemon ran; what hangs when that is killed, systemd would kill."""
+    """Wait for the end of what the former daemon ran; if that was killed, systemd kills what hangs or is stopped."""
     if killed:
-        send(signal.SIGKILL, {*scenery.site.journal.pids("hangs")} & {*programs})
+        hanging = programs if scenery.together else {*scenery.site.journal.pids("hangs")} & {*programs}
+        await trio.sleep(0.2)
+        send(signal.SIGKILL, hanging)
     with trio.move_on_after(5):
         while left := [pid for pid in scenery.site.left() if pid in programs]:
             await trio.sleep(TICK)
@@ -135,31 +138,31 @@ async def signals(scenery: Scenery) -> AsyncIterator[None]:
 
 
 ACTIONS = (
-    Action("reload", "reloads with other figures", reload_good, hold=1.0, alone=True),
-    Action("reload-broken", "a reload with a mistake", reload_broken, hold=1.0, alone=True),
-    Action("reload-storm", "one reload after the other, some with a mistake", reload_storm, hold=2.0, alone=True),
+    Action("reload", "reloads with other figures", reload_good, hold=1.0, operator=True),
+    Action("reload-broken", "a reload with a mistake", reload_broken, hold=1.0, operator=True),
+    Action("reload-storm", "one reload after the other, some with a mistake", reload_storm, hold=2.0, operator=True),
     Action(
         "restart",
         "the daemon is restarted, systemd keeps the sockets",
         functools.partial(restart, number=signal.SIGTERM),
-        Harm(share=1.0, late=1.0, waits=True, cuts=True, holds=STARTING),
+        Harm(share=1.0, late=1.0, waits=True, cuts=True, holds=STARTING, recovery=5.0),
         hold=0.5,
-        alone=True,
+        operator=True,
     ),
     Action(
         "kill-daemon",
         "the daemon is killed, systemd starts it again",
         functools.partial(restart, number=signal.SIGKILL),
-        Harm(share=1.0, late=1.0, waits=True, cuts=True, holds=STARTING),
+        Harm(share=1.0, late=1.0, waits=True, cuts=True, holds=STARTING, recovery=5.0),
         hold=0.5,
-        alone=True,
+        operator=True,
     ),
     Action(
         "stop-daemon",
         "the daemon stands still",
         stand_still,
         Harm(share=1.0, late=1.0, waits=True, holds=1.5),
-        alone=True,
+        operator=True,
     ),
     Action("signals", "the daemon gets fifty signals a second", signals),
 )

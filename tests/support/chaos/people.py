@@ -51,6 +51,7 @@ class Harm:
       cuts: connections may end.
       holds: seconds for which nobody can be answered in time, because the daemon itself stands still.
       named: kinds of clients that it is about.
+      barren: no program can be started: together with anything else, that may be the end of all of them.
       recovery: seconds after which all must be granted again, and at once.
     """
 
@@ -61,19 +62,22 @@ class Harm:
     cuts: bool = False
     holds: float = 0.0
     named: frozenset[str] = frozenset()
+    barren: bool = False
     recovery: float = 1.0
 
     def __or__(self, other: "Harm") -> "Harm":
         """What two actions at once may do."""
+        barren = self.barren or other.barren
         return Harm(
-            self.failed + other.failed,
-            self.share + other.share,
-            self.late + other.late,
-            self.waits or other.waits,
-            self.cuts or other.cuts,
-            self.holds + other.holds,
-            self.named | other.named,
-            max(self.recovery, other.recovery) + (min(self.recovery, other.recovery) - 1.0),
+            failed=self.failed + other.failed,
+            share=1.0 if barren else self.share + other.share,
+            late=1.0 if barren else self.late + other.late,
+            waits=barren or self.waits or other.waits,
+            cuts=self.cuts or other.cuts,
+            holds=self.holds + other.holds,
+            named=self.named | other.named,
+            barren=barren,
+            recovery=5.0 if barren else self.recovery + other.recovery,
         )
 
 
@@ -119,6 +123,7 @@ class People:
     def __init__(self, clients: Mapping[str, Client], nursery: trio.Nursery, breach: Callable[[str], None]) -> None:
         self.crowds = {kind: WatchedCrowd(client, nursery, PATIENCE) for kind, client in clients.items()}
         self.asked = 0
+        self._former, self._lag = Harm(), 0.0
         self._nursery = nursery
         self._breach = breach
 
@@ -177,9 +182,12 @@ class People:
         """
         found = {kind: crowd.take() for kind, crowd in self.crowds.items()}
         self.asked += sum(map(len, found.values()))
-        for kind, logins in found.items():
-            for fault in faults(kind, logins, harm, lag):
+        for logins in found.values():
+            earlier = [login for login in logins if login.sent < began]
+            both = harm | self._former, max(lag, self._lag)
+            for fault in (*faults(earlier, *both), *faults(set(logins) - set(earlier), harm, lag)):
                 self._breach(f"{what}: {fault}")
+        self._former, self._lag = harm, lag
         owed = [login for kind in found.keys() - harm.named - BY_ITSELF for login in found[kind] if login.right]
         others = Figures.of(owed, LATE + lag)
         if lag < LOADED:
@@ -202,16 +210,16 @@ def well(login: Login, lag: float = 0.0) -> bool:
     return login.granted and login.seconds <= LATE + lag
 
 
-def faults(kind: str, logins: Iterable[Login], harm: Harm, lag: float) -> list[str]:
+def faults(logins: Iterable[Login], harm: Harm, lag: float) -> list[str]:
     """What holds for every single answer, whatever happens."""
     found = []
     for login in logins:
         if login.granted and not login.right:
-            found.append(f"{kind}: A WRONG GRANT after {login.seconds:.2f} s")
+            found.append(f"{login.who}: A WRONG GRANT after {login.seconds:.2f} s")
         elif login.seconds > ANSWER_TIMEOUT + MARGIN + lag + harm.holds:
-            found.append(f"{kind}: an answer ({login.verdict or 'none'}) after {login.seconds:.2f} s")
-        elif not login.verdict and not harm.cuts and kind not in harm.named:
-            found.append(f"{kind}: no answer, after {login.seconds:.2f} s the end")
+            found.append(f"{login.who}: an answer ({login.verdict or 'none'}) after {login.seconds:.2f} s")
+        elif not login.verdict and not harm.cuts and login.who not in harm.named:
+            found.append(f"{login.who}: no answer, after {login.seconds:.2f} s the end")
     return found
 
 

@@ -174,8 +174,8 @@ class Play:
         left = self._dice.sample(actions, len(actions))
         while left:
             step = [left.pop()]
-            others = [one for one in left if not one.alone]
-            if together and others and not step[0].alone and self._dice.random() < TOGETHER:
+            others = [one for one in left if not (one.operator and step[0].operator)]
+            if together and others and self._dice.random() < TOGETHER:
                 step.append(self._dice.choice(others))
                 left.remove(step[1])
             yield step
@@ -202,7 +202,8 @@ class Play:
         site.scan_log()
         for one in step:
             rows[one.name].add(found, recovery, len(self.result.breaches) - before)
-        self._tell(f"{self._what}: {found}, well again after {recovery:.1f} s, lag {lag:.2f} s")
+        clock = time.strftime("%H:%M:%S")
+        self._tell(f"{clock} {self._what}: {found}, well again after {recovery:.1f} s, lag {lag:.2f} s")
 
     async def _do(self, step: list[Action], dice: random.Random, hold: float) -> None:
         with trio.move_on_after(hold + 4 * UNDOING) as patience:
@@ -210,7 +211,8 @@ class Play:
                 for one in step:
                     mine = await stack.enter_async_context(trio.open_nursery())
                     await stack.enter_async_context(_ended(mine))
-                    await stack.enter_async_context(one.act(Scenery(self._site, self._people, dice, mine)))
+                    scenery = Scenery(self._site, self._people, dice, mine, together=len(step) > 1)
+                    await stack.enter_async_context(one.act(scenery))
                 await trio.sleep(hold)
                 nursery.cancel_scope.cancel()
         if patience.cancelled_caught:
