@@ -54,8 +54,8 @@ only while somebody asks, is no burden."""
 
 _LONGEST_IF_PASSING = 5.0
 """Seconds of the longest pause while the machine has no process, memory or descriptor left: a try costs hardly anything
-then, and in half a minute nobody could log in long after there are some again.  Longer than `answer_timeout` usually is,
-so that most of those who ask meanwhile are refused at once."""
+then, and with longer pauses nobody could log in long after there are some again.  Longer than `answer_timeout` usually
+is, so that most of those who ask meanwhile are refused at once."""
 
 _PASSING = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
 """Errors of a start that may succeed a moment later."""

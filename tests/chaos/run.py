@@ -13,7 +13,9 @@ processes make of it is not in our hands.  Without --minutes, each action happen
 import argparse
 import dataclasses
 import json
+import os
 import random
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,6 +64,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> int:
     options = parse()
+    signal.signal(
+        signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT)
+    )  # which is no reason to leave anything
     print(f"seed {options.seed}", file=sys.stderr)
     actions = [ACTIONS[name] for name in options.only or ACTIONS]
     play = Play(actions, options.seed, lambda line: print(line, file=sys.stderr, flush=True))

@@ -28,8 +28,8 @@ RATES = {"plain": 5, "single": 4, "tagged": 10, "relay": 4, "terminal": 4, "sqli
 TOGETHER = 0.3
 """How often two actions happen at once."""
 
-UNDOING = 10.0
-"""Seconds within which an action is begun or undone; a reload takes some."""
+UNDOING = 60.0
+"""Seconds within which an action is begun and undone, far more than anything takes."""
 
 
 @dataclass
@@ -206,7 +206,7 @@ class Play:
         self._tell(f"{clock} {self._what}: {found}, well again after {recovery:.1f} s, lag {lag:.2f} s")
 
     async def _do(self, step: list[Action], dice: random.Random, hold: float) -> None:
-        with trio.move_on_after(hold + 4 * UNDOING) as patience:
+        with trio.move_on_after(hold + 2 * UNDOING) as patience:
             async with trio.open_nursery() as nursery, contextlib.AsyncExitStack() as stack:
                 for one in step:
                     mine = await stack.enter_async_context(trio.open_nursery())
