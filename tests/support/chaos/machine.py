@@ -42,6 +42,14 @@ async def processes(scenery: Scenery) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
+async def memory(scenery: Scenery) -> AsyncIterator[None]:
+    """The daemon gets no more memory than it has."""
+    with scenery.site.limited("as", procfs.memory(scenery.site.process.pid, "VmSize") * 1024):
+        kill_some(scenery, 2)
+        yield
+
+
+@contextlib.asynccontextmanager
 async def fault(scenery: Scenery, *, call: str, numbers: tuple[int, ...], kill: int) -> AsyncIterator[None]:
     """A call of the daemon fails, and some of its programs are killed."""
     scenery.site.faults.set(call, scenery.dice.choice(numbers))
@@ -123,6 +131,7 @@ ACTIONS = (
     Action(
         "processes", "no process can be started, and two programs are killed", processes, Harm(failed=1, barren=True)
     ),
+    Action("memory", "no more memory for the daemon, and two programs are killed", memory, Harm(failed=1, barren=True)),
     Action(
         "fork",
         "posix_spawn fails, and all programs are killed",

@@ -17,7 +17,7 @@ ANSWER_TIMEOUT = 2.0
 MARGIN = 0.5
 """Seconds by which an answer may come later, beside the time that a loaded machine takes, see `Site.lag`."""
 
-LOADED = 1.0
+LOADED = 1.5
 """Seconds of lag from which on nobody can tell whose fault a late answer is, or one that was refused for time."""
 
 PATIENCE = 30.0

@@ -30,7 +30,7 @@ UNPRIVILEGED = 54321
 """A daemon that root started is this user: the kernel's limit of processes is not for root.  A Python below /root stays
 readable."""
 
-LIMITS = {"nofile": "Max open files", "nproc": "Max processes"}
+LIMITS = {"nofile": "Max open files", "nproc": "Max processes", "as": "Max address space"}
 """As prlimit(1) and the kernel call them."""
 
 MOST_PROGRAMS = 2 * (4 * POOL + POOL) + 2 * (8 + 2)
