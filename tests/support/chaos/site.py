@@ -260,8 +260,9 @@ class Site:
         self.process.send_signal(signal.SIGTERM)
         if (status := await self.ended()) != 0:
             self.breach(f"the daemon ended with status {status}")
-        self.scan_log()
-        for path in (self.log.with_suffix(".1"), self.folder / "stderr", *self.folder.glob("*.log")):
+        for _ in range(2):  # what is left, and to the disk with it
+            self.scan_log()
+        for path in (self.folder / "stderr", *self.folder.glob("*.log")):
             if path.exists():
                 self.scan(path.read_bytes(), path.name)
         self._check_changes()
