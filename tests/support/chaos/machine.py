@@ -18,10 +18,15 @@ from support.chaos.programs import send
 from support.chaos.site import Site
 
 
+ALL = 1000
+"""More programs than there are."""
+
+
 def kill_some(scenery: Scenery, count: int) -> None:
-    """So that some must be started: of one pool, which keeps others."""
+    """So that some must be started, in the pool that everybody asks; unless it is to be ALL, two are left."""
     programs = scenery.site.troubled()
-    send(signal.SIGKILL, scenery.dice.sample(programs, min(count, len(programs))))
+    left = 0 if count == ALL else 2
+    send(signal.SIGKILL, scenery.dice.sample(programs, max(0, min(count, len(programs) - left))))
 
 
 @contextlib.asynccontextmanager
@@ -135,13 +140,13 @@ ACTIONS = (
     Action(
         "fork",
         "posix_spawn fails, and all programs are killed",
-        functools.partial(fault, call="posix_spawnp", numbers=(errno.EAGAIN, errno.ENOMEM), kill=99),
+        functools.partial(fault, call="posix_spawnp", numbers=(errno.EAGAIN, errno.ENOMEM), kill=ALL),
         Harm(share=1.0, late=1.0, waits=True, recovery=5.0, barren=True),
     ),
     Action(
         "pipe",
         "pipe fails, and all programs are killed",
-        functools.partial(fault, call="pipe", numbers=(errno.EMFILE, errno.ENFILE), kill=99),
+        functools.partial(fault, call="pipe", numbers=(errno.EMFILE, errno.ENFILE), kill=ALL),
         Harm(share=1.0, late=1.0, waits=True, recovery=5.0, barren=True),
     ),
     Action(

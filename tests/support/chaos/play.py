@@ -207,14 +207,13 @@ class Play:
 
     async def _do(self, step: list[Action], dice: random.Random, hold: float) -> None:
         with trio.move_on_after(hold + 2 * UNDOING) as patience:
-            async with trio.open_nursery() as nursery, contextlib.AsyncExitStack() as stack:
+            async with contextlib.AsyncExitStack() as stack:
                 for one in step:
                     mine = await stack.enter_async_context(trio.open_nursery())
                     await stack.enter_async_context(_ended(mine))
                     scenery = Scenery(self._site, self._people, dice, mine, together=len(step) > 1)
                     await stack.enter_async_context(one.act(scenery))
                 await trio.sleep(hold)
-                nursery.cancel_scope.cancel()
         if patience.cancelled_caught:
             self._breach("it cannot be undone")
 
