@@ -17,7 +17,6 @@ from support.chaos.people import Harm
 from support.chaos.programs import send
 from support.chaos.site import Site
 
-
 ALL = 1000
 """More programs than there are."""
 
