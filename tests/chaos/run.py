@@ -64,9 +64,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> int:
     options = parse()
-    signal.signal(
-        signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT)
-    )  # which is no reason to leave anything
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # so that nothing is left
     print(f"seed {options.seed}", file=sys.stderr)
     actions = [ACTIONS[name] for name in options.only or ACTIONS]
     play = Play(actions, options.seed, lambda line: print(line, file=sys.stderr, flush=True))
