@@ -52,6 +52,11 @@ _LONGEST_BY_QUESTIONS = 1.0
 are seldom, would otherwise put it out for as long as they go on.  If a back end is away instead, a start a second, and
 only while somebody asks, is no burden."""
 
+_LONGEST_IF_PASSING = 5.0
+"""Seconds of the longest pause while the machine has no process, memory or descriptor left: a try costs hardly anything
+then, and with longer pauses nobody could log in long after there are some again.  Longer than `answer_timeout` usually
+is, so that most of those who ask meanwhile are refused at once."""
+
 _PASSING = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
 """Errors of a start that may succeed a moment later."""
 
@@ -324,7 +329,10 @@ class Staff:
                 self._row.add(hash(body))
             if len(self._row) < _IN_A_ROW or (now - self._row_began < _NO_REPLY and answered):
                 return
-        self._failed(record.number, by_questions=body is not None)
+        if body is None:
+            self._failed(record.number, LONGEST_DELAY)
+        else:
+            self._failed(record.number, _LONGEST_BY_QUESTIONS, "programs die of questions")
 
     def _not_started(self, error: Exception, was_missing: bool) -> None:
         pool = self._pool
@@ -334,18 +342,17 @@ class Staff:
         pool.last_failure = f"it cannot be started: {reason}"
         if was_missing:
             self.hopeless = not isinstance(error, MemoryError) and getattr(error, "errno", None) not in _PASSING
-            self._failed(FOREVER)
+            self._failed(FOREVER, LONGEST_DELAY if self.hopeless else _LONGEST_IF_PASSING)
             pool.give_up_hopeless()
 
-    def _failed(self, number: float, by_questions: bool = False) -> None:
+    def _failed(self, number: float, longest: float, cause: str = "programs cannot start") -> None:
         self._scouting = True
         if number > self._known:
             self._known = self._started
-            delay = self._backoff.next_delay()
-            self._delay = min(delay, _LONGEST_BY_QUESTIONS) if by_questions else delay
+            self._delay = min(self._backoff.next_delay(), longest)
             self.due = FOREVER if self.closed else self._clock() + self._delay
         if self._delay > 0 and not self.closed and not self.ready:
-            self._pool.is_down("programs die of questions" if by_questions else "programs cannot start")
+            self._pool.is_down(cause)
         self.plan()
 
 

@@ -50,7 +50,7 @@ QUESTIONS_END_IT = starts_slowly(0.2, dies_reading)
 
 
 @pytest.mark.parametrize(
-    ("play", "pause"), [(BUSY, 15.0), (lives(0.0), 15.0), (lives(0.5), 15.0), (QUESTIONS_END_IT, 1.0)], ids=str
+    ("play", "pause"), [(BUSY, 2.5), (lives(0.0), 15.0), (lives(0.5), 15.0), (QUESTIONS_END_IT, 1.0)], ids=str
 )
 async def test_programs_that_cannot_start_do_not_keep_the_machine_busy(autojump_clock, play, pause: float) -> None:
     """Different people ask all the time."""
