@@ -294,7 +294,8 @@ class Worker:
                     self._reactor.watch(self._stdout, self._readable, ARRIVING)
                 return verdict
             if data and may_become_reply(data):
-                self._partial, self.careful = data, True
+                self._partial = data
+                self.careful = True
                 self._owner.replies_in_pieces()
                 return None
         self._misbehaved(data)

@@ -17,6 +17,7 @@ import bridge
 from bridge.commands.cli import Parser
 from bridge.log.events import describe, event
 from bridge.log.setup import _Handler
+from bridge.loop.reactor import _Handlers, _Pipes
 from bridge.pool.shared import Hurried, Shared
 from bridge.pool.verdicts import LoggedQuery
 from bridge.programs.users import Hash
@@ -30,6 +31,8 @@ HARMLESS = {
     Hash: "bytes that are no password: salted and hashed",
     Parser: "options, as argparse shows them",
     _Handler: "its level, as logging shows it",
+    _Handlers: "methods, and of whom",
+    _Pipes: "numbers",
 }
 """Classes with a representation that holds nothing of a question, and what it holds."""
 

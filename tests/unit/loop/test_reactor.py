@@ -86,6 +86,27 @@ def test_arriving_is_told_once_for_each_arrival(reactor: Reactor, pipe) -> None:
     assert got == [b"a", b"b", b"c"], "nobody is at the other end"
 
 
+class Filled:
+    """A pipe for `watch_taken`: notes when it is taken, and when its reader is gone."""
+
+    def __init__(self, note: Callable[[str], object]) -> None:
+        self.note = note
+        self._taken = False
+
+    @property
+    def taken(self) -> bool:
+        return self._taken
+
+    @taken.setter
+    def taken(self, taken: bool) -> None:
+        self._taken = taken
+        if taken:
+            self.note("taken")
+
+    def reader_gone(self) -> None:
+        self.note("gone")
+
+
 def full_pipe() -> tuple[int, int]:
     reader, writer = os.pipe2(os.O_NONBLOCK)
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
@@ -94,29 +115,45 @@ def full_pipe() -> tuple[int, int]:
 
 def test_taken(reactor: Reactor) -> None:
     reader, writer = full_pipe()
-    gone: list[str] = []
-    reactor.watch_taken(writer, lambda: gone.append("gone"))
+    noted: list[str] = []
+    pipe = Filled(noted.append)
+    reactor.watch_taken(writer, pipe)
     reactor.run_once()
-    assert not reactor.taken, "there was room all the time"
+    assert not pipe.taken, "there was room all the time"
     for _ in range(2):
         os.write(writer, b"question")
         reactor.run_once()
-        assert not reactor.taken
+        assert not pipe.taken
         os.read(reader, 8)
         reactor.run_once()
-        assert [*reactor.taken] == [writer]
-        reactor.taken.clear()
+        assert pipe.taken
+        pipe.taken = False
         reactor.run_once()
-        assert not reactor.taken, "told once"
-    assert gone == []
+        assert not pipe.taken, "told once"
+    assert noted == ["taken"] * 2
     os.write(writer, b"question")
     os.close(reader)
     reactor.run_once()
-    assert not reactor.taken
-    assert gone == ["gone"]
-    reactor.taken[writer] = None
+    assert not pipe.taken
+    assert noted[2:] == ["gone"]
     reactor.unwatch(writer)
-    assert not reactor.taken
+    os.close(writer)
+
+
+def test_what_was_reported_before_it_was_unwatched_is_nobody_s(reactor: Reactor, pipe) -> None:
+    """Its number may be another's by then."""
+    reader, writer = full_pipe()
+    noted: list[str] = []
+    filled = Filled(noted.append)
+    reactor.watch_taken(writer, filled)
+    bell, ring = pipe()
+    reactor.watch(bell, lambda: reactor.unwatch(writer))
+    os.write(ring, b"x")  # reported first
+    os.write(writer, b"question")
+    os.read(reader, 8)
+    reactor.run_once()
+    assert (filled.taken, noted) == (False, [])
+    os.close(reader)
     os.close(writer)
 
 
@@ -125,15 +162,10 @@ def test_forgetting_keeps_what_others_are_to_be_told_in_its_order(reactor: React
     """Two hundred pipes are written and emptied in different orders; only the forgotten one's event is lost."""
     order: list[tuple[str, int]] = []
 
-    class Taken(dict[int, None]):
-        def __setitem__(self, descriptor: int, _: None) -> None:
-            order.append(("taken", descriptor))
-
-    reactor.taken = Taken()
     ends, replies = [], {}
     for _ in range(100):
         reader, writer = full_pipe()
-        reactor.watch_taken(writer, lambda: None)
+        reactor.watch_taken(writer, Filled(partial(lambda writer, what: order.append((what, writer)), writer)))
         stdout, out = pipe()
         reactor.watch(stdout, partial(lambda stdout: order.append(("reply", stdout)), stdout), ARRIVING)
         ends.append((reader, writer))
@@ -175,13 +207,14 @@ def test_forgetting_among_many_that_are_always_ready(reactor: Reactor, pipe) -> 
         os.write(writer, b"x")
         reactor.watch(reader, lambda: None)
     reader, writer = full_pipe()
-    reactor.watch_taken(writer, lambda: None)
+    filled = Filled(print)
+    reactor.watch_taken(writer, filled)
     os.write(writer, b"question")
     reactor.forget(writer)
     os.read(reader, 8)
     for _ in range(10):
         reactor.run_once()
-    assert [*reactor.taken] == [writer]
+    assert filled.taken
     reactor.unwatch(writer)
     os.close(reader)
     os.close(writer)

@@ -48,7 +48,7 @@ class Program:
 
     def write(self, size: int) -> None:
         """Write a frame as a worker does."""
-        assert size - 2 <= self.pipe.short or self.pipe.fit(size)
+        assert 0 <= size - 2 <= self.pipe.short or self.pipe.fit(size)
         assert os.write(self.pipe.descriptor, bytes(size)) == size
         self.pipe.taken = False
 
