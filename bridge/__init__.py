@@ -32,8 +32,8 @@ A query's life, folder by folder:
   pool/        who answers
     router       a line finds its host's pool, or is refused; `verdicts` logs what became of each, if that is wanted
     poolset      the pools of one set of settings, and of those that are to replace them after their `proof`
-    pool         lends `idle` programs to queries; each has a `record`, and is checked at `milestones` (`servicetime`);
-                 `poollog` and `figures` tell of it
+    pool         lends `idle` programs to queries, some of them `again`; each program has a `record`, and is checked at
+                 `milestones` (`servicetime`); `poollog` and `figures` tell of it
     fairqueue    which query is next: clients take `turns`, in `lanes` of their accounts; what is `shared` by several
     rounds       what no reply tells: what is stuck, late or overdue; `overload`; `probation` of `suspects`
     reserve      the pool that a new one replaces, until that answers
@@ -61,4 +61,4 @@ Imports point down this list, and terminal, log and protocol import nothing from
 tests/unit/test_imports.py enforces it.
 """
 
-__version__ = "0.2.0"
+__version__ = "0.2.1"

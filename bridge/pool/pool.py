@@ -26,6 +26,7 @@ from bridge.config.settings import ProgramSettings, Settings
 from bridge.log.events import ending
 from bridge.loop.reactor import Reactor
 from bridge.loop.timer import FOREVER
+from bridge.pool.again import Again
 from bridge.pool.fairqueue import FairQueue
 from bridge.pool.figures import Figures
 from bridge.pool.idle import Idle
@@ -67,6 +68,7 @@ class Pool:
       waiting: queries that no program has.
       idle: programs that have no query.
       reserve: the pool it falls back on after a reload.
+      again: for queries that have been asked.
       in_force: it is asked, and not one that is being proven, or was replaced.
       last_failure: why a program failed or could not be started, the last time; one line without secrets.
     """
@@ -90,12 +92,13 @@ class Pool:
         self._granted, self._denied = self.figures.granted_by, self.figures.denied_by
         self.staff = Staff(self, starts, attention, launch)
         self.workers = self.staff.workers
-        self.idle = Idle(self._others_answer)
+        self.idle = Idle(self.others_answer)
         self.waiting = FairQueue()
         self._hurried = self.waiting.hurried
         self.last_failure = ""
         self.in_force = True
         self.reserve = Reserve(self)
+        self.again = Again(self)
         self.log = PoolLog(name, program.argv, self.figures, self.clock)
         self._attention = attention
         self._milestones = Milestones(self.figures, self.clock, self._proved)
@@ -121,7 +124,7 @@ class Pool:
         if self.probation.knows_any and not (queries := self.probation.let_through(queries)):
             return
         take, lent = self.idle.take, 0
-        for query in queries:  # no idle program may get what waits; `_lend` inlined, as it is a call for each line
+        for query in queries:  # no idle program may get what waits; `lend` inlined, as it is a call for each line
             if (worker := take(query)) is None or not (worker.give(query) or self._lent_otherwise(worker, query)):
                 break
             lent += 1
@@ -139,6 +142,10 @@ class Pool:
     def set_timer(self, when: float) -> None:
         """Make a round at `when` at the latest."""
         self._timer.set(when)
+
+    def mind(self, query: Query) -> None:
+        """Make a round in time for the deadline of `query`."""
+        self._timer.set(query.deadline - self._ahead)
 
     def earliest_deadline(self) -> float:
         """The earliest one of an open query, or infinity."""
@@ -158,7 +165,7 @@ class Pool:
         """Whether its programs may be asked `query`, which came for another pool's."""
         return command_of(query.body) in self.program.commands
 
-    def _others_answer(self) -> bool:
+    def others_answer(self) -> bool:
         """Whether there are programs that have given a reply, so that others need not be asked everything."""
         return self.staff.ready > 0 or bool(self.reserve)
 
@@ -182,13 +189,13 @@ class Pool:
         asked = sum(worker.query is not None and worker.query.verdict is None for worker in self.workers)
         return len(self.waiting) + self.probation.waiting + asked
 
-    def _lend(self, query: Query, only_ready: bool = False) -> bool:
+    def lend(self, query: Query, only_ready: bool = False) -> bool:
         """Give `query` to an idle program; false if there is none for it."""
         worker = self.idle.take_ready() if only_ready else self.idle.take(query)
         return worker is not None and (worker.give(query) or self._lent_otherwise(worker, query, only_ready))
 
     def _lent_otherwise(self, worker: Worker, query: Query, only_ready: bool = False) -> bool:
-        """`_lend`, after an idle program was not given `query`: it has failed, or the query is too long."""
+        """`lend`, after an idle program was not given `query`: it has failed, or the query is too long."""
         while worker.state is not _ASKABLE:
             another = self.idle.take_ready() if only_ready else self.idle.take(query)
             if another is None:
@@ -219,43 +226,6 @@ class Pool:
         elif following.deadline <= self.clock() or not worker.give(following):
             self._not_handed_over(worker, following)
 
-    def ask_ahead(self, query: Query, only_ready: bool = False) -> None:
-        """Ask `query` before all others: it has waited longest.  Only this call has it, so it must not be lost.
-
-        If a program has it already, it goes to a ready one, as long as there are any.
-        """
-        try:
-            lent = self._lend(query, only_ready or (query.attempts > 0 and self._others_answer()))
-            if not (lent or self.probation.takes_back(query)):
-                self._timer.set(query.deadline - self._ahead)
-                self.waiting.add_again(query)
-        except Exception:
-            self.give_up(query)
-            raise
-        self.give_up_hopeless()
-
-    def ask_elsewhere(self, query: Query) -> None:
-        """Have `query`, with which a program takes long, answered by the reserve, or else by a ready program."""
-        try:
-            taken = self.reserve.takes(query)
-        except Exception:
-            self.give_up(query)
-            raise
-        if not taken:
-            self.ask_ahead(query)
-
-    def _ask_last(self, query: Query) -> None:
-        """Ask `query` after all others: it may be what ended its program.  Only this call has it."""
-        try:
-            if self.reserve.takes(query) or (self.probation.knows_any and not self.probation.let_through([query])):
-                return
-            if self.waiting or not self._lend(query):
-                self.waiting.add([query])
-        except Exception:
-            self.give_up(query)
-            raise
-        self.give_up_hopeless()
-
     def _not_handed_over(self, worker: Worker, query: Query) -> None:
         """A free program was not given `query`: its time is over, the program has failed, or the query is too long."""
         while worker.state is _ASKABLE:
@@ -270,14 +240,14 @@ class Pool:
             if following.deadline > self.clock() and worker.give(following):
                 return
             query = following
-        self.ask_ahead(query)
+        self.again.ahead(query)
 
     def _next_for(self, worker: Worker) -> Query | None:
         """The next query for a free program."""
         if worker.served:
             return self._following()
         following = self.waiting.next(proven=False)
-        return following or (None if self._others_answer() else self.waiting.next())
+        return following or (None if self.others_answer() else self.waiting.next())
 
     def hold_back(self, addresses: frozenset[str]) -> None:
         """Have queries for clients at these addresses asked only while no others wait."""
@@ -314,7 +284,7 @@ class Pool:
 
     def give_up_hopeless(self) -> None:
         """If no program is ready, end the queries whose deadline comes before one can be."""
-        if not self.waiting or self._others_answer():
+        if not self.waiting or self.others_answer():
             return
         hope = self.staff.hope(self.clock())
         for query in self.waiting.take_out(lambda query: query.deadline < hope):
@@ -403,22 +373,7 @@ class Pool:
             self._plan_start()  # its place is free now
         finally:
             if query is not None and query.verdict is None:
-                self._ask_once_more(query, was_read, proved=worker.served > 0)
-
-    def _ask_once_more(self, query: Query, was_read: bool, proved: bool) -> None:
-        """Ask another program, or give up `query`, whose program died."""
-        try:
-            again = query.survives(was_read, proved) and self.clock() < query.deadline
-            self.figures.retries += again
-        except Exception:
-            self.give_up(query)
-            raise
-        if again:
-            (self._ask_last if was_read else self.ask_ahead)(query)
-            return
-        self.give_up(query)
-        if was_read and query.deaths > 1:
-            self.probation.accuse(query)
+                self.again.once_more(query, was_read, proved=worker.served > 0)
 
     def _plan_start(self) -> None:
         self.staff.plan()

@@ -174,9 +174,9 @@ class Probation:
         while self._waiting and self._waiting[0][0].deadline <= now:
             pool.time_out(self._waiting.pop(0)[0])
         while self._waiting and pool.idle.any_ready and (query := self._eligible()) is not None:
-            pool.ask_ahead(query, only_ready=True)
+            pool.again.ahead(query, only_ready=True)
         if self._waits_in_vain(now) and (query := self._eligible()) is not None:
-            pool.ask_ahead(query)
+            pool.again.ahead(query)
         pool.choose_following()
 
     def _waits_in_vain(self, now: float) -> bool:

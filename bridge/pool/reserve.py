@@ -66,7 +66,7 @@ class Reserve:
         for query in [*pool.waiting]:
             if self.may_answer(query):
                 pool.waiting.remove(query)
-                pool.ask_elsewhere(query)
+                pool.again.elsewhere(query)
 
     def _kept(self) -> Pool | None:
         """The pool that may still be needed, if any."""

@@ -216,7 +216,7 @@ class Rounds:
         query.attempts += 1
         worker.release()
         record.seen = worker.query
-        self._pool.ask_elsewhere(query)
+        self._pool.again.elsewhere(query)
 
     def _are_others_answered(self, record: Record, now: float) -> bool:
         """Whether questions that were asked after this program's have been answered, and not only long ago."""

@@ -37,7 +37,7 @@ ELSEWHERE = {
     "unit/pool/test_fairqueue.py": "pool/lanes pool/shared pool/turns",
     "unit/pool/test_pool.py": "pool/milestones pool/servicetime",
     "unit/pool/test_pool_reload.py": "pool/poolset",
-    "unit/pool/test_pool_trouble.py": "pool/poollog",
+    "unit/pool/test_pool_trouble.py": "pool/again pool/poollog",
     "unit/programs/test_sqlite_users.py": "programs/users",
     "unit/relay/test_pipes.py": "commands/connect",
     "unit/terminal/test_watcher_tree.py": "terminal/procfs",

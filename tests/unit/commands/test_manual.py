@@ -71,7 +71,8 @@ def test_the_bundled_programs_commands_are_described() -> None:
 
 def examples() -> list[str]:
     """All command lines `extauth-bridge COMMAND` of the README and the pages."""
-    texts = re.findall(r"```(?:sh)?\n(.*?)```", README.read_text(), re.DOTALL)
+    blocks = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    texts = [text for language, text in blocks if language in ("", "sh")]
     for page in PAGES:
         texts += map(plain, re.findall(r"^\.Bd.*?\n(.*?)^\.Ed", page.read_text(), re.MULTILINE | re.DOTALL))
     named = "|".join(page.stem.removeprefix("extauth-bridge-") for page in PAGES if page.name.endswith(".1"))

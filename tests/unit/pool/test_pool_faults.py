@@ -38,11 +38,11 @@ ELSEWHERE = {"descriptors", "poolset", "proof", "router", "supervisor"}
 SAFE = {
     *("give_up", "time_out", "refuse", "settled"),  # they settle the query first of all
     *(
-        "ask_ahead",
-        "ask_elsewhere",
+        "ahead",
+        "elsewhere",
+        "once_more",
+        "_last",
         "_start_for",
-        "_ask_last",
-        "_ask_once_more",
         "_joined",
     ),  # they have the query, and do this for whatever they call
     *("ended", "retired", "discard", "_forget", "_forget_asker", "_look_ahead", "_tidy_up"),  # need no memory to begin
