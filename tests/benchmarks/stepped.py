@@ -233,11 +233,11 @@ class Outside:
             one.close()
 
 
-def command(scenario: Scenario, python: str, path: str) -> list[str]:
-    """The bridge's, with nothing in it that depends on time."""
+def command(scenario: Scenario, python: str, path: str, prelude: str = "") -> list[str]:
+    """The bridge's, with nothing in it that depends on time; `prelude` is Python for its very beginning."""
     verb = ["serve", "--listen", path] if scenario.clients else ["run"]
     quiet = ["--max-requests", "0", "--log-level", "warning"]
-    return [python, "-c", BRIDGE, *verb, "--pool-size", str(scenario.pool), *quiet, "--", *SLEEPER]
+    return [python, "-c", prelude + BRIDGE, *verb, "--pool-size", str(scenario.pool), *quiet, "--", *SLEEPER]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import sys
 from operator import attrgetter
 from pathlib import Path
 
+import bytecodes
 import compiling
 import instructions
 import pytest
@@ -48,6 +49,14 @@ def test_instructions_are_counted_twice_alike(build: Path) -> None:
     once, again = (instructions.count(scenario, instructions.CHECKOUT, library, 160, warm_up=0) for _ in range(2))
     assert once == pytest.approx(again, rel=0.001)
     assert 10_000 < once < 100_000
+
+
+def test_bytecodes_are_counted_by_function(build: Path) -> None:
+    library = compiling.library(build, "stepped.c", command("gcc", "gcc"))
+    counted = bytecodes.count(stepped.SCENARIOS[0], instructions.CHECKOUT, library, 640)
+    calls = {name: (calls, codes) for name, calls, codes in counted}
+    assert calls["worker.py Worker.hand_over"][0] == pytest.approx(1, abs=0.05)
+    assert 10 < calls["worker.py Worker.hand_over"][1] < 1000
 
 
 @pytest.mark.parametrize("scenario", stepped.SCENARIOS, ids=attrgetter("name"))
