@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).resolve().parent
 PATIENCE = 120  # s; a bound for what hangs
-SOME = ("pool4", "pty", "slow4", "shared", "open", "idle", "memory", "growth-line")
+SOME = ("pool4", "pty", "slow4", "shared", "tagged1", "open", "idle", "memory", "growth-line")
 
 
 def python(script: str, *argv: str) -> str:
