@@ -17,7 +17,7 @@
 #include <valgrind/callgrind.h>
 
 enum { SECOND = 1000000000 };
-enum { HURRY = 32 }; /* until told otherwise: what is done every tenth of a second has been done by then */
+enum { HURRY = 8 }; /* until told otherwise: what is done every tenth of a second has been done by then */
 
 static int asks = -1, answers, bridge;
 static bool steady, counting;
