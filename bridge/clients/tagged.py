@@ -43,7 +43,7 @@ class TaggedSession(WindowedSession):
 
     def settled(self, query: Query) -> None:
         """A query has its verdict, which is written at the end of this batch."""
-        self._tagging.settled(query)
+        self._tagging.settled.append(query)
         if not self._flush_due:
             self._flush_later()
 

@@ -3,7 +3,7 @@
   - `auth` goes before everything else, but nothing starves.  Of the rest, `isuser` and what changes something take
     turns.  Within each of these three kinds, `turns` says what is next.
   - Turns are worth their time only for those who would notice: as long as all that wait are asked within a moment, the
-    `auth` of clients without addresses wait in a short line, in the order in which they came, and before all others.
+    `auth` queries wait in a short line, in the order in which they came, and before all others.
   - A query that was taken back from a program, which was not its fault, goes before all others: it has waited longest.
     Meanwhile there is no short line.
   - Identical `isuser` queries wait each for a turn of its own, and when the first one's comes, they are asked as one
@@ -223,10 +223,11 @@ class FairQueue:
         """Let up to `room` queries wait in the short line from now on.
 
         If one waits there, or in turn, with a deadline before `latest`, it has waited for long: all of them take turns.
+        So they do if there is no room.
         """
         self.room = room
         if self.short:
-            if self.short[0].deadline < latest:
+            if not room or self.short[0].deadline < latest:
                 self._begin_turns()
         elif not self._again and 0 < len(self._auth) <= room and self._auth.by_deadline[0].deadline >= latest:
             self._end_turns()
@@ -240,7 +241,7 @@ class FairQueue:
         if self._auth.by_deadline or self._again or (line and line[-1].deadline > queries[0].deadline):
             return False
         for query in queries:
-            if query.body[0] != _AUTH or query.address:
+            if query.body[0] != _AUTH:
                 return False
         try:
             line.extend(queries)
@@ -258,9 +259,7 @@ class FairQueue:
             self.short.popleft()
 
     def _end_turns(self) -> None:
-        """Have the `auth` of clients without addresses wait in the short line again: under load some always wait."""
-        if any(query.address for query in self._auth):
-            return
+        """Have every `auth` wait in the short line again: under load some always wait."""
         for query in [*self._auth]:
             self.short.append(query)
             try:

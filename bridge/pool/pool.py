@@ -254,6 +254,11 @@ class Pool:
         self._held_back = addresses
         self.choose_following()
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether queries for some addresses are asked only while no others wait."""
+        return bool(self._held_back)
+
     def choose_following(self) -> None:
         """Have ready programs ask those on probation too, or no longer; most of the time there are no exceptions."""
         exceptions = self.probation.waiting > 0 or bool(self._held_back)

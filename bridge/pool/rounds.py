@@ -276,7 +276,8 @@ class Rounds:
         if not silent:
             pool.overload.refuse_last(now)
         usual = pool.service_time.usual
-        room = min(int(_MOMENT * pool.staff.serving / usual), _MOST_AT_ONCE) if usual else 0
+        takes_turns = not usual or pool.holds_back
+        room = 0 if takes_turns else min(int(_MOMENT * pool.staff.serving / usual), _MOST_AT_ONCE)
         pool.waiting.keep_short(room, now + timeout - ROUND)
         oldest = timeout - (pool.waiting.first_deadline() - now)
         if oldest > max(_LONG, pool.staff.startup.expected) and pool.staff.ready > 0:

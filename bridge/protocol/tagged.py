@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import re
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 from bridge.protocol.lines import YES
 from bridge.protocol.ordering import GRACE_AFTER_DEADLINE
@@ -36,7 +38,14 @@ HEAD_MAX = TAG_MAX + 1 + ADDRESS_MAX + 1
 _ADDRESSES = 1024
 """Addresses remembered, as parsing one takes as long as half a question.  Some 200 KB."""
 
-_GRANTED, _DENIED, _UNAVAILABLE = b" 1\n", b" 0\n", b" 2\n"
+_YES, _NO, _UNKNOWN = b" 1\n", b" 0\n", b" 2\n"
+
+_GRANTED, _DENIED = Verdict.GRANTED, Verdict.DENIED
+
+_GOOD = re.compile(
+    rb"^([0-9A-Za-z]{1,%d}) ([0-9A-Fa-f:.]{1,%d}|-) ([^\r\n]*)\n" % (TAG_MAX, ADDRESS_MAX), re.MULTILINE
+).findall
+"""Tag, address and line of each that is good, as nearly all are; the address may yet turn out to be none."""
 
 
 class Violation(Exception):
@@ -70,6 +79,8 @@ class TaggedReader:
             if not ended:
                 return []
             self._skipping = False
+        if not self._rest and (tagged := self._all_good(data)):
+            return tagged
         lines = (self._rest + data).split(b"\n")
         rest = lines.pop()
         if len(rest) > HEAD_MAX + self.max_line + 1:  # one more for a CR
@@ -82,6 +93,25 @@ class TaggedReader:
         """End of input: an unfinished line is nothing, since its end may be missing; no half password is to be set."""
         self._rest = b""
         return []
+
+    def _all_good(self, data: bytes) -> Sequence[Tagged]:
+        """`feed`, if `data` is good lines and nothing else: a third of the time that one by one takes.
+
+        Returns:
+          nothing if it is not, and then nothing has happened.
+        """
+        found = _GOOD(data)
+        if not found or len(found) != data.count(b"\n") or not data.endswith(b"\n"):
+            return []
+        tags, addresses, lines = zip(*found, strict=True)
+        texts = [*map(canonical, addresses)]
+        new = dict.fromkeys(tags)
+        if None in texts or len(new) < len(tags) or not new.keys().isdisjoint(self.in_use):
+            return []
+        if len(data) > self.max_line and max(map(len, lines)) > self.max_line:
+            return []
+        self.in_use.update(new)
+        return cast("list[Tagged]", [*zip(tags, texts, lines, strict=True)])
 
     def _parsed(self, whole: bytes) -> Tagged:
         fields = whole.split(b" ", 2)
@@ -133,12 +163,16 @@ class Tagging:
 
     Args:
       in_use: the reader's.
+
+    Attributes:
+      settled: queries that have their verdicts, since the last answers; some may not have been added yet, and some may
+        be of before `clear`.
     """
 
     def __init__(self, in_use: dict[bytes, None]) -> None:
+        self.settled: list[Query] = []
         self._in_use = in_use
         self._tags: dict[Query, bytes] = {}
-        self._settled: list[Query] = []  # since the last answers; perhaps also some of before `clear`
         self._ready: list[bytes] = [YES]  # answers to lines that never were queries, the first being the client's hello
 
     def __len__(self) -> int:
@@ -152,15 +186,11 @@ class Tagging:
         self._tags.update(zip(queries, tags, strict=True))
         if self._tags.pop(REFUSED, None) is not None:
             refused = [tag for tag, query in zip(tags, queries, strict=True) if query is REFUSED]
-            self._answer(refused, _DENIED)
+            self._answer(refused, _NO)
 
     def unasked(self, tags: Sequence[bytes]) -> None:
         """Add lines that were read too late to be asked."""
-        self._answer(tags, _UNAVAILABLE)
-
-    def settled(self, query: Query) -> None:
-        """`query` has its verdict; it may not have been added yet."""
-        self._settled.append(query)
+        self._answer(tags, _UNKNOWN)
 
     def answers(self, now: float) -> bytes:
         """Take out every answer that is known.
@@ -170,20 +200,18 @@ class Tagging:
             stopped meanwhile.
         """
         answers, self._ready = self._ready, []
-        settled, self._settled = self._settled, []
-        latest = now - GRACE_AFTER_DEADLINE
+        settled, self.settled = self.settled, []
+        take, free, latest = self._tags.pop, self._in_use.pop, now - GRACE_AFTER_DEADLINE
         for query in settled:
-            tag = self._tags.pop(query, None)
+            tag = take(query, None)
             if tag is None:
                 continue
-            self._in_use.pop(tag, None)
+            free(tag, None)
             verdict = query.verdict
             if query.deadline <= latest:
-                answers.append(tag + _UNAVAILABLE)
-            elif verdict is Verdict.GRANTED:
-                answers.append(tag + _GRANTED)
+                answers.append(tag + _UNKNOWN)
             else:
-                answers.append(tag + (_DENIED if verdict is Verdict.DENIED else _UNAVAILABLE))
+                answers.append(tag + (_YES if verdict is _GRANTED else _NO if verdict is _DENIED else _UNKNOWN))
         return b"".join(answers)
 
     def abandon(self, now: float) -> bytes:
@@ -197,7 +225,7 @@ class Tagging:
         """Forget everything, all tags in use included."""
         self._in_use.clear()
         self._tags.clear()
-        self._settled.clear()
+        self.settled.clear()
         self._ready.clear()
 
     def _answer(self, tags: Sequence[bytes], answer: bytes) -> None:

@@ -170,6 +170,18 @@ def shared(commands: Commands) -> Case:
     return Case("shared", title, (THOUSANDS, P50, P99, CPU), runs, "floor")
 
 
+def tagged(commands: Commands, clients: int, in_flight: int) -> Case:
+    """The same load twice: in order, and with tags and the addresses of those who log in."""
+
+    def run(who: str, mode: str, *more: str) -> Run:
+        return Run(who, commands.clients(clients, in_flight, mode, *more), daemon=commands.bridge_daemon(4))
+
+    runs = [run("in order", "socket"), run("tagged", "tagged"), run("tagged, no addresses", "tagged", "-a")]
+    asking = "1 client" if clients == 1 else f"{clients} clients"
+    title = f"a daemon with 4 programs, {asking}, {in_flight} lines in flight each, in order or tagged"
+    return Case(f"tagged{clients}", title, (THOUSANDS, P50, P99, CPU), runs, "in order")
+
+
 def starts(commands: Commands) -> list[Case]:
     load, python = str(commands.build / "load"), commands.python
     first = [
@@ -233,5 +245,6 @@ def all_cases(commands: Commands) -> list[Case]:
     cases += [peers(commands, pool) for pool in (8, 64)]
     cases += [*one_at_a_time(commands), terminal(commands)]
     cases += [slow_programs(commands, pool) for pool in (4, 16, 64)]
-    cases += [shared(commands), by_the_clock(commands), idle(commands)]
+    cases += [shared(commands), tagged(commands, 32, 4), tagged(commands, 1, 64)]
+    cases += [by_the_clock(commands), idle(commands)]
     return cases + starts(commands) + memory(commands)

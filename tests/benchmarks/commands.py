@@ -80,9 +80,9 @@ class Commands:
     def busy(self, command: list[str], in_flight: int = 64, *more: str) -> list[str]:
         return self.load("pipe", command, in_flight, *more, warm_up=self.warm_up)
 
-    def clients(self, count: int, in_flight: int) -> list[str]:
-        """Of a daemon's socket."""
-        return self.load("socket", [SOCKET], in_flight, "-c", str(count), warm_up=self.warm_up)
+    def clients(self, count: int, in_flight: int, mode: str = "socket", *more: str) -> list[str]:
+        """Of a daemon's socket; `mode` is `tagged` for those who speak that protocol."""
+        return self.load(mode, [SOCKET], in_flight, "-c", str(count), *more, warm_up=self.warm_up)
 
     def direct(self, cpus: Cpus | None) -> list[str]:
         asking = [self.python, str(HERE / "direct.py"), str(self.seconds)]

@@ -25,3 +25,11 @@ def build(target: Path, gcc: str = "gcc") -> Path:
         # -lutil: openpty lived there before glibc 2.34.
         subprocess.run([gcc, *FLAGS, "-o", str(target / name), *paths, "-lutil"], check=True)
     return target
+
+
+def library(target: Path, source: str, gcc: str = "gcc") -> Path:
+    """Compiles `source` into a shared object in the directory `target`, which is made if need be, and returns it."""
+    target.mkdir(parents=True, exist_ok=True)
+    made = target / Path(source).with_suffix(".so")
+    subprocess.run([gcc, *FLAGS, "-shared", "-fPIC", "-o", str(made), str(HERE / source)], check=True)
+    return made

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import report
@@ -21,6 +22,19 @@ UNITS = {
     "bytes_per_query": (1, "bytes"),
 }
 SIDE_BY_SIDE = ("floor", "bridge", "ejabberd", "helper-mux")
+PICTURES = "pictures"  # the directory, beside the README
+BEGINS, ENDS = "<!-- performance: what --publish wrote -->", "<!-- the end of what --publish wrote -->"
+PYTHONS = {  # who is measured under another Python too
+    "pool4": ("bridge",),
+    "pool8": ("bridge",),
+    "single": ("bridge",),
+    "pty": ("bridge, pty", "connect, pty"),
+    "shared": ("bridge",),
+    "tagged32": ("tagged",),
+    "start": ("bridge", "import trio"),
+    "raw": ("bridge",),
+    "memory": ("bridge",),
+}
 THROUGHPUT = ("pool4", "pool8", "mux8", "mux64", "single", "shared")
 
 
@@ -39,10 +53,40 @@ def page(kept: Mapping[str, Any]) -> str:
     """Everything that was measured; parts whose cases were not asked for are left out."""
     samples: report.Samples = kept["samples"]
     commands = Commands(HERE / "build", "python", kept["seconds"], None, None)
-    parts = [where(kept), throughput(all_cases(commands), samples), goals(kept["goals"])]
-    parts += [grown(sweep, samples) for sweep in all_sweeps(commands)]
-    parts.append(latencies(samples))
+    parts = [where(kept), throughput(all_cases(commands), samples), pythons(kept), goals(kept["goals"])]
+    for sweep in all_sweeps(commands):
+        parts += [picture(sweep.name, sweep.title) if sweep.steps[0][1].name in samples else "", grown(sweep, samples)]
+    parts += [picture("latency", "latency by load") if "open" in samples else "", latencies(samples)]
     return "\n\n".join(part for part in parts if part)
+
+
+def publish(kept: Mapping[str, Any], readme: Path) -> None:
+    """Replace what stands between the two marks."""
+    before, begins, rest = readme.read_text().partition(BEGINS)
+    _, ends, after = rest.partition(ENDS)
+    if not (begins and ends):
+        raise SystemExit(f"{readme}: the lines {BEGINS} and {ENDS} are missing")
+    readme.write_text(f"{before}{begins}\n{page(kept)}\n\n{ends}{after}")
+
+
+def picture(name: str, what: str) -> str:
+    return f"![{what}]({PICTURES}/{name}.svg)"
+
+
+def pythons(kept: Mapping[str, Any]) -> str:
+    """The same bridge under two Pythons; empty if only one was measured."""
+    label, samples = kept.get("beside"), kept["samples"]
+    if not label:
+        return ""
+    columns = {case.name: case.columns[0] for case in all_cases(Commands(HERE / "build", "", 1, None, None))}
+    rows = [["", "", f"Python {kept['machine']['python']}", label, "times"]]
+    for name, who in ((name, who) for name, people in PYTHONS.items() for who in people):
+        other = f"{who}, {label}"
+        if name in samples and (ratios := report.paired(samples, name, columns[name].key, other, "times", who)):
+            found = ([one[columns[name].key] for one in samples[name][one]] for one in (who, other))
+            shown = [ranged(figures, columns[name].scale) for figures in found]
+            rows.append([f"{name}: {who}", columns[name].head, *shown, three(statistics.median(ratios))])
+    return table(rows)
 
 
 def where(kept: Mapping[str, Any]) -> str:

@@ -2,11 +2,14 @@
 
     python tests/benchmarks/run.py [--rounds 5] [--seconds 2] [--quick] [--json FILE] [only...]
     python tests/benchmarks/run.py --table FILE
+    python tests/benchmarks/run.py --publish FILE
 
-`only` is the start of cases' names: `pool slow4` runs pool4, pool8 and slow4; `growth` everything that grows.
+`only` is the start of cases' names: `pool slow4` runs pool4, pool8 and slow4; `growth` everything that grows. --goals
+leaves out everybody about whom there is no goal. --beside-python measures the same bridge under another Python too.
 Each round runs every case once, everybody in it right after each other, so a ratio is never between two moods
 of the machine. Every single answer is checked. Exit status: 0; 1 if something measured gave a wrong answer or
-failed. A goal that does not hold is only printed. --table prints what a run wrote with --json in Markdown.
+failed. A goal that does not hold is only printed. --table prints what a run wrote with --json in Markdown, --publish
+puts that and its pictures into the README beside this.
 """
 
 import argparse
@@ -14,13 +17,15 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import compiling
 import markdown
+import pictures
 import report
 import steps
 from cases import Case, Run, all_cases
@@ -90,17 +95,46 @@ def run_case(case: Case, results: Results, checkout: Path, *, backwards: bool) -
 
 def measure(cases: Sequence[Case], rounds: int, checkout: Path) -> Results:
     """All rounds. Every other one goes through a case backwards: nobody always has the same one before it."""
-    results = Results()
+    results, began = Results(), time.monotonic()
     for number in range(rounds):
-        for case in cases:
-            print(f"\rround {number + 1} of {rounds}: {case.name:<20}", end="", file=sys.stderr, flush=True)
+        for index, case in enumerate(cases):
+            tell(number, rounds, case.name, number + index / len(cases), time.monotonic() - began)
             run_case(case, results, checkout, backwards=number % 2 == 1)
-    print("\r" + " " * 50 + "\r", end="", file=sys.stderr, flush=True)
+    took = (time.monotonic() - began) / 60
+    print(f"\r{f'measured in {took:.0f} minutes':<70}", file=sys.stderr)
     return results
+
+
+def tell(number: int, rounds: int, name: str, done: float, took: float) -> None:
+    """What is measured, and how long it all takes after `done` rounds: again and again on a terminal, else by round."""
+    left = f", {took / done * (rounds - done) / 60:.0f} minutes left" if done >= 1 else ""
+    said = f"round {number + 1} of {rounds}{left}"
+    if sys.stderr.isatty():
+        print(f"\r{f'{said}: {name}':<70}", end="", file=sys.stderr, flush=True)
+    elif done == number:
+        print(said, file=sys.stderr, flush=True)
 
 
 def chosen(cases: Iterable[Case], only: Sequence[str]) -> list[Case]:
     return [case for case in cases if not only or any(case.name.startswith(start) for start in only)]
+
+
+def of_goals(cases: Iterable[Case]) -> list[Case]:
+    """Those about which there is a goal, with nobody in them about whom there is none."""
+    wanted = {(goal.case, who) for goal in GOALS for who in (goal.who, goal.against)}
+    narrowed = [replace(case, runs=[run for run in case.runs if (case.name, run.who) in wanted]) for case in cases]
+    return [case for case in narrowed if case.runs]
+
+
+def with_other_python(cases: Iterable[Case], others: Iterable[Case], label: str) -> list[Case]:
+    """The cases in which Pythons are compared also have the bridge of `others`, the same cases under another one."""
+    runs = {case.name: {run.who: run for run in case.runs} for case in others}
+
+    def beside(case: Case) -> list[Run]:
+        names = markdown.PYTHONS.get(case.name, ())
+        return [replace(runs[case.name][who], who=f"{who}, {label}") for who in names if who in runs[case.name]]
+
+    return [replace(case, runs=[*case.runs, *beside(case)]) for case in cases]
 
 
 def judge(cases: Sequence[Case], sweeps: Sequence[Sweep], results: Results) -> list[dict[str, Any]]:
@@ -129,6 +163,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one round of 0.3 s: does everything run?")
     parser.add_argument("--json", metavar="FILE", help="write every sample there too")
     parser.add_argument("--table", metavar="FILE", help="measure nothing: print what --json wrote, in Markdown")
+    parser.add_argument("--publish", metavar="FILE", help="measure nothing: put that and pictures into the README")
+    parser.add_argument("--goals", action="store_true", help="only what there are goals for, without what grows")
+    parser.add_argument("--beside-python", metavar="FILE", help="another Python that has trio, to be measured too")
     parser.add_argument("--checkout", type=Path, default=CHECKOUT, help="the bridge to measure (default: this)")
     parser.add_argument("--helper-mux", default=HELPER_MUX, metavar="FILE", help=f"default: {HELPER_MUX}")
     options = parser.parse_args(arguments)
@@ -148,20 +185,42 @@ def peers(options: argparse.Namespace) -> tuple[str | None, str | None]:
     return helper_mux, ejabberd
 
 
+def version_of(python: str) -> str:
+    """What a Python calls itself. Ends if it has no trio."""
+    asked = [python, "-c", "import platform, trio; print('Python', platform.python_version())"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{python}: {last_words(done.stderr, done.returncode)}")
+    return done.stdout.strip()
+
+
+def wanted_cases(options: argparse.Namespace, commands: Commands, label: str) -> tuple[list[Case], list[Sweep]]:
+    """All cases to be measured, and what grows in some of them. Ends if there are none."""
+    sweeps = [] if options.goals else all_sweeps(commands)
+    cases = of_goals(all_cases(commands)) if options.goals else all_cases(commands)
+    if options.beside_python:
+        cases = with_other_python(cases, all_cases(replace(commands, python=options.beside_python)), label)
+    cases = chosen([*cases, *(case for sweep in sweeps for _, case in sweep.steps)], options.only)
+    if not cases:
+        sys.exit(f"no case's name begins with {' or '.join(options.only)}")
+    return cases, [narrowed for sweep in sweeps if (narrowed := sweep.only(cases)).steps]
+
+
 def main() -> int:
     options = parse()
-    if options.table:
-        print(markdown.page(json.loads(Path(options.table).read_text())))
+    if options.table or options.publish:
+        kept = json.loads(Path(options.table or options.publish).read_text())
+        print(markdown.page(kept))
+        if options.publish:
+            pictures.write(kept, HERE / markdown.PICTURES)
+            markdown.publish(kept, HERE / "README.md")
         return 0
     machine = report.machine()
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
+    label = version_of(options.beside_python) if options.beside_python else ""
     build = compiling.build(HERE / "build")
     commands = Commands(build, sys.executable, options.seconds, *peers(options))
-    sweeps = all_sweeps(commands)
-    cases = chosen([*all_cases(commands), *(case for sweep in sweeps for _, case in sweep.steps)], options.only)
-    if not cases:
-        sys.exit(f"no case's name begins with {' or '.join(options.only)}")
-    sweeps = [narrowed for sweep in sweeps if (narrowed := sweep.only(cases)).steps]
+    cases, sweeps = wanted_cases(options, commands, label)
     if machine["load"] > report.BUSY:
         print("others are at work on this machine: only ratios mean something, and not much")
     print(f"rounds: {options.rounds}, of {options.seconds:g} s; medians, of the rounds' own ratios too")
@@ -172,15 +231,18 @@ def main() -> int:
     if judged:
         print("\ngoals")
         print(report.table(report.goal_rows(judged), left=2))
+    kept = {
+        "machine": machine,
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "beside": label,
+        "samples": results.samples,
+        "errors": results.errors,
+        "goals": judged,
+    }
+    if label:
+        print(f"\n{markdown.pythons(kept)}")
     if options.json:
-        kept = {
-            "machine": machine,
-            "rounds": options.rounds,
-            "seconds": options.seconds,
-            "samples": results.samples,
-            "errors": results.errors,
-            "goals": judged,
-        }
         Path(options.json).write_text(json.dumps(kept, indent=1) + "\n")
     return 1 if any(results.errors.values()) else 0
 

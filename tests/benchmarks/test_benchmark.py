@@ -122,6 +122,46 @@ def test_the_floor_as_a_daemon(build: Path, tmp_path: Path, clients: int, in_fli
             assert found["rss_kb"] > 0
 
 
+@pytest.mark.parametrize("more", [(), ("-a",), ("-c", "5")])
+def test_clients_with_tags(build: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
+    path = str(tmp_path / "socket")
+    serve = [
+        sys.executable,
+        "-m",
+        "bridge",
+        "serve",
+        "--pool-size",
+        "2",
+        "--listen",
+        path,
+        "--",
+        str(build / "program"),
+    ]
+    with daemon.serving(serve, path, compiling.HERE.parent.parent):
+        assert figures(build, "tagged", "-k", "8", "-w", "100", "-n", "500", *more, path)["checked"] >= 600
+
+
+TAGGED = """
+import signal, socket
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+server = socket.socket(socket.AF_UNIX)
+server.bind({path!r})
+server.listen()
+while True:
+    client = server.accept()[0].makefile('rwb', 0)
+    client.readline() and client.write(b'1\\n')
+    for line in client:
+        client.write({answer!r})
+"""
+
+
+@pytest.mark.parametrize(("answer", "said"), [(b"0000 1\n", "is wrong"), (b"0009 1\n", "for no question")])
+def test_load_sees_what_is_wrong_with_tags(build: Path, tmp_path: Path, answer: bytes, said: str) -> None:
+    path = str(tmp_path / "socket")
+    with daemon.serving(python(TAGGED.format(path=path, answer=answer)), path, tmp_path):
+        assert said in complaint(build, "tagged", "-n", "300", path)
+
+
 def test_a_daemon_that_fails_is_seen(tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
     with pytest.raises(daemon.Failed, match="a reason"), daemon.serving(python("sys.exit('a reason')"), path, tmp_path):

@@ -3,8 +3,10 @@
 import json
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import markdown
+import pictures
 import pytest
 import report
 import run
@@ -82,6 +84,66 @@ def test_goals_against_a_peer_that_is_not_installed_are_left_out(tmp_path: Path)
     assert len(goals("m", "e")) == len(run.GOALS)
     assert goals("m", "e") - goals(None, "e") == {one.text for one in run.GOALS if one.against == "helper-mux"}
     assert goals("m", "e") - goals("m", None) == {one.text for one in run.GOALS if one.against == "ejabberd"}
+
+
+def test_goals_alone_leave_out_only_what_no_goal_is_about(tmp_path: Path) -> None:
+    everything = run.all_cases(Commands(tmp_path, "python", 1, "m", "e"))
+    narrowed = run.of_goals(everything)
+    results = run.Results({case.name: {} for case in everything})
+    assert [one["goal"] for one in run.judge(narrowed, [], results)] == [goal.text for goal in run.GOALS]
+    assert sum(len(case.runs) for case in narrowed) < sum(len(case.runs) for case in everything)
+
+
+def test_another_python_runs_the_same_beside(tmp_path: Path) -> None:
+    ours, theirs = (run.all_cases(Commands(tmp_path, python, 1, None, None)) for python in ("old", "new"))
+    compared = {case.name: case.runs for case in run.with_other_python(ours, theirs, "Python 4")}
+    (run_of_new,) = [one for one in compared["pool4"] if one.who == "bridge, Python 4"]
+    (run_of_old,) = [one for one in compared["pool4"] if one.who == "bridge"]
+    assert [*run_of_old.argv] == ["old" if word == "new" else word for word in run_of_new.argv]
+    assert {name for name, runs in compared.items() if any("Python 4" in one.who for one in runs)} == {
+        *markdown.PYTHONS
+    }
+
+
+def test_the_ratio_of_two_pythons_is_printed() -> None:
+    samples = {"pool4": {"bridge": [{"rate": 1000.0}], "bridge, Python 4": [{"rate": 1500.0}]}}
+    page = markdown.pythons({"beside": "Python 4", "machine": {"python": "3"}, "samples": samples})
+    assert "| pool4: bridge | thousand/s | 1 (1 to 1) | 1.5 (1.5 to 1.5) | 1.5 |" in page
+    assert markdown.pythons({"samples": samples}) == ""
+
+
+def test_pictures_show_medians_and_name_the_lines_where_they_end(tmp_path: Path) -> None:
+    sweeps = run.all_sweeps(Commands(Path(), "", 1, None, None))
+    sizes = {case.name: size for sweep in sweeps for size, case in sweep.steps}
+    rounds = {
+        name: [{"rate": 1000.0 * size * k, "bytes_s": 1e6 * size * k} for k in (1, 2, 4)]
+        for name, size in sizes.items()
+    }
+    samples: dict[str, dict[str, list[dict[str, float]]]] = {
+        name: {"bridge": one, "floor": one} for name, one in rounds.items()
+    }
+    samples["open"] = {f"bridge, {share}%": [{"p50_us": 80.0, "p99_us": 900.0}] for share in (50, 80, 95)}
+    written = pictures.write({"seconds": 1, "samples": samples}, tmp_path / "pictures")
+    assert {path.stem for path in written} == {*(sweep.name for sweep in sweeps), "latency"}
+    for path in written:
+        assert ElementTree.parse(path).getroot().get("viewBox")
+    texts = [
+        one.text for one in ElementTree.parse(tmp_path / "pictures/flight.svg").iter() if one.tag.endswith("}text")
+    ]
+    assert {"1", "4", "16", "64", "256", "lines in flight", "bridge  512", "floor  512"} <= {*texts}
+
+
+def test_publishing_replaces_only_what_is_between_the_marks(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{markdown.BEGINS}\nold\n{markdown.ENDS}\nafter\n")
+    machine = dict.fromkeys(("cores", "processor", "kernel", "python", "trio"), "-") | {"load": 0.0}
+    kept = {"machine": machine, "rounds": 7, "seconds": 1, "samples": {}, "goals": []}
+    markdown.publish(kept, readme)
+    published = readme.read_text()
+    assert published.startswith("before\n") and published.endswith("\nafter\n")
+    assert "7 rounds" in published
+    assert "old" not in published
+    assert README.read_text().count(markdown.BEGINS) == README.read_text().count(markdown.ENDS) == 1
 
 
 def test_who_sets_the_pace_comes_first_in_every_round() -> None:

@@ -3,17 +3,21 @@
 import json
 import subprocess
 import sys
+from operator import attrgetter
 from pathlib import Path
 
+import bytecodes
+import compiling
 import instructions
 import pytest
+import stepped
 from support.components import command
 
 pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).resolve().parent
 PATIENCE = 120  # s; a bound for what hangs
-SOME = ("pool4", "pty", "slow4", "shared", "open", "idle", "memory", "growth-line")
+SOME = ("pool4", "pty", "slow4", "shared", "tagged1", "open", "idle", "memory", "growth-line")
 
 
 def python(script: str, *argv: str) -> str:
@@ -37,16 +41,33 @@ def test_every_kind_of_case_runs(build: Path, tmp_path: Path) -> None:
     assert "| 4 programs, 64 lines in flight |" in python("run.py", "--table", str(kept))
 
 
-def test_instructions_are_counted(build: Path) -> None:
-    """Those of the bridge and its start: some hundred million. The programs' alone would be a few thousand."""
+def test_instructions_are_counted_twice_alike(build: Path) -> None:
+    """Everybody outside is played in step, so a thousandth is a difference; and all of a line's are counted."""
     command("valgrind", "valgrind")
-    answers, instructed = instructions.count(instructions.parse(["--in-flight", "8"]), build, 40)
-    assert answers >= 40
-    assert 100_000_000 < instructed < 10_000_000_000
+    library = compiling.library(build, "stepped.c", command("gcc", "gcc"))
+    scenario = stepped.Scenario("some", pool=2, in_flight=8)
+    once, again = (instructions.count(scenario, instructions.CHECKOUT, library, 160, warm_up=0) for _ in range(2))
+    assert once == pytest.approx(again, rel=0.001)
+    assert 10_000 < once < 100_000
 
 
-def test_the_difference_of_two_runs_is_that_of_their_lines() -> None:
-    assert instructions.per_line((100, 5_000_000), (300, 5_400_000)) == 2000
+def test_bytecodes_are_counted_by_function(build: Path) -> None:
+    library = compiling.library(build, "stepped.c", command("gcc", "gcc"))
+    counted = bytecodes.count(stepped.SCENARIOS[0], instructions.CHECKOUT, library, 640)
+    calls = {name: (calls, codes) for name, calls, codes in counted}
+    assert calls["worker.py Worker.hand_over"][0] == pytest.approx(1, abs=0.05)
+    assert 10 < calls["worker.py Worker.hand_over"][1] < 1000
+
+
+@pytest.mark.parametrize("scenario", stepped.SCENARIOS, ids=attrgetter("name"))
+def test_every_scenario_can_be_played(build: Path, tmp_path: Path, scenario: stepped.Scenario) -> None:
+    library = compiling.library(build, "stepped.c", command("gcc", "gcc"))
+    path = str(tmp_path / "socket")
+    argv = stepped.command(scenario, sys.executable, path)
+    with stepped.playing(scenario, argv, library, instructions.CHECKOUT, path, instructions.TICK) as outside:
+        outside.run_until(1000)
+        assert 1000 <= outside.answered < 1000 + max(1, scenario.clients) * scenario.in_flight
+        outside.tell("steady")
 
 
 def test_logins_are_counted(build: Path) -> None:

@@ -8,6 +8,7 @@
  *     channels    lines with squid's channel numbers, answered in any order (helper-mux)
  *     socket      instead of COMMAND the path of a Unix socket; clients of the kind `pipe`. What is said of the
  *                 command's process is then about the one that listens
+ *     tagged      clients of a socket who speak the tagged protocol
  *     open        as `pipe`, but by the clock: -r lines a second, whatever comes back; -k for the warm-up only
  *     hold        memory in use with `-k` lines in flight, against one at a time
  *     first       from fork to the first answer, on pipes
@@ -15,11 +16,12 @@
  *     exit        from fork to the end of a command that needs no input
  *
  *     -k LINES    in flight for each client (1)
- *     -c CLIENTS  connections (1; more for `socket` only)
+ *     -c CLIENTS  connections (1; more for `socket` and `tagged` only)
  *     -s SECONDS  how long to measure (1), or
  *     -n LINES    how many answers to measure
  *     -w LINES    answers before that which do not count (0)
  *     -l BYTES    length of a line without its end (40)
+ *     -a          `tagged` without addresses
  *     -r RATE     lines a second for `open`
  *     -i SECONDS  after that, watch the command doing nothing (0); not for every mode
  *
@@ -43,8 +45,9 @@ static struct plan read_options(int argc, char **argv)
 {
     struct plan plan = {.clients = 1, .in_flight = 1, .length = 40, .seconds = 1};
     int option;
-    while ((option = getopt(argc, argv, "+k:c:s:n:w:l:r:i:")) != -1)
+    while ((option = getopt(argc, argv, "+ak:c:s:n:w:l:r:i:")) != -1)
         switch (option) {
+        case 'a': plan.nameless = true; break;
         case 'k': plan.in_flight = (unsigned)atoi(optarg); break;
         case 'c': plan.clients = (unsigned)atoi(optarg); break;
         case 's': plan.seconds = atof(optarg); break;
@@ -73,6 +76,8 @@ static void run(const char *mode, const struct plan *plan, char **argv)
         run_stream(plan, argv, false);
     } else if (strcmp(mode, "socket") == 0)
         run_stream(plan, argv, true);
+    else if (strcmp(mode, "tagged") == 0)
+        run_tagged(plan, argv);
     else if (strcmp(mode, "pty") == 0)
         run_terminal(plan, argv);
     else if (strcmp(mode, "channels") == 0)

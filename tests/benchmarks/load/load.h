@@ -16,6 +16,7 @@ struct plan {
     double seconds;
     unsigned long lines;
     unsigned long warm_up;
+    bool nameless;      /* no addresses in tagged lines */
     double rest;        /* seconds to look at the command doing nothing, after the measurement */
 };
 
@@ -58,8 +59,9 @@ void measure_delay(uint64_t nanoseconds); /* of a question that was asked later 
 void measure_rest(void);                  /* after the last answer: watches the process for plan.rest */
 void print_figures(void);
 
-/* stream.c, clock.c, hold.c, terminal.c, channels.c, start.c: the ways to ask. */
+/* stream.c, tagged.c, clock.c, hold.c, terminal.c, channels.c, start.c: the ways to ask. */
 void run_stream(const struct plan *plan, char **argv, bool is_socket);
+void run_tagged(const struct plan *plan, char **argv);
 void run_by_the_clock(const struct plan *plan, char **argv);
 void run_hold(const struct plan *plan, char **argv);
 void run_terminal(const struct plan *plan, char **argv);

@@ -153,7 +153,7 @@ class Scene:
         if waiting:
             query = waiting[number % len(waiting)]
             query.verdict = verdict
-            self.tagging.settled(query)
+            self.tagging.settled.append(query)
 
     def hear(self, answers: bytes, abandoned: bool = False) -> None:
         """Every answer is that of a line without one, under its tag, and says what its query's verdict says."""

@@ -365,7 +365,7 @@ def test_nothing_is_kept_of_one_that_is_gone(end: str) -> None:
             query.settle(YES)
         client.run_once()
         session.close()
-        kept = session._lines.in_use, session._tagging._tags, session._tagging._settled, session._backlog
+        kept = session._lines.in_use, session._tagging._tags, session._tagging.settled, session._backlog
         assert not any(map(len, kept))
 
 

@@ -64,13 +64,11 @@ def test_who_waits_in_turn_for_a_moment_only_gets_there_although_some_always_wai
     assert in_order(queue) == [alice, again, carol, later]
 
 
-@pytest.mark.parametrize(("room", "latest", "address"), [(1, 4.0, ""), (9, 4.5, ""), (9, 4.0, "192.0.2.1")])
-def test_they_take_turns_as_before_if_they_are_many_or_wait_for_long_or_some_have_an_address(
-    room: int, latest: float, address: str
-) -> None:
+@pytest.mark.parametrize(("room", "latest"), [(1, 4.0), (9, 4.5), (0, 4.0)])
+def test_they_take_turns_as_before_if_they_are_many_or_wait_for_long(room: int, latest: float) -> None:
     one, other = Asker(), Asker()
     queue = FairQueue()
-    alice, again, carol = login("alice", one), login("alice", one), login("carol", other, 5.0, address)
+    alice, again, carol = login("alice", one), login("alice", one), login("carol", other, 5.0)
     queue.add([alice, again])
     queue.add([carol])
     queue.keep_short(room, latest)
@@ -108,20 +106,43 @@ def test_those_for_whom_there_is_no_room_take_turns_behind(further: int) -> None
     assert in_order(queue) == [*first, *others]
 
 
-def test_only_logins_without_an_address_wait_there() -> None:
+def test_only_logins_wait_there_with_an_address_or_without() -> None:
     asker = Asker()
     queue = FairQueue()
     queue.keep_short(9, 0.0)
-    for query in (
-        login("alice", asker, address="192.0.2.1"),
-        Query(b"isuser:alice:example.com", 4.0, asker),
-        Query(b"setpass:alice:example.com:hunter2", 4.0, asker),
-    ):
-        queue.add([query])
-    bob = login("bob", asker)
-    queue.add([bob])
-    assert queue.next(held_back={"192.0.2.1"}) is bob, "it is not in front, but the first is held back"
-    assert len(queue) == 3
+    for body in (b"isuser:alice:example.com", b"setpass:alice:example.com:hunter2"):
+        queue.add([Query(body, 4.0, asker)])
+    logins = [login("alice", asker, address="192.0.2.1"), login("bob", asker)]
+    queue.add(logins)
+    assert [*queue.short] == logins
+    assert len(queue) == 4
+
+
+def test_without_room_those_in_the_short_line_take_turns() -> None:
+    """So it is while an address has half of the programs."""
+    asker = Asker()
+    queue = FairQueue()
+    queue.keep_short(9, 0.0)
+    alice, bob = login("alice", asker, address="192.0.2.1"), login("bob", asker)
+    queue.add([alice, bob])
+    queue.keep_short(0, 0.0)
+    assert not queue.short
+    assert queue.next(held_back={"192.0.2.1"}) is bob
+
+
+def test_what_was_taken_back_goes_before_the_short_line() -> None:
+    asker = Asker()
+    queue = FairQueue()
+    queue.keep_short(9, 0.0)
+    alice, bob, carol = login("alice", asker), login("bob", asker), login("carol", asker)
+    queue.add([alice, bob])
+    queue.add_again(carol)
+    assert not queue.short, "whoever has that at hand would pass it over"
+    queue.keep_short(9, 0.0)
+    queue.add([login("dave", asker)])
+    assert not queue.short
+    assert queue.next() is carol
+    assert queue.next() is alice
 
 
 def test_no_room_for_all_of_a_batch_changes_nothing() -> None:

@@ -294,7 +294,7 @@ class Client:
         assert self.tagging.answers(0.0) == b"1\n", "to the first line"
 
     def settled(self, query: Query) -> None:
-        self.tagging.settled(query)
+        self.tagging.settled.append(query)
 
     def failed(self, error: Exception) -> None:
         raise error
