@@ -95,22 +95,18 @@ class TaggedReader:
         return []
 
     def _all_good(self, data: bytes) -> Sequence[Tagged]:
-        """`feed`, if `data` is good lines and nothing else: a third of the time that one by one takes.
-
-        Returns:
-          nothing if it is not, and then nothing has happened.
-        """
+        """`feed`, if `data` is good lines and nothing else; otherwise there are none, and nothing has happened."""
         found = _GOOD(data)
         if not found or len(found) != data.count(b"\n") or not data.endswith(b"\n"):
             return []
         tags, addresses, lines = zip(*found, strict=True)
         texts = [*map(canonical, addresses)]
-        new = dict.fromkeys(tags)
-        if None in texts or len(new) < len(tags) or not new.keys().isdisjoint(self.in_use):
+        if None in texts or (len(data) > self.max_line and max(map(len, lines)) > self.max_line):
             return []
-        if len(data) > self.max_line and max(map(len, lines)) > self.max_line:
-            return []
-        self.in_use.update(new)
+        before = len(self.in_use)
+        self.in_use.update(dict.fromkeys(tags))
+        if len(self.in_use) < before + len(tags):
+            raise Violation("a tag that is in use")
         return cast("list[Tagged]", [*zip(tags, texts, lines, strict=True)])
 
     def _parsed(self, whole: bytes) -> Tagged:

@@ -19,6 +19,8 @@ TIMEOUT = 10.0
 COMMANDS = {"auth": "auth", "isuser": "isuser", "setpass": "changing", "removeuser": "changing"}
 """And their kinds."""
 
+HELD_BACK = st.sets(st.sampled_from(["192.0.2.1", "192.0.2.2"]))
+
 
 class Asker:
     def __init__(self) -> None:
@@ -116,7 +118,7 @@ class Queue(RuleBasedStateMachine):
 
     # --- what programs do --------------------------------------------------------------------------------
 
-    @rule(proven=st.booleans(), held_back=st.sets(st.sampled_from(["192.0.2.1", "192.0.2.2"])))
+    @rule(proven=st.booleans(), held_back=HELD_BACK)
     def hand_out(self, proven: bool, held_back: set[str]) -> None:
         query = self.queue.next(proven, held_back)
         new = [one for one in self.in_queue if one.repeatable and not (one in self.again and one.attempts)]
@@ -263,6 +265,13 @@ class QueueWithShortLine(Queue):
     @rule(room=st.integers(0, 6), waited=st.sampled_from([0.0, 3.0, TIMEOUT]))
     def keep_short(self, room: int, waited: float) -> None:
         self.queue.keep_short(room, self.now + TIMEOUT - waited)
+
+    @rule(proven=st.booleans(), held_back=HELD_BACK)
+    def hand_out(self, proven: bool, held_back: set[str]) -> None:
+        """As long as an address is held back, there is no short line."""
+        if held_back:
+            self.queue.keep_short(0, 0.0)
+        super().hand_out(proven, held_back)
 
     def check_turn(self, query: Query, may: set[str], held_back: set[str]) -> None:
         self.in_a_row = 0

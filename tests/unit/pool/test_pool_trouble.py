@@ -39,15 +39,17 @@ def at_once(answer: Answer) -> None:
 # --- when it starts again --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("play", [MISSING, BUSY, lives(0.0)], ids=["missing", "no process", "dies at once"])
-async def test_the_schedule(autojump_clock, play) -> None:
-    """Immediately, then after 0.1 s doubling to 30 s, each cut by up to half."""
+@pytest.mark.parametrize(
+    ("play", "most"), [(MISSING, 30.0), (BUSY, 5.0), (lives(0.0), 30.0)], ids=["missing", "no process", "dies at once"]
+)
+async def test_the_schedule(autojump_clock, play, most: float) -> None:
+    """Immediately, then after 0.1 s doubling to 30 s, each cut by up to half; at most 5 s for what the machine lacks."""
     async with bench(play) as there:
         await trio.sleep(200.0)
         waits = gaps(there.started)
         assert len(waits) >= 11
         for wait, longest in zip(waits, LONGEST, strict=False):
-            assert longest / 2 - 1e-6 <= wait <= longest + 1e-6
+            assert min(longest / 2, most) - 1e-6 <= wait <= min(longest, most) + 1e-6
 
 
 async def test_the_schedule_begins_anew_after_a_good_reply(autojump_clock) -> None:
