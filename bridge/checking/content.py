@@ -96,7 +96,7 @@ def lengths(lab: Lab) -> list[Finding]:
             answer = lab.ask(program, body)
             tried.append(length)
             if answer.verdict is None:
-                failed[length] = lab.told(answer)
+                failed[length] = lab.told(answer) + (lab.last_words(program) if answer.exit is not None else "")
                 stack.close()
                 program = None
     return _about_lengths(lab, tried, failed)
@@ -119,7 +119,7 @@ def _about_lengths(lab: Lab, tried: list[int], failed: dict[int, str]) -> list[F
     if shortest == 2600 and 4096 not in failed:
         limit, why = 2559, " (2560 to 2815: the first byte of the length is a line feed)"
     elif shortest == 128 and below == 127:
-        why = " (it reads a byte of the length as signed)"
+        why = " (it takes a byte of the length above 127 for something else: a negative number, or part of a character)"
     elif shortest in (4096, 8200):
         why = " (its buffer ends there)"
     seen = f"{', '.join(map(str, failed))} bytes{why}: {failed[shortest]}"

@@ -251,9 +251,8 @@ def _read(file: str) -> str:
     """The text of a file, without a byte order mark."""
     try:
         data = read_regular_file(file)
-    except (OSError, ValueError) as error:  # ValueError: NUL in the name
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"{_where(file)}cannot be read: {reason}") from None
+    except OSError as error:
+        raise ConfigError(f"{_where(file)}cannot be read: {error.strerror}") from None
     if len(data) > SIZE_MAX:
         raise ConfigError(f"{_where(file)}larger than {SIZE_MAX} bytes, hardly a configuration")
     try:

@@ -100,7 +100,7 @@ def _contents(path: str) -> bytes | None:
 
     try:
         data = read_regular_file(path)
-    except (OSError, ValueError):  # `run` reads it instead, and says what is wrong
+    except OSError:  # `run` reads it instead, and says what is wrong
         return None
     return data if len(data) <= SIZE_MAX else None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.programs import oracle
-from support.programs.bad import CHAMELEON, Journal, compiled, habit, perl, php
+from support.programs.bad import CHAMELEON, Journal, compiled
 
 from .conftest import Start
 
@@ -118,23 +118,4 @@ def test_a_hung_program_is_killed_while_nobody_reads_the_answers(start: Start, j
     assert len(bridge.verdicts) == 0
     answers = bridge.wait_for_answers(2548 + 3)
     assert [answer.verdict for answer in answers] == ["1", *["0"] * 2548, "0", "1"]
-    bridge.finish()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("language", ["perl", "php", "C", "nibbles"])
-def test_programs_in_other_languages(start: Start, tmp_path: Path, language: str) -> None:
-    program = {
-        "perl": lambda: perl("good.pl"),
-        "php": php,
-        "C": lambda: compiled(tmp_path),
-        "nibbles": lambda: habit("nibbles"),
-    }[language]()
-    bridge = start("run", "--pool-size", 3, "--max-requests", 50, "--max-line", 9000, "--", *program)
-    lines = []
-    for number in range(300):
-        user = b"\xc3\xbc%d" % number + b"x" * (number * 29 % 4000)
-        lines += [b"auth:%s:h:pw-%s" % (user, user), b"auth:%s:h:%s" % (user, user), b"isuser:no%s:h" % user]
-    answers = bridge.converse(lines)
-    assert [answer.verdict for answer in answers] == ["1", "0", "0"] * 300
     bridge.finish()

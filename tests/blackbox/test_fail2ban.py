@@ -142,12 +142,13 @@ def test_what_a_program_writes_counts_for_nothing(serve: Serve, tmp_path: Path) 
 
 def test_the_jail(tmp_path: Path) -> None:
     """fail2ban takes both files as they are, and bans addresses and networks alike."""
+    client = command("fail2ban-client", "fail2ban")
     configuration = tmp_path / "fail2ban"
     subprocess.run(["cp", "-r", "/etc/fail2ban", configuration], check=True, timeout=60)
     (configuration / "jail.d" / "defaults-debian.conf").unlink(missing_ok=True)
     (configuration / "filter.d" / "extauth-bridge.conf").write_text(FILTER.read_text())
     (configuration / "jail.d" / "extauth-bridge.conf").write_text(JAIL.read_text())
-    words = [command("fail2ban-client", "fail2ban"), "-c", configuration, "-d"]
+    words = [client, "-c", configuration, "-d"]
     done = subprocess.run(words, capture_output=True, check=True, text=True, timeout=60)
     commands = done.stdout
     assert "ERROR" not in done.stderr, done.stderr

@@ -2,7 +2,7 @@
 
 import pytest
 from support.programs import oracle
-from support.programs.bad import CHAMELEON, Journal, habit, perl
+from support.programs.bad import CHAMELEON, Journal, habit
 
 from .conftest import Start
 
@@ -250,10 +250,8 @@ def test_all_commands_of_ejabberd_can_be_allowed(start: Start, journal: Journal,
     ]
 
 
-@pytest.mark.parametrize("language", ["python", "perl"])
-def test_a_program_that_agrees_to_everything_is_never_asked_an_unknown_command(start: Start, language: str) -> None:
-    program = habit("agrees") if language == "python" else perl("bareword.pl")
-    bridge = start("run", "--pool-size", 1, "--", *program)
+def test_a_program_that_agrees_to_everything_is_never_asked_an_unknown_command(start: Start) -> None:
+    bridge = start("run", "--pool-size", 1, "--", *habit("agrees"))
     lines = [b"check:alice:example.com:x", b"auth:alice:example.com:wrong", b"removeuser:alice:example.com"]
     answers = bridge.converse(lines * 5, in_flight=1)
     assert {answer.verdict for answer in answers} == {"0"}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.components import command
 from support.process import COMMAND, Bridge
-from support.programs.bad import CHAMELEON, Journal, compiled, habit, php
+from support.programs.bad import CHAMELEON, Journal, compiled, habit
 
 from .conftest import Start
 
@@ -162,17 +162,6 @@ def test_no_descriptor_left_to_start_a_program(start: Start, journal: Journal) -
 
 
 # --- out of turn -------------------------------------------------------------------------------------
-
-
-def test_text_before_the_first_question(start: Start, journal: Journal) -> None:
-    """PHP's warnings: never an answer; what the program said is in the log."""
-    bridge = start("run", "--pool-size", 2, "--answer-timeout", 1, "--", *php("banner"))
-    bridge.wait_until_up()
-    for _, verdict, seconds in ask_for(bridge, 1.5):
-        assert verdict == "0"
-        assert seconds < 1.5
-    assert b"Undefined variable" in bridge.log
-    bridge.finish()
 
 
 def test_a_banner_is_no_reply(start: Start) -> None:

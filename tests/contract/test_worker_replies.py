@@ -6,7 +6,7 @@ import signal
 import sys
 
 import pytest
-from support.programs.bad import CHAMELEON, compiled, habit, perl, php
+from support.programs.bad import CHAMELEON, compiled, habit, style
 
 from bridge.protocol.query import StandIn, Verdict
 from bridge.worker.state import State
@@ -23,8 +23,8 @@ PROGRAMS = {
     "python": lambda _: habit("good"),
     "reads byte by byte": lambda _: habit("nibbles"),
     "takes one read for one frame": lambda _: habit("one_read"),
-    "perl": lambda _: perl("good.pl"),
-    "php": lambda _: php(),
+    "perl": lambda folder: style("clean.pl", folder),
+    "php": lambda folder: style("clean.php", folder),
     "c": compiled,
 }
 

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Iterator
 
@@ -359,7 +360,7 @@ def test_memory(site: RelaySite) -> None:
     until(lambda: "injection" in site.logged(), "the log, whose import is the largest of all")
     used = resident(client.pid())
     print(f"{used} KiB")
-    assert used <= 15 * 1024
+    assert used <= (15 if sys.version_info < (3, 14) else 18) * 1024  # since then, logging imports much more
 
 
 def test_log_says_what_happened_and_never_a_secret(site: RelaySite) -> None:

@@ -55,17 +55,18 @@ def debian_root(release: str = RELEASE, steps: Sequence[str] = ("module: package
     return kept(f"{release}-{platform.machine()}", [*PACKAGES, *download], build)
 
 
-def wheels() -> Path:
+def wheels(python: str = PYTHON, extras: Sequence[str] = ()) -> Path:
     """The directory with all that `pip install .` would download: dependencies, and what builds the wheel."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    wanted += [needed for extra in extras for needed in project["project"]["optional-dependencies"][extra]]
 
     def build(target: Path) -> None:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(target)]
-        only = ["--only-binary=:all:", "--python-version", PYTHON]
+        only = ["--only-binary=:all:", "--python-version", python]
         run([*pip, *only, *wanted], "an index of Python packages")
 
-    return kept("wheels", wanted, build)
+    return kept(f"wheels-{python}", wanted, build)
 
 
 def lpty_source() -> Path:
@@ -98,15 +99,15 @@ def proxies() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
 
 
-def run(words: Sequence[str], source: str, env: dict[str, str] | None = None) -> None:
+def run(words: Sequence[str], source: str, env: dict[str, str] | None = None, patience: float = PATIENCE) -> None:
     """Run what needs the network; without it the test is skipped like for any other missing component."""
     try:
         done = subprocess.run(
             words, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, timeout=PATIENCE, check=False,
+            text=True, timeout=patience, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        missing(f"{source} that answers within {PATIENCE} s ({words[0]})", "ca-certificates")
+        missing(f"{source} that answers within {patience:g} s ({words[0]})", "ca-certificates")
     if done.returncode:
         tail = " | ".join(done.stdout.splitlines()[-3:])
         missing(f"{source} ({Path(words[0]).name} failed: {tail})", "ca-certificates")

@@ -20,21 +20,40 @@ def habit(name: str, number: int = 0) -> tuple[str, ...]:
     return (*_PYTHON, str(PROGRAMS / "habits.py"), name, str(number))
 
 
-def perl(name: str) -> tuple[str, ...]:
-    return (command("perl", "perl"), str(PROGRAMS / name))
+STYLES = PROGRAMS / "styles"
+
+_INTERPRETERS = {
+    ".pl": "perl perl",
+    ".php": "php php-cli -n",
+    ".js": "node nodejs",
+    ".rb": "ruby ruby",
+    ".sh": "bash bash",
+}
+"""For each suffix a command, the Debian package that it is from, and options: PHP goes without any php.ini."""
+
+_COMPILERS = {".c": ("gcc", "gcc", "-std=gnu11", "-O2"), ".go": ("go", "golang-go", "build")}
+"""The same of what is compiled, and how."""
 
 
-def php(*arguments: str) -> tuple[str, ...]:
-    """good.php, without any php.ini."""
-    php_cli = command("php", "php-cli")
-    return (php_cli, "-n", "-d", "display_errors=stderr", str(PROGRAMS / "good.php"), *arguments)
+def style(name: str, folder: Path, *arguments: str) -> tuple[str, ...]:
+    """A program of styles/; what must be compiled goes into `folder`, once."""
+    source = STYLES / name
+    if source.suffix == ".py":
+        return (*_PYTHON, str(source), *arguments)
+    if source.suffix in _COMPILERS:
+        target = folder / name.replace(".", "-")
+        if not target.exists():
+            compiler, package, *flags = _COMPILERS[source.suffix]
+            words = [command(compiler, package), *flags, "-o", str(target), str(source)]
+            subprocess.run(words, check=True, timeout=120)
+        return (str(target), *arguments)
+    interpreter, package, *options = _INTERPRETERS[source.suffix].split()
+    return (command(interpreter, package), *options, str(source), *arguments)
 
 
-def compiled(directory: Path) -> tuple[str, ...]:
-    """good.c, compiled into `directory`."""
-    target = directory / "good"
-    subprocess.run([command("gcc", "gcc"), "-O2", "-o", str(target), str(PROGRAMS / "good.c")], check=True, timeout=60)
-    return (str(target),)
+def compiled(folder: Path) -> tuple[str, ...]:
+    """A program that costs next to nothing, for long loads."""
+    return style("clean.c", folder)
 
 
 class Event(NamedTuple):

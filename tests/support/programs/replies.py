@@ -14,7 +14,7 @@ from typing import NamedTuple
 from support.components import command
 from support.process import Answer
 from support.programs import oracle
-from support.programs.bad import PROGRAMS, Event, Journal
+from support.programs.bad import PROGRAMS, Event, Journal, style
 
 FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE")
 
@@ -139,12 +139,16 @@ def _python(*words: str) -> Callable[[Path], tuple[str, ...]]:
     return lambda _: (command("python3", "python3"), "-I", "-S", "-B", str(PROGRAMS / "pieces.py"), *words)
 
 
+def _style(name: str) -> Callable[[Path], tuple[str, ...]]:
+    return lambda folder: style(name, folder)
+
+
 def _perl(*words: str) -> Callable[[Path], tuple[str, ...]]:
     return lambda _: (command("perl", "perl"), str(PROGRAMS / words[0]), *words[1:])
 
 
 def _php(name: str) -> Callable[[Path], tuple[str, ...]]:
-    return lambda _: (command("php", "php-cli"), "-n", "-d", "display_errors=stderr", str(PROGRAMS / name))
+    return lambda _: (command("php", "php-cli"), "-n", str(PROGRAMS / name))
 
 
 def _node(*words: str) -> Callable[[Path], tuple[str, ...]]:
@@ -170,14 +174,16 @@ HONEST: dict[str, Callable[[Path], tuple[str, ...]]] = {
     "Python, buffered": _python("buffered", "1", "0"),
     "Python, byte by byte": _python("bytes", "4", "0"),
     "Python, big reads with pauses": _python("greedy", "2", "0.2"),
-    "Perl": _perl("good.pl"),
+    "Perl": _style("clean.pl"),
     "Perl, sysread of three bytes": _perl("pieces.pl", "3", "2"),
     "Perl, sysread of much": _perl("pieces.pl", "65536", "4"),
-    "PHP": _php("good.php"),
+    "PHP": _style("clean.php"),
     "PHP, byte by byte": _php("pieces.php"),
     "Node.js": _node("events", "1"),
     "Node.js, four writes": _node("events", "4"),
     "Node.js, readSync": _node("sync", "2"),
+    "Ruby": _style("clean.rb"),
+    "Go": _style("clean.go"),
     "shell": _shell('"$@"; exit', "exactly", "1", "0"),
     "shell, byte by byte": _shell('"$@"; exit', "bytes", "2", "0"),
     "shell, between two cats": _shell('cat | "$@" | cat; exit', "exactly", "1", "0"),

@@ -83,7 +83,7 @@ MISTAKES: list[Case] = [
     (content.colons, mistake("unpacks_four"), ["deviates", "with colons: no reply, and it ended", "ValueError"], {}),
     (content.multibyte, mistake("characters"), ["deviates", "waits for 6 more bytes"], QUICK),
     (content.multibyte, mistake("ascii_only"), ["deviates", "multibyte secret: no reply, and it ended"], {}),
-    (content.lengths, mistake("longest", 127), ["deviates", "128, 255, 256 bytes (it reads", "'max_line': 127"], {}),
+    (content.lengths, mistake("longest", 127), ["deviates", "128, 255, 256 bytes (it takes", "'max_line': 127"], {}),
     (content.lengths, mistake("longest", 200), ["deviates", "255, 256, 1000 bytes: ", "'max_line': 128"], {}),
     (content.lengths, mistake("longest", 1500), ["deviates", "2600, 4096, 8200 bytes", "'max_line': 1000"], {}),
     (content.lengths, mistake("longest", 4095), ["deviates", "4096, 8200, 32767 bytes", "'max_line': 2600"], {}),

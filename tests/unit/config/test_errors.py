@@ -145,7 +145,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         str(tmp_path): f"{tmp_path}: cannot be read: it must be a regular file, but is a directory",
         "/dev/null": "/dev/null: cannot be read: it must be a regular file, but is a character device",
         f"{tmp_path}/no\nne": f"{tmp_path}/no\\nne: cannot be read: No such file or directory",
-        f"{tmp_path}/a\0b": f"{tmp_path}/a\\x00b: cannot be read: embedded null byte",
+        f"{tmp_path}/a\0b": f"{tmp_path}/a\\x00b: cannot be read: its name holds a NUL",
         "": ": cannot be read: No such file or directory",
     }
     for path, error in cases.items():

@@ -168,5 +168,5 @@ def test_the_largest_is_read_and_of_a_larger_one_not_much_more(tmp_path: Path) -
 def test_what_is_not_there_or_not_allowed(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_regular_file(str(tmp_path / "missing"))
-    with pytest.raises(ValueError, match="null byte"):
+    with pytest.raises(OSError, match="holds a NUL"):
         read_regular_file("nul\0")

@@ -43,7 +43,7 @@ def at_once(answer: Answer) -> None:
     ("play", "most"), [(MISSING, 30.0), (BUSY, 5.0), (lives(0.0), 30.0)], ids=["missing", "no process", "dies at once"]
 )
 async def test_the_schedule(autojump_clock, play, most: float) -> None:
-    """Immediately, then after 0.1 s doubling to 30 s, each cut by up to half; at most 5 s for what the machine lacks."""
+    """Immediately, then after 0.1 s doubling to 30 s, each cut by up to half; to 5 s if the machine lacks something."""
     async with bench(play) as there:
         await trio.sleep(200.0)
         waits = gaps(there.started)

@@ -124,7 +124,7 @@ def test_of_a_crowd_the_last_thousand_are_remembered(suspects: Suspects) -> None
 
 def test_no_secret_and_no_name_is_kept(suspects: Suspects) -> None:
     suspects.convict(question(), 0.0)
-    todo, seen, kept = [vars(suspects)], set[int](), list[bytes]()
+    todo, seen, kept = [*vars(suspects).values()], set[int](), list[bytes]()
     while todo:
         one = cast("Any", todo.pop())
         if id(one) not in seen and not isinstance(one, type):

@@ -1,5 +1,5 @@
 #!/usr/bin/perl
-# Answers true to a command it does not know: without `use strict` a bareword `false` is a non-empty string.
+# Grants a command that it does not know: without `use strict` a bareword `false` is a string that is not empty.
 no strict;
 
 binmode STDIN;

@@ -1,9 +1,5 @@
 <?php
 // A well-behaved ejabberd program in PHP; the truth table is that of wire.py.
-// With the argument "banner" it is run as PHP without a php.ini runs one: a warning on stdout before the first frame.
-if (($argv[1] ?? '') === 'banner') {
-    echo "\nWarning: Undefined variable \$config in ", __FILE__, " on line 7\n";
-}
 while (($header = fread(STDIN, 2)) !== false && strlen($header) === 2) {
     $size = unpack('n', $header)[1];
     $body = '';
