@@ -150,7 +150,7 @@ class Truth:
             return
         assert wire.greeting in (b"1\n", b"0\n"), "a question to nobody"
         assert data.count(b"\n") == 1, "not one line"
-        line, tag = data[:-1], b"%d" % len(self.tags)
+        line, tag = data[:-1], b"without, number %d" % len(self.tags)
         if wire.hello == HELLOS[0]:
             tag, address, line = line.split(b" ", 2)
             assert tag.isdigit() and len(tag) <= 16 and tag not in self.tags and address == b"-"
