@@ -9,7 +9,7 @@ from support import configfile
 from support.ejabberd.node import Ejabberd
 from support.ejabberd.questions import Question
 from support.process import Bridge
-from support.programs.bad import PROGRAMS, Journal, compiled, habit, perl, php
+from support.programs.bad import PROGRAMS, Journal, compiled, habit, style
 
 COMMANDS = ["auth", "isuser", "setpass", "tryregister", "removeuser", "removeuser3"]
 
@@ -72,8 +72,8 @@ class Side:
         noting = ("/usr/bin/env", *(f"{name}={value}" for name, value in self.journal.environment.items()))
         self.programs = {
             PYTHON: (*noting, *habit("good")),
-            PERL: perl("good.pl"),
-            PHP: php(),
+            PERL: style("clean.pl", folder),
+            PHP: style("clean.php", folder),
             C: c,
             BUNDLED: (sys.executable, str(self._script), str(CHECKOUT), str(self.database)),
             FAULTY: (sys.executable, "-I", "-S", "-B", str(PROGRAMS / "faulty.py")),
