@@ -246,8 +246,8 @@ class Reactor:
                 except Exception as error:
                     self._failed(handler, error)
             handled += len(events)  # a poll finds only a few events of a busy pool: a batch is several polls
-            few = handled < _BATCH or handled < min(_EACH * len(self._soon), _MOST)
-            if few and handled != 1:  # one: they come singly
+            # If there is one, they come singly.
+            if handled != 1 and (handled < _BATCH or handled < min(_EACH * len(self._soon), _MOST)):
                 if not handled & _BETWEEN:
                     now = monotonic()
                 if now < until and (events := self._kept or poll(0, _EVENTS)):

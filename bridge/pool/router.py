@@ -10,7 +10,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from bridge.config.settings import Settings
 from bridge.log.ratelimit import RateLimited
@@ -94,7 +94,7 @@ class Router:
         deadline = self.clock() + self.settings.answer_timeout
         route = self._only
         if route is not None and route.plain(lines):  # most of the time
-            queries = [Query(line, deadline, asker) for line in cast("Sequence[bytes]", lines)]
+            queries = [Query(line, deadline, asker) for line in lines]
             route.pool.ask(queries)
             return queries
         return self._ask_each(lines, repeat(""), deadline, asker)
@@ -104,8 +104,7 @@ class Router:
         deadline = self.clock() + self.settings.answer_timeout
         route = self._only
         if route is not None and route.plain(lines):  # most of the time
-            plain = cast("Sequence[bytes]", lines)
-            queries = [Query(line, deadline, asker, at) for line, at in zip(plain, addresses, strict=True)]
+            queries = [Query(line, deadline, asker, at) for line, at in zip(lines, addresses, strict=True)]
             route.pool.ask(queries)
             return queries
         return self._ask_each(lines, addresses, deadline, asker)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from typing import cast
+from typing import TypeGuard
 
 from bridge.protocol.query import Refusal
 
@@ -43,13 +43,13 @@ class Checks:
             % (b"|".join(self._with_secret) or _NEVER, b"|".join(self._without_secret) or _NEVER)
         ).fullmatch
 
-    def plain(self, lines: Sequence[bytes | Refusal]) -> bool:
+    def plain(self, lines: Sequence[bytes | Refusal]) -> TypeGuard[Sequence[bytes]]:
         """Whether all `lines` are good, and of printable ASCII, as nearly all are.
 
         Two thirds of the time that it takes to match each by itself.
         """
         try:
-            text = b"\n".join(cast("Sequence[bytes]", lines)) + b"\n"
+            text = b"\n".join(lines) + b"\n"  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         except TypeError:  # some were refused already
             return False
         return self._plain(text) is not None and text.count(b"\n") == len(lines)

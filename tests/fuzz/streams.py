@@ -1,8 +1,11 @@
-"""A client's stream in memory: what the client has sent waits in it, and what is written is told at once."""
+"""A client's stream in memory: what was sent waits in it, what is written is told at once; and time that goes by."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+from support.clock import Clock
+
+from bridge.loop.reactor import Reactor
 from bridge.loop.streams import Borrowed
 
 
@@ -66,3 +69,14 @@ class Stream:
     def close(self) -> None:
         for end in (self.source, self.sink):
             os.close(end.descriptor)
+
+
+def until_each_timer(clock: Clock, reactor: Reactor, seconds: float) -> Iterator[None]:
+    """Let time go by, stopping after each timer that rings on the way, and at the end."""
+    until = clock.now + seconds
+    while (first := reactor._timers.first) <= until:
+        clock.now = max(clock.now, first)
+        reactor._ring()
+        yield
+    clock.now = until
+    yield

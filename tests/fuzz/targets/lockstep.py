@@ -23,7 +23,7 @@ from bridge.terminal.gate import Gate
 from bridge.terminal.watcher import Look, Watcher
 from fuzz.engine import Check
 from fuzz.source import Source
-from fuzz.streams import Stream
+from fuzz.streams import Stream, until_each_timer
 from fuzz.targets.lines import may_pass
 
 LIMIT, TIMEOUT = 40, 4.0
@@ -213,13 +213,8 @@ class Scene:
             assert not self.is_good(reference.line) or reference.query is not None, "a question was not asked"
 
     def wait(self, seconds: float) -> None:
-        until = self.clock.now + seconds
-        while (first := self.reactor._timers.first) <= until:
-            self.clock.now = max(self.clock.now, first)
-            self.reactor._ring()
+        for _ in until_each_timer(self.clock, self.reactor, seconds):
             self.run()
-        self.clock.now = until
-        self.run()
 
     def end(self, how: int) -> None:
         self.ended = True

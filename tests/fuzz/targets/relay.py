@@ -21,7 +21,7 @@ from bridge.relay.settings import RelaySettings
 from bridge.relay.upstream import Upstream
 from fuzz.engine import Check
 from fuzz.source import Source
-from fuzz.streams import Stream
+from fuzz.streams import Stream, until_each_timer
 
 TOKENS = (b"1\n", b"0\n", b"2\n", b"1", b"0", b"\n", b"1\r\n", b"11", b"1\n1\n", b"\x00\x02\x00\x01", b"yes\n", b" 1\n")
 _TIMES = (0.001, 0.02, 0.06, 1.0, 4.6)
@@ -186,13 +186,8 @@ class Scene:
                 assert connection.ended, "a daemon that says what is wrong was listened to"
 
     def wait(self, seconds: float) -> None:
-        until = self.clock.now + seconds
-        while (first := self.reactor._timers.first) <= until:
-            self.clock.now = max(self.clock.now, first)
-            self.reactor._ring()
+        for _ in until_each_timer(self.clock, self.reactor, seconds):
             self.run()
-        self.clock.now = until
-        self.run()
 
     def ends(self) -> None:
         """Everything was answered, and the next line is, by a daemon that does as it should."""

@@ -2,7 +2,7 @@
 
 import collections
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import trio
@@ -15,6 +15,20 @@ Breach = Callable[[str], None]
 
 _LOST = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.EndOfChannel)
 """The connection, or the relay, is gone."""
+
+
+async def _each_answer(stream: trio.abc.HalfCloseableStream) -> AsyncIterator[bytes]:
+    """What comes, line by line, until the connection is gone, which is then closed."""
+    data = b""
+    try:
+        while more := await stream.receive_some(65536):
+            *answers, data = (data + more).split(b"\n")
+            for answer in answers:
+                yield answer
+    except _LOST:
+        pass
+    finally:
+        await trio.aclose_forcefully(stream)
 
 
 class Single:
@@ -89,18 +103,12 @@ class InOrder:
     async def _read(
         self, stream: trio.abc.HalfCloseableStream, waiting: collections.deque[trio.MemorySendChannel[Answer]]
     ) -> None:
-        data = b""
         try:
-            while more := await stream.receive_some(65536):
-                *answers, data = (data + more).split(b"\n")
-                for answer in answers:
-                    self._take(answer, waiting)
-        except _LOST:
-            pass
+            async for answer in _each_answer(stream):
+                self._take(answer, waiting)
         finally:
             if self.stream is stream:
                 self.stream = None
-            await trio.aclose_forcefully(stream)
             for give in waiting:
                 give.close()
 
@@ -153,18 +161,12 @@ class Tagged:
         return stream
 
     async def _read(self, stream: trio.SocketStream, waiting: dict[str, trio.MemorySendChannel[Answer]]) -> None:
-        data = b""
         try:
-            while more := await stream.receive_some(65536):
-                *answers, data = (data + more).split(b"\n")
-                for answer in answers:
-                    self._take(answer, waiting)
-        except _LOST:
-            pass
+            async for answer in _each_answer(stream):
+                self._take(answer, waiting)
         finally:
             if self._stream is stream:
                 self._stream = None
-            await trio.aclose_forcefully(stream)
             for give in waiting.values():
                 give.close()
 
