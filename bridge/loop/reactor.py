@@ -21,7 +21,6 @@ import select
 from collections.abc import Callable
 from operator import itemgetter
 from time import monotonic
-from typing import Protocol
 
 from bridge.loop.timer import FOREVER, Timer, Timers
 from bridge.protocol.query import nothing, raised

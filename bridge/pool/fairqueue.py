@@ -222,14 +222,14 @@ class FairQueue:
     def keep_short(self, room: int, latest: float) -> None:
         """Let up to `room` queries wait in the short line from now on.
 
-        If one waits there, or in turn, with a deadline before `latest`, it has waited for long: all of them take turns.
-        So they do if there is no room.
+        If any query waits with a deadline before `latest`, it has waited for long: all of them take turns.  So they do
+        if there is no room.
         """
         self.room = room
         if self.short:
-            if not room or self.short[0].deadline < latest:
+            if not room or self.first_deadline() < latest:
                 self._begin_turns()
-        elif not self._again and 0 < len(self._auth) <= room and self._auth.by_deadline[0].deadline >= latest:
+        elif not self._again and 0 < len(self._auth) <= room and self.first_deadline() >= latest:
             self._end_turns()
 
     # --- inside ------------------------------------------------------------------------------------------

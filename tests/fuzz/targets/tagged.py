@@ -91,7 +91,7 @@ def client(address: bytes) -> str:
         packed = socket.inet_pton(socket.AF_INET, text)
         return "" if packed[0] == 127 else socket.inet_ntop(socket.AF_INET, packed)
     bare, zone, name = text.partition("%")
-    if zone and (not name or "%" in name):
+    if zone and (not name or "%" in name or "/" in name):  # no interface has such a name
         raise Wrong
     try:
         packed = socket.inet_pton(socket.AF_INET6, bare)

@@ -196,3 +196,20 @@ async def test_one_account_that_has_become_slow_holds_nobody_up(autojump_clock) 
         asked, alice = trio.current_time(), client.ask("alice")
         await trio.sleep(5.0)
         assert client.settled_at[alice] - asked < 1.0
+
+
+def test_others_do_not_wait_for_ever_while_logins_always_wait() -> None:
+    asker = Asker()
+    queue = FairQueue()
+    queue.keep_short(9, 0.0)
+    isuser = Query(b"isuser:alice:example.com", 4.0, asker)
+    queue.add([login("alice", asker, 4.0)])
+    queue.add([isuser])
+    queue.add([login("bob", asker, 4.5)])
+    assert queue.next() is not isuser
+    queue.keep_short(9, 4.25)  # it has waited for long
+    later = [login(f"carol{number}", asker, 5.0 + number) for number in range(20)]
+    for query in later:
+        queue.add([query])
+    handed_out = [queue.next() for _ in range(9)]
+    assert isuser in handed_out
