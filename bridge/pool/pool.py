@@ -371,6 +371,7 @@ class Pool:
         """A program is gone: log it, and ask its query again or give it up."""
         record = self.workers.pop(worker)
         try:
+            self.staff.forget(record)
             self.log.program_ended(worker, record.reason, query)
             if record.reason and worker.status != -signal.SIGKILL:
                 how = f"with status {worker.status}" if worker.status >= 0 else ending(worker.status)

@@ -49,7 +49,7 @@ class Record:
     Args:
       number: of its start.
       born: when it was started, in seconds on the pool's clock.
-      replaces: the record of the program whose successor it is, if any.
+      replaces: the record of the program whose successor it is, if that is not gone.
 
     Attributes:
       standing: see the head of this module; changed by `enter`.

@@ -313,6 +313,12 @@ class Staff:
         self.ready -= record.proven
         record.enter(Standing.LEAVING)
 
+    def forget(self, record: Record) -> None:
+        """A program is gone: its successor would keep its record, with its last question, and so on for ever."""
+        for other in self.workers.values():
+            if other.replaces is record:
+                other.replaces = None
+
     def failed_starting(self, record: Record, body: bytes | None, answered: int) -> None:
         """A program ended, or was ended, before its first good reply.
 

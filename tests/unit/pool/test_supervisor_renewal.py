@@ -1,7 +1,9 @@
 """Replacing programs that have served enough: the new one first, one at a time, and never a dip in capacity."""
 
+import gc
 import itertools
 import signal
+import weakref
 
 import attrs
 import pytest
@@ -9,6 +11,7 @@ import trio
 from support.inmemory.plays import starts_slowly
 from support.inmemory.pools import Bench, InMemoryWorker, answers, bench, fail_once, hangs, lives, stays
 
+from bridge.pool.record import Record
 from bridge.protocol.frames import GRANTED
 from bridge.protocol.query import Verdict
 
@@ -70,6 +73,20 @@ async def test_under_a_flood_renewal_is_paced(autojump_clock) -> None:
         assert 18 <= len(there.programs) <= 4 + 2 + 20 + 2
         within_bounds(there, 4)
         assert there.pool.figures.unavailable == 0
+
+
+@pytest.mark.parametrize("size", [1, 3])
+async def test_nothing_is_left_of_those_that_are_gone(autojump_clock, size: int) -> None:
+    """A program's record holds its last question, with its secret and who asked it."""
+    async with bench(answers(0.2), max_requests=1, pool_size=size) as there:
+        records: weakref.WeakSet[Record] = weakref.WeakSet()
+        for _ in range(20 * size):
+            records.update(there.pool.workers.values())
+            await there.ask().done()
+            await trio.sleep(2.0)
+        gc.collect()
+        assert len(there.programs) > 10 * size
+        assert {*records} <= {*there.pool.workers.values()}
 
 
 async def test_one_that_has_served_enough_is_asked_last(autojump_clock) -> None:
