@@ -12,6 +12,11 @@ _COLLECT_AFTER = 20_000
 """Net allocations before the garbage collector looks for cycles.  Neither an import nor a query creates any; at the
 default of 700 the collector would slow down the start by 2 ms, and run for every few hundred lines in flight."""
 
+_OLDER_AFTER = 2
+"""Collections after which it also looks among what has outlived one, and then among all.  Replaced pools and programs
+are cycles, and have lived long: at the default of 10 they would be kept until 2 million more allocations, and memory
+grow for weeks.  It takes a few milliseconds, and is left out until a quarter of what lives long is new."""
+
 _FEWEST = 40
 """Descriptors without which no command is begun: the reserve that starting a program requires, and what is open by
 then.  A limit so low is a mistake; above it, only a program's start and a client's connection can find none left."""
@@ -26,7 +31,7 @@ def main() -> int:
     if os.getpid() == 1 and sys.argv[1:2] != ["ask"]:  # whose 0 would be a yes
         takeover.exit_0_on_sigterm()  # the kernel drops what PID 1 does not handle
     taken = takeover.take()
-    gc.set_threshold(_COLLECT_AFTER)
+    gc.set_threshold(_COLLECT_AFTER, _OLDER_AFTER, _OLDER_AFTER)
     try:
         if reason := takeover.shortage(_FEWEST):
             status = _refuse(reason, taken)
