@@ -140,8 +140,11 @@ def canonical(address: bytes) -> str | None:
     if address == b"-":
         return ""
     try:
-        ip = ipaddress.ip_address(address.decode("ascii"))
+        text = address.decode("ascii")
+        ip = ipaddress.ip_address(text)
     except ValueError:
+        return None
+    if not text.isprintable():  # the library takes anything for a zone's name
         return None
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped

@@ -85,7 +85,7 @@ def client(address: bytes) -> str:
     if address == b"-":
         return ""
     text = address.decode("ascii", "replace")
-    if len(address) > 64 or "\0" in text or not text.isascii():
+    if len(address) > 64 or not text.isascii() or not text.isprintable():
         raise Wrong
     with contextlib.suppress(OSError):
         packed = socket.inet_pton(socket.AF_INET, text)

@@ -83,6 +83,7 @@ def test_a_line(stream: bytes, expected: Tagged) -> None:
         b"1 [::1] x\n",
         b"1 ::1% x\n",
         b"1 fe80::1%" + b"z" * ADDRESS_MAX + b" x\n",
+        b"1 fe80::1%eth0\a x\n",
         b"1 \xd9\xa1.2.3.4 x\n",
         b"1 " + b"9" * 9999,
         LINE + b"\n",
