@@ -18,12 +18,12 @@ class Size:
     """What is held at one time; memory in KiB. `relay_…`: of all relays together."""
 
     rss: int
-    pss: int
+    private: int
     descriptors: int
     sockets: int
     processes: int
     threads: int
-    relay_pss: int
+    relay_private: int
     relay_descriptors: int
 
 
@@ -36,12 +36,13 @@ class Pace:
     cpu: float
 
 
-def pss(pid: int) -> int:
-    """KiB; what is shared with others counts in part."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1])
-    raise LookupError("no Pss")
+def private(pid: int) -> int:
+    """KiB of memory that is its alone.
+
+    The proportional size (PSS) also moves when another process that runs the same Python begins or ends.
+    """
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
 
 
 def size(place: Place) -> Size:
@@ -49,12 +50,12 @@ def size(place: Place) -> Size:
     relays = [relay.pid for relay in place.relays]
     return Size(
         rss=procfs.memory(place.pid),
-        pss=pss(place.pid),
+        private=private(place.pid),
         descriptors=len(links),
         sockets=sum(link.startswith("socket:") for link in links),
         processes=len(place.processes()),
         threads=len(os.listdir(f"/proc/{place.pid}/task")),
-        relay_pss=sum(map(pss, relays)),
+        relay_private=sum(map(private, relays)),
         relay_descriptors=sum(len(procfs.descriptors(pid)) for pid in relays),
     )
 

@@ -8,12 +8,12 @@ from soak.measure import Pace, Size
 
 NAMES = {
     "rss": "resident memory, KiB",
-    "pss": "memory of its own (PSS), KiB",
+    "private": "memory of its own, KiB",
     "descriptors": "open descriptors",
     "sockets": "of them sockets",
     "processes": "processes",
     "threads": "threads",
-    "relay_pss": "memory of the relays (PSS), KiB",
+    "relay_private": "memory of the relays, KiB",
     "relay_descriptors": "descriptors of the relays",
     "p50": "median of a question, µs",
     "p99": "99 of 100 questions, µs",

@@ -41,8 +41,8 @@ def test_nothing_is_wrong_and_nothing_grows(tmp_path: Path) -> None:
     assert told["reloads"]["refused"] >= 1
     changes = {row["name"]: row["end"] / row["begin"] - 1 for row in told["rows"]}
     assert {name: change for name, change in changes.items() if name in EXACT and change > 0} == {}
-    assert changes["pss"] < MEMORY
-    assert changes["relay_pss"] < MEMORY
+    assert changes["private"] < MEMORY
+    assert changes["relay_private"] < MEMORY
 
 
 @pytest.mark.slow
