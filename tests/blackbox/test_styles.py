@@ -175,7 +175,7 @@ def test_check_says_why_a_program_without_its_back_end_is_of_no_use(folder: Path
 
 def plain(count: int) -> list[bytes]:
     """Short questions, in turns right and wrong ones."""
-    turns = itertools.cycle([b"auth:%s:h:pw-%s", b"auth:%s:h:guess", b"isuser:%s:h", b"setpass:%s:h:new", b"bogus"])
+    turns = itertools.cycle([b"auth:%s:h:pw-%s", b"auth:%s:h:hunter2", b"isuser:%s:h", b"setpass:%s:h:new", b"bogus"])
     users = (b"%s%d" % (b"no" if number % 7 == 3 else b"u", number) for number in range(count))
     return [line.replace(b"%s", user) for line, user in zip(turns, users, strict=False)]
 
