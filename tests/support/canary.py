@@ -59,6 +59,14 @@ def knows(path: Path, why: str) -> None:
     _told[str(path)] = why
 
 
+@contextlib.contextmanager
+def meant() -> Generator[None]:
+    """What is found meanwhile is meant to be: the test is about that."""
+    before = len(_found)
+    yield
+    del _found[before:]
+
+
 def right(user: str) -> str:
     """The password of this user."""
     return _PREFIX + user

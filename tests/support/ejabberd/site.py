@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from support import configfile
+from support import canary, configfile
 from support.ejabberd.node import Ejabberd
 from support.ejabberd.questions import Question
 from support.process import Bridge
@@ -90,6 +90,7 @@ class Site:
     def start(self, folder: Path) -> Self:
         """Start both, when the databases are filled."""
         theirs, ours = self.sides
+        canary.knows(folder / "ejabberd", "ejabberd logs whatever is in the place of a name")
         self.ejabberd = Ejabberd(folder / "ejabberd", theirs.programs)
         hosts = {host: {"program": list(program), "pool_size": 1} for host, program in ours.programs.items()}
         settings = {"client": "lockstep", "commands": COMMANDS, "hosts": hosts}
