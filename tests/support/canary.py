@@ -61,10 +61,11 @@ def knows(path: Path, why: str) -> None:
 
 @contextlib.contextmanager
 def meant() -> Generator[None]:
-    """What is found meanwhile is meant to be: the test is about that."""
+    """What is found meanwhile, or in what pytest captures of this test, is meant to be: the test is about that."""
     before = len(_found)
     yield
     del _found[before:]
+    _meant.append(True)
 
 
 def right(user: str) -> str:
@@ -87,6 +88,7 @@ _FORMS = sorted({form for word in (CANARY, right("alice"), right("bob")) for for
 _FORMS.append(_PREFIX.encode())
 
 _found: list[str] = []
+_meant: list[bool] = []
 _made: list[Path] = []
 _seen: dict[str, tuple[int, int]] = {}
 _known_cores: set[str] = set()
@@ -222,8 +224,9 @@ def pytest_runtest_makereport(
     """At the end of a test, when all that it made has been written."""
     report = yield
     if call.when == "teardown":
-        for title, text in report.sections:
+        for title, text in report.sections if not _meant else ():
             look(text, title)
+        _meant.clear()
         for directory in _made:
             look_below(directory)
         new = _cores() - _known_cores
