@@ -17,14 +17,15 @@ import pytest
 from support import canary
 from support.canary import CANARY
 
-SLEEP = [sys.executable, "-c", "input()"]
+SLEEP = [sys.executable, "-c", "input(print('up', flush=True) or '')"]
 
 @pytest.fixture
 def child():
     started = []
     def start(*words, **environment):
         more = {**os.environ, **environment}
-        started.append(subprocess.Popen([*SLEEP, *words], stdin=subprocess.PIPE, env=more))
+        started.append(subprocess.Popen([*SLEEP, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=more))
+        started[0].stdout.readline()  # before, the kernel may not know its arguments
     yield start
     started[0].communicate()
 
