@@ -2,6 +2,7 @@
 
 from collections import Counter
 from functools import partial
+from pathlib import Path
 
 import pytest
 from support.process import Bridge
@@ -155,10 +156,11 @@ def test_replacements_that_cannot_start_leave_the_old_ones_at_work(start: Start,
     bridge = start("run", "--pool-size", 2, "--max-requests", 10, "--", program)
     assert bridge.ask(b"isuser:alice:h").verdict == "1"
     bridge.wait_for_programs(2)
-    (tmp_path / "good").rename(tmp_path / "away")
+    there, away = Path(program), tmp_path / "away"
+    there.rename(away)
     answers = bridge.converse([b"isuser:u%d:h" % number for number in range(300)], in_flight=1)
     assert [answer.verdict for answer in answers] == ["1"] * 300
-    (tmp_path / "away").rename(tmp_path / "good")
+    away.rename(there)
     answers = bridge.converse([b"isuser:u%d:h" % number for number in range(300)], in_flight=1)
     assert [answer.verdict for answer in answers] == ["1"] * 300
     bridge.finish()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support import canary
 
 from fuzz.engine import HERE, NAMES
 
@@ -17,14 +18,16 @@ MUTANTS = (
     ("lines", "protocol/lines.py", "len(line) <= self.max_line else", "len(line) <= self.max_line + 1 else"),
     ("lines", "protocol/lines.py", "            self._skipping = False\n            return", "            return"),
     ("lines", "protocol/lines.py", "            line = line[:-1]\n", "            line = line.rstrip(b'\\r')\n"),
-    ("lines", "protocol/checks.py", ":[ -9;-~]+:[ -~]+|", ":[ -~]+:[ -~]+|"),
+    ("lines", "protocol/checks.py", r":[ -9;-~]+:[ -~]+\n|", r":[ -~]+:[ -~]+\n|"),
     ("lines", "protocol/checks.py", "\\x7f-\\x9f", "\\x7f"),
     ("frames", "protocol/frames.py", "len(data) < 4 and", ""),
     ("frames", "protocol/frames.py", "None not in map(verdict_of, replies) and", ""),
     ("frames", "protocol/frames.py", "{command_of(taken.body)}, the", "{taken.body!r}, the"),
     ("tagged", "protocol/tagged.py", "        if tag in self.in_use:", "        if False:"),
+    ("tagged", "protocol/tagged.py", "if len(self.in_use) < before", "if False and before"),
+    ("tagged", "protocol/tagged.py", "or len(found) != data.count", "or False and data.count"),
     ("tagged", "protocol/tagged.py", "zip(queries, tags, strict", "zip(queries[::-1], tags, strict"),
-    ("tagged", "protocol/tagged.py", "tag = self._tags.pop(query, None)", "tag = self._tags.get(query)"),
+    ("tagged", "protocol/tagged.py", "tag = take(query, None)", "tag = self._tags.get(query)"),
     ("tagged", "protocol/tagged.py", "if query.deadline <= latest:", "if False:"),
     ("lockstep", "protocol/lockstep.py", "if now - self.since <= BURST:", "if False:"),
     ("lockstep", "protocol/lockstep.py", "if len(lines) > 1 or", "if"),
@@ -60,6 +63,7 @@ def test_each_target_has_some() -> None:
 def search(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Search with one piece of the code replaced."""
     copy = tmp_path_factory.mktemp("mutants")
+    canary.knows(copy, "sources of tests")
     for part in ("bridge", "tests/fuzz", "tests/support", "tests/prosody"):
         shutil.copytree(ROOT / part, copy / part)
 

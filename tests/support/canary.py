@@ -133,7 +133,7 @@ def _children(pid: int) -> Iterator[int]:
 
 def look_below(directory: Path) -> None:
     """As `look`, at all files there, and at their names."""
-    for folder, folders, names in os.walk(directory):
+    for folder, folders, names in os.walk(directory) if str(directory) not in _told else ():
         folders[:] = [name for name in folders if os.path.join(folder, name) not in _told]
         for name in names:
             if os.path.join(folder, name) not in _told and not any(fnmatch(name, pattern) for pattern in KNOWING):

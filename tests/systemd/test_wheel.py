@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from support import canary
 from support.machine.root import wheels
 from support.process import ROOT
 
@@ -37,6 +38,7 @@ def test_both_hold_units_examples_and_all_else(tmp_path: Path) -> None:
     assert shipped < {*names(wheel)}
     subprocess.run(["tar", "--extract", "--file", sdist, "--directory", tmp_path], timeout=60, check=True)
     source = tmp_path / sdist.name.removesuffix(".tar.gz")
+    canary.knows(source, "the tests themselves")
     assert {path.name for path in (source / "systemd").iterdir()} == {
         path.name for path in (ROOT / "systemd").iterdir()
     }
