@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support import canary
 from support.programs import oracle
 from support.programs.replies import HONEST, LEAVING, honest_lines, verdicts_of
 
@@ -83,6 +84,7 @@ def test_program_that_enlarges_its_own_pipe(start: Start, tmp_path: Path, dice: 
     """F_SETPIPE_SZ works on the reading end, too: then nothing tells that a question is taken. Nobody may get in."""
     program = tmp_path / "enlarges.py"
     program.write_text(ENLARGES)
+    canary.knows(program, "it accepts the passwords")
     lines = honest_lines(200, dice)
     bridge = start("run", "--pool-size", 2, "--answer-timeout", 3, "--", "/usr/bin/env", "python3", program)
     verdicts = verdicts_of(bridge.converse(lines, in_flight=8))

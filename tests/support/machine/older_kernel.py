@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from support import canary
 from support.components import command
 from support.machine.cache import kept
 from support.machine.root import debian_root, proxies, run
@@ -68,6 +69,7 @@ def run_on_older_kernel(files: Mapping[str, Path], words: str, directory: Path) 
     qemu = command("qemu-system-x86_64", "qemu-system-x86")
     machine = kernel_and_root()
     init, disk = directory / "init", directory / "files.tar"
+    canary.knows(disk, "the tests themselves are in it")
     init.write_text(INIT.format(command=words, ended=ENDED))
     with tarfile.open(disk, "w") as archive:
         for name, path in {**files, "init": init}.items():
