@@ -167,17 +167,9 @@ def pytest_configure() -> None:
     _wrap(tempfile, "mkdtemp", lambda made, *_: _made.append(Path(made)))
     _wrap(pytest.TempPathFactory, "mktemp", lambda made, *_: _made.append(made))
     _wrap(subprocess.Popen, "communicate", _printed)
-    remove = shutil.rmtree
-
-    @functools.wraps(remove)
-    def rmtree(path: Any, *args: Any, **kwargs: Any) -> None:
-        gone = Path(os.fsdecode(path))
-        if any(gone.is_relative_to(made) for made in _made):
-            look_below(gone)
-            _made[:] = [made for made in _made if not made.is_relative_to(gone)]
-        remove(path, *args, **kwargs)
-
-    shutil.rmtree = rmtree
+    shutil.rmtree = _looking(shutil.rmtree)
+    if hasattr(tempfile, "_rmtree"):  # newer Pythons have their own
+        tempfile._rmtree = _looking(tempfile._rmtree)
     record = logging.getLogRecordFactory()
 
     def logged(*args: Any, **kwargs: Any) -> logging.LogRecord:
@@ -201,6 +193,20 @@ def _wrap(owner: Any, name: str, after: Callable[..., object]) -> None:
         return result
 
     setattr(owner, name, wrapped)
+
+
+def _looking(remove: Any) -> Any:
+    """`remove`, which removes a directory, with a look below it first."""
+
+    @functools.wraps(remove)
+    def rmtree(path: Any, *args: Any, **kwargs: Any) -> None:
+        gone = Path(os.fsdecode(path))
+        if any(gone.is_relative_to(made) for made in _made):
+            look_below(gone)
+            _made[:] = [made for made in _made if not made.is_relative_to(gone)]
+        remove(path, *args, **kwargs)
+
+    return rmtree
 
 
 def _printed(result: tuple[Any, Any], process: subprocess.Popen[Any], *_: object) -> None:
