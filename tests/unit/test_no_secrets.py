@@ -21,7 +21,6 @@ from bridge.loop.reactor import _Handlers, _Pipes
 from bridge.pool.shared import Hurried, Shared
 from bridge.pool.verdicts import LoggedQuery
 from bridge.programs.hashes import Scram, Scrypt
-from bridge.programs.users import Hash
 from bridge.protocol.ordering import Ordering
 from bridge.protocol.query import Query, StandIn
 
@@ -29,8 +28,7 @@ SHOWN = {Query, StandIn, LoggedQuery, Shared, Ordering, Hurried}
 """Classes that have a representation and may hold questions: tested one by one."""
 
 HARMLESS = {
-    Hash: "bytes that are no password: salted and hashed",
-    Scrypt: "the same",
+    Scrypt: "bytes that are no password: salted and hashed",
     Scram: "the same",
     Parser: "options, as argparse shows them",
     _Handler: "its level, as logging shows it",
