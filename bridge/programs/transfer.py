@@ -9,6 +9,7 @@ The rules:
   shown.
 """
 
+import functools
 import getopt
 import json
 import os
@@ -58,13 +59,13 @@ def bring(database: str, words: Sequence[str], complain: Say, show: Show) -> int
     Raises:
       Refused, Unavailable: nothing was changed.
     """
-    options, path = _options(words, "from", READERS, "replace", "dry-run", "json")
+    options, path = _options(words, "from", READERS, "replace", "disabled", "dry-run", "json")
     dry = "dry-run" in options
     with users.Users(database) as store:
         exists = _names(store, database)
         haul = Haul(options.get("host"), set[Names]() if "replace" in options else exists)
         try:
-            haul.read(READERS[options["from"]](path))
+            haul.read(_reader(options)(path))
         except Unreadable as error:
             raise Refused(f"{error}; nothing was imported") from None
         if not (haul.users or haul.kept or haul.problems):
@@ -114,6 +115,12 @@ def _options(words: Sequence[str], what: str, kinds: Collection[str], *flags: st
     if "host" in options:
         options["host"] = clean(options["host"].lower(), "HOST", NOT_IN_NAMES)
     return options, rest[0]
+
+
+def _reader(options: dict[str, str]) -> Callable[[str], Iterator[Found]]:
+    if options["from"] == "prosody" and "disabled" in options:
+        return functools.partial(prosody.read, disabled=True)
+    return READERS[options["from"]]
 
 
 def _names(store: users.Users, database: str) -> set[Names]:

@@ -2,6 +2,9 @@
 
 Names of hosts and users are percent-encoded.  Where an account has a password and a hash, the password counts, as in
 Prosody.  Keys are hexadecimal and say by their length which algorithm made them: Prosody stores no name of it.
+
+An account may be marked as disabled.  Prosody 13 also marks those of mod_auth_internal_plain that prosodyctl makes, and
+lets them in all the same; nothing in the file tells which is meant, so whoever imports has to say it.
 """
 
 import os
@@ -29,8 +32,11 @@ _BY_LENGTH = {size: name for name, size in ALGORITHMS.items()}
 _ENCODED = re.compile(r"%([0-9a-fA-F]{2})")
 
 
-def read(directory: str) -> Iterator[Found]:
+def read(directory: str, *, disabled: bool = False) -> Iterator[Found]:
     """The users of all hosts in this data directory.
+
+    Args:
+      disabled: those that are marked as disabled, too.
 
     Raises:
       Unreadable: there are none, or it cannot be read.
@@ -42,7 +48,7 @@ def read(directory: str) -> Iterator[Found]:
         accounts = os.path.join(directory, host, "accounts")
         for name in _names(accounts):
             if name.endswith(".dat"):
-                yield _account(os.path.join(accounts, name), f"{host}/accounts/{name}", host, name[:-4])
+                yield _account(os.path.join(accounts, name), f"{host}/accounts/{name}", host, name[:-4], disabled)
 
 
 def _names(directory: str) -> list[str]:
@@ -52,13 +58,15 @@ def _names(directory: str) -> list[str]:
         raise Unreadable(f"cannot read {directory!r}: {error.strerror}") from None
 
 
-def _account(path: str, where: str, host: str, user: str) -> Found:
+def _account(path: str, where: str, host: str, user: str, disabled: bool) -> Found:
     try:
         with opened_file(path) as file:
             data = b"".join(chunks(file)) if os.fstat(file.fileno()).st_size <= LONGEST else None
         if data is None:
             return NotTaken(where, "too large a file")
         account = table(data)
+        if account.get(b"disabled") and not disabled:
+            return NotTaken(where, "the account is marked as disabled; --disabled takes it")
         return entry(where, _decoded(user), _decoded(host), lambda: _secret(account))
     except Unreadable as error:
         return NotTaken(where, str(error))
@@ -76,8 +84,6 @@ def _decoded(name: str) -> str:
 
 
 def _secret(account: dict[object, Value]) -> str | Hash:
-    if account.get(b"disabled"):
-        raise Defect("the account is disabled")
     if account.get(b"password"):
         return plain(_text(account, b"password"))
     if b"stored_key" not in account:

@@ -252,6 +252,17 @@ def test_prosody_and_back(database: Path, tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["other.db", "out", "users.csv", "users.db"]
 
 
+def test_accounts_marked_as_disabled_on_demand(database: Path, tmp_path: Path) -> None:
+    accounts = tmp_path / "data" / "a.example" / "accounts"
+    accounts.mkdir(parents=True)
+    (accounts / "alice.dat").write_text('return { ["password"] = "x"; ["disabled"] = true; };')
+    words = ["--from", "prosody", str(tmp_path / "data")]
+    for option, found in (([], (2, 0)), (["--disabled"], (0, 1))):
+        said = Said()
+        status = transfer.bring(str(database), [*words, *option], said.lines.append, said.show)
+        assert (status, said.counts["taken"]) == found
+
+
 def test_an_export_of_nobody(database: Path, tmp_path: Path) -> None:
     with Users(database) as store:
         store.add("alice", "a.example", SECRET)

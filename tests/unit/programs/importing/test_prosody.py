@@ -72,7 +72,8 @@ def test_the_keys_length_tells_the_algorithm(data: Path, algorithm: str) -> None
         ('return { ["password"] = ""; };', "no password is stored"),
         ("return { password = 5 };", "its password is no text"),
         ('return { password = "\\255" };', "its password is no text"),
-        ('return { password = "x", disabled = true };', "the account is disabled"),
+        ('return { password = "x", disabled = true };', "marked as disabled; --disabled"),
+        (hashed(disabled="true"), "marked as disabled; --disabled"),
         ("os.exit()", "not a file of Prosody's"),
         ("return {" + " " * 70_000 + "};", "too large a file"),
         (hashed(stored_key='"xy"'), "a key that is not hexadecimal"),
@@ -94,6 +95,13 @@ def test_what_cannot_be_taken(data: Path, text: str, reason: str) -> None:
     assert first.where == "a/accounts/alice.dat"
     assert reason in first.reason
     assert isinstance(second, Entry)
+
+
+def test_those_that_are_marked_as_disabled(data: Path) -> None:
+    put(data, "a/accounts/alice.dat", hashed(disabled="true"))
+    put(data, "a/accounts/bob.dat", 'return { password = "x", disabled = false };')
+    assert [type(found) for found in prosody.read(str(data))] == [NotTaken, Entry]
+    assert [type(found) for found in prosody.read(str(data), disabled=True)] == [Entry, Entry]
 
 
 def test_what_is_no_file(data: Path) -> None:
