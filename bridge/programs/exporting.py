@@ -8,13 +8,14 @@ import csv
 import os
 import re
 import shutil
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Sequence
 
 from bridge.programs.hashes import Hash, Scram, Scrypt, sound
 from bridge.programs.importing.csvfile import COLUMNS
+from bridge.programs.importing.progress import Progress
 from bridge.programs.names import Refused
 
-Users = Iterable[tuple[str, str, Hash]]
+Users = Sequence[tuple[str, str, Hash]]
 
 
 def csv_lacks(_user: str, one: Hash) -> str:
@@ -59,7 +60,7 @@ def write_prosody(path: str, users: Users) -> None:
     Raises:
       Refused: that cannot be done.
     """
-    with _new(path, shutil.rmtree, os.rename) as new:
+    with _new(path, shutil.rmtree, os.rename) as new, Progress("writing", len(users)) as progress:
         os.mkdir(new, 0o700)
         for user, host, one in users:
             if isinstance(one, Scram):
@@ -70,6 +71,7 @@ def write_prosody(path: str, users: Users) -> None:
                 account = f"{folder}/accounts/{_encoded(user)}.dat"
                 with open(os.open(account, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                     file.write(_account(one))
+            progress.step()
 
 
 @contextlib.contextmanager

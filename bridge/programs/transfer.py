@@ -62,7 +62,7 @@ def bring(database: str, words: Sequence[str], complain: Say, show: Show) -> int
     options, path = _options(words, "from", READERS, "replace", "disabled", "dry-run", "json")
     dry = "dry-run" in options
     with users.Users(database) as store:
-        exists = _names(store, database)
+        exists = _names(store, database, dry)
         haul = Haul(options.get("host"), set[Names]() if "replace" in options else exists)
         try:
             haul.read(_reader(options)(path))
@@ -123,12 +123,26 @@ def _reader(options: dict[str, str]) -> Callable[[str], Iterator[Found]]:
     return READERS[options["from"]]
 
 
-def _names(store: users.Users, database: str) -> set[Names]:
-    """Who is there; nobody where there is no database yet, which only an import that succeeds makes."""
+def _names(store: users.Users, database: str, dry: bool) -> set[Names]:
+    """Who is there; nobody where there is no database yet, which only an import that succeeds makes.
+
+    Raises:
+      Refused, Unavailable: it could not be written in the end, when passwords have been hashed for hours.
+    """
+    directory = os.path.dirname(os.path.abspath(database))
     try:
-        return {*store.names()} if os.stat(database).st_size else set()
+        is_new = os.stat(database).st_size == 0
     except FileNotFoundError:
+        is_new = True
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise Refused(f"cannot write to the directory {directory!r}") from None
+    except OSError:
+        is_new = False  # and it is said what is the matter
+    if is_new:
         return set()
+    if not dry:
+        store.take([], replace=False)
+    return {*store.names()}
 
 
 def _say_how_long(haul: Haul, dry: bool, complain: Say) -> None:

@@ -182,7 +182,7 @@ def _text(row: Row, name: str) -> str:
     try:
         return _bytes(value).decode()
     except ValueError:
-        raise Defect(f"its {name} is no text") from None
+        raise Defect(f"its {name} is no text in UTF-8") from None
 
 
 def _bytes(value: list[Token]) -> bytes:

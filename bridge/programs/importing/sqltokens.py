@@ -139,7 +139,7 @@ class Tokens:
         if self._known == "backslashes":
             return Token("string", _unescaped(inner))
         if not self._known and (inner.endswith(b"\\") or b"\\'" in inner):
-            raise self.unreadable("it is not known whether \\ escapes; dump with comments (without --compact)")
+            raise self.unreadable("it is not known whether \\ escapes: it does not begin with whose dump it is")
         is_clear = self._known or b"\\" not in inner
         return Token("string" if is_clear else "unclear", inner.replace(b"''", b"'"))
 

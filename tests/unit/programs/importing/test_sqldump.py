@@ -6,6 +6,7 @@ Whatever a site's users have written is in there, too: messages with quotes, sem
 import base64
 import io
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import patch
 
@@ -40,6 +41,9 @@ CREATE TABLE `users` (
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COMMENT='it\\'s';
 """
 COLUMNS = "(username, server_host, password, serverkey, salt, iterationcount, created_at)"
+
+
+DUMPS = sorted(Path(__file__).with_name("dumps").iterdir())
 
 
 @pytest.fixture(autouse=True)
@@ -121,6 +125,25 @@ def test_sqlite(tmp_path: Path, schema: str) -> None:
     found = read(tmp_path, "\n".join(database.iterdump()))
     database.close()
     assert users(found) == {(name, host.get("server_host")): password for name, password in passwords.items()}
+
+
+@pytest.mark.parametrize("path", DUMPS, ids=lambda path: path.stem)
+def test_dumps_of_real_servers(path: Path, tmp_path: Path) -> None:
+    """By Debian 12's mariadb-dump, pg_dump and sqlite3, of ejabberd 23.01's tables, old and new; and half of them.
+
+    The archive beside it holds a message with quotes and a statement.
+    """
+    host = "a.example" if path.stem.endswith("new") else None
+    found = users([*ejabberd.read(str(path))])
+    bob = found.pop(("bob", host))
+    assert isinstance(bob, Scram)
+    assert bob.matches("pencil")
+    assert found == {("alice", host): "C:\\new ' '' \" ; -- x", ("zoë", host): "Zauberflöte"}
+    lines = path.read_bytes().splitlines(keepends=True)
+    for cut in range(0, len(lines), 3):
+        with suppress(Unreadable):
+            half = users(read(tmp_path, *lines[:cut], lines[cut][:9]))
+            assert half.items() <= {**found, ("bob", host): bob}.items()
 
 
 def test_what_ejabberd_itself_writes(tmp_path: Path) -> None:
