@@ -97,6 +97,8 @@ class _File:
             self._parser.Parse(data, last)
         except expat.ExpatError as error:
             raise Unreadable(f"{self._path!r} line {error.lineno}: {expat.ErrorString(error.code)}") from None
+        except (LookupError, ValueError):  # what its first line calls its encoding
+            raise self._unreadable("an encoding that cannot be read") from None
 
     def _new(self) -> Iterator[Found]:
         """What was found since the last time, here and in what is included here."""

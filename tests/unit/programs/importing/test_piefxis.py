@@ -148,9 +148,12 @@ LAUGHS = "<!DOCTYPE x [<!ENTITY a 'ha'>" + "".join(
         (user()[:-5], "unclosed token|no element found"),
         ("<server-data><user name='" + "x" * (9 << 20) + "'/></server-data>", "a tag that does not end"),
         ("<server-data>\0</server-data>", "not well-formed"),
+        ("<?xml version='1.0' encoding='no-such'?><server-data/>", "encoding"),
+        ("<?xml version='1.0' encoding='shift_jis'?><server-data/>", "encoding"),
+        ("<?xml version='1.0' encoding='utf-7'?><server-data/>", "encoding"),
         ("<server-data>&undefined;</server-data>", "undefined entity"),
     ],
-    ids=["laughs", "external", "another", "half", "endless", "NUL", "undefined"],
+    ids=["laughs", "external", "another", "half", "endless", "NUL", "unknown", "Japanese", "UTF-7", "undefined"],
 )
 def test_what_is_refused_as_a_whole(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(Unreadable, match=reason):
