@@ -43,7 +43,7 @@ ELSEWHERE = {
     "unit/programs/importing/test_sqldump.py": "programs/importing/sqltokens",
     "unit/programs/test_sqlite_manage.py": "programs/names",
     "unit/programs/test_sqlite_users.py": "programs/users",
-    "unit/programs/test_transfer.py": "programs/exporting programs/importing/haul programs/importing/progress",
+    "unit/programs/test_transfer.py": "programs/exporting programs/importing/haul",
     "unit/relay/test_pipes.py": "commands/connect",
     "unit/terminal/test_watcher_tree.py": "terminal/procfs",
     "unit/setup/test_files.py": "setup/former",
