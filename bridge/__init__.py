@@ -55,7 +55,8 @@ A query's life, folder by folder:
                `lockstep`: the rule of one question at a time; `ordering`: answers leave in the order of their
                questions; `tagged`: as they come, each with its question's tag
 
-Besides: programs/, the bundled SQLite program, and prosody/, our module for Prosody, in Lua.
+Besides: programs/, the bundled SQLite program, prosody/, our module for Prosody, in Lua, and
+systemd/, units and examples, among them programs that import nothing of this package.
 
 Imports point down this list, and terminal, log and protocol import nothing from each other;
 tests/unit/test_imports.py enforces it.

@@ -1,8 +1,7 @@
 #!/usr/bin/python3 -I
 """Passwords from a web application: its status says yes (200) or no (401, 403, 404); what it writes does not count.
 
-Edit what follows; install -m 755 -D http_backend.py /opt/auth/http_backend.py
-In auth.toml:
+Edit what follows; install -m 755 -D http_backend.py /opt/auth/http_backend.py; in auth.toml:
 
   program = "/opt/auth/http_backend.py"
   commands = ["auth", "isuser"]  # and "setpass", if it is among COMMANDS, too
@@ -13,11 +12,11 @@ nobody could be asked.
 """
 
 import base64
+import contextlib
 import http.client
 import os
 import resource
 import secrets
-import select
 import signal
 import ssl
 import sys
@@ -31,51 +30,38 @@ ISUSER = True  # without isuser: are there users of any name?  If not, Prosody r
 # offline, and contact requests; if so, it takes them for users who do not exist, too.  It lets nobody in.
 TIMEOUT = 3.0  # seconds for an answer: less than the bridge's answer_timeout
 
-PATH = urlsplit(URL)._replace(scheme="", netloc="").geturl() or "/"
-connection: http.client.HTTPConnection
+HERE = (("http", "localhost"), ("http", "127.0.0.1"), ("http", "::1"))
+WHERE = urlsplit(URL)
+PATH = WHERE._replace(scheme="", netloc="").geturl() or "/"
+context: ssl.SSLContext
 
 
 def start() -> None:
-    global connection
-    where = urlsplit(URL)
-    if where.scheme == "https":
-        context = ssl.create_default_context(cafile=CA)
-        connection = http.client.HTTPSConnection(where.netloc, timeout=TIMEOUT - 0.5, context=context)
-    elif where.scheme == "http" and where.hostname in ("localhost", "127.0.0.1", "::1"):
-        connection = http.client.HTTPConnection(where.netloc, timeout=TIMEOUT - 0.5)
-    else:
+    global context
+    if WHERE.scheme != "https" and (WHERE.scheme, WHERE.hostname) not in HERE:
         raise Trouble("URL must begin with https://")
+    context = ssl.create_default_context(cafile=CA)
     if status("auth", secrets.token_hex(8), "localhost", secrets.token_hex(8)) == 200:
         raise Trouble(f"{URL} says yes to a name and a password that were made up")
 
 
-def status(*question: str) -> int:
-    """What the application answers; on a new connection if the old one was lost meanwhile."""
-    used = connection.sock is not None
-    if used and select.select([connection.sock], [], [], 0)[0]:
-        connection.close()  # it has ended, or brings a reply that nobody asked for
-        used = False
-    try:
-        return exchange(*question)
-    except ConnectionError:
-        if not used:
-            raise
-        connection.close()
-        return exchange(*question)
-
-
-def exchange(command: str, user: str, host: str, password: str = "") -> int:
-    if BASIC:
-        login = base64.b64encode(f"{BASIC.format(user=user, host=host)}:{password}".encode()).decode()
-        connection.request("GET", PATH, headers={"Authorization": f"Basic {login}"})
+def status(command: str, user: str, host: str, password: str = "") -> int:
+    """What the application answers, on a connection of its own: so it cannot be the answer to another question."""
+    if WHERE.scheme == "https":
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+            WHERE.netloc, timeout=TIMEOUT - 0.5, context=context
+        )
     else:
-        form = {"command": command, "user": user, "host": host} | ({"password": password} if password else {})
-        connection.request("POST", PATH, urlencode(form), {"Content-Type": "application/x-www-form-urlencoded"})
-    response = connection.getresponse()
-    response.read(65536)
-    if not response.isclosed():
-        connection.close()  # there is more
-    return response.status
+        connection = http.client.HTTPConnection(WHERE.netloc, timeout=TIMEOUT - 0.5)
+    with contextlib.closing(connection):
+        if BASIC:
+            login = base64.b64encode(f"{BASIC.format(user=user, host=host)}:{password}".encode()).decode()
+            connection.request("GET", PATH, None, {"Authorization": f"Basic {login}", "Connection": "close"})
+        else:
+            form = {"command": command, "user": user, "host": host} | ({"password": password} if password else {})
+            kind = "application/x-www-form-urlencoded"
+            connection.request("POST", PATH, urlencode(form), {"Content-Type": kind, "Connection": "close"})
+        return connection.getresponse().status
 
 
 def ask(*question: str) -> bool:

@@ -1,8 +1,7 @@
 #!/usr/bin/python3 -I
 """Passwords from a mail server: logs in by IMAP as the user.
 
-Edit what follows; install -m 755 -D imap_login.py /opt/auth/imap_login.py
-In auth.toml:
+Edit what follows; install -m 755 -D imap_login.py /opt/auth/imap_login.py; in auth.toml:
 
   program = "/opt/auth/imap_login.py"
   commands = ["auth", "isuser"]

@@ -7,8 +7,7 @@ apt-get install sasl2-bin; in /etc/default/saslauthd: START=yes, MECHANISMS="pam
   auth required pam_unix.so nodelay
   account required pam_unix.so
 
-Edit what follows; install -m 755 -D pam_saslauthd.py /opt/auth/pam_saslauthd.py
-In auth.toml:
+Edit what follows; install -m 755 -D pam_saslauthd.py /opt/auth/pam_saslauthd.py; in auth.toml:
 
   program = "/opt/auth/pam_saslauthd.py"
   commands = ["auth", "isuser"]

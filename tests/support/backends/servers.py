@@ -75,7 +75,7 @@ class Slapd(Backend):
         subprocess.run(add, check=True, capture_output=True, timeout=60)
 
     def words(self) -> Sequence[object]:
-        urls = f"ldap://127.0.0.1:{self.port} ldaps://127.0.0.1:{self.tls_port} ldap://127.0.0.2:{self.port}"
+        urls = f"ldap://127.0.0.1:{self.port} ldaps://127.0.0.1:{self.tls_port} ldaps://127.0.0.2:{self.tls_port} ldap://127.0.0.2:{self.port}"
         return [*unprivileged(), self.server, "-d", "stats", "-h", urls, "-f", self.folder / "slapd.conf"]
 
     def answers(self) -> bool:
@@ -143,6 +143,9 @@ class Dovecot(Backend):
             "".join(f"{user}@{HOST}:{hashed(password)}::\n" for user, password in self.accounts.items())
         )
         self.settings = {"HOST, PORT": ("localhost", self.port), "CA": str(self.ca)}
+        broken = folder / "broken"
+        broken.write_text("#!/bin/sh\nexit 111\n")
+        broken.chmod(0o755)
         uid, gid = owner()
         user = pwd.getpwuid(uid).pw_name
         (folder / "dovecot.conf").write_text(f"""
@@ -179,6 +182,12 @@ service imap-login {{
 passdb {{
   driver = passwd-file
   args = {self.users}
+  username_filter = !broken@*
+}}
+passdb {{
+  driver = checkpassword
+  args = {broken}
+  username_filter = broken@*
 }}
 userdb {{
   driver = static
