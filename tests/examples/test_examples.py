@@ -43,6 +43,7 @@ NO_QUESTIONS = (
     *(b"auth:alice::" + _RIGHT, b"AUTH:alice:example.com:" + _RIGHT, b"auth:al\xffice:example.com:" + _RIGHT),
     *(b"isuser:alice:example.com:x", b"isuser:", b"isuser", b"\xff", b":::", ALICE + b"\xff", ALICE + b"\0"),
     *(ALICE.replace(b"auth", command) for command in (b"nosuchcommand", b"tryregister", b"removeuser3", b"")),
+    *(ALICE.replace(b".com", more) for more in (b".com\x7f", b".com\xc2\x9f", b".com\xff", b".com\0", b".com\n")),
     *(ALICE.replace(b"e:e", b"e\x7f:e"), b"setpass:nobody:example.com:" + _RIGHT),
 )
 
@@ -66,6 +67,8 @@ def test_who_is_let_in(backend: Backend, tmp_path: Path) -> None:
         for user, password in backend.accounts.items():
             assert program.ask("auth", user, password).verdict == "1"
             assert program.ask("isuser", user).verdict == "1"
+        limits = Path(f"/proc/{program.process.pid}/limits").read_text()
+        assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE), "a core file would hold passwords"
         assert program.ask("auth", "alice", CANARY).verdict == "0"
         assert program.ask("auth", "nobody", right("alice")).verdict == "0"
         assert program.ask("auth", "alice", right("alice")).verdict == "1"

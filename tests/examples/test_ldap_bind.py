@@ -39,6 +39,16 @@ def test_an_entry_without_a_password_lets_nobody_in(slapd: Slapd, tmp_path: Path
     assert verdicts(slapd, tmp_path, *questions, DN=TEMPLATE) == ["0"] * 3
 
 
+def test_what_the_directory_s_policy_forbids_is_a_no(slapd: Slapd, tmp_path: Path) -> None:
+    questions = (
+        ("auth", "eve", right("eve")),
+        ("isuser", "eve"),
+        ("setpass", "bob", "abc"),
+        ("auth", "bob", right("bob")),
+    )
+    assert verdicts(slapd, tmp_path, *questions) == ["0", "1", "0", "1"]
+
+
 def test_two_entries_are_none(slapd: Slapd, tmp_path: Path) -> None:
     """Whoever has one's password would be taken for the other."""
     questions = [("auth", "shared", right("alice")), ("auth", "shared", right("bob")), ("isuser", "shared")]

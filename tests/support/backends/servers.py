@@ -46,7 +46,8 @@ class Web(Backend):
 class Slapd(Backend):
     """OpenLDAP's, with an overlay whose entries below ou=trouble are answered with any result.
 
-    Two entries have one mail address; one entry is a referral; `dora` has no password.
+    It takes a bind without a name, or without a password, for an anonymous one, as others do, and as it does not by itself.
+    Two entries have one mail address; one entry is a referral; `dora` has no password, `eve` is locked.
     """
 
     example = "ldap_bind.py"
@@ -88,6 +89,8 @@ pidfile {self.folder}/pid
 modulepath /usr/lib/ldap
 moduleload back_mdb
 moduleload retcode
+moduleload ppolicy
+allow bind_anon_cred bind_anon_dn
 TLSCertificateFile {self.ca}
 TLSCertificateKeyFile {key}
 database mdb
@@ -97,6 +100,8 @@ directory {self.folder}/database
 rootdn "cn=root,{BASE}"
 access to attrs=userPassword by dn="{SERVICE}" write by anonymous auth
 access to * by * read
+overlay ppolicy
+ppolicy_default "cn=policy,{BASE}"
 overlay retcode
 retcode-parent "ou=trouble,{BASE}"
 retcode-item "cn=busy" 0x33 op=bind
@@ -111,10 +116,14 @@ retcode-item "cn=slow" 0x03 op=bind
         rows = [f"dn: {BASE}\nobjectClass: dcObject\nobjectClass: organization\no: x"]
         rows += [f"dn: ou={name},{BASE}\nobjectClass: organizationalUnit" for name in ("people", "trouble")]
         rows.append(f"dn: {SERVICE}\nobjectClass: person\nsn: x\nuserPassword: {hashed(SERVICE_PASSWORD)}")
-        for user, password in {**self.accounts, "bob": canary.right("bob"), "dora": ""}.items():
+        policy = "pwdAttribute: userPassword\npwdMinLength: 4\npwdCheckQuality: 2\npwdLockout: TRUE"
+        rows.append(f"dn: cn=policy,{BASE}\nobjectClass: device\nobjectClass: pwdPolicy\ncn: policy\n{policy}")
+        more = {"bob": canary.right("bob"), "eve": canary.right("eve"), "dora": ""}
+        for user, password in {**self.accounts, **more}.items():
             mail = "shared@example.com" if user in ("alice", "bob") else f"{user}@example.com"
             row = f"dn: uid={user},{people}\nobjectClass: inetOrgPerson\ncn: x\nsn: x\nmail: {mail}"
-            rows.append(row + (f"\nuserPassword: {hashed(password)}" if password else ""))
+            locked = "\npwdAccountLockedTime: 000001010000Z" if user == "eve" else ""
+            rows.append(row + (f"\nuserPassword: {hashed(password)}" if password else "") + locked)
         rows.append(
             f"dn: cn=there,{people}\nobjectClass: referral\nobjectClass: extensibleObject\n"
             f"ref: ldap://127.0.0.1:{self.elsewhere}/cn=there,{people}"
