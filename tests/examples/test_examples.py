@@ -104,6 +104,19 @@ def test_what_is_no_question_is_denied(backend: Backend, tmp_path: Path) -> None
         assert program.rest == b"", "it has answered a part of a question"
 
 
+def test_an_error_s_text_is_not_shown(backend: Backend, tmp_path: Path) -> None:
+    """As it could hold a secret; whatever the error is."""
+    words = backend.edited(tmp_path)
+    text = Path(words[-1]).read_text()
+    before = "def check(user: str, host: str, secret: str) -> bool:\n"
+    assert before in text
+    Path(words[-1]).write_text(text.replace(before, f"{before}    raise ValueError(secret)\n"))
+    with Asked(words) as program:
+        assert program.ask_bytes(ALICE).verdict == ""
+        assert program.end() == 1
+    assert program.stderr == f"{words[-1]}: ValueError\n"
+
+
 @pytest.mark.slow
 def test_check_finds_nothing(tmp_path: Path) -> None:
     """All side by side: it waits most of the time."""

@@ -46,7 +46,7 @@ class Web(Backend):
 class Slapd(Backend):
     """OpenLDAP's, with an overlay whose entries below ou=trouble are answered with any result.
 
-    It takes a bind without a name, or without a password, for an anonymous one, as others do, and as it does not by itself.
+    Unlike by default, and like others, it takes a bind without a name, or without a password, for an anonymous one.
     Two entries have one mail address; one entry is a referral; `dora` has no password, `eve` is locked.
     """
 
