@@ -28,7 +28,8 @@ ALICE = b"auth:alice:example.com:" + right("alice").encode()
 
 PASSWORDS = ("", " ", "*", "x", CANARY, f"{right('alice')} ", f" {right('alice')}", right("alice")[:-1],
              f"{right('alice')}:", f"{right('alice')}x", right("alice").upper(), f"{right('alice')}\0",
-             f"{right('alice')}\r\n1 NOOP", f"x\0{right('alice')}", '"', "\\", "{12}", "%s", "x" * 300)  # fmt: skip
+             f"{right('alice')}\r\n1 NOOP", f"x\0{right('alice')}", '"', "\\", "{12}", "%s", "x" * 300,
+             "x" * 20000)  # fmt: skip
 """Wrong ones of alice's, each with a meaning somewhere on the way."""
 
 NAMES = ("*", "al*", "alic?", "alice)(uid=*", "*)(uid=alice", "alice)(|(uid=*", "alice,ou=people,dc=example,dc=com",
