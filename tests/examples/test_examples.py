@@ -170,11 +170,15 @@ def test_one_that_stands_still_is_given_up_in_time(backend: Backend, tmp_path: P
 def test_the_bridge_lets_in_again_when_it_is_back(
     backend: Backend, tmp_path: Path, start: Callable[..., Bridge]
 ) -> None:
-    bridge = start("run", "--pool-size", 1, "--answer-timeout", 1, "--", *backend.edited(tmp_path))
+    bridge = start(
+        "run", "--pool-size", 1, "--answer-timeout", 1, "--log-verdicts", "all", "--", *backend.edited(tmp_path)
+    )
     assert bridge.ask(ALICE).verdict == "1"
     backend.stop()
     assert bridge.ask(ALICE).verdict == "0"
     bridge.until(lambda: b"program failed" in bridge.log, "that it is said")
+    bridge.until(lambda: b"verdict=unavailable" in bridge.log, "that nobody could be asked")
+    assert b"verdict=denied" not in bridge.log
     backend.start()
     bridge.until(lambda: bridge.ask(ALICE).verdict == "1", "a login that works")
     assert bridge.ask(b"auth:alice:example.com:" + CANARY.encode()).verdict == "0"

@@ -6,10 +6,18 @@ Edit what follows; install -m 755 -D imap_login.py /opt/auth/imap_login.py; in a
   program = "/opt/auth/imap_login.py"
   commands = ["auth", "isuser"]
 
-A NO with another of RFC 5530's codes than for wrong passwords, such as [UNAVAILABLE], and whatever else the server says
-ends this program without a reply, and so does the end of TIMEOUT, by SIGALRM: nobody could be asked.  A NO without a
-code counts as a wrong password.  Dovecot holds up whoever has an address with wrong passwords, which all come from here
-now; this ends that: service anvil { unix_listener anvil-auth-penalty { mode = 0 } }, line by line.
+A NO with one of RFC 5530's codes but those for wrong passwords, such as [UNAVAILABLE], and whatever else the server
+says ends this program without a reply, and so does the end of TIMEOUT, by SIGALRM: nobody could be asked.  A NO without
+a code counts as a wrong password.
+
+Dovecot has an address with wrong passwords wait, up to 15 seconds, for right ones, too; all come from this one now.
+What ends that, and leaves it to the bridge and fail2ban, who know the clients' addresses:
+
+  service anvil {
+    unix_listener anvil-auth-penalty {
+      mode = 0
+    }
+  }
 """
 
 import base64
@@ -32,9 +40,12 @@ TIMEOUT = 3.5  # seconds for an answer: less than the bridge's answer_timeout, m
 HERE: tuple[str, ...] = ("localhost", "127.0.0.1", "::1")
 NO = (b"[AUTHENTICATIONFAILED]", b"[AUTHORIZATIONFAILED]", b"[EXPIRED]")
 LONGEST = 1000  # bytes of name and password: servers end the connection at some length
+context: ssl.SSLContext
 
 
 def start() -> None:
+    global context
+    context = ssl.create_default_context(cafile=CA)
     connect().close()  # now: nobody should wait for one that cannot ask
 
 
@@ -42,7 +53,7 @@ def connect() -> socket.socket:
     if not TLS and HOST not in HERE:
         raise Trouble("TLS must be True")
     server = socket.create_connection((HOST, PORT), TIMEOUT - 0.5)
-    return ssl.create_default_context(cafile=CA).wrap_socket(server, server_hostname=HOST) if TLS else server
+    return context.wrap_socket(server, server_hostname=HOST) if TLS else server
 
 
 def check(user: str, host: str, secret: str) -> bool:
