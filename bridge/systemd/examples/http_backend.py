@@ -8,7 +8,8 @@ Edit what follows; install -m 755 -D http_backend.py /opt/auth/http_backend.py; 
 
 It gets a form by POST, in UTF-8: command=auth&user=alice&host=example.com&password=secret; isuser has no password.
 Any other status, such as a redirect, ends this program without a reply, and so does the end of TIMEOUT, by SIGALRM:
-nobody could be asked.
+nobody could be asked.  At its start it asks with a name and a password that it has made up: a page that says yes to
+these, as a form for logins does, is not believed.
 """
 
 import base64

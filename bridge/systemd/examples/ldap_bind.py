@@ -35,7 +35,7 @@ FORBIDDEN = (ldap.CONSTRAINT_VIOLATION, ldap.UNWILLING_TO_PERFORM)  # a password
 
 def start() -> None:
     global password
-    password = open(PASSWORD_FILE).read().strip() if BIND_DN else ""
+    password = open(PASSWORD_FILE).read().strip("\r\n") if BIND_DN else ""
     if BIND_DN and not password:
         raise Trouble(f"{PASSWORD_FILE} is empty")
     for option, value in {

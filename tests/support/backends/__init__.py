@@ -3,6 +3,7 @@
 None runs as root that need not; each is known by the process that `start` started, and by nothing else.
 """
 
+import contextlib
 import os
 import pwd
 import signal
@@ -91,6 +92,16 @@ class Backend:
         """All of it stands still: its sockets are connected to, and nothing is ever answered."""
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGSTOP)
+        self.wait(self.process, self._stands_still)  # a thread may still have been about to answer
+
+    def _stands_still(self) -> bool:
+        assert self.process is not None
+        for path in Path("/proc").glob("[0-9]*/task/*/stat"):
+            with contextlib.suppress(OSError):  # gone meanwhile
+                state, _, group = path.read_text().rpartition(")")[2].split()[:3]
+                if int(group) == self.process.pid and state not in "TZX":
+                    return False
+        return True
 
     def thaw(self) -> None:
         assert self.process is not None
