@@ -56,7 +56,8 @@ A query's life, folder by folder:
                `lockstep`: the rule of one question at a time; `ordering`: answers leave in the order of their
                questions; `tagged`: as they come, each with its question's tag
 
-Besides: prosody/, our module for Prosody, in Lua, and
+Besides: prosody/, our module for Prosody, in Lua; systemd/, units and examples, among them programs that import nothing
+of this package; and
 
   programs/    `sqlite`, the bundled program, with its `users` and their `hashes`; `names` it lets through; `transfer`
                brings users from other servers and takes them there (`exporting`)

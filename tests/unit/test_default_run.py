@@ -24,6 +24,8 @@ ELSEWHERE = {
     "blackbox/test_status.py": "commands/status commands/statussocket clients/page daemon/statuslog",
     "contract/test_worker_replies.py": "worker/misbehaviour worker/worker",
     "prosody/test_install.py": "commands/prosodymodule",
+    "examples/test_examples.py": "systemd/examples/http_backend systemd/examples/imap_login systemd/examples/ldap_bind "
+    "systemd/examples/pam_saslauthd",
     "pty/test_relay.py": "clients/stdio relay/relay relay/deferredlog terminal/takeover",
     "unit/checking/test_report.py": "checking/findings",
     "unit/checking/test_trials.py": "checking/accounts checking/content checking/course checking/driver "

@@ -15,7 +15,7 @@ import bridge
 PACKAGE = Path(bridge.__file__).parent
 
 FLOORS = """
-    protocol  log  terminal  programs  prosody
+    protocol  log  terminal  programs  prosody  systemd
     loop
     config
     worker
