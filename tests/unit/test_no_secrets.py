@@ -20,6 +20,7 @@ from bridge.log.setup import _Handler
 from bridge.loop.reactor import _Handlers, _Pipes
 from bridge.pool.shared import Hurried, Shared
 from bridge.pool.verdicts import LoggedQuery
+from bridge.programs.hashes import Scram, Scrypt
 from bridge.programs.users import Hash
 from bridge.protocol.ordering import Ordering
 from bridge.protocol.query import Query, StandIn
@@ -29,6 +30,8 @@ SHOWN = {Query, StandIn, LoggedQuery, Shared, Ordering, Hurried}
 
 HARMLESS = {
     Hash: "bytes that are no password: salted and hashed",
+    Scrypt: "the same",
+    Scram: "the same",
     Parser: "options, as argparse shows them",
     _Handler: "its level, as logging shows it",
     _Handlers: "methods, and of whom",
