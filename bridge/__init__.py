@@ -55,7 +55,12 @@ A query's life, folder by folder:
                `lockstep`: the rule of one question at a time; `ordering`: answers leave in the order of their
                questions; `tagged`: as they come, each with its question's tag
 
-Besides: programs/, the bundled SQLite program, and prosody/, our module for Prosody, in Lua.
+Besides: programs/, the bundled programs, and prosody/, our module for Prosody, in Lua.
+
+  programs/
+    sqlite       the example to copy, with `users` in an SQLite file and their `hashes`
+    sql          the same for `sqlusers` in a shared database: `sqltables` of three kinds, on one `sqlconnection`, to
+                 where `sqlurl` says
 
 Imports point down this list, and terminal, log and protocol import nothing from each other;
 tests/unit/test_imports.py enforces it.
