@@ -177,13 +177,14 @@ def verify(secret: str, stored: Hash | None, kinds: Iterable[Kind], today: Cost 
       ValueError: what is stored cannot be used.  As many hashes were made.
     """
     made: dict[Kind, Scrypt] = {}  # the salt beside what it led to
-    for kind in dict.fromkeys([today, *kinds, *([stored.kind] if stored else [])]):
+    wanted: list[Kind] = [today, *kinds, *([stored.kind] if stored else [])]
+    for kind in dict.fromkeys(wanted):
         salt = stored.salt if stored and stored.kind == kind else os.urandom(16)
         with suppress(*_UNUSABLE):
             made[kind] = Scrypt(today, salt, kind.digest(secret, salt))
     if stored is None:
         return False, None
-    if stored.kind not in made:
+    if stored.kind not in made or not _is_bytes(stored.digest):
         raise ValueError("a hash cannot be used: it is broken")
     if not hmac.compare_digest(made[stored.kind].digest, stored.digest):
         return False, None
@@ -235,8 +236,16 @@ def sound(stored: Hash) -> Hash:
 def _is_possible(kind: Kind) -> bool:
     """Whether a kind that was read somewhere is one at all; its parts may be of any type."""
     if isinstance(kind, Scheme):
-        return kind.algorithm in ALGORITHMS and isinstance(kind.iterations, int) and kind.iterations > 0
-    return all(isinstance(part, int) and part > 0 for part in kind) and kind.n > 1 and kind.n & (kind.n - 1) == 0
+        return kind.algorithm in ALGORITHMS and _are_positive(kind.iterations)
+    return _are_positive(*kind) and kind.n > 1 and kind.n & (kind.n - 1) == 0
+
+
+def _are_positive(*values: object) -> bool:
+    return all(isinstance(value, int) and value > 0 for value in values)
+
+
+def _is_bytes(value: object) -> bool:
+    return isinstance(value, bytes)
 
 
 def _require_affordable(kind: Kind) -> None:
