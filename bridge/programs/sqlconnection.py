@@ -172,7 +172,7 @@ def _code(error: SQLAlchemyError) -> object:
     if not isinstance(error, DBAPIError) or error.orig is None:
         return None
     first = error.orig.args[0] if error.orig.args else None
-    return getattr(error.orig, "sqlstate", None) or (first if isinstance(first, int) else None)
+    return first if isinstance(first, int) else getattr(error.orig, "sqlstate", None)
 
 
 def _is_lost(error: SQLAlchemyError) -> bool:

@@ -39,7 +39,7 @@ ELSEWHERE = {
     "unit/pool/test_pool_reload.py": "pool/poolset",
     "unit/pool/test_pool_trouble.py": "pool/again pool/poollog",
     "unit/programs/test_sql.py": "programs/sqlurl",
-    "unit/programs/test_sql_tables.py": "programs/sqlconnection programs/sqltables programs/sqlusers",
+    "unit/programs/test_sql_tables.py": "programs/sqltables programs/sqlusers",
     "unit/programs/test_sqlite_users.py": "programs/users",
     "unit/relay/test_pipes.py": "commands/connect",
     "unit/terminal/test_watcher_tree.py": "terminal/procfs",
