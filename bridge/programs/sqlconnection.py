@@ -43,6 +43,9 @@ _NO_SUCH_NAME = {1267, 1270, 1271, 1366, 1406}
 _DENIED = {"42501", 1142, 1143}
 """PostgreSQL's and MariaDB's: the account has no right to change this table."""
 
+_PATIENCE = 3
+"""How often a transaction may find that others were first, which costs a few milliseconds each time."""
+
 _LONGEST = 300
 """Characters of a driver's message."""
 
@@ -74,11 +77,11 @@ class Connection:
         self._open: sa.Connection | None = None
 
     def read(self, work: Callable[[sa.Connection], _Result]) -> _Result:
-        """What `work` finds; it may be called twice."""
+        """What `work` finds; it may be called again."""
         return self._run(work, writing=False)
 
     def write(self, work: Callable[[sa.Connection], _Result]) -> _Result:
-        """What `work` returns, when all its changes are made; it may be called twice."""
+        """What `work` returns, when all its changes are made; it may be called again."""
 
         def whole(connection: sa.Connection) -> _Result:
             connection.exec_driver_sql(_BEGIN[self._where.system])
@@ -104,12 +107,13 @@ class Connection:
             raise self._trouble(error, writing) from None
 
     def _tried(self, work: Callable[[sa.Connection], _Result]) -> _Result:
-        reused = self._open is not None
-        try:
-            return self._once(work)
-        except SQLAlchemyError as error:
-            if not (_is_conflict(error) or (reused and _is_lost(error))):
-                raise
+        for _ in range(_PATIENCE):
+            reused = self._open is not None
+            try:
+                return self._once(work)
+            except SQLAlchemyError as error:
+                if not (_is_conflict(error) or (reused and _is_lost(error))):
+                    raise
         return self._once(work)
 
     def _once(self, work: Callable[[sa.Connection], _Result]) -> _Result:

@@ -69,6 +69,7 @@ class SqlUsers:
         self._own = isinstance(ways.table, Own)
         self._database = Connection(where, ways.table.prepare)
         self._counts: dict[AnyKind, int] = {}
+        self._counted = False
         self._look = 0.0  # when to look for kinds again
         self._renews = self._own
 
@@ -94,7 +95,7 @@ class SqlUsers:
             counts: dict[AnyKind, int] = {}
             for credential, count in self._database.read(self._table.kinds):
                 counts[credential.kind] = counts.get(credential.kind, 0) + count
-            self._counts = counts
+            self._counts, self._counted = counts, True
         now = time.monotonic()
         self._look = now + max(_RARELY, (now - began) * SHARE)
 
@@ -197,6 +198,8 @@ class SqlUsers:
         if self._ways.form is not None:
             return self._ways.form
         self.look()
+        if not self._counted:  # a form that its server is not set to would lock the user out
+            raise BrokenUser("cannot tell in time how most passwords are stored: --format says it")
         usual = {kind: count for kind, count in self._counts.items() if isinstance(kind, Clear | Scheme) and count}
         return max(usual, key=lambda kind: usual[kind]) if usual else DEFAULT
 

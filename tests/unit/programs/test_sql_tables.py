@@ -16,7 +16,7 @@ import sqlalchemy as sa  # noqa: E402
 
 from bridge.programs import sqlusers  # noqa: E402
 from bridge.programs.hashes import Cost, Scheme, Scram, Scrypt  # noqa: E402
-from bridge.programs.sqltables import Account, Clear, Ejabberd, Own, Plain, Prosody, Table, make  # noqa: E402
+from bridge.programs.sqltables import Account, Clear, Credential, Ejabberd, Own, Plain, Prosody, Table, make  # noqa: E402
 from bridge.programs.sqlurl import address  # noqa: E402
 from bridge.programs.sqlusers import SqlUsers, Ways, matching  # noqa: E402
 from bridge.programs.users import BrokenUser, Unavailable  # noqa: E402
@@ -184,6 +184,18 @@ def test_new_passwords_are_kept_as_most_are(database: Database) -> None:
         assert users.add("alice", HOST, SECRET)
     [(password, iterations)] = database.run("SELECT password, iterationcount FROM users WHERE username = 'alice'")
     assert (str(password)[:7], iterations) == ("sha256:", 5000)
+
+
+def test_no_new_password_is_stored_as_nobody_said(database: Database) -> None:
+    class TooLarge(Ejabberd):
+        def kinds(self, connection: sa.Connection) -> list[tuple[Credential, int]]:
+            raise Unavailable("a timeout")
+
+    database.script(NEW)
+    with database.users(TooLarge(None)) as users, pytest.raises(BrokenUser, match="--format"):
+        users.add("alice", HOST, SECRET)
+    with database.users(TooLarge(None), form=Clear()) as users:
+        assert users.add("alice", HOST, SECRET)
 
 
 @pytest.mark.parametrize("salt", ["?", "", "é"])
@@ -376,10 +388,10 @@ def test_a_kind_that_was_met_is_made_for_everybody_from_then_on(
 def test_kinds_are_looked_for_seldom(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(sqlusers.time, "monotonic", lambda: now[0])
-    looks: list[float] = []
+    looks: list[float] = []  # when each began
 
     class Slow(Prosody):
-        def kinds(self, connection: sa.Connection) -> list[tuple[object, int]]:  # type: ignore[override]
+        def kinds(self, connection: sa.Connection) -> list[tuple[Credential, int]]:
             looks.append(now[0])
             now[0] += 1.5
             return []
@@ -389,7 +401,7 @@ def test_kinds_are_looked_for_seldom(database: Database, monkeypatch: pytest.Mon
         for _ in range(400):
             users.look()
             now[0] += 10
-    assert looks[:3] == [1000.0, looks[1], looks[2]]
+    assert len(looks) == 3
     assert looks[1] - looks[0] >= 1.5 * sqlusers.SHARE
 
 
