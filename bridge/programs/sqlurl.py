@@ -17,7 +17,7 @@ from urllib.parse import unquote
 CONNECT = 2
 """Seconds for a new connection; libpq takes no less.  Each of several hosts has as long."""
 
-STATEMENT = 1.5
+STATEMENT = 1.2
 """Seconds for one statement, which the server itself ends then; for as long data may stay unacknowledged, too."""
 
 _LOCK = 1
