@@ -57,7 +57,7 @@ URL  postgresql://USER@HOST/DATABASE   whatever libpq takes, several hosts and i
   --host HOST            serve this host only; needed if ejabberd's table does not name hosts
   --write                change the table of another server, too; without it, it is only read
   --format FORM          of new passwords there: plain, scram-sha-1, scram-sha-256 or scram-sha-512;
-                         by default as most that are there
+                         by default as the user's is, or most of that host
   --scrypt LN,R,P        cost of new hashes in its own table; by default 14,8,5, about 0.2 s
 
 On a terminal the password of a user is prompted for, twice; otherwise it is one line of standard input.

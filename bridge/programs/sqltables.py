@@ -71,6 +71,14 @@ class Account(NamedTuple):
     rows: int = 1
 
 
+class Example(NamedTuple):
+    """One of the credentials of one kind, of one host where that matters, and how many there are."""
+
+    host: str
+    credential: Credential
+    number: int
+
+
 class Table(Protocol):
     """One kind of table.  Every method may raise what SQLAlchemy raises."""
 
@@ -81,8 +89,8 @@ class Table(Protocol):
         """The account; with `lock`, nobody else changes it in this transaction."""
         ...
 
-    def kinds(self, connection: sa.Connection) -> list[tuple[Credential, int]]:
-        """One credential of each kind, and how many there are; broken ones are left out."""
+    def kinds(self, connection: sa.Connection) -> list[Example]:
+        """An example of each kind of credential; broken ones are left out."""
         ...
 
     def insert(self, connection: sa.Connection, user: str, host: str, new: Credential) -> None: ...
@@ -113,7 +121,7 @@ class Own:
         rows = _exact(connection, query, (user, host), lock)
         return _account(_credentials(parse, [(_text(row[2]),) for row in rows]), len(rows)) if rows else None
 
-    def kinds(self, connection: sa.Connection) -> list[tuple[Credential, int]]:
+    def kinds(self, connection: sa.Connection) -> list[Example]:
         """Hashes are of one kind if they begin alike and are equally long, or nearly: no more than the first four
         digits of SCRAM's iterations are looked at, so that the salt behind them is not."""
         text = OWN.c.hash
@@ -123,7 +131,7 @@ class Own:
             else_=sa.func.substr(text, 1, 18),
         )
         query = sa.select(sa.func.min(text), sa.func.count()).group_by(sa.func.length(text), begin)
-        return _examples(parse, [((_text(row[0]),), row[1]) for row in connection.execute(query)])
+        return _examples(parse, [("", row[1], (_text(row[0]),)) for row in connection.execute(query)])
 
     def insert(self, connection: sa.Connection, user: str, host: str, new: Credential) -> None:
         connection.execute(sa.insert(OWN).values(username=user, host=host, hash=_as_text(new)))
@@ -171,17 +179,19 @@ class Ejabberd:
         rows = _exact(connection, query, (user, host), lock)
         return _account(_credentials(self._read, [row[2:] for row in rows]), len(rows)) if rows else None
 
-    def kinds(self, connection: sa.Connection) -> list[tuple[Credential, int]]:
-        if "iterationcount" not in self._columns:
-            count = connection.execute(sa.select(sa.func.count()).select_from(self._table)).scalar_one()
-            return [(Plain(""), count)]
+    def kinds(self, connection: sa.Connection) -> list[Example]:
         column = self._table.c
+        hosts: list[Any] = [column.server_host] if "server_host" in self._columns else []
         kind: list[Any] = [column.type] if "type" in self._columns else []
+        query = sa.select(*(hosts or [sa.null()]), sa.func.count())
+        if "iterationcount" not in self._columns:
+            rows: list[Any] = [*connection.execute(query.group_by(*hosts))]
+            return [Example(_text(row[0]), Plain(""), row[1]) for row in rows]
         length = sa.case((column.iterationcount == 0, 0), else_=sa.func.length(column.password))
         examples = [sa.func.min(column[name]) for name in ("password", "serverkey", "salt")]
-        query = sa.select(*(kind or [sa.null()]), *examples, column.iterationcount, sa.func.count())
-        rows: list[Any] = [*connection.execute(query.group_by(*kind, column.iterationcount, length))]
-        return _examples(self._read, [(row[:5], row[5]) for row in rows])
+        query = query.add_columns(*(kind or [sa.null()]), *examples, column.iterationcount)
+        rows = [*connection.execute(query.group_by(*hosts, *kind, column.iterationcount, length))]
+        return _examples(self._read, [(row[0], row[1], row[2:]) for row in rows])
 
     def insert(self, connection: sa.Connection, user: str, host: str, new: Credential) -> None:
         named = {"username": user} | ({"server_host": host} if "server_host" in self._columns else {})
@@ -254,19 +264,24 @@ class Prosody:
         found = _credentials(self._read, [tuple(values.get(name, "") for name in self._CREDENTIAL)] if has_any else [])
         return _account(found, 1)._replace(disabled=values.get("disabled", "false") != "false")
 
-    def kinds(self, connection: sa.Connection) -> list[tuple[Credential, int]]:
+    def kinds(self, connection: sa.Connection) -> list[Example]:
         first, other = self._table.alias("i"), self._table.alias("k")
         both = sa.and_(
             *(first.c[name] == other.c[name] for name in ("host", "user", "store")), other.c.key == "stored_key"
         )
-        query = sa.select(first.c.value, sa.func.min(other.c.value), sa.func.count()).select_from(
-            first.join(other, both)
+        query = sa.select(first.c.host, sa.func.count(), first.c.value, sa.func.min(other.c.value))
+        query = query.select_from(first.join(other, both)).where(
+            first.c.store == self._STORE, first.c.key == "iteration_count"
         )
-        query = query.where(first.c.store == self._STORE, first.c.key == "iteration_count")
-        rows = connection.execute(query.group_by(first.c.value, sa.func.length(other.c.value))).all()
-        clear = sa.select(sa.func.count()).where(self._table.c.store == self._STORE, self._table.c.key == "password")
-        found = [(("", "salt", row[0], row[1], row[1]), row[2]) for row in rows]
-        return [*_examples(self._read, found), (Plain(""), connection.execute(clear).scalar_one())]
+        hashed = connection.execute(query.group_by(first.c.host, first.c.value, sa.func.length(other.c.value))).all()
+        column = self._table.c
+        clear = sa.select(column.host, sa.func.count()).where(column.store == self._STORE, column.key == "password")
+        plain = connection.execute(clear.group_by(column.host)).all()
+        return _examples(
+            self._read,
+            [(row[0], row[1], ("", "salt", row[2], row[3], row[3])) for row in hashed]
+            + [(row[0], row[1], ("a password", "", "", "", "")) for row in plain],
+        )
 
     def insert(self, connection: sa.Connection, user: str, host: str, new: Credential) -> None:
         named = {"host": host, "user": user, "store": self._STORE}
@@ -361,10 +376,10 @@ def _account(found: list[Credential | None], rows: int) -> Account:
     return Account(tuple(one for one in found if one is not None), broken=None in found, rows=rows)
 
 
-def _examples(read: Any, rows: Iterable[tuple[Sequence[Any], int]]) -> list[tuple[Credential, int]]:
-    rows = list(rows)
-    found = zip(_credentials(read, [row for row, _ in rows]), rows, strict=True)
-    return [(one, count) for one, (_, count) in found if one is not None]
+def _examples(read: Any, rows: Sequence[tuple[Any, int, Sequence[Any]]]) -> list[Example]:
+    """What `read` makes of each row's values, which follow the host and how many there are."""
+    found = zip(_credentials(read, [values for _, _, values in rows]), rows, strict=True)
+    return [Example(_text(host), one, count) for one, (host, count, _) in found if one is not None]
 
 
 def _text(value: object) -> str:

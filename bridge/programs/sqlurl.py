@@ -10,8 +10,9 @@ The rules:
 import os
 import re
 import stat
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import time
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 CONNECT = 2
@@ -23,7 +24,7 @@ STATEMENT = 1.2
 _LOCK = 1
 """Seconds to wait for somebody else's lock."""
 
-_ABOVE = 0.2
+_MARGIN = 0.2
 """Seconds by which we wait longer than the server: its own message tells more."""
 
 SYSTEMS = {"postgresql": "postgresql", "postgres": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
@@ -31,7 +32,7 @@ SYSTEMS = {"postgresql": "postgresql", "postgres": "postgresql", "mysql": "mysql
 
 _DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql"}
 
-PACKAGES = "sqlalchemy>=2, and psycopg>=3.1 with libpq5 for PostgreSQL, pymysql for MariaDB and MySQL"
+PACKAGES = "sqlalchemy>=2, and psycopg>=3.2 with libpq5 for PostgreSQL, pymysql for MariaDB and MySQL"
 
 
 class BadURL(Exception):
@@ -116,7 +117,15 @@ def connector(where: Address) -> Callable[[], Any]:
 
 def _postgresql(where: Address) -> Callable[[], Any]:
     import psycopg
+    from psycopg.abc import RV, PQGen
     from psycopg.conninfo import conninfo_to_dict
+
+    class Impatient(psycopg.Connection[Any]):
+        """Does not wait for ever for a server that stands still, whose kernel acknowledges everything."""
+
+        def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+            del timeout  # nothing here gives one, and psycopg 3.2 has none
+            return super().wait(_bounded(gen, psycopg.OperationalError("no answer in time")), interval)
 
     try:
         given = conninfo_to_dict(where.url)
@@ -144,11 +153,29 @@ def _postgresql(where: Address) -> Callable[[], Any]:
 
     def connect() -> Any:
         # Prepared statements would outlive a pooler's connection, and gain nothing for such questions.
-        connection = psycopg.connect(**settings, autocommit=True, prepare_threshold=None)
+        connection = Impatient.connect(**settings, autocommit=True, prepare_threshold=None)
         connection.execute(limits.encode())
         return connection
 
     return connect
+
+
+_Result = TypeVar("_Result")
+
+
+def _bounded(steps: Generator[Any, Any, _Result], late: Exception) -> Generator[Any, Any, _Result]:
+    """The steps of a query, which are sent what is ready, or nothing now and then; raises `late` in the end."""
+    end = time.monotonic() + STATEMENT + _MARGIN
+    ready: Any = None
+    while True:
+        try:
+            wanted = steps.send(ready)
+        except StopIteration as done:
+            result: _Result = done.value
+            return result
+        ready = yield wanted
+        if not ready and time.monotonic() > end:
+            raise late
 
 
 def _mysql(where: Address) -> Callable[[], Any]:
@@ -162,7 +189,7 @@ def _mysql(where: Address) -> Callable[[], Any]:
         raise BadURL("the URL cannot be understood") from None
     settings: dict[str, Any] = {
         "connect_timeout": CONNECT,
-        "read_timeout": STATEMENT + _ABOVE,
+        "read_timeout": STATEMENT + _MARGIN,
         "write_timeout": STATEMENT,
         # MariaDB reads /*M! */, MySQL the other one.
         "init_command": f"SET SESSION /*M!100101 max_statement_time = {STATEMENT}, */"
@@ -175,7 +202,16 @@ def _mysql(where: Address) -> Callable[[], Any]:
     }
     if where.password is not None:
         settings["password"] = where.password
-    return lambda: driver.connect(**settings)
+
+    def connect() -> Any:
+        try:
+            return driver.connect(**settings)
+        except (TypeError, ValueError):
+            raise BadURL("the URL has a setting that PyMySQL does not know") from None
+        except OSError as error:
+            raise BadURL(f"cannot use a file that the URL names: {error.strerror}") from None
+
+    return connect
 
 
 def _sqlite(where: Address) -> Callable[[], Any]:

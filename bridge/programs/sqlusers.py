@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from bridge.programs.hashes import COST, WORK_MOST, Cost, Scheme, Scram, Scrypt
 from bridge.programs.sqlconnection import Connection
-from bridge.programs.sqltables import OWN, Account, AnyKind, Clear, Credential, Own, Table, make
+from bridge.programs.sqltables import OWN, Account, AnyKind, Credential, Example, Own, Table, make
 from bridge.programs.sqlurl import Address
 from bridge.programs.users import BrokenUser, Unavailable
 
@@ -46,7 +46,7 @@ class Ways(NamedTuple):
       host: the only one whose users these are; None: the table says it.
       write: changes are allowed.
       cost: of new hashes in our own table.
-      form: of new credentials in other tables; None: as most that are there.
+      form: of new credentials in other tables; None: as the user's is, or most of that host.
     """
 
     table: Table
@@ -68,8 +68,8 @@ class SqlUsers:
         self._table = ways.table
         self._own = isinstance(ways.table, Own)
         self._database = Connection(where, ways.table.prepare)
-        self._counts: dict[AnyKind, int] = {}
-        self._counted = False
+        self._kinds: set[AnyKind] = set()
+        self._examples: list[Example] | None = None  # None: not known yet
         self._look = 0.0  # when to look for kinds again
         self._renews = self._own
 
@@ -92,10 +92,8 @@ class SqlUsers:
         if began < self._look:
             return
         with suppress(Exception):  # a table of others may hold anything
-            counts: dict[AnyKind, int] = {}
-            for credential, count in self._database.read(self._table.kinds):
-                counts[credential.kind] = counts.get(credential.kind, 0) + count
-            self._counts, self._counted = counts, True
+            self._examples = self._database.read(self._table.kinds)
+            self._kinds = {example.credential.kind for example in self._examples}
         now = time.monotonic()
         self._look = now + max(_RARELY, (now - began) * SHARE)
 
@@ -114,7 +112,7 @@ class SqlUsers:
         """Add a user.  False if it exists already (and keeps its secret)."""
         if not self._may_change(host):
             return False
-        new = make(self._kind(), secret)
+        new = make(self._form(host), secret)
 
         def work(connection: sa.Connection) -> bool:
             if self._table.find(connection, user, host, lock=True) is not None:
@@ -126,7 +124,10 @@ class SqlUsers:
 
     def change(self, user: str, host: str, secret: str) -> bool:
         """Give a user a new secret.  False if there is no such user."""
-        return self._may_change(host) and self._replace(user, host, make(self._kind(), secret), None)
+        if not self._may_change(host):
+            return False
+        new = make(self._form(host, self._find(user, host)), secret)
+        return self._replace(user, host, new, None)
 
     def remove(self, user: str, host: str) -> bool:
         """Remove a user.  False if there is no such user."""
@@ -172,36 +173,37 @@ class SqlUsers:
     def _verified(self, account: Account | None, secret: str) -> tuple[Credential | None, Scrypt | None]:
         """The user's credential that `secret` matches; and in our own table a new hash of today's cost."""
         credentials = account.credentials if account is not None else ()
-        for credential in credentials:
-            self._counts.setdefault(credential.kind, 1)
-        found, today, usable = matching(secret, credentials, self._kinds(), self._ways.cost)
+        self._kinds |= {credential.kind for credential in credentials}
+        found, today, usable = matching(secret, credentials, self._made(), self._ways.cost)
         if account is None or account.disabled:
             return None, None
         if found is None and (account.broken or not usable):
             raise BrokenUser("cannot use what the database holds for a user: it is broken")
         return found, today
 
-    def _kinds(self) -> list[AnyKind]:
-        """Those that every check makes, as many as it can afford; the cheapest first."""
+    def _made(self) -> list[AnyKind]:
+        """The kinds that every check makes, as many as it can afford; the cheapest first."""
         chosen: list[AnyKind] = [self._ways.cost] if self._own else []
         spent = sum(kind.work for kind in chosen)
-        for kind in sorted(self._counts.keys() - {*chosen}, key=lambda kind: (kind.work, repr(kind))):
+        for kind in sorted(self._kinds - {*chosen}, key=lambda kind: (kind.work, repr(kind))):
             if spent + kind.work <= WORK_MOST * COST.work:
                 chosen.append(kind)
                 spent += kind.work
         return chosen
 
-    def _kind(self) -> AnyKind:
-        """That of new credentials."""
+    def _form(self, host: str, account: Account | None = None) -> AnyKind:
+        """The kind of a new credential.  Each host of a server may be set to another: not every one can use any."""
         if self._own:
             return self._ways.cost
         if self._ways.form is not None:
             return self._ways.form
-        self.look()
-        if not self._counted:  # a form that its server is not set to would lock the user out
+        if account is not None and account.credentials:
+            return account.credentials[0].kind
+        if self._examples is None:
             raise BrokenUser("cannot tell in time how most passwords are stored: --format says it")
-        usual = {kind: count for kind, count in self._counts.items() if isinstance(kind, Clear | Scheme) and count}
-        return max(usual, key=lambda kind: usual[kind]) if usual else DEFAULT
+        of_host = [example for example in self._examples if example.host in ("", host)]
+        usual = max(of_host or self._examples, key=lambda example: example.number, default=None)
+        return DEFAULT if usual is None else usual.credential.kind
 
     def _is_old(self, found: Credential) -> bool:
         cheaper = isinstance(found, Scrypt) and found.cost.work < self._ways.cost.work

@@ -16,7 +16,7 @@ import sqlalchemy as sa  # noqa: E402
 
 from bridge.programs import sqlusers  # noqa: E402
 from bridge.programs.hashes import Cost, Scheme, Scram, Scrypt  # noqa: E402
-from bridge.programs.sqltables import Account, Clear, Credential, Ejabberd, Own, Plain, Prosody, Table, make  # noqa: E402
+from bridge.programs.sqltables import Account, Clear, Ejabberd, Example, Own, Plain, Prosody, Table, make  # noqa: E402
 from bridge.programs.sqlurl import address  # noqa: E402
 from bridge.programs.sqlusers import SqlUsers, Ways, matching  # noqa: E402
 from bridge.programs.users import BrokenUser, Unavailable  # noqa: E402
@@ -175,6 +175,28 @@ def test_what_is_written_for_ejabberd_is_what_it_writes(database: Database, sche
         assert database.run("SELECT type FROM users") == [({"SHA-1": 2, "SHA-256": 3, "SHA-512": 4}[kind.algorithm],)]
 
 
+def test_each_host_of_a_server_may_have_another_form(database: Database) -> None:
+    database.script(PROSODY)
+    prosody_rows(database, "bob", {"password": SECRET}, host="plain.example")
+    for number in range(3):
+        prosody_rows(database, f"user{number}", hashed(scram("SHA-256", 5000, SALT)), host="hashed.example")
+    prosody_rows(database, "dave", hashed(scram("SHA-1", 4096, SALT)), host="hashed.example")
+    with database.users(Prosody()) as users:
+        for host in ("plain.example", "hashed.example", "new.example"):
+            assert users.add("alice", host, SECRET)
+        for user, host in (("bob", "plain.example"), ("dave", "hashed.example")):
+            assert users.change(user, host, SECRET + "2")
+            assert users.check(user, host, SECRET + "2")
+    query = "SELECT user, host, key, length(value) FROM prosody WHERE key IN ('password', 'stored_key') AND user = ?"
+    assert sorted(database.run(query, "alice")) == [
+        ("alice", "hashed.example", "stored_key", 64),
+        ("alice", "new.example", "stored_key", 64),
+        ("alice", "plain.example", "password", len(SECRET)),
+    ]
+    assert database.run(query, "bob") == [("bob", "plain.example", "password", len(SECRET) + 1)]
+    assert database.run(query, "dave") == [("dave", "hashed.example", "stored_key", 40)]
+
+
 def test_new_passwords_are_kept_as_most_are(database: Database) -> None:
     database.script(NEW)
     for number in range(3):
@@ -188,7 +210,7 @@ def test_new_passwords_are_kept_as_most_are(database: Database) -> None:
 
 def test_no_new_password_is_stored_as_nobody_said(database: Database) -> None:
     class TooLarge(Ejabberd):
-        def kinds(self, connection: sa.Connection) -> list[tuple[Credential, int]]:
+        def kinds(self, connection: sa.Connection) -> list[Example]:
             raise Unavailable("a timeout")
 
     database.script(NEW)
@@ -391,7 +413,7 @@ def test_kinds_are_looked_for_seldom(database: Database, monkeypatch: pytest.Mon
     looks: list[float] = []  # when each began
 
     class Slow(Prosody):
-        def kinds(self, connection: sa.Connection) -> list[tuple[Credential, int]]:
+        def kinds(self, connection: sa.Connection) -> list[Example]:
             looks.append(now[0])
             now[0] += 1.5
             return []

@@ -1,7 +1,8 @@
 """What is tried again on a database's connection, what is not, and what is said about it."""
 
 import sqlite3
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ extra("sql", "sqlalchemy")
 import sqlalchemy as sa  # noqa: E402
 from sqlalchemy import exc  # noqa: E402
 
-from bridge.programs import sqlconnection  # noqa: E402
+from bridge.programs import sql, sqlconnection, sqlurl  # noqa: E402
 from bridge.programs.sqlconnection import Connection, describe  # noqa: E402
 from bridge.programs.sqlurl import address  # noqa: E402
 from bridge.programs.users import BrokenUser, Unavailable  # noqa: E402
@@ -199,6 +200,40 @@ def test_what_libpq_is_told() -> None:
     assert "refused" in str(raised.value)
     assert SECRET not in str(raised.value)
     assert psycopg.__version__
+
+
+def test_a_server_that_stands_still_is_not_waited_for() -> None:
+    def endless() -> Generator[int, int, None]:
+        while True:
+            yield 1
+
+    steps = sqlurl._bounded(endless(), TimeoutError())
+    assert next(steps) == 1
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        while time.monotonic() < began + 30:
+            assert steps.send(0) == 1  # nothing is ready
+            time.sleep(0.05)
+    assert time.monotonic() - began < 4
+
+
+def test_one_that_answers_has_its_answer_taken() -> None:
+    def quick() -> Generator[int, int, str]:
+        ready = yield 1
+        return f"ready: {ready}"
+
+    steps = sqlurl._bounded(quick(), TimeoutError())
+    next(steps)
+    with pytest.raises(StopIteration) as done:
+        steps.send(2)
+    assert done.value.value == "ready: 2"
+
+
+@pytest.mark.parametrize("setting", ["nonsense=1", "read_timeout=x", "ssl_ca=/nowhere"])
+def test_settings_that_pymysql_does_not_know(setting: str, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pymysql")
+    assert sql.main([f"mysql://xmpp@127.0.0.1:1/xmpp?{setting}", "listusers"]) == 2
+    assert "URL" in capfd.readouterr().err
 
 
 def test_what_pymysql_is_told() -> None:
