@@ -120,12 +120,15 @@ def _postgresql(where: Address) -> Callable[[], Any]:
     from psycopg.abc import RV, PQGen
     from psycopg.conninfo import conninfo_to_dict
 
+    class NoAnswerInTime(psycopg.OperationalError):
+        pass
+
     class Impatient(psycopg.Connection[Any]):
         """Does not wait for ever for a server that stands still, whose kernel acknowledges everything."""
 
         def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
             del timeout  # nothing here gives one, and psycopg 3.2 has none
-            return super().wait(_bounded(gen, psycopg.OperationalError("no answer in time")), interval)
+            return super().wait(_bounded(gen, NoAnswerInTime()), interval)
 
     try:
         given = conninfo_to_dict(where.url)

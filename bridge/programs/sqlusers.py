@@ -199,6 +199,7 @@ class SqlUsers:
             return self._ways.form
         if account is not None and account.credentials:
             return account.credentials[0].kind
+        self.look()
         if self._examples is None:
             raise BrokenUser("cannot tell in time how most passwords are stored: --format says it")
         of_host = [example for example in self._examples if example.host in ("", host)]

@@ -142,6 +142,21 @@ def test_the_administrators_commands(own: Path) -> None:
     assert own.stat().st_mode & 0o777 == 0o600
 
 
+def test_the_administrators_commands_on_another_servers_table(tmp_path: Path) -> None:
+    path = tmp_path / "server.db"
+    canary.knows(path, "servers may store passwords as they are")
+    columns = ", ".join(f'"{name}" TEXT' for name in ("host", "user", "store", "key", "type", "value"))
+    rows(path, f"CREATE TABLE prosody ({columns})")
+    rows(path, "INSERT INTO prosody VALUES (?, 'alice', 'accounts', 'password', 'string', ?)", HOST, SECRET)
+    words = ("--table", "prosody", "--write")
+    assert manage(path, *words, "adduser", f"bob@{HOST}", password=f"{SECRET}2\n") == (0, "", "")
+    assert rows(path, "SELECT key, value FROM prosody WHERE user = 'bob'") == [("password", f"{SECRET}2")]
+    assert manage(path, *words, "passwd", f"bob@{HOST}", password=f"{SECRET}3\n") == (0, "", "")
+    assert manage(path, *words[:2], "listusers", HOST) == (0, f"alice@{HOST}\nbob@{HOST}\n", "")
+    assert manage(path, *words, "deluser", f"bob@{HOST}") == (0, "", "")
+    assert rows(path, "SELECT user FROM prosody") == [("alice",)]
+
+
 def test_the_costs_option_holds_for_new_hashes(own: Path) -> None:
     [(text,)] = rows(own, "SELECT hash FROM extauth_users")
     assert str(text).startswith("$scrypt$ln=4,r=8,p=1$")
