@@ -230,7 +230,8 @@ def serve(users: SqlUsers) -> int:
     try:
         os.fstat(0)  # before the connection can get its number
         users.exists("", "")  # now, as nobody should wait for a database that cannot answer
-        users.look()
+        if trouble := users.look():
+            complain(f"cannot look which hashes there are, so the time of an answer may tell who is a user: {trouble}")
         while (body := read_frame()) is not None:
             os.write(1, TRUE if program.answer(body) else FALSE)
             users.look()  # after the reply: it may take its time

@@ -9,7 +9,9 @@ The rules:
 - Messages never hold what the database says about a statement, as that may quote its values.
 """
 
+import random
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -43,8 +45,11 @@ _NO_SUCH_NAME = {1267, 1270, 1271, 1366, 1406}
 _DENIED = {"42501", 1142, 1143}
 """PostgreSQL's and MariaDB's: the account has no right to change this table."""
 
-_PATIENCE = 3
-"""How often a transaction may find that others were first, which costs a few milliseconds each time."""
+_PATIENCE = 5
+"""How often a transaction may find that others were first."""
+
+_PAUSE = 0.05
+"""Seconds until it begins again, at most: by chance, so that two who disturb each other part."""
 
 _LONGEST = 300
 """Characters of a driver's message."""
@@ -112,7 +117,9 @@ class Connection:
             try:
                 return self._once(work)
             except SQLAlchemyError as error:
-                if not (_is_conflict(error) or (reused and _is_lost(error))):
+                if _is_conflict(error):
+                    time.sleep(random.uniform(0, _PAUSE))
+                elif not (reused and _is_lost(error)):
                     raise
         return self._once(work)
 

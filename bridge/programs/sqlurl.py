@@ -7,13 +7,19 @@ The rules:
 - Whatever waits for a server has an end: all together stay below the 4 s after which a bridge gives up on a program.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import stat
 import time
 from collections.abc import Callable, Generator
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    import psycopg
+    from psycopg.abc import RV, PQGen
 
 CONNECT = 2
 """Seconds for a new connection; libpq takes no less.  Each of several hosts has as long."""
@@ -115,20 +121,20 @@ def connector(where: Address) -> Callable[[], Any]:
     return {"postgresql": _postgresql, "mysql": _mysql, "sqlite": _sqlite}[where.system](where)
 
 
+_SESSION = "; ".join(
+    f"SET {name} = {seconds * 1000:.0f}"
+    for name, seconds in (
+        ("statement_timeout", STATEMENT),
+        ("lock_timeout", _LOCK),
+        ("idle_in_transaction_session_timeout", STATEMENT * 2),
+    )
+)
+"""PostgreSQL's limits.  By statements, not by `options`, which poolers refuse; in one, as each is a round trip."""
+
+
 def _postgresql(where: Address) -> Callable[[], Any]:
     import psycopg
-    from psycopg.abc import RV, PQGen
     from psycopg.conninfo import conninfo_to_dict
-
-    class NoAnswerInTime(psycopg.OperationalError):
-        pass
-
-    class Impatient(psycopg.Connection[Any]):
-        """Does not wait for ever for a server that stands still, whose kernel acknowledges everything."""
-
-        def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
-            del timeout  # nothing here gives one, and psycopg 3.2 has none
-            return super().wait(_bounded(gen, NoAnswerInTime()), interval)
 
     try:
         given = conninfo_to_dict(where.url)
@@ -144,23 +150,30 @@ def _postgresql(where: Address) -> Callable[[], Any]:
     }
     if where.password is not None:
         settings["password"] = where.password
-    # By statements, not by `options`: poolers refuse that.  In one, as each is a round trip.
-    limits = "; ".join(
-        f"SET {name} = {seconds * 1000:.0f}"
-        for name, seconds in (
-            ("statement_timeout", STATEMENT),
-            ("lock_timeout", _LOCK),
-            ("idle_in_transaction_session_timeout", STATEMENT * 2),
-        )
-    )
+    opening = _impatient()
 
     def connect() -> Any:
         # Prepared statements would outlive a pooler's connection, and gain nothing for such questions.
-        connection = Impatient.connect(**settings, autocommit=True, prepare_threshold=None)
-        connection.execute(limits.encode())
+        connection = opening.connect(**settings, autocommit=True, prepare_threshold=None)
+        connection.execute(_SESSION.encode())
         return connection
 
     return connect
+
+
+def _impatient() -> type[psycopg.Connection[Any]]:
+    """A connection that does not wait for ever for a server that stands still, whose kernel acknowledges everything."""
+    import psycopg
+
+    class NoAnswerInTime(psycopg.OperationalError):
+        pass
+
+    class Impatient(psycopg.Connection[Any]):
+        def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+            del timeout  # nothing here gives one, and psycopg 3.2 has none
+            return super().wait(_bounded(gen, NoAnswerInTime()), interval)
+
+    return Impatient
 
 
 _Result = TypeVar("_Result")

@@ -13,7 +13,6 @@ import hmac
 import os
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import NamedTuple, Self
 
 import sqlalchemy as sa
@@ -83,19 +82,28 @@ class SqlUsers:
         """Create our own table, if it is not there."""
         self._database.read(OWN.metadata.create_all)
 
-    def look(self) -> None:
+    def look(self) -> str:
         """Find out which kinds of hashes occur, if it is time to.
 
         Nothing that goes wrong harms anybody; when it took long, it is not tried again soon.
+
+        Returns:
+          what went wrong, in one line; nothing if nothing did.
         """
         began = time.monotonic()
         if began < self._look:
-            return
-        with suppress(Exception):  # a table of others may hold anything
+            return ""
+        trouble = ""
+        try:
             self._examples = self._database.read(self._table.kinds)
             self._kinds = {example.credential.kind for example in self._examples}
+        except Unavailable as error:
+            trouble = str(error)
+        except Exception as error:  # a table of others may hold anything; its text could hold a secret
+            trouble = type(error).__name__
         now = time.monotonic()
         self._look = now + max(_RARELY, (now - began) * SHARE)
+        return trouble
 
     def exists(self, user: str, host: str) -> bool:
         return self._find(user, host) is not None

@@ -214,8 +214,11 @@ def test_no_new_password_is_stored_as_nobody_said(database: Database) -> None:
             raise Unavailable("a timeout")
 
     database.script(NEW)
-    with database.users(TooLarge(None)) as users, pytest.raises(BrokenUser, match="--format"):
-        users.add("alice", HOST, SECRET)
+    with SqlUsers(address(f"sqlite:///{database.path}"), Ways(TooLarge(None))) as users:
+        assert users.look() == "a timeout"
+        assert users.look() == "", "not again so soon"
+        with pytest.raises(BrokenUser, match="--format"):
+            users.add("alice", HOST, SECRET)
     with database.users(TooLarge(None), form=Clear()) as users:
         assert users.add("alice", HOST, SECRET)
 
