@@ -16,8 +16,9 @@ It is small on purpose: an example to copy.  What an ejabberd program must get r
 import os
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Protocol, Self
 
 from bridge.programs.names import NOT_IN_NAMES, Refused, clean, has_controls, parse_name
 from bridge.programs.users import BrokenUser, Unavailable, Users
@@ -155,11 +156,26 @@ def read_up_to(size: int) -> bytes:
     return data
 
 
+class Store(Protocol):
+    """What keeps the users: here a `Users`.  In doubt it raises BrokenUser or Unavailable."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+    def exists(self, user: str, host: str) -> bool: ...
+    def check(self, user: str, host: str, secret: str) -> bool: ...
+    def add(self, user: str, host: str, secret: str) -> bool: ...
+    def change(self, user: str, host: str, secret: str) -> bool: ...
+    def remove(self, user: str, host: str) -> bool: ...
+    def remove_checked(self, user: str, host: str, secret: str) -> bool: ...
+    def names(self, host: str | None = None) -> list[tuple[str, str]]: ...
+
+
 class Program:
     """Answers questions from the database, and reports a problem once, not for every question."""
 
-    def __init__(self, users: Users) -> None:
+    def __init__(self, users: Store, tell: Callable[[str], None] = complain) -> None:
         self._users = users
+        self._tell = tell
         self._trouble = ""
 
     def answer(self, body: bytes) -> bool:
@@ -187,7 +203,7 @@ class Program:
     def _note(self, trouble: str) -> None:
         if trouble != self._trouble:
             if trouble:
-                complain(trouble)
+                self._tell(trouble)
             self._trouble = trouble
 
 
@@ -203,7 +219,7 @@ def parse(body: bytes) -> list[str] | None:
     return fields
 
 
-def decide(users: Users, question: list[str]) -> bool:
+def decide(users: Store, question: list[str]) -> bool:
     match question:
         case ["auth", user, host, secret]:
             return users.check(user, host, secret)
@@ -237,15 +253,15 @@ def manage(words: Sequence[str]) -> int:
     try:
         match words:
             case [database, "adduser", name]:
-                return add_user(database, *parse_name(name))
+                return add_user(Users(database), *parse_name(name))
             case [database, "passwd", name]:
-                return change_password(database, *parse_name(name))
+                return change_password(Users(database, create=False), *parse_name(name))
             case [database, "deluser", name]:
-                return delete_user(database, *parse_name(name))
+                return delete_user(Users(database, create=False), *parse_name(name))
             case [database, "listusers"]:
-                return list_users(database, None)
+                return list_users(Users(database, create=False), None)
             case [database, "listusers", host]:
-                return list_users(database, clean(host.lower(), "HOST", NOT_IN_NAMES))
+                return list_users(Users(database, create=False), clean(host.lower(), "HOST", NOT_IN_NAMES))
             case [database, "import" | "export" as what, *options]:
                 from bridge.programs import transfer  # late: serving starts quicker without it
 
@@ -258,32 +274,32 @@ def manage(words: Sequence[str]) -> int:
         return 2
 
 
-def add_user(database: str, user: str, host: str) -> int:
-    with Users(database) as users:
+def add_user(store: Store, user: str, host: str, tell: Callable[[str], None] = complain) -> int:
+    with store as users:
         if not users.exists(user, host) and users.add(user, host, ask_password(f"{user}@{host}")):
             return 0
-    complain(f"{user}@{host} exists already")
+    tell(f"{user}@{host} exists already")
     return 1
 
 
-def change_password(database: str, user: str, host: str) -> int:
-    with Users(database, create=False) as users:
+def change_password(store: Store, user: str, host: str, tell: Callable[[str], None] = complain) -> int:
+    with store as users:
         if users.exists(user, host) and users.change(user, host, ask_password(f"{user}@{host}")):
             return 0
-    complain(f"{user}@{host} does not exist")
+    tell(f"{user}@{host} does not exist")
     return 1
 
 
-def delete_user(database: str, user: str, host: str) -> int:
-    with Users(database, create=False) as users:
+def delete_user(store: Store, user: str, host: str, tell: Callable[[str], None] = complain) -> int:
+    with store as users:
         if users.remove(user, host):
             return 0
-    complain(f"{user}@{host} does not exist")
+    tell(f"{user}@{host} does not exist")
     return 1
 
 
-def list_users(database: str, host: str | None) -> int:
-    with Users(database, create=False) as users:
+def list_users(store: Store, host: str | None) -> int:
+    with store as users:
         names = users.names(host)
     return show("".join(f"{user}@{host}\n" for user, host in names))
 
