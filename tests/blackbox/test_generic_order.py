@@ -1,0 +1,126 @@
+"""Whose digit is it?  As in test_order_of_events, with Prosody's lines: a digit may come before its line end.
+
+The bridge is stopped with the second question in the program's pipe, the program does its steps, and the bridge goes
+on.  With a first answer whose line end has not come yet, that is owed, once, and nothing else is.
+"""
+
+import pytest
+from support.process import Bridge
+from support.programs.bad import Journal
+from support.programs.replies import lengthened
+
+from .conftest import Start
+from .test_order_of_events import ALSO_RIGHT, PAGE, RIGHT, TELLS_PARTS, WRONG, look_away, steps
+
+pytestmark = pytest.mark.slow
+
+LINE, DIGIT = "truth", "truth_first"
+"""The first answer: with its line end, or without, which is owed then."""
+
+OUT_OF_TURN = [
+    (LINE, "yes read stay"),
+    (LINE, "yes_first read stay"),
+    (LINE, "yes_first read yes_last stay"),
+    (LINE, "yes_first yes_last read stay"),
+    (LINE, "yes_first read truth stay"),
+    (LINE, "yes_first read truth_last stay"),
+    (LINE, "yes_first leave"),
+    (LINE, "yes close stay"),
+    (LINE, "yes leave"),
+    (LINE, "end yes read stay"),
+    (LINE, "end read yes stay"),
+    (LINE, "read yes yes stay"),
+    (LINE, "read yes_first yes stay"),
+    (LINE, "read yes end stay"),
+    (DIGIT, "yes read stay"),
+    (DIGIT, "yes_first read stay"),
+    (DIGIT, "end yes read stay"),
+    (DIGIT, "end yes_first read stay"),
+    (DIGIT, "end yes_first read yes_last stay"),
+    (DIGIT, "end yes_first read truth_last stay"),
+    (DIGIT, "end yes_first leave"),
+    (DIGIT, "end yes leave"),
+    (DIGIT, "end end read yes stay"),
+    (DIGIT, "end read end yes stay"),
+    (DIGIT, "read end end yes stay"),
+    (DIGIT, "yes_first read truth stay"),
+    (DIGIT, "yes_first read end truth stay"),
+    *([(LINE, "part yes rest stay"), (LINE, "part yes_first rest yes_last stay")] * TELLS_PARTS),
+    *([(DIGIT, "part end yes rest stay"), (DIGIT, "end part yes_first rest stay")] * TELLS_PARTS),
+]
+IN_TURN = [
+    (LINE, "read truth honest"),
+    (LINE, "read truth leave"),
+    (LINE, "read truth_first truth_last honest"),
+    (LINE, "read truth_first honest"),
+    (LINE, "read truth_first leave"),
+    (LINE, "read close truth leave"),
+    (LINE, "part rest truth honest"),
+    (DIGIT, "read truth honest"),
+    (DIGIT, "end read truth honest"),
+    (DIGIT, "read end truth honest"),
+    (DIGIT, "read end truth_first leave"),
+    (DIGIT, "end read truth_first truth_last honest"),
+    (DIGIT, "read end truth_first truth_last honest"),
+    (DIGIT, "read truth_first honest"),
+    (DIGIT, "part end rest truth honest"),
+]
+
+
+def run(start: Start, journal: Journal, what: str) -> Bridge:
+    settings = ("--protocol", "generic", "--pool-size", 1, "--answer-timeout", 3, "--shutdown-grace", 0.2)
+    return start("run", *settings, "--max-line", 8192, "--", *steps(f"lines {what}"), env=journal.environment)
+
+
+@pytest.mark.parametrize("size", [40, PAGE])
+@pytest.mark.parametrize(("first", "what"), OUT_OF_TURN)
+def test_a_digit_before_its_question_was_taken(
+    start: Start, journal: Journal, first: str, what: str, size: int
+) -> None:
+    """The second question is a wrong one: whatever becomes of it, it is not granted."""
+    bridge = run(start, journal, f"read {first} gate {what}")
+    bridge.send(RIGHT + b"\n" + lengthened(WRONG, size) + b"\n")
+    assert bridge.wait_for_answers(1)[0].verdict == "1"
+    look_away(bridge, journal)
+    assert [answer.verdict for answer in bridge.wait_for_answers(2)] == ["1", "0"]
+    bridge.until(lambda: bridge.ask(ALSO_RIGHT).verdict == "1", "another program")
+    bridge.finish()
+    assert len(journal.pids("start")) >= 2, "the program must be gone"
+
+
+@pytest.mark.parametrize("truth", [True, False])
+@pytest.mark.parametrize(("first", "what"), IN_TURN)
+def test_an_honest_answer_meanwhile(start: Start, journal: Journal, first: str, what: str, truth: bool) -> None:
+    """The same with honest programs: the answer counts, and nobody is asked a second time."""
+    bridge = run(start, journal, f"read {first} gate {what}")
+    second = ALSO_RIGHT if truth else WRONG
+    bridge.send(RIGHT + b"\n" + second + b"\n")
+    assert bridge.wait_for_answers(1)[0].verdict == "1"
+    look_away(bridge, journal)
+    assert [answer.verdict for answer in bridge.wait_for_answers(2)] == ["1", "1" if truth else "0"]
+    if "honest" in what:
+        assert bridge.ask(ALSO_RIGHT).verdict == "1"
+        assert len(journal.pids("start")) == 1, "an honest program was replaced"
+    bridge.finish()
+    assert journal.frames().count(second) <= 1 + ("honest" in what and truth), "it was asked again"
+
+
+@pytest.mark.parametrize(
+    "what", ["yes read stay", "yes_first read stay", "yes_first read yes_last stay", "end read yes stay"]
+)
+def test_a_digit_before_the_very_first_question_was_taken(start: Start, journal: Journal, what: str) -> None:
+    bridge = run(start, journal, f"gate {what}")
+    bridge.send(WRONG + b"\n")
+    look_away(bridge, journal)
+    assert bridge.wait_for_answers(1)[0].verdict == "0"
+    bridge.until(lambda: bridge.ask(ALSO_RIGHT).verdict == "1", "another program")
+    bridge.finish()
+
+
+@pytest.mark.parametrize("what", ["truth_first leave", "truth leave"])
+def test_a_digit_and_gone(start: Start, journal: Journal, what: str) -> None:
+    """It counts without a wait: nothing can follow."""
+    bridge = run(start, journal, f"read {what}")
+    assert bridge.ask(RIGHT).verdict == "1"
+    assert journal.frames() == [RIGHT]
+    bridge.finish()
