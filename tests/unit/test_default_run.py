@@ -25,9 +25,10 @@ ELSEWHERE = {
     "contract/test_worker_replies.py": "worker/worker",
     "prosody/test_install.py": "commands/prosodymodule",
     "pty/test_relay.py": "clients/stdio relay/relay relay/deferredlog terminal/takeover",
+    "unit/checking/test_replies.py": "checking/flaw checking/linereplies",
     "unit/checking/test_report.py": "checking/findings",
     "unit/checking/test_trials.py": "checking/accounts checking/content checking/course checking/driver "
-    "checking/endings checking/endurance checking/first checking/flow checking/lab",
+    "checking/dialects checking/endings checking/endurance checking/first checking/flow checking/lab",
     "unit/commands/test_health.py": "commands/statustext",
     "unit/clients/test_pipelined.py": "clients/windowed",
     "unit/commands/test_help.py": "commands/mdoc",

@@ -34,7 +34,7 @@ FLOOR = {folder: floor for floor, line in enumerate(FLOORS.split("\n")) for fold
 
 NO_IO = [
     *(f"protocol.{name}" for name in ("query", "lines", "checks", "frames", "ordering", "tagged", "lockstep")),
-    *("checking.findings", "checking.replies"),
+    *(f"checking.{name}" for name in ("dialects", "findings", "flaw", "linereplies", "replies")),
     *("log.text", "log.tokenbucket", "loop.timer", "clients.budget", "bench.tally"),
     *(f"worker.{name}" for name in ("latch", "masks", "state", "stderrlines")),
     *(f"pool.{name}" for name in ("backoff", "figures", "idle", "milestones", "record", "servicetime", "starts")),
