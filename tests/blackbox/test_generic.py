@@ -254,3 +254,12 @@ def test_ask_by_hand(words: str, password: str, said: str) -> None:
         argv, input=f"{password}\n".encode(), capture_output=True, timeout=60, check=False, env=environment(), cwd=ROOT
     )
     assert (done.stdout, done.stderr) == (f"{said}\n".encode(), b"")
+
+
+def test_bench_knows_what_a_digit_alone_costs() -> None:
+    argv = [*COMMAND, "bench", "--json", "--seconds", "0.1", "--max-pool", "1", "--protocol", "generic"]
+    done = subprocess.run(
+        [*argv, "--", *line_habit("bare")], capture_output=True, timeout=60, check=True, env=environment(), cwd=ROOT
+    )
+    (size,) = json.loads(done.stdout)["sizes"]
+    assert 5 < size["closed"]["queries_per_second"] <= 20

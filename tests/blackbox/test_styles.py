@@ -17,7 +17,8 @@ import pytest
 from support.process import COMMAND, ROOT, Bridge, environment
 from support.programs import oracle
 from support.programs.backend import backend
-from support.programs.bad import GENERIC, STYLES as EJABBERD, style
+from support.programs.bad import GENERIC, style
+from support.programs.bad import STYLES as EJABBERD
 
 from .conftest import Start
 
