@@ -141,7 +141,7 @@ def _about_lengths(lab: Lab, tried: list[int], failed: dict[int, str]) -> list[F
     return [deviates("lengths", seen, f"with so long a password, {_SUSPENDED}", advice, {"max_line": limit})]
 
 
-_BUFFERS = {"ejabberd": (4096, 8200), "generic": (256, 1024, 2048, 4096, 8200)}
+_BUFFERS = {"ejabberd": (4096, 8200), "generic": (128, 256, 512)}
 """Lengths that are just too much for a buffer."""
 
 

@@ -7,12 +7,10 @@ from typing import ClassVar, Protocol
 
 from bridge.checking import linereplies, replies
 from bridge.checking.flaw import Flaw
+from bridge.protocol.checks import LONGEST
 from bridge.protocol.frames import header, verdict_of
 from bridge.protocol.lines import MAX_LINE
 from bridge.protocol.query import Verdict
-
-ALONE = 0.05
-"""Seconds after which a digit without a line end counts; see `bridge.protocol.generic`."""
 
 
 class Dialect(Protocol):
@@ -104,15 +102,15 @@ class Frames:
 class Lines:
     """Prosody's.
 
-    Lengths: programs read a line into a buffer of 256, 1024, 4096 or 8192 bytes, and take what is left of it for the
-    next one.
+    Lengths: programs read a line into a buffer of 128, 256 or 512 bytes, say, and take what is left of it for the next
+    one.  No longer line gets to them.
     """
 
     name = "generic"
     no = b"0\n"
     well = "a digit and a line end each"
     cuts = ((5, "after its command"), (14, "in its middle"))
-    lengths = (100, 254, 256, 1000, 1024, 2048, 4096, 8200, MAX_LINE)
+    lengths = (100, 126, 128, 254, 256, 510, 512, LONGEST)
 
     def framed(self, body: bytes) -> bytes:
         return body + b"\n"

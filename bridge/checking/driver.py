@@ -18,8 +18,9 @@ from collections.abc import Callable
 
 import attrs
 
-from bridge.checking.dialects import ALONE, Dialect
+from bridge.checking.dialects import Dialect
 from bridge.protocol.query import Verdict
+from bridge.worker.pieces import ALONE
 from bridge.worker.spawn import Process
 
 QUIET = 0.2
@@ -115,11 +116,11 @@ class Program:
     def reply(self, seconds: float, quiet: float = QUIET, count: int = 1) -> Answer:
         """Wait for so many replies, and then listen whether there is more; takes everything."""
         begun = time.monotonic()
-        there = self.wait(lambda: self.dialect.has_replies(self._unowed(), count) or self.is_done, seconds)
+        there = self.wait(lambda: self.dialect.has_replies(self.heard, count) or self.is_done, seconds)
         took = time.monotonic() - begun
         if there and not self.is_done:
             self._let_it_end()
-            if count == 1 and self.dialect.verdict_of(self._unowed()) is None:
+            if count == 1 and self.dialect.verdict_of(self.heard) is None:
                 quiet = _STRANGE
         while quiet and len(self.stdout) < _MOST and self._goes_on(quiet):
             pass
@@ -129,14 +130,16 @@ class Program:
 
     def take(self) -> bytes:
         """All that is on stdout, but a line end that was owed."""
-        data = self._unowed()
+        data = self.heard
         self.owed += len(data) < len(self.stdout)
         self.stdout.clear()
         if data:
             self._owes = data[-1:] in (b"0", b"1")
         return data
 
-    def _unowed(self) -> bytes:
+    @property
+    def heard(self) -> bytes:
+        """What is on stdout, but a line end that was owed."""
         data = bytes(self.stdout)
         if self._owes:
             if data == b"\r":

@@ -6,7 +6,7 @@ import math
 import time
 
 from bridge.checking.content import secret
-from bridge.checking.dialects import ALONE, other
+from bridge.checking.dialects import other
 from bridge.checking.driver import Answer, Program
 from bridge.checking.findings import Finding, deviates, note, ok
 from bridge.checking.lab import Lab, duration
@@ -15,6 +15,7 @@ from bridge.checking.linereplies import FRAMES
 from bridge.checking.replies import GENERIC
 from bridge.log.events import ending
 from bridge.protocol.query import Verdict
+from bridge.worker.pieces import ALONE
 
 _SUSPECT = 3.0
 """Seconds without a first reply after which other explanations than a slow start are tried beside it."""
@@ -181,6 +182,8 @@ def _left(lab: Lab, program: Program, answer: Answer) -> Finding:
 
 def _flawed(lab: Lab, trial: str, answer: Answer) -> Finding:
     found = lab.dialect.flaw(answer.data)
+    if found is not None and found.protocol:
+        return deviates("protocol", found.seen, found.meaning, found.advice, {"protocol": found.protocol})
     if found is None:
         return deviates(
             trial, lab.told(answer), "the second login on each program fails", "have it go on after a reply"

@@ -83,7 +83,7 @@ def two_writes(lab: Lab) -> list[Finding]:
         with lab.ready() as program:
             program.send(data[:at], 1)
             program.listen(_PAUSE)
-            if program.stdout:
+            if program.heard:
                 answers.append(f"cut {where}: it replies to the first part, without waiting for the rest")
                 continue
             program.send(data[at:], 1)
@@ -107,8 +107,8 @@ def _is_early(lab: Lab) -> bool:
     """Whether a reply is there while a part of the question is still unread."""
     with lab.ready() as program:
         program.send(lab.dialect.framed(lab.auth(secret() + b"x" * _LONG)), 1)
-        program.wait(lambda: bool(program.stdout) or program.is_done, lab.settings.answer_timeout)
-        return bool(program.stdout) and program.unread() > 0
+        program.wait(lambda: bool(program.heard) or program.is_done, lab.settings.answer_timeout)
+        return bool(program.heard) and program.unread() > 0
 
 
 def _early() -> Finding:

@@ -7,10 +7,9 @@ on.  With a first answer whose line end has not come yet, that is owed, once, an
 import pytest
 from support.process import Bridge
 from support.programs.bad import Journal
-from support.programs.replies import lengthened
 
 from .conftest import Start
-from .test_order_of_events import ALSO_RIGHT, PAGE, RIGHT, TELLS_PARTS, WRONG, look_away, steps
+from .test_order_of_events import ALSO_RIGHT, RIGHT, TELLS_PARTS, WRONG, look_away, steps
 
 pytestmark = pytest.mark.slow
 
@@ -57,29 +56,29 @@ IN_TURN = [
     (LINE, "read close truth leave"),
     (LINE, "part rest truth honest"),
     (DIGIT, "read truth honest"),
-    (DIGIT, "end read truth honest"),
     (DIGIT, "read end truth honest"),
     (DIGIT, "read end truth_first leave"),
-    (DIGIT, "end read truth_first truth_last honest"),
     (DIGIT, "read end truth_first truth_last honest"),
     (DIGIT, "read truth_first honest"),
-    (DIGIT, "part end rest truth honest"),
 ]
+UNKNOWABLE = [
+    (DIGIT, "end read truth honest"),
+    (DIGIT, "end read truth_first truth_last honest"),
+    (DIGIT, "end part rest truth honest"),
+]
+"""Honest: but an owed line end and a yes, both before the question is read, would be seen as the same events."""
 
 
 def run(start: Start, journal: Journal, what: str) -> Bridge:
     settings = ("--protocol", "generic", "--pool-size", 1, "--answer-timeout", 3, "--shutdown-grace", 0.2)
-    return start("run", *settings, "--max-line", 8192, "--", *steps(f"lines {what}"), env=journal.environment)
+    return start("run", *settings, "--", *steps(f"lines {what}"), env=journal.environment)
 
 
-@pytest.mark.parametrize("size", [40, PAGE])
 @pytest.mark.parametrize(("first", "what"), OUT_OF_TURN)
-def test_a_digit_before_its_question_was_taken(
-    start: Start, journal: Journal, first: str, what: str, size: int
-) -> None:
+def test_a_digit_before_its_question_was_taken(start: Start, journal: Journal, first: str, what: str) -> None:
     """The second question is a wrong one: whatever becomes of it, it is not granted."""
     bridge = run(start, journal, f"read {first} gate {what}")
-    bridge.send(RIGHT + b"\n" + lengthened(WRONG, size) + b"\n")
+    bridge.send(RIGHT + b"\n" + WRONG + b"\n")
     assert bridge.wait_for_answers(1)[0].verdict == "1"
     look_away(bridge, journal)
     assert [answer.verdict for answer in bridge.wait_for_answers(2)] == ["1", "0"]
@@ -114,6 +113,20 @@ def test_a_digit_before_the_very_first_question_was_taken(start: Start, journal:
     look_away(bridge, journal)
     assert bridge.wait_for_answers(1)[0].verdict == "0"
     bridge.until(lambda: bridge.ask(ALSO_RIGHT).verdict == "1", "another program")
+    bridge.finish()
+
+
+@pytest.mark.parametrize("truth", [True, False])
+@pytest.mark.parametrize(("first", "what"), UNKNOWABLE)
+def test_what_cannot_be_known_is_asked_again(
+    start: Start, journal: Journal, first: str, what: str, truth: bool
+) -> None:
+    bridge = run(start, journal, f"read {first} gate {what}")
+    bridge.send(RIGHT + b"\n" + (ALSO_RIGHT if truth else WRONG) + b"\n")
+    assert bridge.wait_for_answers(1)[0].verdict == "1"
+    look_away(bridge, journal)
+    assert [answer.verdict for answer in bridge.wait_for_answers(2)] == ["1", "1" if truth else "0"]
+    assert bridge.ask(RIGHT).verdict == "1", "nobody is to blame"
     bridge.finish()
 
 

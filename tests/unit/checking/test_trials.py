@@ -133,7 +133,7 @@ MISTAKES: list[Case] = [
     (flow.unasked, lines("ahead"), ["deviates True", "a reply to nothing"], LINES),
     (flow.unasked, lines("ahead_bare"), ["deviates True", "a reply to nothing"], LINES),
     (flow.one_reply, lines("twice", 600), ["deviates True", "a second answer to one question"], LINES),
-    (flow.one_reply, lines("twice_bare", 600), ["deviates True", "digits with no line end between"], LINES),
+    (flow.one_reply, lines("twice_bare", 600), ["deviates True", "a second answer to one question"], LINES),
     (flow.two_writes, lines("chunks"), ["deviates", "cut after its command: it replies to the first part"], LINES),
     (flow.two_questions, lines("chunks"), ["note", "of two replies, one came"], {**LINES, **QUICK}),
 ]
