@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from bridge.checking import linereplies, replies
 from bridge.checking.flaw import Flaw
@@ -24,11 +24,11 @@ class Dialect(Protocol):
       lengths: bytes of questions that are tried: on both sides of where programs stop.
     """
 
-    name: ClassVar[str]
-    no: ClassVar[bytes]
-    well: ClassVar[str]
-    cuts: ClassVar[tuple[tuple[int, str], ...]]
-    lengths: ClassVar[tuple[int, ...]]
+    name: str
+    no: bytes
+    well: str
+    cuts: tuple[tuple[int, str], ...]
+    lengths: tuple[int, ...]
 
     def framed(self, body: bytes) -> bytes:
         """A question as it is sent."""
@@ -69,8 +69,8 @@ class Frames:
     name = "ejabberd"
     no = b"\0\2\0\0"
     well = "four bytes each"
-    cuts = ((2, "after the length"), (14, "in its middle"))
-    lengths = (100, 127, 128, 255, 256, 1000, 2600, 4096, 8200, MAX_LINE)
+    cuts: tuple[tuple[int, str], ...] = ((2, "after the length"), (14, "in its middle"))
+    lengths: tuple[int, ...] = (100, 127, 128, 255, 256, 1000, 2600, 4096, 8200, MAX_LINE)
 
     def framed(self, body: bytes) -> bytes:
         """Raises struct.error if it is too long."""
@@ -109,8 +109,8 @@ class Lines:
     name = "generic"
     no = b"0\n"
     well = "a digit and a line end each"
-    cuts = ((5, "after its command"), (14, "in its middle"))
-    lengths = (100, 126, 128, 254, 256, 510, 512, LONGEST)
+    cuts: tuple[tuple[int, str], ...] = ((5, "after its command"), (14, "in its middle"))
+    lengths: tuple[int, ...] = (100, 126, 128, 254, 256, 510, 512, LONGEST)
 
     def framed(self, body: bytes) -> bytes:
         return body + b"\n"
@@ -142,7 +142,7 @@ class Lines:
 
 _REPLY = re.compile(rb"([01])(?:\r?\n)?")
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (Frames(), Lines())}
+DIALECTS: dict[str, Dialect] = {"ejabberd": Frames(), "generic": Lines()}
 
 
 def other(dialect: Dialect) -> Dialect:

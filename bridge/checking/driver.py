@@ -134,7 +134,7 @@ class Program:
         self.owed += len(data) < len(self.stdout)
         self.stdout.clear()
         if data:
-            self._owes = data[-1:] in (b"0", b"1")
+            self._owes = data.endswith((b"0", b"1"))
         return data
 
     @property
@@ -151,7 +151,7 @@ class Program:
 
     def _let_it_end(self) -> None:
         """Wait for the line end behind a digit, as long as that may come."""
-        if self.stdout[-1:] not in (b"0", b"1", b"\r"):
+        if not self.stdout.endswith((b"0", b"1", b"\r")):
             return
         if not self.waits or not self.wait(lambda: self.stdout.endswith(b"\n") or self.is_done, ALONE):
             self.alone += 1

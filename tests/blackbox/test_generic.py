@@ -18,6 +18,7 @@ from support.programs.bad import CHAMELEON, GENERIC, Journal, line_habit, style
 from support.programs.replies import honest_lines, verdicts_of
 
 from .conftest import Start
+from .test_replies_hostile import trouble
 
 CLEAN = ("py", "pl", "php", "js", "rb", "sh", "lua", "c", "go")
 HONEST = (
@@ -112,6 +113,20 @@ def test_no_answer_is_another_question_s(start: Start, journal: Journal, dice: r
     bridge = run(start, lines_program(words), "--answer-timeout", 2, journal=journal)
     lines = honest_lines(80, dice)
     answers = verdicts_of(bridge.converse(lines, in_flight=12))
+    bridge.finish()
+    granted = [line for line, answer in zip(lines, answers, strict=True) if answer == "1"]
+    assert [line for line in granted if not oracle.truth(line)] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words", ["stale", "stale_bare", "stale_end", "stale_pieces 10", "twice_bare 60", "ahead_bare 10"]
+)
+def test_nor_when_everything_stops_at_any_moment(start: Start, dice: random.Random, words: str) -> None:
+    bridge = run(start, lines_program(words), "--answer-timeout", 2)
+    lines = honest_lines(80, dice)
+    with trouble(bridge.pid, dice, kills=True, stops=True):
+        answers = verdicts_of(bridge.converse(lines, in_flight=12))
     bridge.finish()
     granted = [line for line, answer in zip(lines, answers, strict=True) if answer == "1"]
     assert [line for line in granted if not oracle.truth(line)] == []
