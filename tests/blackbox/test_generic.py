@@ -6,7 +6,7 @@ Every line's truth is known, and the right answers have no pattern: a `1` to a w
 import json
 import random
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,15 +23,12 @@ from .test_replies_hostile import trouble
 CLEAN = ("py", "pl", "php", "js", "rb", "sh", "lua", "c", "go")
 HONEST = (
     *("good", "crlf", "bare", "with_next", "before_next", "before_next 20", "late_end", "late_end 10", "late_end 60"),
-    *("late_crlf 10", "late_crlf 60", "forks", "forks 20", "forks_on 5", "exits", "exits_bare"),
+    *("late_end 200", "late_crlf 10", "late_crlf 60", "forks", "forks 20", "forks_on 5", "exits", "exits_bare"),
 )
-AT_ALL_TIMES = ("good", "bare", "late_end 60")
-"""Of these, what the default run tries."""
-
 NO_ANSWERS = (
     *("ten", "eleven", "blank_behind", "blank_before", "sign", "word_true", "word_ok", "nothing", "nul", "warned"),
     *("end_first", "two_ends", "two_digits", "contrary", "split", "frame", "repeats", "quotes", "banner", "prompt"),
-    *("blank", "buffered", "chunks_of_yes"),
+    *("blank", "buffered"),
 )
 DOUBLE = (
     *("twice", "twice 10", "twice 45", "twice 60", "twice_bare", "twice_bare 10", "twice_bare 45", "twice_bare 60"),
@@ -51,85 +48,115 @@ def run(start: Start, program: Sequence[str], *options: object, journal: Journal
     return start("run", *words, "--", *program, env=journal.environment if journal else None)
 
 
-def some(names: Sequence[str], quick: Sequence[str]) -> list[object]:
-    """All of them, of which only some are quick."""
-    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+def at(host: bytes, line: bytes) -> bytes:
+    """The same question about a user of this host."""
+    command, user, _, *secret = line.split(b":", 3)
+    return b":".join((command, user, host, *secret))
+
+
+class Kinds:
+    """One bridge, and a host for each kind of program."""
+
+    def __init__(
+        self, start: Start, configure: Callable[..., Path], kinds: Mapping[str, Sequence[str]], **more: object
+    ):
+        self.hosts = {kind.replace(" ", "-").replace("_", "-").encode() + b".example": kind for kind in kinds}
+        tables = {host.decode(): {"program": [*kinds[kind]]} for host, kind in self.hosts.items()}
+        self.bridge = start("run", configure(protocol="generic", hosts=tables, max_requests=0, **more))
+
+    def converse(self, dice: random.Random, each: int, in_flight: int) -> dict[str, list[tuple[bytes, str]]]:
+        """Lines for all hosts, and the answers, by kind."""
+        lines = [at(host, line) for host in self.hosts for line in honest_lines(each, dice)]
+        dice.shuffle(lines)
+        answers = verdicts_of(self.bridge.converse(lines, in_flight=in_flight, seconds=120))
+        self.bridge.finish()
+        found: dict[str, list[tuple[bytes, str]]] = {}
+        for line, answer in zip(lines, answers, strict=True):
+            found.setdefault(self.hosts[line.split(b":")[2]], []).append((line, answer))
+        return found
+
+
+def wrong(found: Mapping[str, list[tuple[bytes, str]]], *, grants: bool) -> dict[str, list[bytes]]:
+    """Wrong answers by kind: grants, or those that are not the best."""
+    told = {
+        kind: [line for line, answer in pairs if answer != oracle.best_answer(line) and (answer == "1" or not grants)]
+        for kind, pairs in found.items()
+    }
+    return {kind: lines for kind, lines in told.items() if lines}
 
 
 # --- honest programs ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", some(CLEAN, ("py", "c")))
-def test_programs_as_people_write_them(start: Start, tmp_path: Path, dice: random.Random, suffix: str) -> None:
-    bridge = run(start, style(f"clean.{suffix}", tmp_path, of=GENERIC), "--max-requests", 0)
-    lines = [b"auth:j\xc3\xbcrgen:example.com:pw-j\xc3\xbcrgen", *honest_lines(300, dice, (0, 0, 0, 900))]
-    answers = verdicts_of(bridge.converse(lines, in_flight=16))
-    assert answers == [oracle.best_answer(line) for line in lines]
-    bridge.finish()
-    assert b"program failed" not in bridge.log
+@pytest.mark.slow
+def test_programs_as_people_write_them(
+    start: Start, configure: Callable[..., Path], tmp_path: Path, dice: random.Random
+) -> None:
+    programs = {suffix: style(f"clean.{suffix}", tmp_path, of=GENERIC) for suffix in CLEAN}
+    kinds = Kinds(start, configure, programs, pool_size=2, answer_timeout=20.0)
+    assert wrong(kinds.converse(dice, 100, 36), grants=False) == {}
+    assert b"program failed" not in kinds.bridge.log
 
 
-@pytest.mark.parametrize("words", some(HONEST, AT_ALL_TIMES))
-def test_whatever_its_line_ends(start: Start, journal: Journal, dice: random.Random, words: str) -> None:
-    """No line end, late ones, and those that come with the next answer."""
-    bridge = run(start, lines_program(words), "--max-requests", 0, journal=journal)
-    lines = honest_lines(12 if "exits" in words else 60, dice)
+@pytest.mark.slow
+def test_wherever_its_line_ends_are(start: Start, configure: Callable[..., Path], dice: random.Random) -> None:
+    """None, late ones, and those that come with the next answer: nobody is refused."""
+    programs = {kind: lines_program(kind) for kind in HONEST}
+    kinds = Kinds(start, configure, programs, pool_size=2, answer_timeout=20.0)
+    assert wrong(kinds.converse(dice, 14, 32), grants=False) == {}
+    assert b"wrote something that is not a reply" not in kinds.bridge.log
+
+
+@pytest.mark.parametrize("kind", ["good", "bare"])
+def test_answers_count(start: Start, journal: Journal, dice: random.Random, kind: str) -> None:
+    bridge = run(start, line_habit(kind), "--max-requests", 0, journal=journal)
+    lines = honest_lines(20, dice, (0, 0, 900))
     answers = verdicts_of(bridge.converse(lines, in_flight=12))
     assert answers == [oracle.best_answer(line) for line in lines]
     bridge.finish()
     assert sorted(journal.frames()) == sorted(lines), "something was asked again"
-    if "exits" not in words:
-        assert b"program failed" not in bridge.log, bridge.tail()
-
-
-def test_a_digit_alone_costs_no_more_than_its_wait(start: Start) -> None:
-    bridge = run(start, line_habit("bare"), "--pool-size", 1)
-    assert bridge.ask(ALICE).verdict == "1"
-    best = min(bridge.ask(ALICE).seconds for _ in range(5))
-    bridge.finish()
-    assert 0.045 < best < 1
+    assert b"program failed" not in bridge.log, bridge.tail()
 
 
 # --- what is no answer, and answers too many ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", some(NO_ANSWERS, ("eleven", "two_ends", "end_first", "warned")))
-def test_what_is_no_answer_grants_nothing(start: Start, dice: random.Random, words: str) -> None:
+@pytest.mark.slow
+def test_what_is_no_answer_grants_nothing(start: Start, configure: Callable[..., Path], dice: random.Random) -> None:
     """Most of these say 1 to everything, with something wrong about it."""
-    if words == "chunks_of_yes":
-        program: Sequence[str] = ("/bin/sh", "-c", "while :; do printf 1; sleep 0.01; done")
-    else:
-        program = lines_program(words)
-    bridge = run(start, program, "--answer-timeout", 1, "--start-timeout", 1)
-    wrong = [line for line in honest_lines(40, dice) if not oracle.truth(line)]
-    assert set(verdicts_of(bridge.converse(wrong, in_flight=8))) == {"0"}
-    bridge.finish()
-    canary.look(bridge.log, "the log")
-
-
-@pytest.mark.parametrize("words", some(DOUBLE, ("twice", "stale", "stale_bare", "stale_end", "ahead_bare 20")))
-def test_no_answer_is_another_question_s(start: Start, journal: Journal, dice: random.Random, words: str) -> None:
-    """Each program answers each question twice, the second time with yes; or before it is asked."""
-    bridge = run(start, lines_program(words), "--answer-timeout", 2, journal=journal)
-    lines = honest_lines(80, dice)
-    answers = verdicts_of(bridge.converse(lines, in_flight=12))
-    bridge.finish()
-    granted = [line for line, answer in zip(lines, answers, strict=True) if answer == "1"]
-    assert [line for line in granted if not oracle.truth(line)] == []
+    programs = {kind: lines_program(kind) for kind in NO_ANSWERS}
+    programs["flood"] = ("/bin/sh", "-c", "while :; do printf 1; done")
+    programs["tickles"] = ("/bin/sh", "-c", "while :; do printf 1; sleep 0.06; done")
+    kinds = Kinds(start, configure, programs, pool_size=1, answer_timeout=2.0, start_timeout=2.0)
+    assert wrong(kinds.converse(dice, 10, 240), grants=True) == {}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "words", ["stale", "stale_bare", "stale_end", "stale_pieces 10", "twice_bare 60", "ahead_bare 10"]
-)
-def test_nor_when_everything_stops_at_any_moment(start: Start, dice: random.Random, words: str) -> None:
-    bridge = run(start, lines_program(words), "--answer-timeout", 2)
-    lines = honest_lines(80, dice)
-    with trouble(bridge.pid, dice, kills=True, stops=True):
-        answers = verdicts_of(bridge.converse(lines, in_flight=12))
+def test_no_answer_is_another_question_s(start: Start, configure: Callable[..., Path], dice: random.Random) -> None:
+    """Each of these answers each question twice, the second time with yes; or before it is asked."""
+    programs = {kind: lines_program(kind) for kind in DOUBLE}
+    kinds = Kinds(start, configure, programs, pool_size=2, answer_timeout=3.0)
+    assert wrong(kinds.converse(dice, 12, 120), grants=True) == {}
+
+
+@pytest.mark.parametrize("kind", ["two_ends", "twice", "stale_end"])
+def test_wrong_ones_are_not_granted(start: Start, dice: random.Random, kind: str) -> None:
+    bridge = run(start, line_habit(kind), "--answer-timeout", 1, "--start-timeout", 1)
+    lines = honest_lines(12, dice)
+    answers = verdicts_of(bridge.converse(lines, in_flight=12))
     bridge.finish()
-    granted = [line for line, answer in zip(lines, answers, strict=True) if answer == "1"]
-    assert [line for line in granted if not oracle.truth(line)] == []
+    assert [line for line, answer in zip(lines, answers, strict=True) if answer == "1" and not oracle.truth(line)] == []
+
+
+@pytest.mark.slow
+def test_nor_when_everything_stops_at_any_moment(
+    start: Start, configure: Callable[..., Path], dice: random.Random
+) -> None:
+    programs = {kind: lines_program(kind) for kind in DOUBLE if "stale" in kind or "ahead" in kind}
+    kinds = Kinds(start, configure, programs, pool_size=2, answer_timeout=3.0)
+    with trouble(kinds.bridge.pid, dice, kills=True, stops=True):
+        found = kinds.converse(dice, 12, 60)
+    assert wrong(found, grants=True) == {}
 
 
 # --- the pool's protections ----------------------------------------------------------------------------------
@@ -147,7 +174,9 @@ def test_a_hung_program_goes_with_its_children(start: Start, journal: Journal) -
 
 
 def test_whole_groups_are_killed(start: Start) -> None:
-    bridge = run(start, line_habit("hangs_with_child"), "--pool-size", 1, "--answer-timeout", 1, "--start-timeout", 1)
+    bridge = run(
+        start, line_habit("hangs_with_child"), "--pool-size", 1, "--answer-timeout", 1, "--shutdown-grace", 0.2
+    )
     before = bridge.wait_for_programs(1)
     assert bridge.ask(ALICE).verdict == "0"
     bridge.wait_for_deaths(before)
@@ -223,7 +252,7 @@ def test_hosts_of_both_kinds(
     )
     bridge = start("run", file, env=journal.environment)
     names = [b"example.com", b"lines.example", b"bare.example", b"double.example"]
-    lines = [line.replace(b"example.com", dice.choice(names)) for line in honest_lines(160, dice)]
+    lines = [at(dice.choice(names), line) for line in honest_lines(160, dice)]
     answers = verdicts_of(bridge.converse(lines, in_flight=24))
     bridge.finish()
     for line, answer in zip(lines, answers, strict=True):
@@ -233,6 +262,7 @@ def test_hosts_of_both_kinds(
             assert oracle.truth(line), line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["generic", "ejabberd"])
 def test_a_reload_from_one_protocol_to_the_other(serve: Callable[..., Daemon], tmp_path: Path, first: str) -> None:
     file = tmp_path / "auth.toml"
@@ -240,7 +270,9 @@ def test_a_reload_from_one_protocol_to_the_other(serve: Callable[..., Daemon], t
 
     def write(protocol: str, program: str) -> None:
         text = f"program = {json.dumps([*programs[program]])}\nprotocol = {json.dumps(protocol)}\n"
-        file.write_text(f"pool_size = 2\nanswer_timeout = 3.0\nstart_timeout = 2.0\n{text}probe = 'p@example.com'\n")
+        file.write_text(
+            f"pool_size = 2\nanswer_timeout = 3.0\nstart_timeout = 1.0\nshutdown_grace = 0.2\n{text}probe = 'p@example.com'\n"
+        )
 
     second = "ejabberd" if first == "generic" else "generic"
     write(first, first)

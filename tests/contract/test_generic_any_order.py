@@ -5,6 +5,7 @@ What the program does is recorded as it happens, and each reply that the worker 
 """
 
 import math
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -87,8 +88,6 @@ class Ends(PipeEnds):
         self.has_left = False
 
     def read_line(self) -> None:
-        import os
-
         try:
             data = os.read(self._stdin, 1 << 16)
         except BlockingIOError:
@@ -289,3 +288,48 @@ def test_more_than_the_line_end_that_is_owed_ends_it(data: bytes) -> None:
     assert played([*BEGUN, ("say", data), ("look",)]).failed
     pieces = [event for byte in data for event in (("say", bytes((byte,))), ("look",))]
     assert played([*BEGUN, *pieces]).failed
+
+
+LINE, DIGIT = b"1\n", b"1"
+"""How the question before was answered: with a line end, or alone, so that one is owed."""
+
+OUT_OF_TURN = [
+    (LINE, ["1\n", "read"]),
+    (LINE, ["1", "read"]),
+    (LINE, ["1", "read", "\n"]),
+    (LINE, ["1", "\n", "read"]),
+    (LINE, ["1", "read", "0\n"]),
+    (LINE, ["1", "leave"]),
+    (LINE, ["1\n", "leave"]),
+    (LINE, ["\n1\n", "read"]),
+    (LINE, ["\n", "read", "1\n"]),
+    (LINE, ["read", "1\n1\n"]),
+    (LINE, ["read", "11\n"]),
+    (LINE, ["read", "1\n\n"]),
+    (DIGIT, ["1\n", "read"]),
+    (DIGIT, ["1", "read"]),
+    (DIGIT, ["\n1", "read"]),
+    (DIGIT, ["\n1\n", "read"]),
+    (DIGIT, ["\n", "1", "read"]),
+    (DIGIT, ["\n1", "read", "\n"]),
+    (DIGIT, ["\n1", "leave"]),
+    (DIGIT, ["\n1\n", "leave"]),
+    (DIGIT, ["\n\n", "read", "1\n"]),
+    (DIGIT, ["\n", "read", "\n1\n"]),
+    (DIGIT, ["read", "\n\n1\n"]),
+    (DIGIT, ["\r", "read", "1\n"]),
+]
+
+
+@pytest.mark.parametrize("looks", [True, False], ids=["looks", "looks away"])
+@pytest.mark.parametrize(("first", "steps"), OUT_OF_TURN)
+def test_a_yes_out_of_turn_counts_for_nothing(first: bytes, steps: list[str], looks: bool) -> None:
+    """Before its question was read, or more than one answer; the bridge looks at each step, or only afterwards."""
+    events: list[tuple[Any, ...]] = [("give",), ("read",), ("say", first), ("look",), ("later", 51), ("give",)]
+    for step in steps:
+        events.append((step,) if step in ("read", "leave") else ("say", step.encode()))
+        events += [("look",)] * looks
+    scene = played([*events, ("look",), ("later", 60)])
+    seen_in_time = looks and steps[0] == "read"  # the first of two answers may have been all there was
+    assert len(scene.owner.replies) <= 1 + seen_in_time
+    assert scene.failed
