@@ -270,9 +270,8 @@ def test_a_reload_from_one_protocol_to_the_other(serve: Callable[..., Daemon], t
 
     def write(protocol: str, program: str) -> None:
         text = f"program = {json.dumps([*programs[program]])}\nprotocol = {json.dumps(protocol)}\n"
-        file.write_text(
-            f"pool_size = 2\nanswer_timeout = 3.0\nstart_timeout = 1.0\nshutdown_grace = 0.2\n{text}probe = 'p@example.com'\n"
-        )
+        times = "answer_timeout = 3.0\nstart_timeout = 1.0\nshutdown_grace = 0.2\n"
+        file.write_text(f"pool_size = 2\nprobe = 'p@example.com'\n{times}{text}")
 
     second = "ejabberd" if first == "generic" else "generic"
     write(first, first)
