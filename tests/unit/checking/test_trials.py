@@ -227,7 +227,7 @@ def test_an_account_tells_more(trial: Trial, program: Sequence[str], words: Sequ
     assert "pw-alice" not in text
 
 
-@pytest.mark.parametrize("kind", ["ejabberd", "lines", "crlf"])
+@pytest.mark.parametrize("kind", ["ejabberd", "lines", pytest.param("crlf", marks=pytest.mark.slow)])
 def test_nothing_is_found_in_a_correct_program(threads: ThreadPoolExecutor, kind: str) -> None:
     trials = [beginning, flow.side_by_side, *course.ANYBODY, *course.WITH_ACCOUNT]
     of = lab(habit("good"), ALICE)
@@ -237,14 +237,15 @@ def test_nothing_is_found_in_a_correct_program(threads: ThreadPoolExecutor, kind
     assert [*threads.map(lambda trial: found(trial, of), trials)] == [""] * len(trials)
 
 
-@pytest.mark.parametrize("habit", ["bare", "with_next", "late_end"])
-def test_where_line_ends_are_has_no_other_trial_fail(threads: ThreadPoolExecutor, habit: str) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["bare", "with_next", "late_end"])
+def test_where_line_ends_are_has_no_other_trial_fail(threads: ThreadPoolExecutor, kind: str) -> None:
+    late = kind == "late_end"
     trials = [flow.side_by_side, *course.ANYBODY, *course.WITH_ACCOUNT, content.backslash, accounts.verbatim]
-    of = lab(lines(habit, 60 * (habit == "late_end")), ALICE, **LINES)
+    of = lab(lines(kind, 60 * late), ALICE, **LINES)
     assert found(beginning, of).startswith("note")
-    told = [found(trial, of) for trial in trials if trial is endurance.in_a_row]
-    told += threads.map(lambda trial: found(trial, of), [trial for trial in trials if trial is not endurance.in_a_row])
-    assert [text for text in told if text and "it is slow" not in text] == []
+    quick = [trial for trial in trials if not late or trial is not endurance.in_a_row]
+    assert [*threads.map(lambda trial: found(trial, of), quick)] == [""] * len(quick)
 
 
 @pytest.mark.slow
