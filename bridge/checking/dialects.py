@@ -7,8 +7,9 @@ from typing import Protocol
 
 from bridge.checking import linereplies, replies
 from bridge.checking.flaw import Flaw
+from bridge.protocol import frames, generic
 from bridge.protocol.checks import LONGEST
-from bridge.protocol.frames import header, verdict_of
+from bridge.protocol.frames import verdict_of
 from bridge.protocol.lines import MAX_LINE
 from bridge.protocol.query import Verdict
 
@@ -74,7 +75,7 @@ class Frames:
 
     def framed(self, body: bytes) -> bytes:
         """Raises struct.error if it is too long."""
-        return header(len(body)) + body
+        return frames.framed(body)
 
     def replies(self, data: bytes) -> tuple[list[Verdict], bytes]:
         found: list[Verdict] = []
@@ -113,7 +114,7 @@ class Lines:
     lengths: tuple[int, ...] = (100, 126, 128, 254, 256, 510, 512, LONGEST)
 
     def framed(self, body: bytes) -> bytes:
-        return body + b"\n"
+        return generic.framed(body)
 
     def replies(self, data: bytes) -> tuple[list[Verdict], bytes]:
         found: list[Verdict] = []

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 from bridge.protocol import generic
 from bridge.protocol.checks import LONGEST, Checks
-from bridge.protocol.codec import SHORT
 from bridge.protocol.explain import explain
 from bridge.protocol.query import Query, Verdict
 from bridge.worker.pieces import Pieces
@@ -51,11 +50,10 @@ def sent(text: bytes) -> None:
             assert _CHECKS(body) is None
         if _CHECKS(body) is not None:
             continue
-        line = generic.header(len(body)) + body + generic.ending
+        line = generic.framed(body)
         assert line == body + b"\n"
         assert len(line) == len(body) + generic.overhead and len(body) <= LONGEST
         assert not any(end in body.decode() for end in _ENDS)
-        assert len(body) > SHORT or generic.headers[len(body)] == b""
 
 
 def codec(told: bytes) -> None:
@@ -97,9 +95,6 @@ def joined(pieces: list[tuple[bytes, bool]]) -> None:
             if pause and own in _WHOLE:
                 assert joiner.count() is _WHOLE[own]
                 since, owes = b"", True
-            elif pause and own[:-1] in _WHOLE and own.endswith(b"\r"):
-                assert joiner.count() is _WHOLE[own[:-1]]
-                return  # half a line end is owed: too rare to be followed here
             elif not own:
                 owes = owes and not left
                 since = b"" if left else since
