@@ -333,3 +333,26 @@ def test_a_yes_out_of_turn_counts_for_nothing(first: bytes, steps: list[str], lo
     seen_in_time = looks and steps[0] == "read"  # the first of two answers may have been all there was
     assert len(scene.owner.replies) <= 1 + seen_in_time
     assert scene.failed
+
+
+@pytest.mark.parametrize("ways", [("leave",), ("kill",), ("kill", "leave")])
+def test_a_descriptor_that_is_somebody_else_s_by_then_is_left_alone(ways: tuple[str, ...]) -> None:
+    """A digit alone, and the end before its time: what is read under that number later is a client's, perhaps."""
+    scene = Scene()
+    number = scene.ends.process.stdout
+    for name, *arguments in (("give",), ("read",), ("say", b"1"), ("look",)):
+        getattr(scene, name)(*arguments)
+    if "kill" in ways:
+        scene.worker.kill("because")
+    scene.leave()
+    scene.look()
+    assert scene.worker.state is State.GONE
+    ours, theirs = os.pipe()
+    os.dup2(ours, number)
+    os.set_blocking(number, False)
+    os.write(theirs, b"a question\n")
+    scene.later(60)
+    assert os.read(number, 100) == b"a question\n"
+    for descriptor in (ours, theirs, number):
+        os.close(descriptor)
+    scene.reactor.close()
