@@ -1,4 +1,4 @@
-"""extauth-bridge: Prosody's authentication lines to a supervised pool of ejabberd programs.
+"""extauth-bridge: Prosody's authentication lines to a supervised pool of ejabberd programs, or of Prosody's.
 
 A query's life, folder by folder:
 
@@ -42,7 +42,7 @@ A query's life, folder by folder:
                  `descriptors`: how many all of them need
   worker/      one running program
     worker       one query at a time, in one `state` after another (a `latch` signals its end); `spawn` starts it, or
-                 `startfault` says why it cannot
+                 `startfault` says why it cannot; `pieces` of a reply, and `misbehaviour`
     stdinpipe    whether a reply was written after its question had been read
     stderr       reads its stderr, within limits; `stderrlines` makes it safe to log, `masks` hides secrets
   config/      `load` reads a file and options; `options` is the table of keys, `settings` what they may hold
@@ -51,7 +51,8 @@ A query's life, folder by folder:
   log/         `events` formats a line, `text` makes it safe, `ratelimit` (`tokenbucket`) holds back floods,
                `setup` chooses the `targets`
   terminal/    `takeover`; `gate`: may this answer be written? `watcher`: is anybody waiting for it? `procfs`
-  protocol/    `query`: the nouns; `lines` (with their limit) and `frames`: the codecs; `checks`: what is let through;
+  protocol/    `query`: the nouns; `lines` (with their limit): what clients speak; `frames` or `generic`: what programs
+               do, each a `codec` (`codecs` tells which), `explain` what is neither; `checks`: what is let through;
                `lockstep`: the rule of one question at a time; `ordering`: answers leave in the order of their
                questions; `tagged`: as they come, each with its question's tag
 

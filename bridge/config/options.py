@@ -89,6 +89,8 @@ KEYS = (
         default_text="none", per_host=True),
     Key("probe_interval", Seconds(0, 86400), 60.0,
         "a program that has been idle this long is asked the probe; 0 = only new ones"),
+    Key("protocol", Choice("ejabberd", "generic"), "ejabberd",
+        "what the program speaks: ejabberd's frames, or Prosody's own lines", per_host=True),
     Key("commands", Names(*COMMANDS), ["auth", "isuser", "setpass"], "what programs may be asked", per_host=True),
     Key("max_requests", Integer(0, 10**9, "requests"), 500, "a program is replaced after this many; 0 = never"),
     Key("max_age", Seconds(0, 366 * 86400), 3600.0, "a program is replaced after this long; 0 = never"),

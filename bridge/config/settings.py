@@ -32,6 +32,7 @@ class ProgramSettings:
       cwd: its working directory.
       env: added to the bridge's environment.
       probe: `user@host` that new and idle programs are asked about by isuser; empty: none.
+      protocol: what it speaks.
     """
 
     argv: tuple[str, ...]
@@ -41,6 +42,12 @@ class ProgramSettings:
     cwd: str
     env: Mapping[str, str] = attrs.field(repr=False, converter=_frozen)
     probe: str
+    protocol: Literal["ejabberd", "generic"]
+
+    @property
+    def reads_lines(self) -> bool:
+        """Whether what it is asked must be one line to it."""
+        return self.protocol == "generic"
 
 
 @attrs.frozen(kw_only=True)

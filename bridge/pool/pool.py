@@ -39,7 +39,7 @@ from bridge.pool.reserve import Reserve
 from bridge.pool.rounds import ROUND, Rounds
 from bridge.pool.staff import Staff
 from bridge.pool.starts import Starts
-from bridge.protocol.checks import command_of
+from bridge.protocol.checks import Checks
 from bridge.protocol.query import Query, Verdict
 from bridge.worker.state import State
 from bridge.worker.stderrlines import Lines
@@ -162,8 +162,8 @@ class Pool:
             self.give_up(query)
 
     def may_be_asked(self, query: Query) -> bool:
-        """Whether its programs may be asked `query`, which came for another pool's."""
-        return command_of(query.body) in self.program.commands
+        """Whether its programs may be asked `query`, which passed the checks for another pool's."""
+        return Checks(self.program.commands, True, self.program.reads_lines)(query.body) is None
 
     def others_answer(self) -> bool:
         """Whether there are programs that have given a reply, so that others need not be asked everything."""

@@ -26,6 +26,7 @@ from bridge.pool.backoff import LONGEST_DELAY, Backoff
 from bridge.pool.record import Record, Standing
 from bridge.pool.rounds import ROUND
 from bridge.pool.startuptime import StartupTime
+from bridge.protocol.codecs import codec_of
 from bridge.protocol.query import StandIn
 from bridge.worker.spawn import start
 from bridge.worker.state import State
@@ -379,7 +380,7 @@ def start_worker(pool: Pool) -> Worker:
     """
     process = start(pool.program.argv, pool.program.cwd, pool.program.env)
     try:
-        return Worker(process, pool.reactor, pool, pool.settings.max_line)
+        return Worker(process, pool.reactor, pool, pool.settings.max_line, codec_of(pool.program.protocol))
     except BaseException:
         process.discard()
         raise

@@ -4,6 +4,8 @@
   fields    auth, setpass, tryregister, removeuser3, certauth: user:host:secret, where the secret is the whole
             rest, colons included; isuser, removeuser: exactly user:host
   contents  valid UTF-8 without control characters (C0, DEL, C1); no empty field, except the secret if allowed
+  lines     what a program reads as lines may hold nothing that any of them takes for the end of one, and is not longer
+            than Prosody's own lines (see `generic`)
 
 No I/O.
 """
@@ -14,12 +16,18 @@ import re
 from collections.abc import Collection, Sequence
 from typing import TypeGuard
 
+from bridge.protocol.lines import MAX_LINE
 from bridge.protocol.query import Refusal
 
 WITH_SECRET = frozenset({"auth", "setpass", "tryregister", "removeuser3", "certauth"})
 WITHOUT_SECRET = frozenset({"isuser", "removeuser"})
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_LINE_ENDS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+LONGEST = 1000
+"""Bytes of a line for a program that reads lines, without its end: Prosody's mod_auth_external sends no longer ones,
+and a program with a small buffer would take the rest of one for another question."""
 
 _NEVER = b"(?!)"
 
@@ -32,15 +40,19 @@ class Checks:
     Args:
       commands: those allowed.
       allow_empty_password: the secret may be empty.
+      as_lines: the program reads lines.
     """
 
-    def __init__(self, commands: Collection[str], allow_empty_password: bool) -> None:
+    def __init__(self, commands: Collection[str], allow_empty_password: bool, as_lines: bool = False) -> None:
+        self._ends = _LINE_ENDS if as_lines else _CONTROL
+        self._longest = LONGEST if as_lines else MAX_LINE
         self._with_secret = frozenset(name.encode() for name in WITH_SECRET.intersection(commands))
         self._without_secret = frozenset(name.encode() for name in WITHOUT_SECRET.intersection(commands))
         self._allow_empty_password = allow_empty_password
+        short = rb"(?=.{,%d}\n)" % LONGEST if as_lines else b""
         self._plain = re.compile(
-            rb"(?:(?:%s):[ -9;-~]+:[ -9;-~]+:[ -~]+\n|(?:%s):[ -9;-~]+:[ -9;-~]+\n)*+"
-            % (b"|".join(self._with_secret) or _NEVER, b"|".join(self._without_secret) or _NEVER)
+            rb"(?:%s(?:%s):[ -9;-~]+:[ -9;-~]+:[ -~]+\n|%s(?:%s):[ -9;-~]+:[ -9;-~]+\n)*+"
+            % (short, b"|".join(self._with_secret) or _NEVER, short, b"|".join(self._without_secret) or _NEVER)
         ).fullmatch
 
     def plain(self, lines: Sequence[bytes | Refusal]) -> TypeGuard[Sequence[bytes]]:
@@ -55,12 +67,14 @@ class Checks:
         return self._plain(text) is not None and text.count(b"\n") == len(lines)
 
     def __call__(self, line: bytes) -> Refusal | None:
+        if len(line) > self._longest:
+            return Refusal.LENGTH
         try:
             text = line.decode()
         except UnicodeDecodeError:
             return Refusal.ENCODING
         # isprintable is one quick pass in C; only what it rejects (an odd space, say) needs the exact rule.
-        if not text.isprintable() and _CONTROL.search(text):
+        if not text.isprintable() and self._ends.search(text):
             return Refusal.CONTROL
         command, _, rest = line.partition(b":")
         if command in self._with_secret:

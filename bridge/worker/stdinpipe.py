@@ -32,7 +32,6 @@ from fcntl import F_SETPIPE_SZ, fcntl, ioctl
 from termios import FIONREAD
 
 from bridge.loop.reactor import ARRIVING, EMPTIED, Reactor
-from bridge.protocol.frames import SHORT
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -47,6 +46,9 @@ third more time."""
 class StdinPipe:
     """Our end of one program's stdin.
 
+    Args:
+      short: bytes of a short body, whose frame fills one page; negative if none does.
+
     Raises:
       OSError: it cannot be watched; the caller keeps the descriptor.
 
@@ -57,12 +59,13 @@ class StdinPipe:
       short: a frame for a body of at most this many bytes fills the pipe at its present size; -1 if none does.
     """
 
-    __slots__ = ("_pages", "_reactor", "descriptor", "short", "taken", "tells")
+    __slots__ = ("_pages", "_reactor", "_short", "descriptor", "short", "taken", "tells")
 
-    def __init__(self, descriptor: int, reactor: Reactor) -> None:
+    def __init__(self, descriptor: int, reactor: Reactor, short: int) -> None:
         self.descriptor = descriptor
         self.taken = False
         self.short = -1
+        self._short = short
         self.tells = False
         self._reactor = reactor
         self._pages = _USUAL
@@ -82,7 +85,7 @@ class StdinPipe:
                 self._pages = fcntl(self.descriptor, F_SETPIPE_SZ, pages * _PAGE) // _PAGE
                 self._reactor.forget(self.descriptor)  # epoll reports this as if a frame had been read
         self.tells = filled == self._pages and order_is_told()
-        self.short = SHORT if self.tells and filled == 1 else -1
+        self.short = self._short if self.tells and filled == 1 else -1
         return filled <= self._pages
 
     def looks_taken(self) -> bool:

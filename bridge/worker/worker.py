@@ -1,13 +1,14 @@
 """One program, one query at a time.
 
-  - A frame is written whole, with one write, and only to a program that has answered the previous one.
-  - A reply is exactly four bytes, while the program has a query.  Anything else is a protocol error, and a program that
-    made one is killed: its next reply could belong to any query.
+  - A frame (or a line: the program's `Codec` tells) is written whole, with one write, and only to a program that has
+    answered the previous one.
+  - A reply is exactly what the codec takes for one, while the program has a query.  Anything else is a protocol error,
+    and a program that made one is killed: its next reply could belong to any query.
   - A reply, or its first bytes, written before the program had read the query's frame does not answer that query; it is
     a second reply to the previous one, and a protocol error (`stdinpipe` says how this is known).  This goes for a "no"
     too: taken for an answer, it would shift every later reply of that program by one query.
-  - An idle program's output is checked before it gets a query, and reads request more than four bytes, so that a second
-    reply that is already there is noticed.
+  - An idle program's output is checked before it gets a query, and reads request more than a reply has, so that a
+    second one that is already there is noticed.
   - A query whose program ends is reported only once the process is gone, together with whether the frame had been read
     at all: if not, the query was never asked.
   - A program is always killed with its whole process group.
@@ -25,15 +26,17 @@ import signal
 from typing import Protocol
 
 from bridge.log.events import describe
-from bridge.log.text import escaped
 from bridge.loop.reactor import ARRIVING, Reactor
-from bridge.protocol.frames import explain, header, headers, may_become_replies, may_become_reply, verdict_of
+from bridge.loop.timer import FOREVER
+from bridge.protocol.codec import Codec
 from bridge.protocol.query import Query, StandIn, Verdict
 from bridge.worker.latch import Latch
+from bridge.worker.misbehaviour import protocol_error
+from bridge.worker.pieces import ALONE, Pieces
 from bridge.worker.spawn import Process
 from bridge.worker.state import Fault, State, after
 from bridge.worker.stderr import Asked, Stderr
-from bridge.worker.stderrlines import Lines, StderrLines
+from bridge.worker.stderrlines import Lines
 from bridge.worker.stdinpipe import StdinPipe
 
 _REPLY_READ = 256
@@ -41,9 +44,6 @@ _REPLY_READ = 256
 Requesting more than 400 takes a tenth more time per reply, as Python allocates larger buffers differently."""
 
 _read, _write, _ASKABLE = os.read, os.write, State.ASKABLE  # looked up once
-
-_SHOWN = 120
-"""Characters of a protocol error that the log shows: enough to recognise a PHP warning."""
 
 
 class Owner(Protocol):
@@ -74,6 +74,10 @@ class Owner(Protocol):
 class Worker:
     """A running program.
 
+    Args:
+      max_line: bytes of the longest question.
+      codec: what it speaks.
+
     Attributes:
       pid: of the process, for the log.
       state: see `state`.
@@ -88,13 +92,7 @@ class Worker:
       end: set when it is GONE, and its owner has been told.
     """
 
-    def __init__(
-        self,
-        process: Process,
-        reactor: Reactor,
-        owner: Owner,
-        max_line: int,
-    ) -> None:
+    def __init__(self, process: Process, reactor: Reactor, owner: Owner, max_line: int, codec: Codec) -> None:
         self.pid = process.pid
         self.state = State.ASKABLE
         self.query: Query | None = None
@@ -113,14 +111,17 @@ class Worker:
         look = select.poll()  # a read that would block takes three times as long
         look.register(process.stdout, select.POLLIN)
         self._look = look.poll
-        self._partial = b""
+        self._codec = codec
+        self._headers, self._verdict_of = codec.headers, codec.verdict_of
+        self._pieces = Pieces(codec)
+        self._alone = reactor.call_at(FOREVER, self._count_alone)
         self._previous: Query | None = None  # the last one it answered
         self._may_kill = True
         self._asked = Asked(max_line)
         self._remember = self._asked.add
         self._stderr = Stderr(process.stderr, reactor, self._read_stderr, self._asked)
         try:
-            self._stdin = StdinPipe(process.stdin, reactor)
+            self._stdin = StdinPipe(process.stdin, reactor, len(codec.headers) - 1)
             reactor.watch(process.stdout, self._readable, ARRIVING)
             self._stderr.watch()
             reactor.watch(process.exited, self._exited)
@@ -151,16 +152,16 @@ class Worker:
             body = query.body
             size = len(body)
             if size <= stdin.short:  # most of the time
-                frame = headers[size] + body
-            elif stdin.fit(2 + size):
-                frame = header(size) + body
+                frame = self._headers[size] + body
+            elif stdin.fit(self._codec.overhead + size):
+                frame = self._codec.framed(body)
             else:
                 return False
             remember(body)
             try:
                 written = _write(stdin.descriptor, frame)
             except OSError as error:  # EPIPE: it closed its stdin; EAGAIN: it never read what it answered
-                self._cannot_be_written(error)
+                self.kill(f"its stdin cannot be written ({error.strerror})", Fault.INPUT)
                 return False
         except Exception as error:  # perhaps because of the query, which must not end one program after another
             self.query = query
@@ -168,12 +169,9 @@ class Worker:
             return True
         stdin.taken = False
         self.query = query
-        if written < 2 + size:
+        if written < len(frame):
             self.kill("its stdin took only part of a frame", Fault.INPUT)
         return True
-
-    def _cannot_be_written(self, error: OSError) -> None:
-        self.kill(f"its stdin cannot be written ({error.strerror})", Fault.INPUT)
 
     def close_stdin(self) -> None:
         """Tell the program to exit, as ejabberd does."""
@@ -264,7 +262,11 @@ class Worker:
             data = _read(self._stdout, _REPLY_READ)
         except BlockingIOError:
             return True
-        self._misbehaved(data)
+        rest = self._pieces.join(data) if data else data
+        if rest is None:  # a line end that was owed
+            self._leave_queue()
+            return True
+        self._misbehaved(rest, whole=len(rest) >= len(data))
         return False
 
     def _readable(self) -> None:
@@ -272,7 +274,7 @@ class Worker:
             data = _read(self._stdout, _REPLY_READ)
         except BlockingIOError:
             return
-        query, verdict = self.query, verdict_of(data)
+        query, verdict = self.query, self._verdict_of(data)
         if verdict is None or query is None or self.careful or not self._stdin.taken or self.state is not _ASKABLE:
             verdict = self._examined(data)
             if verdict is None or query is None:
@@ -284,55 +286,71 @@ class Worker:
 
     def _examined(self, data: bytes) -> Verdict | None:
         """The program's verdict, if its question has been read, and `data` is a reply or completes one."""
-        if self._partial and data:
-            data, self._partial = self._partial + data, b""
+        pieces = self._pieces
+        joined = pieces.join(data) if data else data
+        if joined is None:
+            if self.query is None:
+                self._leave_queue()
+            return None
         if self.query is not None and self.state is _ASKABLE and self._has_taken():
-            verdict = verdict_of(data)
+            verdict = self._verdict_of(joined)
             if verdict is not None:
-                if self.careful:  # leave no place in epoll's queue from a piece just read; see `stdinpipe`
-                    self._reactor.unwatch(self._stdout)
-                    self._reactor.watch(self._stdout, self._readable, ARRIVING)
+                if self.careful:
+                    self._leave_queue()
                 return verdict
-            if data and may_become_reply(data):
-                self._partial = data
+            if joined and self._codec.may_become_reply(joined):
+                if pieces.keep(joined):
+                    self._alone.cancel()  # of an earlier one
+                    self._alone.set(self._reactor.clock() + ALONE)
                 self.careful = True
                 self._owner.replies_in_pieces()
                 return None
-        self._misbehaved(data)
+        self._misbehaved(joined, whole=len(joined) >= len(data))
         return None
 
-    def _misbehaved(self, data: bytes) -> None:
+    def _leave_queue(self) -> None:
+        """Leave no place in epoll's queue from a piece just read; see `stdinpipe`."""
+        self._reactor.unwatch(self._stdout)
+        self._reactor.watch(self._stdout, self._readable, ARRIVING)
+
+    def _count_alone(self) -> None:
+        """Nothing has followed the beginning of a reply; it may be one by itself."""
+        if self._look(0):
+            self._readable()
+        elif self._pieces.begun and self.state is _ASKABLE:
+            self._leave_queue()
+            self._take_alone()
+
+    def _take_alone(self) -> None:
+        query, verdict = self.query, self._pieces.count()
+        if query is not None and verdict is not None:
+            self.query = None
+            self._previous = query
+            self.served += 1
+            self._owner.replied(self, query, verdict)
+
+    def _misbehaved(self, data: bytes, whole: bool) -> None:
+        """Kill the program for `data`; if that is not `whole`, a line end that was owed stood before it."""
         if not data:
             self._reactor.unwatch(self._stdout)
         if self.state is not _ASKABLE:
             return  # it is exiting, and may write what it likes
         if not data:
-            self.kill("it ended" if not self._partial else "it ended in the middle of a reply", Fault.ENDED)
+            if self._pieces.begun:  # which counts now, if it ever would
+                self._take_alone()
+            self.kill("it ended in the middle of a reply" if self._pieces.begun else "it ended", Fault.ENDED)
         else:
             self._owner.replies_in_pieces()  # just in case: pieces can, rarely, look like this
-            self.blamed = self._doubly_answered(data)
-            what = "bytes nobody asked for" if self.query is None else "something that is not a reply"
             taken = self.query if self._has_taken() else None
-            explained, telling = explain(data, self.query, taken, self._previous if self.blamed is not None else None)
-            self.kill(f"it wrote {what}{explained}: {self._shown(telling)}", Fault.OUTPUT)
-
-    def _doubly_answered(self, data: bytes) -> Query | None:
-        """The query to which `data` is a second reply, if it is one."""
-        query, previous = self.query, self._previous
-        if query is not None and verdict_of(data[:4]) is not None and self._has_taken():
-            return query if may_become_replies(data[4:]) else None
-        return previous if previous is not None and may_become_replies(data) else None
+            previous = self._previous if whole else None
+            reason, self.blamed = protocol_error(
+                self._codec, data, self.query, taken, previous, self._asked, self._number_asked()
+            )
+            self.kill(reason, Fault.OUTPUT)
 
     def _has_taken(self) -> bool:
         """Whether the program had read its question before it wrote what has just been read."""
         return self._stdin.taken or self._stdin.looks_taken()
-
-    def _shown(self, data: bytes) -> str:
-        """The beginning of a program's output with secrets masked, even those of earlier questions."""
-        if not data.strip(b"\0\1\2\r\n"):
-            return escaped(data.decode())
-        said, asked = StderrLines(self._asked), self._number_asked()
-        return " ".join(map(str, [*said.feed(data, asked), *said.finish(asked)]))[:_SHOWN]
 
     def _read_stderr(self) -> None:
         if lines := self._stderr.read(self._number_asked()):
@@ -361,6 +379,8 @@ class Worker:
         """Read a reply written before the end, which is still in the pipe, and the rest of stderr."""
         if self.query is not None and self.state is _ASKABLE:
             self._readable()
+            if self._pieces.begun:
+                self._readable()  # does anything follow?
         for lines in self._stderr.last_words(self._number_asked()):
             self._owner.complained(self, lines)
 
@@ -368,7 +388,7 @@ class Worker:
         """Whether the program has read anything of the last frame."""
         if self.query is None or self._stdin.descriptor < 0:
             return True
-        return self._stdin.unread() < len(self.query.body) + 2
+        return self._stdin.unread() < len(self.query.body) + self._codec.overhead
 
     def _close(self) -> None:
         self.state = after(self.state, State.GONE)

@@ -18,6 +18,8 @@ from support.process import MARK
 from support.programs.bad import Journal
 
 from bridge.loop.reactor import Reactor
+from bridge.protocol import frames
+from bridge.protocol.codec import Codec
 from bridge.protocol.query import Query, Verdict
 from bridge.worker.spawn import start
 from bridge.worker.state import State
@@ -49,6 +51,7 @@ class Stage:
       stderr: lines the program wrote there, as they would be logged.
       pauses: when it had written too much to stderr.
       clock: the workers'; seconds.
+      codec: what the programs speak.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -62,6 +65,7 @@ class Stage:
         self.pauses: list[float] = []
         self.ended_with: Ended | None = None
         self.workers: list[Worker] = []
+        self.codec: Codec = frames
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -77,7 +81,7 @@ class Stage:
 
     def start(self, argv: Sequence[str], max_line: int = 4096) -> Worker:
         process = start(argv, "/", {**self.journal.environment, MARK: self.mark})
-        worker = Worker(process, self.reactor, self, max_line)
+        worker = Worker(process, self.reactor, self, max_line, self.codec)
         worker.end.then(lambda: self.events.append("gone"))
         self.workers.append(worker)
         return worker

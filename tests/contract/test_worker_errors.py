@@ -6,6 +6,7 @@ import sys
 import pytest
 from support.programs.bad import habit
 
+import bridge.worker.worker
 from bridge.protocol.query import Query, Verdict
 from bridge.worker.state import State
 from bridge.worker.stderrlines import Lines
@@ -23,11 +24,11 @@ def fail(*_arguments: object) -> None:
     raise Fault("secret")
 
 
-@pytest.mark.parametrize("name", ["verdict_of", "_read"])
+@pytest.mark.parametrize("name", ["_verdict_of", "_read"])
 def test_while_a_reply_is_read(stage, monkeypatch, name: str) -> None:
-    stage.start(habit("good"))
+    worker = stage.start(habit("good"))
     assert stage.ask() is YES
-    monkeypatch.setattr(f"bridge.worker.worker.{name}", fail)
+    monkeypatch.setattr(worker if name == "_verdict_of" else bridge.worker.worker, name, fail)
     query = stage.give()
     stage.until(lambda: stage.reasons)
     monkeypatch.undo()
@@ -42,7 +43,7 @@ def test_while_a_reply_is_read(stage, monkeypatch, name: str) -> None:
 def test_while_a_question_is_handed_over(stage, monkeypatch, hand_over) -> None:
     """The question may be to blame: as it stays with the program, it is not asked over and over."""
     worker, query = stage.start(habit("good")), stage.query()
-    monkeypatch.setattr("bridge.worker.worker.headers", ())  # so that looking one up raises
+    monkeypatch.setattr(worker, "_headers", ())  # so that looking one up raises
     assert hand_over(worker, query)
     monkeypatch.undo()
     assert stage.until_gone().query is query

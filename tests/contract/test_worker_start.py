@@ -17,6 +17,7 @@ from bridge.loop.reactor import Reactor
 from bridge.pool.pool import Pool
 from bridge.pool.staff import start_worker
 from bridge.pool.starts import Starts
+from bridge.protocol import frames
 from bridge.protocol.query import Query, Verdict
 from bridge.worker.spawn import start
 from bridge.worker.worker import Worker
@@ -121,7 +122,7 @@ def test_a_yes_that_was_there_before_the_waiting_question(scene) -> None:
         said = select.poll()
         said.register(process.stdout, select.POLLIN)
         assert said.poll(20_000)  # a machine as slow as that
-        return Worker(process, pool.reactor, pool, 4096)
+        return Worker(process, pool.reactor, pool, 4096, frames)
 
     there = scene("/program", launch=launch)
     query = there.ask(b"auth:mallory:example.com:hunter2")

@@ -17,6 +17,7 @@ from support.inmemory.pools import AUTH, SETPASS, InMemoryWorker, answers
 from support.inmemory.twins import FAILED, GOOD, PATIENCE, RETIRED, Owner, Real, end, give, watched
 
 from bridge.loop.reactor import Reactor
+from bridge.protocol import frames
 from bridge.protocol.frames import DENIED, GRANTED
 from bridge.protocol.query import Query, Verdict
 from bridge.worker.spawn import start
@@ -214,7 +215,7 @@ def test_they_have_the_same_public_side() -> None:
 def _no_process() -> Iterator[Worker]:
     reactor = Reactor()
     process = start(("/bin/true",), "/", {})
-    worker = Worker(process, reactor, Owner(), 100)
+    worker = Worker(process, reactor, Owner(), 100, frames)
     yield worker
     worker.reap(PATIENCE)
     reactor.close()

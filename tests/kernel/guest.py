@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from bridge.loop.reactor import Reactor
+from bridge.protocol import frames
 from bridge.protocol.query import Query, Verdict
 from bridge.worker.spawn import Process, start
 from bridge.worker.worker import Worker
@@ -95,7 +96,7 @@ class Run:
 
     def _start_one(self) -> None:
         process = start(self._argv, "/", {})
-        worker = Worker(process, self._reactor, self, 4096)
+        worker = Worker(process, self._reactor, self, 4096, frames)
         self._workers[worker] = process
         self._idle.add(worker)
 

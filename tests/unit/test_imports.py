@@ -33,10 +33,25 @@ FLOORS = """
 FLOOR = {folder: floor for floor, line in enumerate(FLOORS.split("\n")) for folder in line.split()}
 
 NO_IO = [
-    *(f"protocol.{name}" for name in ("query", "lines", "checks", "frames", "ordering", "tagged", "lockstep")),
+    *(
+        f"protocol.{name}"
+        for name in (
+            "query",
+            "lines",
+            "checks",
+            "codec",
+            "codecs",
+            "explain",
+            "frames",
+            "generic",
+            "ordering",
+            "tagged",
+            "lockstep",
+        )
+    ),
     *(f"checking.{name}" for name in ("dialects", "findings", "flaw", "linereplies", "replies")),
     *("log.text", "log.tokenbucket", "loop.timer", "clients.budget", "bench.tally"),
-    *(f"worker.{name}" for name in ("latch", "masks", "state", "stderrlines")),
+    *(f"worker.{name}" for name in ("latch", "masks", "misbehaviour", "pieces", "state", "stderrlines")),
     *(f"pool.{name}" for name in ("backoff", "figures", "idle", "milestones", "record", "servicetime", "starts")),
     *(f"pool.{name}" for name in ("fairqueue", "lanes", "shared", "turns")),
 ]

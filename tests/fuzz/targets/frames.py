@@ -8,6 +8,7 @@ import pytest
 
 from bridge.protocol import frames
 from bridge.protocol.checks import command_of
+from bridge.protocol.explain import explain
 from bridge.protocol.query import Query, Verdict
 from fuzz.engine import Check
 from fuzz.source import Source
@@ -60,7 +61,7 @@ def reply(told: bytes) -> None:
 
 def explained(told: bytes, query: Query | None, taken: Query | None, blamed: Query | None) -> None:
     """What the log shows is the program's, and in words of ours: nothing of the question but its command."""
-    said, part = frames.explain(told, query, taken, blamed)
+    said, part = explain(frames, told, query, taken, blamed)
     assert told.endswith(part)
     assert said.isprintable() and (not said or (said.startswith(" (") and said.endswith(")")))
     assert not any(word in said for word in ("canary", "user-a9", "host-a9"))

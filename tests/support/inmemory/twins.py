@@ -10,6 +10,7 @@ from typing import Any, cast
 import trio
 
 from bridge.loop.reactor import Reactor
+from bridge.protocol import frames
 from bridge.protocol.query import Query, StandIn, Verdict
 from bridge.worker.spawn import start
 from bridge.worker.state import State
@@ -76,7 +77,7 @@ class Real:
         self.owner = Owner()
         self.reactor = Reactor()
         process = start((sys.executable, "-I", "-S", "-B", "-c", PROGRAM + code), "/", {})
-        self.worker = Worker(process, self.reactor, self.owner, 4096)
+        self.worker = Worker(process, self.reactor, self.owner, 4096, frames)
 
     async def until(self, done: Callable[[], object]) -> None:
         waiting = select.poll()

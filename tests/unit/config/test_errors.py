@@ -11,11 +11,12 @@ from bridge.config.settings import ConfigError
 COMMAND = "an array of strings or one string split as a shell would, not empty, without NUL"
 NO_PROGRAM = 'no program: set program or [hosts."domain"] in a file, or give --program COMMAND or -- PROGRAM'
 KNOWN = (
-    "program, pool_size, pool_max, answer_timeout, start_timeout, probe, probe_interval, commands, "
+    "program, pool_size, pool_max, answer_timeout, start_timeout, probe, probe_interval, protocol, commands, "
     "max_requests, max_age, max_line, window, client, "
     "allow_empty_password, shutdown_grace, cwd, env, listen, status_listen, socket_mode, max_clients, "
     "allow_users, allow_groups, log.level, log.target, log.verdicts, hosts"
 )
+HOST_KEYS = "program, pool_size, pool_max, probe, protocol, commands, cwd, env"
 COMMANDS = "auth, certauth, isuser, removeuser, removeuser3, setpass, tryregister"
 VARIABLE = "one: not empty, without = and NUL"
 DOMAIN = "one: not empty, without spaces, controls, : / and @"
@@ -57,14 +58,14 @@ IN_FILES = [
     ("[hosts.a]\nprogramm = 3", ", line 2: unknown key hosts.a.programm; did you mean program?"),
     (
         "[hosts.a]\nx = 3",
-        ", line 2: unknown key hosts.a.x; known keys: program, pool_size, pool_max, probe, commands, cwd, env",
+        ", line 2: unknown key hosts.a.x; known keys: " + HOST_KEYS,
     ),
     ("hosts.a.window = 3", ", line 1: unknown key hosts.a.window; window belongs above the first [table]"),
     ("[hosts.a.envs]\nA='x'", ", line 1: unknown key hosts.a.envs; did you mean env?"),
     ('[hosts.im.b.example]\nprogram = "x"', ', line 1: a domain needs quotes: [hosts."im.b.example"]'),
     (
         "[hosts.a.log]\nlevel = 'info'",
-        ", line 1: unknown key hosts.a.log; known keys: program, pool_size, pool_max, probe, commands, cwd, env",
+        ", line 1: unknown key hosts.a.log; known keys: " + HOST_KEYS,
     ),
     ('[hosts.im.example.env]\nA = "x"', ': a domain needs quotes: [hosts."im.example"]'),
     (

@@ -16,7 +16,7 @@ from bridge.config.settings import ConfigError, LogSettings, ProgramSettings, Se
 
 NAMES = [key.name for key in KEYS]
 CPUS = max(2, len(os.sched_getaffinity(0)))
-HOST_NAMES = ["program", "pool_size", "pool_max", "probe", "commands", "cwd", "env"]
+HOST_NAMES = ["program", "pool_size", "pool_max", "probe", "protocol", "commands", "cwd", "env"]
 
 
 @attrs.frozen
@@ -102,6 +102,7 @@ EXAMPLES = {
         [(["a@b"], "a@b"), ([""], "")],
         [["a"], ["a@"], ["a@b:c"], ["a@" + "b" * 1000]],
     ),
+    "protocol": text("ejabberd", ["ejabberd", "generic"], ["Generic", "prosody", "generic "]),
     "probe_interval": number(60.0, 0, 86400, ["-1", "86401"]),
     "answer_timeout": number(4.0, math.nextafter(0.0, 1.0), 3600, ["0", "0.0", "-1", "3600.001", "3601"]),
     "commands": Example(

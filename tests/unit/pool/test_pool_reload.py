@@ -158,7 +158,14 @@ def test_a_shorter_time_counts_for_what_is_in_flight(works) -> None:
 def test_hosts_come_and_go(works) -> None:
     settings = plain()
     other = ProgramSettings(
-        argv=habit("denies"), pool_size=1, pool_max=1, commands=frozenset({"auth"}), cwd="/", env={}, probe=""
+        argv=habit("denies"),
+        pool_size=1,
+        pool_max=1,
+        commands=frozenset({"auth"}),
+        cwd="/",
+        env={},
+        probe="",
+        protocol="ejabberd",
     )
     there = works(settings)
     default = there.poolset.pools[DEFAULT]
@@ -180,6 +187,19 @@ def test_hosts_come_and_go(works) -> None:
     new, _ = there.apply(settings)
     assert new == [there.poolset.pools[DEFAULT]]
     assert there.answer(line) is YES
+
+
+def test_a_question_that_waits_must_be_one_line_to_a_program_that_reads_lines(works) -> None:
+    """It passed the checks for a program that reads frames."""
+    settings = plain(answer_timeout=60.0)
+    there = works(settings)
+    pool = there.poolset.pools[DEFAULT]
+    busy = [there.ask(f"auth:hang-{number}:example.com:x".encode()) for number in range(pool.program.pool_max)]
+    two_lines = there.ask("auth:eve:example.com:x\u2028isuser:alice:example.com".encode())
+    assert not two_lines.settled
+    there.apply(with_program(settings, protocol="generic"))
+    assert two_lines.verdict is Verdict.UNAVAILABLE
+    assert not any(query.settled for query in busy)
 
 
 def test_one_that_cannot_be_started_does_not_stop_a_reload(works) -> None:

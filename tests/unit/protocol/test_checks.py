@@ -81,6 +81,24 @@ def test_the_rules_for_any_bytes(line: bytes, commands: set[str], allow_empty: b
     assert (refusal is not None) == refused(line, commands, allow_empty)
 
 
+@unhurried
+@given(lines, st.integers(0, 1100), allowed, st.booleans())
+@example("auth:a:b:x\u2028isuser:alice:example.com".encode(), 0, {"auth"}, False)
+@example(b"auth:a:b:c", 990, {"auth"}, False)
+@example(b"auth:a:b:c", 991, {"auth"}, False)
+def test_the_rules_for_a_program_that_reads_lines(
+    line: bytes, more: int, commands: set[str], allow_empty: bool
+) -> None:
+    """It is one line to Node.js, too, and to a program that reads a thousand bytes at a time."""
+    line += b"x" * more
+    checks = Checks(commands, allow_empty, as_lines=True)
+    ends = any(char in line.decode(errors="replace") for char in "\u2028\u2029")
+    wrong = refused(line, commands, allow_empty) or ends or len(line) > 1000
+    assert (checks(line) is not None) == wrong
+    assert not (checks.plain([line]) and wrong)
+    assert not (checks.plain([b"auth:a:b:c", line, b"isuser:a:b"]) and wrong)
+
+
 @pytest.mark.parametrize("command", ALL)
 def test_only_commands_that_are_allowed(command: str) -> None:
     fields = b":alice:example.com" + b":secret" * (command in WITH_SECRET)

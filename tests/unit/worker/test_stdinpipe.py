@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.loop.reactor import ARRIVING, Reactor
+from bridge.protocol.frames import SHORT
 from bridge.worker import stdinpipe as pipes
 from bridge.worker.stdinpipe import StdinPipe, order_is_told
 
@@ -28,7 +29,7 @@ class Program:
         self.reactor = Reactor()
         self.stdin, ours = os.pipe2(os.O_NONBLOCK)
         self.stdout, self.out = os.pipe2(os.O_NONBLOCK)
-        self.pipe = StdinPipe(ours, self.reactor)
+        self.pipe = StdinPipe(ours, self.reactor, SHORT)
         self.reactor.watch(self.stdout, self._hear, ARRIVING)
         self.replies: list[bool] = []
         self.careful = True
@@ -165,7 +166,7 @@ def test_nor_has_one_whose_number_another_had_in_the_same_batch() -> None:
     second, new = os.pipe2(os.O_NONBLOCK)
     bell, ring = os.pipe2(os.O_NONBLOCK)
     made: list[StdinPipe] = []
-    old = StdinPipe(ours, reactor)
+    old = StdinPipe(ours, reactor, SHORT)
 
     def router() -> None:
         with contextlib.suppress(BlockingIOError):
@@ -173,7 +174,7 @@ def test_nor_has_one_whose_number_another_had_in_the_same_batch() -> None:
             number = old.descriptor
             old.close()
             os.dup2(new, number)
-            made.append(StdinPipe(number, reactor))
+            made.append(StdinPipe(number, reactor, SHORT))
             os.write(number, bytes(10))
 
     reactor.watch(bell, router)

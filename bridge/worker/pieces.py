@@ -1,0 +1,67 @@
+"""Replies that come in pieces, and those that end without saying so.
+
+What has come of a reply that is not complete, and what may follow:
+
+  nothing   begun      its first bytes have come
+  begun     nothing    completed, or no reply at all
+            counted    it counts alone, and nothing has followed it for `ALONE`; its line end is owed
+  counted   nothing    that has come, alone or before the next reply, or the next reply has come without it
+
+A line end that is owed is nobody's reply, whenever it comes: it says nothing.  No I/O.
+"""
+
+from __future__ import annotations
+
+from bridge.protocol.codec import Codec
+from bridge.protocol.query import Verdict
+
+ALONE = 0.05
+"""Seconds after which an incomplete reply counts, if it counts alone: a line end that is written at all, even by a
+write of its own, comes well within it."""
+
+
+class Pieces:
+    """What has come of one program's reply."""
+
+    __slots__ = ("_codec", "_counted", "_partial")
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._partial = b""
+        self._counted = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether a reply has begun that has not counted."""
+        return bool(self._partial) and not self._counted
+
+    def join(self, data: bytes) -> bytes | None:
+        """What has been read together with what came before.
+
+        Args:
+          data: as it was read; not empty.
+
+        Returns:
+          `None` if that is the line end that was owed, or a part of it; otherwise without that.
+        """
+        joined = self._partial + data
+        if not self._counted:
+            self._partial = b""
+            return joined
+        if self._codec.may_become_reply(joined):
+            self._partial = joined
+            return None
+        self._partial, self._counted = b"", False
+        verdict, rest = self._codec.split(joined)
+        return joined[1:] if verdict is None else rest or None
+
+    def keep(self, data: bytes) -> bool:
+        """Keep the beginning of a reply; returns whether it counts if nothing follows it."""
+        self._partial = data
+        return self._codec.verdict_alone(data) is not None
+
+    def count(self) -> Verdict | None:
+        """The verdict of what has begun, if nothing will follow it any more but its line end."""
+        verdict = self._codec.verdict_alone(self._partial) if not self._counted else None
+        self._counted = verdict is not None
+        return verdict
