@@ -315,9 +315,11 @@ class Worker:
 
     def _count_alone(self) -> None:
         """Nothing has followed the beginning of a reply; it may be one by itself."""
+        if not self._pieces.begun or self.state is not _ASKABLE:
+            return  # and once it is gone, its descriptors may be others'
         if self._look(0):
             self._readable()
-        elif self._pieces.begun and self.state is _ASKABLE:
+        else:
             self._leave_queue()
             self._take_alone()
 
@@ -392,6 +394,7 @@ class Worker:
 
     def _close(self) -> None:
         self.state = after(self.state, State.GONE)
+        self._alone.cancel()
         self.close_stdin()
         for descriptor in (self._process.stdout, self._process.stderr, self._process.exited):
             self._reactor.unwatch(descriptor)
