@@ -116,16 +116,17 @@ def _well(lab: Lab, program: Program, answer: Answer, again: Answer) -> Finding:
     if not program.alone:
         crlf = " (CR LF)" if again.data.endswith(b"\r\n") else ""
         return ok("replies", f"{lab.dialect.well}{crlf}, {after}")
+    advice = 'write each digit with its line end, "1\\n", in one write, and flush it'
     if answer.data.endswith(b"\n") or again.data.endswith(b"\n"):
-        how = "its line end comes later"
-    else:
-        how = "its line end comes with the next one only" if program.owed else "no line end, ever"
+        seen = f"a digit each, {after}, and its line end later"
+        return note("replies", seen, "each answer counts only when its line end is there, too", advice)
+    how = "its line end comes with the next one only" if program.owed else "no line end, ever"
     return note(
         "replies",
         f"a digit each, {after}, and {how}",
         f"each answer counts only when nothing has followed for {ALONE * 1000:.0f} ms: one program answers "
         f"{1 / ALONE:.0f} questions a second at most",
-        'write each digit with its line end, "1\\n", in one write, and flush it',
+        advice,
     )
 
 

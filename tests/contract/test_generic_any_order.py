@@ -22,8 +22,8 @@ from bridge.worker.state import State
 from bridge.worker.stderrlines import Lines
 from bridge.worker.worker import Worker
 
-ALONE = 0.05
-"""Seconds after which a digit without a line end counts."""
+ALONE, AT_FIRST = 0.05, 0.3
+"""Seconds after which a digit without a line end counts; the latter until one did."""
 
 ANSWERED = re.compile(rb"(?:[01]\r?\n|[01])*\Z")
 """Whole replies."""
@@ -111,6 +111,7 @@ class Scene:
 
     Attributes:
       failed: why the worker failed before the end.
+      stood_alone: a digit had to count without its line end.
     """
 
     def __init__(self) -> None:
@@ -121,6 +122,7 @@ class Scene:
         self.owner = Owner(self.check)
         self.given = 0
         self.failed: list[str] = []
+        self.stood_alone = False
         self.worker = launched(self)
 
     # --- what happens
@@ -166,7 +168,10 @@ class Scene:
         behind = written[at + 1 :]
         assert re.fullmatch(rb"\r?\n?", behind), f"something stands behind it: {written!r}"
         waited = self.now - self.ends.at
-        assert b"\n" in behind or self.ends.has_left or waited >= ALONE - 1e-6, f"after {waited * 1000:.0f} ms only"
+        patience = ALONE if self.stood_alone else AT_FIRST
+        whole = b"\n" in behind
+        assert whole or self.ends.has_left or waited >= patience - 1e-6, f"after {waited * 1000:.0f} ms only"
+        self.stood_alone = self.stood_alone or not whole
 
     def close(self) -> None:
         if not self.ends.has_left:
@@ -191,7 +196,7 @@ EVENT = st.one_of(
     st.just(("read",)),
     st.tuples(st.just("say"), st.sampled_from(PIECES)),
     st.just(("look",)),
-    st.tuples(st.just("later"), st.sampled_from((1, 49, 51, 200))),
+    st.tuples(st.just("later"), st.sampled_from((1, 49, 51, 200, 301))),
 )
 
 
@@ -206,7 +211,7 @@ def played(events: list[tuple[Any, ...]]) -> Scene:
     return scene
 
 
-BEGUN = (("give",), ("read",), ("say", b"1"), ("look",), ("later", 51))
+BEGUN = (("give",), ("read",), ("say", b"1"), ("look",), ("later", 301))
 """A digit that stood alone: its line end is owed."""
 
 
@@ -225,7 +230,7 @@ BEGUN = (("give",), ("read",), ("say", b"1"), ("look",), ("later", 51))
 @example([("give",), ("say", b"1"), ("look",), ("read",), ("later", 60)], True)
 def test_no_digit_is_another_question_s(events: list[tuple[Any, ...]], leaves: bool) -> None:
     """Whatever the program writes, and whenever.  `Scene.check` looks at each reply."""
-    scene = played([*events, *((("leave",), ("look",)) if leaves else ()), ("look",), ("later", 60), ("later", 60)])
+    scene = played([*events, *((("leave",), ("look",)) if leaves else ()), ("look",), ("later", 301), ("later", 301)])
     written, replies = bytes(scene.ends.written), len(scene.owner.replies)
     assert replies <= scene.given
     if replies < len(re.findall(rb"[01]", written)) or not re.fullmatch(rb"(?:[01](?:\r?\n)?)*\r?", written):
@@ -233,7 +238,7 @@ def test_no_digit_is_another_question_s(events: list[tuple[Any, ...]], leaves: b
 
 
 END = st.sampled_from((b"\n", b"\r\n", b""))
-PAUSE = st.sampled_from(((), (("look",),), (("later", 1),), (("later", 20),), (("later", 51),), (("later", 200),)))
+PAUSE = st.sampled_from(((), (("look",),), (("later", 1),), (("later", 20),), (("later", 51),), (("later", 299),)))
 ANSWER = st.tuples(
     st.sampled_from((b"0", b"1")), END, st.sampled_from(("at once", "soon", "idle", "given", "read")), PAUSE
 )
@@ -254,7 +259,7 @@ def honest(answers: list[tuple[bytes, bytes, str, tuple[tuple[Any, ...], ...]]])
             events += [("say", digit), *pause]
             if when == "soon" and end:
                 events += [("say", end)]
-        events += [("look",), ("later", 51)]
+        events += [("look",), ("later", 301)]
         if when == "idle" and end:
             events += [("say", end), *pause]
         owed = (end, when)
@@ -325,7 +330,7 @@ OUT_OF_TURN = [
 @pytest.mark.parametrize(("first", "steps"), OUT_OF_TURN)
 def test_a_yes_out_of_turn_counts_for_nothing(first: bytes, steps: list[str], looks: bool) -> None:
     """Before its question was read, or more than one answer; the bridge looks at each step, or only afterwards."""
-    events: list[tuple[Any, ...]] = [("give",), ("read",), ("say", first), ("look",), ("later", 51), ("give",)]
+    events: list[tuple[Any, ...]] = [("give",), ("read",), ("say", first), ("look",), ("later", 301), ("give",)]
     for step in steps:
         events.append((step,) if step in ("read", "leave") else ("say", step.encode()))
         events += [("look",)] * looks
@@ -351,7 +356,7 @@ def test_a_descriptor_that_is_somebody_else_s_by_then_is_left_alone(ways: tuple[
     os.dup2(ours, number)
     os.set_blocking(number, False)
     os.write(theirs, b"a question\n")
-    scene.later(60)
+    scene.later(301)
     assert os.read(number, 100) == b"a question\n"
     for descriptor in (ours, theirs, number):
         os.close(descriptor)
