@@ -136,7 +136,7 @@ def test_no_answer_is_another_question_s(start: Start, configure: Callable[..., 
     """Each of these answers each question twice, the second time with yes; or before it is asked."""
     programs = {kind: lines_program(kind) for kind in DOUBLE}
     kinds = Kinds(start, configure, programs, pool_size=2, answer_timeout=3.0)
-    assert wrong(kinds.converse(dice, 12, 120), grants=True) == {}
+    assert wrong(kinds.converse(dice, 9, 120), grants=True) == {}
 
 
 @pytest.mark.parametrize("kind", ["two_ends", "twice", "stale_end"])
@@ -155,7 +155,7 @@ def test_nor_when_everything_stops_at_any_moment(
     programs = {kind: lines_program(kind) for kind in DOUBLE if "stale" in kind or "ahead" in kind}
     kinds = Kinds(start, configure, programs, pool_size=2, answer_timeout=3.0)
     with trouble(kinds.bridge.pid, dice, kills=True, stops=True):
-        found = kinds.converse(dice, 12, 60)
+        found = kinds.converse(dice, 9, 60)
     assert wrong(found, grants=True) == {}
 
 
@@ -252,7 +252,7 @@ def test_hosts_of_both_kinds(
     )
     bridge = start("run", file, env=journal.environment)
     names = [b"example.com", b"lines.example", b"bare.example", b"double.example"]
-    lines = [at(dice.choice(names), line) for line in honest_lines(160, dice)]
+    lines = [at(dice.choice(names), line) for line in honest_lines(80, dice)]
     answers = verdicts_of(bridge.converse(lines, in_flight=24))
     bridge.finish()
     for line, answer in zip(lines, answers, strict=True):
