@@ -315,8 +315,8 @@ class Worker:
 
     def _count_alone(self) -> None:
         """Nothing has followed the beginning of a reply; it may be one by itself."""
-        if not self._pieces.begun or self.state is not _ASKABLE:
-            return  # and once it is gone, its descriptors may be others'
+        if self.state is not _ASKABLE or not self._pieces.begun:
+            return
         if self._look(0):
             self._readable()
         else:

@@ -195,6 +195,27 @@ def test_a_digit_that_is_the_last_thing_it_writes(lines, end: str) -> None:
     assert lines.reasons == ["it ended"]
 
 
+def test_whoever_has_its_descriptors_next_keeps_what_is_his(lines) -> None:
+    """A program's end comes within the time in which its digit would count."""
+    worker = lines.start(program("line(); write('1'); line()"))
+    numbers = {worker._stdout, worker._stdin.descriptor, worker._process.stderr, worker._process.exited}
+    lines.give()
+    lines.until(lambda: worker._pieces.begun)
+    os.kill(worker.pid, signal.SIGKILL)
+    lines.until_gone()
+    made = [os.pipe() for _ in numbers]
+    assert numbers & {number for pipe in made for number in pipe}
+    try:
+        for reader, writer in made:
+            os.set_blocking(reader, False)
+            os.write(writer, b"1\n")
+        until_idle_for(lines, 2 * ALONE)
+        assert [os.read(reader, 9) for reader, _ in made] == [b"1\n"] * len(made)
+    finally:
+        for number in (number for pipe in made for number in pipe):
+            os.close(number)
+
+
 def test_a_digit_whose_query_has_timed_out_is_nobodys(lines) -> None:
     lines.start(program("line(); wait(); write('1'); line(); write('0\\n'); line()"))
     query = lines.give()
