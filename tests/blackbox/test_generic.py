@@ -35,6 +35,7 @@ DOUBLE = (
     *("twice_bare 120", "stale", "stale_bare", "stale_end", "stale_end_line", "stale_pieces", "stale_pieces 10"),
     *("stale_pieces 60", "stale_straddle", "ahead", "ahead 60", "ahead_bare", "ahead_bare 20", "ahead_bare 60"),
 )
+HASTY = ("--answer-timeout", 1, "--start-timeout", 1, "--shutdown-grace", 0.2)
 ALICE = b"auth:alice:example.com:pw-alice"
 
 
