@@ -175,9 +175,7 @@ def test_a_hung_program_goes_with_its_children(start: Start, journal: Journal) -
 
 
 def test_whole_groups_are_killed(start: Start) -> None:
-    bridge = run(
-        start, line_habit("hangs_with_child"), "--pool-size", 1, "--answer-timeout", 1, "--shutdown-grace", 0.2
-    )
+    bridge = run(start, line_habit("hangs_with_child"), "--pool-size", 1, *HASTY)
     before = bridge.wait_for_programs(1)
     assert bridge.ask(ALICE).verdict == "0"
     bridge.wait_for_deaths(before)
