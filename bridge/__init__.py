@@ -56,7 +56,13 @@ A query's life, folder by folder:
                `lockstep`: the rule of one question at a time; `ordering`: answers leave in the order of their
                questions; `tagged`: as they come, each with its question's tag
 
-Besides: programs/, the bundled SQLite program, and prosody/, our module for Prosody, in Lua.
+Besides: prosody/, our module for Prosody, in Lua; systemd/, units and examples, among them programs that import nothing
+of this package; and
+
+  programs/    `sqlite`, the bundled program, with its `users` and their `hashes`; `names` it lets through; `transfer`
+               brings users from other servers and takes them there (`exporting`)
+    importing/   what others keep their users in: `prosody` (in `lua`), `ejabberd` (`piefxis`, or an `sqldump` of
+                 `sqltokens`), `csvfile`; each makes an `entry` of each user, a `haul` of all; `progress`
 
 Imports point down this list, and terminal, log and protocol import nothing from each other;
 tests/unit/test_imports.py enforces it.

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+from bridge.programs.names import NOT_IN_NAMES, Refused, clean, has_controls, parse_name
 from bridge.programs.users import BrokenUser, Unavailable, Users
 
 TRUE = b"\x00\x02\x00\x01"
@@ -33,6 +34,8 @@ usage: extauth-sqlite DATABASE                     answer ejabberd's questions o
        extauth-sqlite DATABASE passwd USER@HOST    give a user a new password
        extauth-sqlite DATABASE deluser USER@HOST   remove a user
        extauth-sqlite DATABASE listusers [HOST]    list all users, or those of one host
+       extauth-sqlite DATABASE import --from prosody|ejabberd|csv [OPTIONS] PATH
+       extauth-sqlite DATABASE export --to prosody|csv [OPTIONS] PATH
 
 An authentication program for ejabberd, or for Prosody behind extauth-bridge. It keeps users in an
 SQLite file, with salted scrypt hashes of their passwords. Any number of processes may serve and change
@@ -42,15 +45,26 @@ DATABASE is created by adduser, with mode 0600; if root creates it, it belongs t
 directory. The account that serves it must be able to write to that directory.
 A plain copy of the file is a backup.
 
+import takes over the users of another server, with their passwords' hashes (scrypt and SCRAM) as they
+are; passwords that are not hashed are hashed now, which takes 0.2 s each on one CPU. All of it is
+stored at once, or nothing. Users that exist already are kept, unless --replace is given. PATH is:
+  prosody   its data directory, such as /var/lib/prosody (accounts/*.dat)
+  ejabberd  a file of `ejabberdctl export_piefxis`, or a dump of the SQL table `users`
+  csv       a file whose first line names its columns: user, host (or jid), and password or hash
+export writes a new file or directory, which import reads; prosody: only users with SCRAM hashes.
+--host says the host of those whose host is not in PATH, and leaves out those of any other.
+
 On a terminal the password is prompted for, twice; otherwise it is one line of standard input. It is never
 an argument, where other accounts could see it. USER and HOST are converted to lower case, as in XMPP.
 
 exit status: 0  done
-             1  the answer was no: the user exists already, or does not exist
-             2  wrong usage, or the database cannot be used; one line on stderr says why
+             1  the answer was no: the user exists already, or does not exist;
+                some users could not be imported or exported, all others were
+             2  nothing was done: wrong usage, or a file cannot be used; one line on stderr says why
 
 examples: extauth-sqlite /var/lib/prosody/users.db adduser alice@example.com
           extauth-sqlite /var/lib/prosody/users.db passwd alice@example.com < new-password
+          extauth-sqlite /var/lib/prosody/users.db import --from prosody /var/lib/prosody
 """
 
 
@@ -207,19 +221,7 @@ def decide(users: Users, question: list[str]) -> bool:
             return False
 
 
-def has_controls(text: str) -> bool:
-    """Whether it holds a C0, DEL or C1 control character, which XMPP forbids in names and passwords.
-
-    Also, scrypt cannot tell a password from the same one followed by NULs: HMAC pads its key with them.
-    """
-    return any(char < " " or "\x7f" <= char <= "\x9f" for char in text)
-
-
 # --- The administrator's side -------------------------------------------------------------------------------
-
-
-class Refused(Exception):
-    """The input is not acceptable. str() is one line, safe to show."""
 
 
 def manage(words: Sequence[str]) -> int:
@@ -244,6 +246,11 @@ def manage(words: Sequence[str]) -> int:
                 return list_users(database, None)
             case [database, "listusers", host]:
                 return list_users(database, clean(host.lower(), "HOST", NOT_IN_NAMES))
+            case [database, "import" | "export" as what, *options]:
+                from bridge.programs import transfer  # late: serving starts quicker without it
+
+                move = transfer.bring if what == "import" else transfer.export
+                return move(database, options, complain, show)
             case _:  # do not show what was typed: it could be a password
                 raise Refused("usage: DATABASE [adduser|passwd|deluser USER@HOST | listusers [HOST]], see --help")
     except (Refused, Unavailable) as error:
@@ -294,41 +301,6 @@ def show(text: str) -> int:
         complain(f"cannot write: {error.strerror}")
         return 2
     return 0
-
-
-NOT_IN_NAMES = " \"&'/:<>@"
-"""What RFC 7622 forbids in a user name; the protocol could not carry the colon either."""
-
-
-def parse_name(name: str) -> tuple[str, str]:
-    """Convert USER@HOST as typed to (user, host) as XMPP prepares them.
-
-    Raises:
-      Refused: it is not acceptable.
-    """
-    user, at, host = name.lower().partition("@")
-    if not at:
-        raise Refused("USER@HOST expected: there is no @")
-    return clean(user, "USER", NOT_IN_NAMES), clean(host, "HOST", NOT_IN_NAMES)
-
-
-def clean(text: str, what: str, forbidden: str = "") -> str:
-    """`text` itself, if the protocol and XMPP can carry it.
-
-    Raises:
-      Refused: they cannot; the message does not show it.
-    """
-    if not text:
-        raise Refused(f"{what} is empty")
-    if any(char in forbidden for char in text):
-        raise Refused(f"{what} holds a space or one of {forbidden.strip()}")
-    if has_controls(text):
-        raise Refused(f"{what} holds a control character")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise Refused(f"{what} is not valid UTF-8") from None
-    return text
 
 
 def ask_password(name: str) -> str:

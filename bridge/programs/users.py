@@ -7,24 +7,32 @@ The rules:
 - Any number of processes may use one file.  It is in WAL mode, every change is one statement, and no lock is
   held while a password is hashed.
 - After a change the file is complete by itself: a plain copy of it is a backup, a plain move restores it.
-- The time of a check does not show whether the user exists: every check makes one hash of every cost that occurs
-  in the file.
+- The time of a check does not show whether the user exists: every check makes one hash of every kind that occurs
+  in the file (`hashes`).
+- A user has one row, whatever kind of hash is in it, so all changes hold for all kinds.  A SCRAM hash, which another
+  server has made, has r = 0, which no scrypt hash can have; then n is its number of iterations, p its algorithm, and
+  `hash` its StoredKey followed by its ServerKey.  Version 0.2.1 says of such a row alone that it is broken, and
+  lets nobody in by it; it lists, replaces and removes it like any other, so a file can go back to that version.
 - Names are compared as given: the caller has prepared them (as XMPP servers do before they ask).
 """
 
 import fcntl
-import hashlib
-import hmac
 import os
 import sqlite3
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
+
+from bridge.programs.hashes import ALGORITHMS, COST, Cost, Hash, Kind, Scheme, Scram, Scrypt, affordable, verify
 
 BUSY_TIMEOUT = 2.0
 """Seconds to wait for another process's lock: well below the 4 s after which a bridge gives up on a program."""
 
 BRIEFLY = 0.2
 """Seconds to wait for it for work that can be done later."""
+
+PATIENTLY = 60.0
+"""Seconds to wait for it with what took hours to prepare."""
 
 SCHEMA = """
 PRAGMA journal_mode = WAL;
@@ -36,25 +44,14 @@ CREATE TABLE users (
 """
 
 
-class Cost(NamedTuple):
-    """The cost of a scrypt hash: 128 * n * r bytes of memory, time proportional to n * r * p."""
+STORE = "INSERT INTO users VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT "
+KEEP = "DO NOTHING"
+REPLACE = "DO UPDATE SET n = excluded.n, r = excluded.r, p = excluded.p, salt = excluded.salt, hash = excluded.hash"
 
-    n: int
-    r: int
-    p: int
+NUMBERS = {"SHA-1": 1, "SHA-256": 256, "SHA-512": 512}
+"""How SCRAM's algorithms are stored, in p."""
 
-    @property
-    def work(self) -> int:
-        return self.n * self.r * self.p
-
-
-COST = Cost(n=2**14, r=8, p=5)
-"""Cost of new hashes: 16 MiB, about 0.2 s; one of the equal choices in OWASP's password storage cheat sheet.
-It is stored with every hash, so a change here leaves old ones valid.  A cheaper one is renewed at the next login."""
-
-WORK_MOST = 4
-"""What one check may cost, in hashes of today's cost: 0.9 s, so that a machine four times slower is still in time.
-A hash beyond that, which we have never made, is checked in addition: its time shows that the user exists."""
+NAMES = {number: name for name, number in NUMBERS.items()}
 
 
 class Unavailable(Exception):
@@ -63,27 +60,6 @@ class Unavailable(Exception):
 
 class BrokenUser(Unavailable):
     """What is stored for one user cannot be used; everybody else's can."""
-
-
-class Hash(NamedTuple):
-    """A salted scrypt hash, with everything needed to check a secret against it."""
-
-    cost: Cost
-    salt: bytes
-    digest: bytes
-
-    @classmethod
-    def of(cls, secret: str, cost: Cost | None = None, salt: bytes | None = None) -> Self:
-        """Hash `secret`, by default at today's cost and with a new salt."""
-        cost = COST if cost is None else cost
-        salt = os.urandom(16) if salt is None else salt
-        return cls(cost, salt, _scrypt(secret, cost, salt))
-
-
-def _scrypt(secret: str, cost: Cost, salt: bytes) -> bytes:
-    # What OpenSSL calculates; its default limit, 32 MiB, is too low for some costs.
-    memory = 128 * cost.r * (cost.n + cost.p + 2)
-    return hashlib.scrypt(secret.encode(), salt=salt, n=cost.n, r=cost.r, p=cost.p, maxmem=memory, dklen=32)
 
 
 class Users:
@@ -105,8 +81,8 @@ class Users:
         self._may_create = create
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, ...] = ()
-        self._costs: list[Cost] = []  # those that occur in the file
-        self._costs_version: object = None  # the file's version when they were read
+        self._kinds: list[Kind] = []  # those that occur in the file
+        self._kinds_version: object = None  # the file's version when they were read
 
     def __enter__(self) -> Self:
         return self
@@ -119,25 +95,20 @@ class Users:
 
     def check(self, user: str, host: str, secret: str) -> bool:
         """Whether this is the user's secret.  Takes as long for an unknown user as for a wrong secret."""
-        stored, today = self._verified(user, host, secret)
-        if stored is not None and today is not None and stored.cost.work < today.cost.work:
-            self._renew(user, host, stored, today)
+        stored, new = self._verified(user, host, secret)
+        if stored is not None and new is not None:
+            self._renew(user, host, stored, new)
         return stored is not None
 
     def add(self, user: str, host: str, secret: str) -> bool:
         """Add a user.  False if it exists already (and keeps its secret)."""
-        new = Hash.of(secret)
-        return self._change(
-            "INSERT INTO users VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            *(user, host, *new.cost, new.salt, new.digest),
-        )
+        return self._change(STORE + KEEP, user, host, *_row(Scrypt.of(secret, COST)))
 
     def change(self, user: str, host: str, secret: str) -> bool:
         """Give a user a new secret.  False if there is no such user."""
-        new = Hash.of(secret)
         return self._change(
             "UPDATE users SET n = ?, r = ?, p = ?, salt = ?, hash = ? WHERE user = ? AND host = ?",
-            *(*new.cost, new.salt, new.digest, user, host),
+            *(*_row(Scrypt.of(secret, COST)), user, host),
         )
 
     def remove(self, user: str, host: str) -> bool:
@@ -152,7 +123,7 @@ class Users:
                 return False
             # Only with the hash that was checked: the secret may have changed meanwhile.
             sql = "DELETE FROM users WHERE user = ? AND host = ? AND hash = ?"
-            if self._change(sql, user, host, stored.digest):
+            if self._change(sql, user, host, _row(stored)[-1]):
                 return True
         return False
 
@@ -160,53 +131,75 @@ class Users:
         """(user, host) of all users, or of one host's, ordered by host and user."""
         return self._rows("SELECT user, host FROM users WHERE host = ? OR ? IS NULL ORDER BY host, user", host, host)
 
+    def hashes(self, host: str | None = None) -> list[tuple[str, str, Hash]]:
+        """What `names` returns, each with the user's hash, which may be broken."""
+        sql = "SELECT user, host, n, r, p, salt, hash FROM users WHERE host = ? OR ? IS NULL ORDER BY host, user"
+        return [(user, host, _hash(*row)) for user, host, *row in self._rows(sql, host, host)]
+
+    def take(self, users: Iterable[tuple[str, str, Hash]], *, replace: bool) -> list[bool]:
+        """Store all of these in one transaction.
+
+        Args:
+          replace: also those that exist already; otherwise they keep their hashes.
+
+        Returns:
+          of each whether it was stored.
+        """
+        try:
+            stored = self._take(self._database(PATIENTLY), users, STORE + (REPLACE if replace else KEEP))
+        except (sqlite3.Error, OSError) as error:
+            raise self._unavailable(error) from error
+        self._kinds_version = None
+        self._complete_file()
+        return stored
+
+    @staticmethod
+    def _take(database: sqlite3.Connection, users: Iterable[tuple[str, str, Hash]], sql: str) -> list[bool]:
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            stored = [database.execute(sql, (user, host, *_row(one))).rowcount > 0 for user, host, one in users]
+            database.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):  # it may be over already: a full disk ends it
+                database.execute("ROLLBACK")
+            raise
+        return stored
+
     def close(self) -> None:
         """Close the file; a later call opens it again."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-            self._costs_version = None
+            self._kinds_version = None
 
-    def _verified(self, user: str, host: str, secret: str) -> tuple[Hash | None, Hash | None]:
-        """The user's stored hash, or None if `secret` does not match it; and a new one of today's cost.
+    def _verified(self, user: str, host: str, secret: str) -> tuple[Hash | None, Scrypt | None]:
+        """The user's stored hash, or None if `secret` does not match it; and a new one that is to replace it.
 
         The same hashes are made for everybody: none is skipped because the answer is already known.
         """
         rows = self._rows("SELECT n, r, p, salt, hash FROM users WHERE user = ? AND host = ?", user, host)
-        stored = Hash(Cost(*rows[0][:3]), *rows[0][3:]) if rows else None
-        costs = [COST, *self._costs_in_use()]
-        if stored is not None:
-            costs.append(stored.cost)
-        made: dict[Cost, Hash] = {}
-        for cost in dict.fromkeys(costs):
-            salt = stored.salt if stored and stored.cost == cost else None
-            with suppress(TypeError, ValueError, OverflowError, MemoryError):  # a broken row must affect its user only
-                made[cost] = Hash.of(secret, cost, salt)
-        if stored is None:
-            return None, None
-        if stored.cost not in made:
-            raise BrokenUser(f"cannot use a user's hash in the database {self._path!r}: it is broken")
-        matches = hmac.compare_digest(made[stored.cost].digest, stored.digest)
-        return stored if matches else None, made.get(COST)
+        stored = _hash(*rows[0]) if rows else None
+        try:
+            matches, new = verify(secret, stored, self._kinds_in_use(), COST)
+        except ValueError:
+            raise BrokenUser(f"cannot use a user's hash in the database {self._path!r}: it is broken") from None
+        return stored if matches else None, new
 
-    def _costs_in_use(self) -> list[Cost]:
-        """The costs that occur in the file, cheapest first, as many as one check can afford."""
+    def _kinds_in_use(self) -> list[Kind]:
+        """The kinds that occur in the file, cheapest first, as many as one check can afford."""
         version = self._rows("PRAGMA data_version")  # differs once another process has changed something
-        if version != self._costs_version:
-            spent, self._costs = COST.work, []
-            for n, r, p, work in self._rows("SELECT DISTINCT n, r, p, n * r * p AS work FROM users ORDER BY work"):
-                if work > 0 and (n, r, p) != COST and spent + work <= WORK_MOST * COST.work:
-                    self._costs.append(Cost(n, r, p))
-                    spent += work
-            self._costs_version = version
-        return self._costs
+        if version != self._kinds_version:
+            rows = self._rows("SELECT DISTINCT n, r, p FROM users")
+            self._kinds = affordable((_kind(*row) for row in rows), COST)
+            self._kinds_version = version
+        return self._kinds
 
-    def _renew(self, user: str, host: str, old: Hash, new: Hash) -> None:
+    def _renew(self, user: str, host: str, old: Hash, new: Scrypt) -> None:
         """Replace `old` by `new`, if it is still there.  If that cannot be done now, a later login does it."""
         with suppress(Unavailable):
             self._change(
                 "UPDATE users SET n = ?, r = ?, p = ?, salt = ?, hash = ? WHERE user = ? AND host = ? AND hash = ?",
-                *(*new.cost, new.salt, new.digest, user, host, old.digest),
+                *(*_row(new), user, host, _row(old)[-1]),
                 wait=BRIEFLY,
             )
 
@@ -223,7 +216,7 @@ class Users:
         except (sqlite3.Error, OSError) as error:
             raise self._unavailable(error) from error
         if changed:
-            self._costs_version = None
+            self._kinds_version = None
             self._complete_file()
         return changed
 
@@ -256,6 +249,28 @@ class Users:
         self.close()
         reason = error.strerror if isinstance(error, OSError) else str(error)
         return Unavailable(f"cannot use the database {self._path!r}: {reason}")
+
+
+def _row(stored: Hash) -> tuple[Any, ...]:
+    """n, r, p, salt and hash, as the table has them."""
+    if isinstance(stored, Scrypt):
+        return (*stored.cost, stored.salt, stored.digest)
+    return (stored.iterations, 0, NUMBERS[stored.algorithm], stored.salt, stored.stored_key + stored.server_key)
+
+
+def _kind(n: Any, r: Any, p: Any) -> Kind:
+    return Cost(n, r, p) if r != 0 else Scheme(NAMES.get(p, ""), n)
+
+
+def _hash(n: Any, r: Any, p: Any, salt: Any, digest: Any) -> Hash:
+    """What `_row` has stored; anything else becomes a hash that nothing matches, or that `verify` refuses."""
+    kind = _kind(n, r, p)
+    if isinstance(kind, Cost):
+        return Scrypt(kind, salt, digest)
+    size = ALGORITHMS.get(kind.algorithm, 0)
+    if not isinstance(digest, bytes) or len(digest) != 2 * size:
+        return Scram("", n, salt, b"", b"")
+    return Scram(*kind, salt, digest[:size], digest[size:])
 
 
 def _connect(path: str) -> sqlite3.Connection:

@@ -15,7 +15,7 @@ import bridge
 PACKAGE = Path(bridge.__file__).parent
 
 FLOORS = """
-    protocol  log  terminal  programs  prosody
+    protocol  log  terminal  programs  prosody  systemd
     loop
     config
     worker
@@ -185,5 +185,13 @@ def test_a_measurement_starts_without_what_it_may_not_need() -> None:
 
 def test_the_example_program_stands_alone() -> None:
     """It is the one to copy."""
-    assert ours("programs.sqlite") <= {"programs.users"}
-    assert ours("programs.users") == set()
+    assert ours("programs.sqlite") <= {"programs.names", "programs.transfer", "programs.users"}
+    assert ours("programs.users") == {"programs.hashes"}
+    assert ours("programs.hashes") == ours("programs.names") == set()
+
+
+def test_a_program_that_serves_does_not_load_what_imports() -> None:
+    there = loaded("import bridge.programs.sqlite")
+    assert "bridge.programs.users" in there
+    assert not [name for name in there if "import" in name.rpartition(".")[2] and name.startswith("bridge.")]
+    assert not there & {"bridge.programs.transfer", "attrs", "csv", "argparse", "getopt", "xml"}

@@ -20,7 +20,7 @@ from bridge.log.setup import _Handler
 from bridge.loop.reactor import _Handlers, _Pipes
 from bridge.pool.shared import Hurried, Shared
 from bridge.pool.verdicts import LoggedQuery
-from bridge.programs.users import Hash
+from bridge.programs.hashes import Scram, Scrypt
 from bridge.protocol.ordering import Ordering
 from bridge.protocol.query import Query, StandIn
 
@@ -28,7 +28,8 @@ SHOWN = {Query, StandIn, LoggedQuery, Shared, Ordering, Hurried}
 """Classes that have a representation and may hold questions: tested one by one."""
 
 HARMLESS = {
-    Hash: "bytes that are no password: salted and hashed",
+    Scrypt: "bytes that are no password: salted and hashed",
+    Scram: "the same",
     Parser: "options, as argparse shows them",
     _Handler: "its level, as logging shows it",
     _Handlers: "methods, and of whom",

@@ -61,7 +61,7 @@ class Ejabberd:
         env = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),  # where the cookie is
-            "ERL_LIBS": self._libraries(),
+            "ERL_LIBS": self.libraries(),
             "ERL_FLAGS": f"-start_epmd false -erl_epmd_port {distribution}",
             "ERL_CRASH_DUMP_BYTES": "0",  # it would hold passwords
             "EJABBERD_CONFIG_PATH": str(file),
@@ -84,7 +84,7 @@ class Ejabberd:
             raise
 
     @staticmethod
-    def _libraries() -> str:
+    def libraries() -> str:
         found = next(Path("/usr/lib").glob("*/ejabberd-*/ebin/ejabberd.beam"), None)
         return str(found.parents[2]) if found else missing("ejabberd", "ejabberd")
 

@@ -1,0 +1,1 @@
+"""What other servers' users are read from, one module for each form."""

@@ -1,0 +1,105 @@
+"""What an import has found: who is to be stored with which hash, and who cannot be."""
+
+import functools
+import os
+import time
+from collections.abc import Container, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import attrs
+
+from bridge.programs.hashes import Cost, Hash, Scrypt
+from bridge.programs.importing.entry import Entry, Found, NotTaken, Unreadable
+from bridge.programs.importing.progress import Progress
+from bridge.programs.names import NOT_IN_NAMES, Refused, clean
+
+LONGEST_NAME = 1023
+"""Bytes of either part of a name, as RFC 7622 has it."""
+
+Names = tuple[str, str]
+"""User and host."""
+
+
+@attrs.define
+class Haul:
+    """Takes what readers find.
+
+    Args:
+      host: of those whose host the source does not say; others are passed over if theirs is not this one.
+      exists: who is to be kept.
+    """
+
+    host: str | None
+    exists: Container[Names]
+    users: dict[Names, str | Hash] = attrs.field(init=False, factory=dict[Names, str | Hash], repr=False)
+    kept: int = attrs.field(init=False, default=0)
+    elsewhere: int = attrs.field(init=False, default=0)
+    problems: list[NotTaken] = attrs.field(init=False, factory=list[NotTaken])
+
+    def read(self, source: Iterable[Found]) -> None:
+        """Take all.
+
+        Raises:
+          Unreadable: the source says so, or it needs a host.
+        """
+        with Progress("reading") as progress:
+            for found in source:
+                if isinstance(found, NotTaken):
+                    self.problems.append(found)
+                else:
+                    self._take(found)
+                progress.step()
+
+    def _take(self, found: Entry) -> None:
+        if found.host is None and self.host is None:
+            raise Unreadable("it does not say of which host its users are: add --host HOST")
+        try:
+            names = _name(found.user, "USER"), _name(found.host or self.host or "", "HOST")
+            if isinstance(found.secret, str):
+                clean(found.secret, "the password")
+        except Refused as error:
+            self.problems.append(NotTaken(found.where, str(error)))
+            return
+        if self.host not in (None, names[1]):
+            self.elsewhere += 1
+        elif names in self.exists:
+            self.kept += 1
+        elif names in self.users:
+            self.problems.append(NotTaken(found.where, "a second entry of the same name"))
+        else:
+            self.users[names] = found.secret
+
+    @property
+    def passwords(self) -> dict[Names, str]:
+        """Those that are to be hashed."""
+        return {names: secret for names, secret in self.users.items() if isinstance(secret, str)}
+
+    def hashed(self, cost: Cost) -> list[tuple[str, str, Hash]]:
+        """All users with their hashes, for which all CPUs are used."""
+        passwords = self.passwords
+        made: dict[Names, Hash] = {names: one for names, one in self.users.items() if not isinstance(one, str)}
+        executor = ThreadPoolExecutor(len(os.sched_getaffinity(0)))  # threads do: hashing leaves Python's lock alone
+        try:
+            with Progress("hashing", len(passwords)) as progress:
+                for names, one in zip(
+                    passwords, executor.map(functools.partial(Scrypt.of, cost=cost), passwords.values()), strict=True
+                ):
+                    made[names] = one
+                    progress.step()
+        finally:
+            executor.shutdown(cancel_futures=True)
+        return [(*names, made[names]) for names in self.users]
+
+
+def estimate(passwords: int, cost: Cost) -> float:
+    """Seconds that hashing takes here, judged by one hash."""
+    begun = time.monotonic()
+    Scrypt.of("", cost)
+    return passwords * (time.monotonic() - begun) / len(os.sched_getaffinity(0))
+
+
+def _name(text: str, what: str) -> str:
+    name = clean(text.lower(), what, NOT_IN_NAMES)
+    if len(name.encode()) > LONGEST_NAME:
+        raise Refused(f"{what} is too long")
+    return name

@@ -1,0 +1,106 @@
+"""Prosody's internal storage: DIR/HOST/accounts/USER.dat, of mod_auth_internal_plain and mod_auth_internal_hashed.
+
+Names of hosts and users are percent-encoded.  Where an account has a password and a hash, the password counts, as in
+Prosody.  Keys are hexadecimal and say by their length which algorithm made them: Prosody stores no name of it.
+
+An account may be marked as disabled.  Prosody 13 also marks those of mod_auth_internal_plain that prosodyctl makes, and
+lets them in all the same; nothing in the file tells which is meant, so whoever imports has to say it.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+
+from bridge.programs.hashes import ALGORITHMS, Hash
+from bridge.programs.importing.entry import (
+    LONGEST,
+    Defect,
+    Found,
+    NotTaken,
+    Unreadable,
+    chunks,
+    entry,
+    hexadecimal,
+    opened_file,
+    plain,
+    scram,
+)
+from bridge.programs.importing.lua import Value, table
+
+_BY_LENGTH = {size: name for name, size in ALGORITHMS.items()}
+
+_ENCODED = re.compile(r"%([0-9a-fA-F]{2})")
+
+
+def read(directory: str, *, disabled: bool = False) -> Iterator[Found]:
+    """The users of all hosts in this data directory.
+
+    Args:
+      disabled: those that are marked as disabled, too.
+
+    Raises:
+      Unreadable: there are none, or it cannot be read.
+    """
+    hosts = [name for name in _names(directory) if os.path.isdir(os.path.join(directory, name, "accounts"))]
+    if not hosts:
+        raise Unreadable(f"no HOST/accounts in {directory!r}: is that Prosody's data directory?")
+    for host in hosts:
+        accounts = os.path.join(directory, host, "accounts")
+        for name in _names(accounts):
+            if name.endswith(".dat"):
+                yield _account(os.path.join(accounts, name), f"{host}/accounts/{name}", host, name[:-4], disabled)
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except OSError as error:
+        raise Unreadable(f"cannot read {directory!r}: {error.strerror}") from None
+
+
+def _account(path: str, where: str, host: str, user: str, disabled: bool) -> Found:
+    try:
+        with opened_file(path) as file:
+            data = b"".join(chunks(file)) if os.fstat(file.fileno()).st_size <= LONGEST else None
+        if data is None:
+            return NotTaken(where, "too large a file")
+        account = table(data)
+        if account.get(b"disabled") and not disabled:
+            return NotTaken(where, "the account is marked as disabled; --disabled takes it")
+        return entry(where, _decoded(user), _decoded(host), lambda: _secret(account))
+    except Unreadable as error:
+        return NotTaken(where, str(error))
+    except Defect as defect:
+        return NotTaken(where, str(defect))
+
+
+def _decoded(name: str) -> str:
+    """A name that was percent-encoded, byte by byte."""
+    data = os.fsencode(_ENCODED.sub(lambda match: os.fsdecode(bytes.fromhex(match[1])), name))
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise Defect("a name that is not UTF-8") from None
+
+
+def _secret(account: dict[object, Value]) -> str | Hash:
+    if account.get(b"password"):
+        return plain(_text(account, b"password"))
+    if b"stored_key" not in account:
+        raise Defect("no password is stored")
+    iterations = account.get(b"iteration_count")
+    salt = account.get(b"salt")
+    if not isinstance(iterations, int | float) or not 0 < iterations < 1e10 or not isinstance(salt, bytes):
+        raise Defect("no number of iterations, or no salt")
+    stored, server = (hexadecimal(_text(account, key)) for key in (b"stored_key", b"server_key"))
+    return scram(_BY_LENGTH.get(len(stored), ""), int(iterations), salt, stored, server)
+
+
+def _text(account: dict[object, Value], key: bytes) -> str:
+    value = account.get(key)
+    try:
+        if isinstance(value, bytes):
+            return value.decode()
+    except UnicodeDecodeError:
+        pass
+    raise Defect(f"its {key.decode()} is no text")
