@@ -19,8 +19,8 @@ A query's life, folder by folder:
                on which `host`, and the `report`
   relay/       `connect`: the same clients, asking the shared daemon (`upstream`) as its `settings` say; `oneshot` asks
                once, `deferredlog` logs when there is time
-  checking/    `check`: a `driver` of one process, the `lab` where trials are made (`course`), their `findings`, the
-               `report`; `surroundings`: what a file names
+  checking/    `check`: a `driver` of one process, in one of two `dialects`, the `lab` where trials are made (`course`),
+               their `findings`, the `report`; `surroundings`: what a file names
   clients/     whoever asks
     server       many clients on `listeners`, accepted by `acceptor`, within their `budget`; `status` tells a `page`
                  about them and the pools

@@ -84,6 +84,25 @@ def all_of_it(lab: Lab) -> list[Finding]:
     return [ok(trial, "longer and shorter ones: not granted")]
 
 
+def verbatim(lab: Lab) -> list[Finding]:
+    """The right password with a blank at its end, or a backslash inside, is a wrong one."""
+    secret = _account(lab).secret
+    trial = "blanks, backslashes"
+    for what, other, advice in (
+        ("a blank behind it", secret + b" ", _LINE_END_ALONE),
+        ("a backslash in it", secret[:-1] + b"\\" + secret[-1:], "shell: IFS= read -r line"),
+    ):
+        if _grants(lab, other):
+            meaning = "who has such a character in the password cannot log in, or needs only the others"
+            return [deviates(trial, f"the right password with {what} is granted", meaning, advice)]
+    return [ok(trial, "the right password with a blank or a backslash more: not granted")]
+
+
+_LINE_END_ALONE = (
+    'take nothing from a line but its end: chomp (Perl, Ruby), rstrip("\\n") (Python), IFS= read -r (shell)'
+)
+
+
 def order(lab: Lab) -> list[Finding]:
     """A wrong password behind the right one, and the right one behind a wrong one, in one process."""
     account = _account(lab)
@@ -162,7 +181,7 @@ def _life(lab: Lab, program: Program) -> list[Finding]:
 
 def _grants(lab: Lab, password: bytes) -> bool:
     with lab.ready() as program:
-        return lab.ask(program, lab.account_auth(password)).data[:4] == b"\0\2\0\1"
+        return lab.ask(program, lab.account_auth(password)).first is Verdict.GRANTED
 
 
 def _account(lab: Lab) -> Account:

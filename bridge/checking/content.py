@@ -10,13 +10,7 @@ import attrs
 from bridge.checking.driver import Answer, Program
 from bridge.checking.findings import Finding, deviates, ok
 from bridge.checking.lab import Lab
-from bridge.protocol.frames import verdict_of
-from bridge.protocol.lines import MAX_LINE
 from bridge.protocol.query import Verdict
-
-LENGTHS = (100, 127, 128, 255, 256, 1000, 2600, 4096, 8200, MAX_LINE)
-"""Bytes of questions: on both sides of where programs stop, as they read a length as signed, as characters, as a line
-(2600 begins with a line feed), or into a buffer of 4096 or 8192 bytes."""
 
 _ENOUGH = 3
 """Lengths in a row that fail: longer ones would, too, and each costs `answer_timeout`."""
@@ -54,6 +48,24 @@ def colons(lab: Lab) -> list[Finding]:
     return [finding]
 
 
+def backslash(lab: Lab) -> list[Finding]:
+    """A backslash in a secret is nothing but one, at its end, too."""
+    trial = "backslash in a secret"
+    with lab.ready() as program:
+        answer = lab.ask(program, lab.auth(secret() + b"\\"))
+        joined = answer.waited and not answer.data and lab.ask(program, lab.plain()).verdict is not None
+    if joined:
+        return [
+            deviates(
+                trial,
+                "a backslash at the end of a line: it waits, and takes the next line for the rest of it",
+                f"whoever types one at the end of a password: {_SUSPENDED}",
+                "shell: IFS= read -r line",
+            )
+        ]
+    return [_judged(lab, trial, "a secret with a backslash at its end", answer, program)]
+
+
 def multibyte(lab: Lab) -> list[Finding]:
     """Lengths count bytes; UTF-8 has characters of two to four."""
     trials = [
@@ -71,7 +83,7 @@ def multibyte(lab: Lab) -> list[Finding]:
 def _not_bytes(lab: Lab, what: str, body: bytes, answer: Answer, program: Program) -> Finding:
     meaning = f"whoever types one, anywhere, into a login form: {_SUSPENDED}"
     advice = "read stdin as bytes, decode afterwards as UTF-8, and answer 0 to what cannot be decoded"
-    if not answer.data and answer.waited:
+    if lab.dialect.name == "ejabberd" and not answer.data and answer.waited:
         missing = len(body) - len(body.decode())
         program.send(b"x" * missing, 1)
         if program.reply(max(1.0, 2 * lab.usual)).data:
@@ -86,7 +98,7 @@ def lengths(lab: Lab) -> list[Finding]:
     tried: list[int] = []
     with contextlib.ExitStack() as stack:
         program: Program | None = None
-        for length in LENGTHS:
+        for length in lab.dialect.lengths:
             if len(failed) >= _ENOUGH and failed.keys() >= {*tried[-_ENOUGH:]}:
                 break
             body = _long(lab, length)
@@ -115,12 +127,8 @@ def _about_lengths(lab: Lab, tried: list[int], failed: dict[int, str]) -> list[F
         return [ok("lengths", f"questions of {tried[0]} to {tried[-1]} bytes: answered")]
     shortest = min(failed)
     below = max((length for length in tried if length < shortest), default=0)
-    limit, why = below, ""
-    if shortest == 2600 and 4096 not in failed:
-        limit, why = 2559, " (2560 to 2815: the first byte of the length is a line feed)"
-    elif shortest == 128 and below == 127:
-        why = " (it takes a byte of the length above 127 for something else: a negative number, or part of a character)"
-    elif shortest in (4096, 8200):
+    limit, why = (below, "") if lab.dialect.name == "generic" else _misread_length(shortest, below, failed)
+    if shortest in _BUFFERS[lab.dialect.name]:
         why = " (its buffer ends there)"
     seen = f"{', '.join(map(str, failed))} bytes{why}: {failed[shortest]}"
     in_force = lab.settings.max_line
@@ -133,6 +141,21 @@ def _about_lengths(lab: Lab, tried: list[int], failed: dict[int, str]) -> list[F
     return [deviates("lengths", seen, f"with so long a password, {_SUSPENDED}", advice, {"max_line": limit})]
 
 
+_BUFFERS = {"ejabberd": (4096, 8200), "generic": (128, 256, 512)}
+"""Lengths that are just too much for a buffer."""
+
+
+def _misread_length(shortest: int, below: int, failed: dict[int, str]) -> tuple[int, str]:
+    """The longest question that is read, and why that is so."""
+    if shortest == 2600 and 4096 not in failed:
+        return 2559, " (2560 to 2815: the first byte of the length is a line feed)"
+    if shortest == 128 and below == 127:
+        return below, (
+            " (it takes a byte of the length above 127 for something else: a negative number, or part of a character)"
+        )
+    return below, ""
+
+
 def unknown(lab: Lab) -> list[Finding]:
     """What it does not know, it must deny."""
     with lab.ready() as program:
@@ -140,7 +163,7 @@ def unknown(lab: Lab) -> list[Finding]:
     trial = "unknown command"
     if answer.verdict is Verdict.DENIED:
         return [ok(trial, "denied")]
-    grave = verdict_of(answer.data[:4]) is Verdict.GRANTED
+    grave = answer.first is Verdict.GRANTED
     change = "seem to succeed" if grave else "wait, and fail"
     return [
         deviates(

@@ -29,6 +29,9 @@ def tried(lab: Lab) -> Iterator[Finding]:
     try:
         findings, goes_on = first(lab)
         yield from findings
+        if not goes_on and lab.speaks_instead(findings[-1].settings.get("protocol")):
+            yield from tried(lab)
+            return
         if not goes_on:
             if findings[-1].grave:  # two replies; was the first one to nothing?
                 yield from (finding for finding in _tried(flow.unasked, lab) if finding.level is not Level.OK)
@@ -42,6 +45,8 @@ def tried(lab: Lab) -> Iterator[Finding]:
     yield from alone
     together = SIDE_BY_SIDE if lab.program.pool_max > 1 and alone[0].level is Level.OK else 1
     trials = (*ANYBODY, *WITH_ACCOUNT) if lab.account is not None else ANYBODY
+    if lab.dialect.name == "generic":
+        trials += (content.backslash, *([accounts.verbatim] * (lab.account is not None)))
 
     def made(trial: Trial) -> list[Finding]:
         return _tried(trial, lab)

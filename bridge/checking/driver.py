@@ -18,8 +18,9 @@ from collections.abc import Callable
 
 import attrs
 
-from bridge.protocol.frames import header, verdict_of
+from bridge.checking.dialects import Dialect
 from bridge.protocol.query import Verdict
+from bridge.worker.pieces import ALONE
 from bridge.worker.spawn import Process
 
 QUIET = 0.2
@@ -40,21 +41,28 @@ class Answer:
     """What came back.
 
     Attributes:
-      data: all that was written to stdout.
-      seconds: until the first four bytes were there, or until we gave up.
+      data: all that was written to stdout, but a line end that was owed.
+      seconds: until as many bytes were there as a reply has at least, or until we gave up.
       waited: whether we gave up because the time was over.
       exit: the exit status, minus the signal's number if one ended it; `None` while it runs.
+      dialect: what was spoken.
     """
 
     data: bytes = attrs.field(repr=False)  # a program may write what it was asked
     seconds: float
     waited: bool
     exit: int | None
+    dialect: Dialect
 
     @property
     def verdict(self) -> Verdict | None:
         """The verdict, if this is a reply and nothing else."""
-        return verdict_of(self.data)
+        return self.dialect.verdict_of(self.data)
+
+    @property
+    def first(self) -> Verdict | None:
+        """The verdict of the reply with which it begins."""
+        return next(iter(self.dialect.replies(self.data)[0]), None)
 
 
 class Program:
@@ -65,10 +73,17 @@ class Program:
       stdout: what has not been taken yet.
       stderr: all of it, up to a bound.
       exit: see `Answer`.
+      alone: digits that stood alone for so long that they count.
+      owed: line ends that came with or before the next reply.
+      waits: whether to wait for a line end behind a digit.
     """
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, dialect: Dialect, *, waits: bool = True) -> None:
         self.process = process
+        self.dialect = dialect
+        self.alone = self.owed = 0
+        self.waits = waits
+        self._owes = False
         self.pid = process.pid
         self.started = time.monotonic()
         self.stdout = bytearray()
@@ -82,7 +97,7 @@ class Program:
 
     def ask(self, body: bytes, seconds: float, quiet: float = QUIET) -> Answer:
         """Send a question, and wait for its reply."""
-        self.send(framed(body), seconds)
+        self.send(self.dialect.framed(body), seconds)
         return self.reply(seconds, quiet)
 
     def send(self, data: bytes, seconds: float) -> None:
@@ -98,20 +113,48 @@ class Program:
             except OSError:  # it has closed its stdin, or ended: its reply will tell
                 return
 
-    def reply(self, seconds: float, quiet: float = QUIET, size: int = 4) -> Answer:
-        """Wait for `size` bytes, and then listen whether there is more; takes everything."""
+    def reply(self, seconds: float, quiet: float = QUIET, count: int = 1) -> Answer:
+        """Wait for so many replies, and then listen whether there is more; takes everything."""
         begun = time.monotonic()
-        there = self.wait(lambda: len(self.stdout) >= size or self.is_done, seconds)
+        there = self.wait(lambda: self.dialect.has_replies(self.heard, count) or self.is_done, seconds)
         took = time.monotonic() - begun
-        if there and not self.is_done and verdict_of(bytes(self.stdout)) is None and size == 4:
-            quiet = _STRANGE
+        if there and not self.is_done:
+            self._let_it_end()
+            if count == 1 and self.dialect.verdict_of(self.heard) is None:
+                quiet = _STRANGE
         while quiet and len(self.stdout) < _MOST and self._goes_on(quiet):
             pass
         if self.is_done:
             self.ends_within(QUIET)  # its exit status comes a little later than the end of its output
-        data = bytes(self.stdout)
+        return Answer(self.take(), took, not there, self.exit, self.dialect)
+
+    def take(self) -> bytes:
+        """All that is on stdout, but a line end that was owed."""
+        data = self.heard
+        self.owed += len(data) < len(self.stdout)
         self.stdout.clear()
-        return Answer(data, took, not there, self.exit)
+        if data:
+            self._owes = data.endswith((b"0", b"1"))
+        return data
+
+    @property
+    def heard(self) -> bytes:
+        """What is on stdout, but a line end that was owed."""
+        data = bytes(self.stdout)
+        if self._owes:
+            if data == b"\r":
+                return b""  # half of one
+            for end in (b"\n", b"\r\n"):
+                if data.startswith(end):
+                    return data[len(end) :]
+        return data
+
+    def _let_it_end(self) -> None:
+        """Wait for the line end behind a digit, as long as that may come."""
+        if not self.stdout.endswith((b"0", b"1", b"\r")):
+            return
+        if not self.waits or not self.wait(lambda: self.stdout.endswith(b"\n") or self.is_done, ALONE):
+            self.alone += 1
 
     def _goes_on(self, quiet: float) -> bool:
         """Whether there is more on stdout before it has been quiet for so long."""
@@ -226,15 +269,6 @@ class Program:
             for _ in range(_PIECES):
                 self._read(descriptor)
         return bool(self._open)
-
-
-def framed(body: bytes) -> bytes:
-    """A question as it is sent.
-
-    Raises:
-      struct.error: it is too long.
-    """
-    return header(len(body)) + body
 
 
 def session(leader: int) -> list[int]:

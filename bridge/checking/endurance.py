@@ -67,7 +67,7 @@ def _asked(lab: Lab, program: Program) -> _Run:
         answer = program.ask(body, lab.settings.answer_timeout, quiet=0)
         run.seconds = time.monotonic() - begun
         if answer.verdict is None:
-            if answer.data[:4] and len(answer.data) > 4:
+            if answer.first is not None:
                 run.unasked = True
             else:
                 run.failed = answer

@@ -6,12 +6,16 @@ import math
 import time
 
 from bridge.checking.content import secret
-from bridge.checking.driver import Answer, Program, framed
+from bridge.checking.dialects import other
+from bridge.checking.driver import Answer, Program
 from bridge.checking.findings import Finding, deviates, note, ok
 from bridge.checking.lab import Lab, duration
-from bridge.checking.replies import GENERIC, LINES, flaw
+from bridge.checking.languages import flushing
+from bridge.checking.linereplies import FRAMES
+from bridge.checking.replies import GENERIC
 from bridge.log.events import ending
 from bridge.protocol.query import Verdict
+from bridge.worker.pieces import ALONE
 
 _SUSPECT = 3.0
 """Seconds without a first reply after which other explanations than a slow start are tried beside it."""
@@ -25,12 +29,11 @@ _LOOK = 0.25
 _SLOW = 1.0
 """Seconds of start-up worth knowing of: interpreters with a framework take less."""
 
+_TWO = 2
+"""Replies, of which each was a digit that stood alone."""
+
 _WORTH_TELLING = 0.2
 """Seconds for a reply that are: five of them a second are what a program can do."""
-
-
-NOTHING = Answer(b"", 0.0, True, None)
-"""For where what came back is not looked at."""
 
 
 def first(lab: Lab) -> tuple[list[Finding], bool]:
@@ -53,14 +56,14 @@ def first(lab: Lab) -> tuple[list[Finding], bool]:
 def _tried(lab: Lab) -> tuple[list[Finding], bool, bool]:
     """As `first`; also whether it has written anything."""
     with lab.start() as program:
-        program.send(framed(lab.plain()), lab.settings.start_timeout)
+        program.send(lab.dialect.framed(lab.plain()), lab.settings.start_timeout)
         answer = program.reply(min(_SUSPECT, lab.settings.start_timeout))
         if answer.waited and not answer.data:
             explained, answer = _suspected(lab, program)
             if explained is not None:
                 return [explained], False, True
         lab.startup = program.spoke_at - program.started
-        found = flaw(answer.data)
+        found = lab.dialect.flaw(answer.data)
         if answer.verdict is None and (found is None or not found.ahead):
             return [_no_reply(lab, program, answer)], False, bool(answer.data)
         return (*_second(lab, program, answer), True)
@@ -86,7 +89,7 @@ def _no_isuser(lab: Lab, finding: Finding) -> Finding:
 def _second(lab: Lab, program: Program, answer: Answer) -> tuple[list[Finding], bool]:
     """One reply is there; the second tells whether there are more, and how they look."""
     findings = [_started(lab)]
-    ahead = lab.ahead = flaw(answer.data)
+    ahead = lab.ahead = lab.dialect.flaw(answer.data)
     if ahead is not None:
         findings.append(_flawed(lab, "replies", answer))
     again = lab.ask(program, lab.plain())
@@ -94,16 +97,37 @@ def _second(lab: Lab, program: Program, answer: Answer) -> tuple[list[Finding], 
     if again.exit is not None and not again.data:
         return [*findings, _left(lab, program, again)], False
     if again.verdict is None:
-        if ahead is None or flaw(again.data) != ahead:
+        if ahead is None or lab.dialect.flaw(again.data) != ahead:
             findings.append(_flawed(lab, "replies", again))
         return findings, False
     if ahead is None:
-        findings.append(ok("replies", f"four bytes each, {duration(again.seconds)} after the question"))
+        lab.is_bare = program.alone == _TWO  # a line end is late each time, if it comes at all
+        findings += [_well(lab, program, answer, again)]
     if again.seconds >= _WORTH_TELLING:
         findings.append(_slow(lab, again.seconds))
     if lab.asks_isuser:
         findings.append(_about_nobody(again))
     return findings, True
+
+
+def _well(lab: Lab, program: Program, answer: Answer, again: Answer) -> Finding:
+    """Both replies are good; a line end may be late, or missing."""
+    after = f"{duration(again.seconds)} after the question"
+    if not program.alone:
+        crlf = " (CR LF)" if again.data.endswith(b"\r\n") else ""
+        return ok("replies", f"{lab.dialect.well}{crlf}, {after}")
+    advice = 'write each digit with its line end, "1\\n", in one write, and flush it'
+    if answer.data.endswith(b"\n") or again.data.endswith(b"\n"):
+        seen = f"a digit each, {after}, and its line end later"
+        return note("replies", seen, "each answer counts only when its line end is there, too", advice)
+    how = "its line end comes with the next one only" if program.owed else "no line end, ever"
+    return note(
+        "replies",
+        f"a digit each, {after}, and {how}",
+        f"each answer counts only when nothing has followed for {ALONE * 1000:.0f} ms: one program answers "
+        f"{1 / ALONE:.0f} questions a second at most",
+        advice,
+    )
 
 
 def _started(lab: Lab) -> Finding:
@@ -158,7 +182,9 @@ def _left(lab: Lab, program: Program, answer: Answer) -> Finding:
 
 
 def _flawed(lab: Lab, trial: str, answer: Answer) -> Finding:
-    found = flaw(answer.data)
+    found = lab.dialect.flaw(answer.data)
+    if found is not None and found.protocol:
+        return deviates("protocol", found.seen, found.meaning, found.advice, {"protocol": found.protocol})
     if found is None:
         return deviates(
             trial, lab.told(answer), "the second login on each program fails", "have it go on after a reply"
@@ -181,54 +207,65 @@ def _no_reply(lab: Lab, program: Program, answer: Answer) -> Finding:
         "start",
         f"no reply to its first question within {patience}{lab.last_words(program)}",
         "nobody can log in",
-        "if it waits for a database or directory, see to that; if it is that slow, raise start_timeout; else have it "
-        "flush stdout after each reply",
+        "if it waits for a database or directory, see to that; if it is that slow, raise start_timeout; else "
+        + flushing(lab.program.argv),
     )
 
 
 def _suspected(lab: Lab, program: Program) -> tuple[Finding | None, Answer]:
-    """It is silent: wait for it, and meanwhile try whether it speaks lines, or replies when its input ends."""
+    """It is silent: wait for it, and meanwhile try the other protocol, and whether it replies when its input ends."""
     until = time.monotonic() + max(_AT_LEAST, lab.settings.start_timeout - _SUSPECT)
-    with lab.start() as lines, lab.start() as ending_soon:
-        lines.send(lab.plain() + b"\n", 1)
-        ending_soon.send(framed(lab.plain()), 1)
+    nothing = program.reply(0)
+    with lab.start(other(lab.dialect)) as stranger, lab.start() as ending_soon:
+        for trial in (stranger, ending_soon):
+            trial.send(trial.dialect.framed(lab.plain()), 1)
         ending_soon.close_input()
-        while not (program.stdout or program.is_done or _spoke(lines)) and time.monotonic() < until:
+        while not (program.stdout or program.is_done or _spoke(stranger)) and time.monotonic() < until:
             program.wait(lambda: bool(program.stdout) or program.is_done, _LOOK)
-        if _spoke(lines):
-            without = "" if lines.stdout.endswith(b"\n") else ", without a line end"
-            return _speaks_lines(f"it answers a line with a digit{without}"), NOTHING
+        if _spoke(stranger):
+            return _speaks(stranger, ""), nothing
         answer = program.reply(0)
         if answer.data or answer.exit is not None:
             return None, answer
-        lines.close_input()
-        lines.ends_within(_SUSPECT)
-        if _spoke(lines):
-            return _speaks_lines("it answers a line with a digit when its input ends: it does not flush"), NOTHING
+        stranger.close_input()
+        stranger.ends_within(_SUSPECT)
+        if _spoke(stranger):
+            return _speaks(stranger, " when its input ends: it does not flush"), nothing
         late = ending_soon.reply(0)
         if late.verdict is not None:
-            return _unflushed(), NOTHING
+            return _unflushed(lab), nothing
     return None, answer
 
 
-def _spoke(lines: Program) -> bool:
-    lines.listen(0)
-    return bool(LINES.fullmatch(lines.stdout))
+def _spoke(program: Program) -> bool:
+    program.listen(0)
+    return program.dialect.verdict_of(bytes(program.stdout)) is not None
 
 
-def _speaks_lines(how: str) -> Finding:
+def _speaks(program: Program, when: str) -> Finding:
+    """It was spoken to in the other protocol, and answered."""
+    if program.dialect.name == "ejabberd":
+        return deviates(
+            "protocol",
+            f"it speaks ejabberd's protocol, frames: it answers one with four bytes{when}",
+            "every login fails: it waits for as many bytes as the first two of a line seem to say",
+            FRAMES,
+            {"protocol": "ejabberd"},
+        )
+    without = "" if program.stdout.endswith(b"\n") else ", without a line end"
     return deviates(
         "protocol",
-        f"it speaks Prosody's generic protocol, lines: {how}",
+        f"it speaks Prosody's generic protocol, lines: it answers one with a digit{without}{when}",
         "every login fails: nothing of a frame, which has no line end, ever reaches it as a line",
         GENERIC,
+        {"protocol": "generic"},
     )
 
 
-def _unflushed() -> Finding:
+def _unflushed(lab: Lab) -> Finding:
     return deviates(
         "start",
-        "it replies only when its input ends: its output waits in a buffer",
+        "it replies only when its input ends: its output is buffered",
         "every login fails: no reply arrives in time",
-        "flush stdout after each reply: $| = 1 (Perl), sys.stdout.flush() (Python), fflush (C)",
+        flushing(lab.program.argv),
     )

@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 
 from bridge.checking.content import secret
-from bridge.checking.driver import framed
 from bridge.checking.findings import Finding, deviates, note, ok
 from bridge.checking.lab import Lab, NotReady
-from bridge.checking.replies import flaw
 from bridge.log.events import ending
-from bridge.protocol.frames import verdict_of
 
 _PAUSE = 0.2
 """Seconds between two pieces of a question: a program that waits for both has read the first by then."""
@@ -20,6 +17,12 @@ _LONG = 1000
 
 _AFTERTHOUGHT = 1.0
 """Seconds to listen for a second reply, or for anything before the first question."""
+
+
+_WHOLE = {
+    "ejabberd": "read in a loop until two bytes, and then as many as they say, are there",
+    "generic": "read in a loop until a line end is there",
+}
 
 
 def unasked(lab: Lab) -> list[Finding]:
@@ -38,10 +41,10 @@ def unasked(lab: Lab) -> list[Finding]:
         ]  # fmt: skip
     if not data:
         return [ok(trial, "nothing on stdout")]
-    found = flaw(data + b"\0\2\0\0")
+    found = lab.dialect.flaw(data + lab.dialect.no)
     if found is None or found == lab.ahead:
         return []
-    if verdict_of(data[:4]) is not None:
+    if lab.dialect.replies(data)[0]:
         return [deviates(trial, "a reply to nothing", found.meaning, "reply only after a question", grave=True)]
     seen = f"{found.seen}{': ' + lab.shown(found.text) if found.text else ''}"
     return [deviates(trial, seen, found.meaning, found.advice)]
@@ -51,17 +54,16 @@ def one_reply(lab: Lab) -> list[Finding]:
     """One reply to each question, and nothing later."""
     with lab.ready() as program:
         program.listen(_AFTERTHOUGHT)
-        more = bytes(program.stdout)
-        program.stdout.clear()
+        more = program.take()
         if not more:
             answer = lab.ask(program, lab.auth(secret()))
             program.listen(_AFTERTHOUGHT)
-            more = answer.data[4:] + bytes(program.stdout)
+            more = lab.dialect.behind(answer.data) + program.take()
         left = program.exit
         words = lab.last_words(program)
     trial = "one reply each"
     if more:
-        found = flaw(b"\0\2\0\0" + more)
+        found = lab.dialect.flaw(lab.dialect.no + more)
         assert found is not None
         return [deviates(trial, found.seen, found.meaning, found.advice, grave=found.grave)]
     if left is not None:
@@ -73,16 +75,15 @@ def one_reply(lab: Lab) -> list[Finding]:
 def two_writes(lab: Lab) -> list[Finding]:
     """A question in pieces is one question."""
     trial = "question in pieces"
-    data = framed(lab.auth(secret()))
+    data = lab.dialect.framed(lab.auth(secret()))
     if _is_early(lab):
         return [_early()]
     answers: list[str] = []
-    for at in (2, 14):
+    for at, where in lab.dialect.cuts:
         with lab.ready() as program:
             program.send(data[:at], 1)
             program.listen(_PAUSE)
-            where = "after the length" if at == 2 else "in its middle"
-            if program.stdout:
+            if program.heard:
                 answers.append(f"cut {where}: it replies to the first part, without waiting for the rest")
                 continue
             program.send(data[at:], 1)
@@ -96,7 +97,7 @@ def two_writes(lab: Lab) -> list[Finding]:
             trial,
             "; ".join(answers),
             "hardly any: the bridge writes a question at once, but one of 4095 bytes and more may come in pieces",
-            "read in a loop until two bytes, and then as many as they say, are there",
+            _WHOLE[lab.dialect.name],
             {"max_line": 4000} if lab.settings.max_line > 4000 else {},
         )
     ]
@@ -105,9 +106,9 @@ def two_writes(lab: Lab) -> list[Finding]:
 def _is_early(lab: Lab) -> bool:
     """Whether a reply is there while a part of the question is still unread."""
     with lab.ready() as program:
-        program.send(framed(lab.auth(secret() + b"x" * _LONG)), 1)
-        program.wait(lambda: bool(program.stdout) or program.is_done, lab.settings.answer_timeout)
-        return bool(program.stdout) and program.unread() > 0
+        program.send(lab.dialect.framed(lab.auth(secret() + b"x" * _LONG)), 1)
+        program.wait(lambda: bool(program.heard) or program.is_done, lab.settings.answer_timeout)
+        return bool(program.heard) and program.unread() > 0
 
 
 def _early() -> Finding:
@@ -115,7 +116,7 @@ def _early() -> Finding:
         "question in pieces",
         "it replies before it has read the whole question, so before it can know what is asked",
         "an answer to something else than what was asked; the bridge refuses such replies where it sees them",
-        "read the whole question, as many bytes as its length says, before replying",
+        "read the whole question before replying",
         grave=True,
     )
 
@@ -125,15 +126,16 @@ def two_questions(lab: Lab) -> list[Finding]:
     trial = "two questions at once"
     bodies = [lab.auth(secret()), lab.plain()]
     with lab.ready() as program:
-        expected = b"".join(lab.ask(program, body).data for body in bodies)
-        program.send(b"".join(map(framed, bodies)), 1)
-        answer = program.reply(lab.settings.answer_timeout + lab.usual, size=8)
-    if len(expected) == 8 and answer.data == expected:
+        expected = [lab.ask(program, body).verdict for body in bodies]
+        program.send(b"".join(map(lab.dialect.framed, bodies)), 1)
+        answer = program.reply(lab.settings.answer_timeout + lab.usual, count=2)
+    verdicts, behind = lab.dialect.replies(answer.data)
+    if None not in expected and verdicts == expected and not behind:
         return [ok(trial, "answered, in order")]
     meaning = "none: the bridge, as ejabberd, asks the next question when it has the reply to the one before"
     advice = "keep what was read beyond one question for the next"
-    if len(answer.data) < 8:
-        count = {0: "none", 4: "one"}.get(len(answer.data), "a part")
+    if len(verdicts) < 2:
+        count = "a part" if behind else ("none", "one")[len(verdicts)]
         why = f"it ended ({ending(answer.exit)})" if answer.exit is not None else "the rest is lost"
         return [note(trial, f"of two replies, {count} came: {why}", meaning, advice)]
     return [note(trial, "the replies are not those to the same questions one by one", meaning, advice)]

@@ -15,12 +15,12 @@ from collections.abc import Generator, Iterable
 
 import attrs
 
+from bridge.checking.dialects import DIALECTS, Dialect
 from bridge.checking.driver import Answer, Program
-from bridge.checking.replies import Flaw, flaw
+from bridge.checking.flaw import Flaw
 from bridge.config.settings import ProgramSettings, Settings
 from bridge.log.events import ending
 from bridge.log.text import escaped, shortened
-from bridge.protocol.frames import verdict_of
 from bridge.worker import spawn
 from bridge.worker.masks import Masks
 
@@ -69,6 +69,8 @@ class Lab:
       nobody: a user that hardly exists.
       startup: seconds to the first reply, once known.
       usual: seconds of a reply.
+      dialect: what it is spoken to in.
+      is_bare: no line end comes behind its digits, so there is none to wait for.
       asks_isuser: whether it may be asked, and can answer that.
       ahead: what the first process wrote before its first reply, if anything.
       stderr: what each process has written there.
@@ -85,6 +87,8 @@ class Lab:
         self.host = account.host if account else host or NOWHERE
         self.nobody = f"check-{secrets.token_hex(4)}-nobody"
         self.startup = self.usual = 0.0
+        self.dialect = DIALECTS[program.protocol]
+        self.is_bare = False
         self.asks_isuser = "isuser" in program.commands
         self.ahead: Flaw | None = None
         self.stderr: list[bytes] = []
@@ -93,6 +97,14 @@ class Lab:
         self._running: set[Program] = set()
         self._lock = threading.Lock()
         self._over = False
+
+    def speaks_instead(self, protocol: object) -> bool:
+        """Go on in this protocol, if that is another one and the first such change."""
+        changes = protocol in DIALECTS and self.dialect is DIALECTS[self.program.protocol]
+        changes = changes and protocol != self.dialect.name
+        if changes:
+            self.dialect = DIALECTS[str(protocol)]
+        return changes
 
     # --- questions
 
@@ -117,8 +129,11 @@ class Lab:
     # --- processes
 
     @contextlib.contextmanager
-    def start(self) -> Generator[Program, None, None]:
+    def start(self, dialect: Dialect | None = None) -> Generator[Program, None, None]:
         """A fresh process.
+
+        Args:
+          dialect: what to speak to it in, if not its own.
 
         Raises:
           OSError: it cannot be started.
@@ -128,7 +143,7 @@ class Lab:
             if self._over:
                 raise Interrupted
             process = spawn.start(self.program.argv, self.program.cwd, self.program.env)
-            program = Program(process)
+            program = Program(process, dialect or self.dialect, waits=not self.is_bare)
             self._running.add(program)
         try:
             yield program
@@ -151,10 +166,10 @@ class Lab:
         """
         with self.start() as program:
             answer = program.ask(self.plain(), self.settings.start_timeout, quiet=0)
-            if verdict_of(answer.data) is None:
+            if answer.verdict is None:
                 more = program.reply(0)
                 answer = attrs.evolve(answer, data=answer.data + more.data, exit=more.exit)
-            if verdict_of(answer.data) is None and verdict_of(answer.data[-4:]) is None:
+            if answer.verdict is None and not self.dialect.ends_well(answer.data):
                 raise NotReady(answer)
             yield program
 
@@ -175,7 +190,7 @@ class Lab:
         """What came back, in words."""
         if answer.verdict is not None:
             return answer.verdict.value
-        found = flaw(answer.data)
+        found = answer.dialect.flaw(answer.data)
         if found is not None:
             return found.seen + (f": {self.shown(found.text)}" if found.text else "")
         if answer.exit is not None:

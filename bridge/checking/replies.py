@@ -4,36 +4,13 @@ from __future__ import annotations
 
 import re
 
-import attrs
-
+from bridge.checking.flaw import KILLED, UNASKED, Flaw, ahead
 from bridge.protocol.frames import may_become_replies, verdict_of
 
 LINES = re.compile(rb"[01](?:\r?\n)?")
 """Prosody's generic protocol: a digit, and a line end that some forget."""
 
-_BOM = b"\xef\xbb\xbf"
-
-_KILLED = "the bridge takes it for no reply: the login fails, and the program is replaced"
 _FAILS = "every login fails: the bridge takes nothing for a yes but ejabberd's own four bytes"
-
-
-@attrs.frozen
-class Flaw:
-    """What is wrong with it.
-
-    Attributes:
-      seen, meaning, advice: see `Finding`.
-      ahead: it stood before a good reply, so that the next one may be good.
-      text: bytes to show with it.
-      grave: strangers may get in.
-    """
-
-    seen: str
-    meaning: str
-    advice: str
-    ahead: bool = False
-    text: bytes = attrs.field(default=b"", repr=False)  # it may hold what was asked
-    grave: bool = False
 
 
 def flaw(data: bytes) -> Flaw | None:
@@ -43,7 +20,7 @@ def flaw(data: bytes) -> Flaw | None:
     if verdict_of(data[:4]):
         return _behind(data[4:])
     if verdict_of(data[-4:]):
-        return _ahead(data[:-4])
+        return ahead(data[:-4], are_replies=may_become_replies(data[:-4]))
     return _other(data)
 
 
@@ -51,45 +28,22 @@ def _behind(rest: bytes) -> Flaw:
     if not rest.strip(b"\r\n"):
         return Flaw(
             "a line end behind the reply, which nobody asked for",
-            _KILLED,
+            KILLED,
             "write the four bytes alone: print and puts add a line end, write does not",
         )
     if may_become_replies(rest):
         return Flaw(
             "a second reply to one question",
-            "it could be taken for the answer to the next login, which may be a stranger's; the bridge replaces such a "
-            "program at once where it can see it",
+            UNASKED,
             "have the program reply exactly once, and return after it",
             grave=True,
         )
     return Flaw(
         f"{len(rest)} bytes behind the reply",
-        _KILLED,
+        KILLED,
         "write the four bytes alone; everything else to stderr",
         text=rest,
     )
-
-
-def _ahead(before: bytes) -> Flaw:
-    stderr = "write nothing but replies to stdout; with PHP, run it with -d display_errors=stderr"
-    if before == _BOM:
-        return Flaw("a byte order mark before the first reply", _KILLED, "save the file as UTF-8 without a BOM", True)
-    if not before.strip():
-        return Flaw(
-            "a blank line before the first reply",
-            _KILLED,
-            "with PHP, remove what stands before <?php and behind ?> in all its files",
-            True,
-        )
-    if may_become_replies(before):
-        return Flaw(
-            "a second reply, or one before anything was asked",
-            "every reply would be taken for the next question's: strangers could get in",
-            "have the program reply exactly once, after it has read the question",
-            True,
-            grave=True,
-        )
-    return Flaw("text on stdout before the first reply", _KILLED, stderr, True, before)
 
 
 def _other(data: bytes) -> Flaw:
@@ -98,6 +52,7 @@ def _other(data: bytes) -> Flaw:
             f"{'1' if data[:1] == b'1' else '0'} as text: it speaks Prosody's lines, not ejabberd's frames",
             _FAILS,
             GENERIC,
+            protocol="generic",
         )
     if data[:2] == b"\x02\x00":
         return Flaw("the reply's bytes are swapped (little-endian)", _FAILS, "pack both as big-endian: >HH or nn")
@@ -118,7 +73,4 @@ def _other(data: bytes) -> Flaw:
     )
 
 
-GENERIC = (
-    'it needs protocol = "generic", which this version of the bridge does not have yet: give it to Prosody directly '
-    '(external_auth_protocol = "generic", external_auth_command = the program), or have it read and write frames'
-)
+GENERIC = 'protocol = "generic": then the bridge speaks lines to it, too'

@@ -100,12 +100,14 @@ def toml(program: ProgramSettings, hosts: Sequence[str], findings: Iterable[Find
         for name, value in finding.settings.items()
         if settings[name] == value
     }
-    own = {name: settings[name] for name in ("pool_size", "commands") if name in settings}
+    own = {name: settings[name] for name in ("protocol", "pool_size", "commands") if name in settings}
     top = {name: value for name, value in settings.items() if name not in own}
     lines = [_row(name, value, reasons) for name, value in top.items()]
     for host in hosts:
         heading = [f"[hosts.{_value(host)}]"] if host else []
         rows = [f"program = {_value(list(program.argv))}"]
+        if program.protocol != "ejabberd" and "protocol" not in own:
+            rows.append(f"protocol = {_value(program.protocol)}")
         rows += [f"cwd = {_value(program.cwd)}"] if program.cwd != "/" else []
         rows += [f"# env = {{ {' '.join(program.env)} }}, as it is"] if program.env else []
         rows += [_row(name, value, reasons) for name, value in own.items()]

@@ -19,7 +19,7 @@ from pathlib import Path
 from bridge.commands import prosodymodule
 from bridge.commands.cli import Parser, UsageError
 from bridge.config.load import load
-from bridge.config.settings import Settings
+from bridge.config.settings import ProgramSettings, Settings
 from bridge.setup import files, firstconfig, prosody, services
 from bridge.setup.host import Host, SetupError
 from bridge.setup.installation import SERVICE, SYSUSERS, TMPFILES, UNITS, Installation, broken, shipped
@@ -45,6 +45,8 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     end = argv.index("--") if "--" in argv else len(argv)
     parsed = _parser().parse_args(argv[:end])
     program = argv[end + 1 :]
+    if parsed.protocol and not program:
+        raise UsageError("setup --protocol goes with -- PROGRAM only")
     if parsed.remove and (program or parsed.force):
         raise UsageError("setup --remove goes with --dry-run and --json only")
     if any("\ud800" <= character <= "\udfff" for word in program for character in word):
@@ -55,7 +57,7 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
     report = Report(dry_run=parsed.dry_run, as_json=parsed.json)
     setup = Setup(Host(), Installation.this(), report, force=parsed.force)
     try:
-        return setup.remove() if parsed.remove else setup.install(program)
+        return setup.remove() if parsed.remove else setup.install(program, parsed.protocol)
     except SetupError as error:
         raise UsageError(f"setup: {error}") from None
     except BrokenPipeError:
@@ -77,18 +79,19 @@ class Setup:
         self._report = report
         self._force = force
 
-    def install(self, program: Sequence[str] = ()) -> int:
+    def install(self, program: Sequence[str] = (), protocol: str | None = None) -> int:
         """Install all that is missing or old.
 
         Args:
           program: what the first configuration asks; by default the bundled program.
+          protocol: what it speaks, if that is not the default.
 
         Returns:
           the exit status.
         """
         host, report = self._host, self._report
         host.needs_systemd()
-        asked = load(None, {}, program) if program else None
+        asked = load(None, {"protocol": protocol} if protocol else {}, program) if program else None
         if not self._only_roots(asked) and not report.dry_run:
             return report.end("Nothing was changed.")
         for unit, why in broken(host):
@@ -97,11 +100,11 @@ class Setup:
         changed = {file.path for file in wanted if files.put(host, report, file, force=self._force)}
         services.add_user(host, report)
         services.add_folders(host, report, next(file for file in wanted if file.path == TMPFILES))
-        argv = asked.program.argv if asked and asked.program else ()
-        firstconfig.make(host, report, self._installation.example(), argv)
+        first = asked.program if asked else None
+        firstconfig.make(host, report, self._installation.example(), first)
         services.start(host, report, changed=bool(changed - {SYSUSERS, TMPFILES}))
         module_changed = self._module()
-        return report.end(self._following(module_changed, changed, argv))
+        return report.end(self._following(module_changed, changed, first))
 
     def remove(self) -> int:
         """Stop everything, and remove what was installed and not changed since.
@@ -182,20 +185,20 @@ class Setup:
         for path in there:
             report.step(f"{plugins.folder}/{path.name} is removed", True, partial(_remove, path))
 
-    def _following(self, module_changed: bool, changed: set[str], argv: Sequence[str]) -> str:
+    def _following(self, module_changed: bool, changed: set[str], first: ProgramSettings | None) -> str:
         """What is left to the administrator."""
         host, plugins = self._host, self._plugins
         lines = [] if plugins.searched in (True, None) else [_PATHS.format(folder=plugins.folder)]
         if named := prosody.naming(host):
             self._report.add(Outcome.SAME, f"authentication in {', '.join(named)}")
         else:
-            lines.append(_CONFIGURE)
+            lines.append(_CONFIGURE_PROSODY_S if first and first.protocol == "generic" else _CONFIGURE)
         if module_changed or not named:
             lines.append("Restart Prosody, which loads the module:\n\n    systemctl restart prosody.service\n")
         if running := services.active(host, "service"):
             command = _restart(running, services.active(host, "socket"), changed)
             lines.append(f"If the software was upgraded, restart what runs:\n\n    {command}\n")
-        config = host.text(firstconfig.PATH) or firstconfig.first(self._installation.example(), argv)  # in a dry run
+        config = host.text(firstconfig.PATH) or firstconfig.first(self._installation.example(), first)  # in a dry run
         commands = self._installation.commands
         add = _ADD.format(commands=commands) if "extauth-sqlite" in config else ""
         lines.append(_TRY.format(add=add, commands=commands, shipped=shipped()))
@@ -250,6 +253,14 @@ it expect. Without it Prosody normalises them first (SASLprep), which changes so
 ones: leave it out where passwords were stored through Prosody so far.
 """
 
+_CONFIGURE_PROSODY_S = """\
+In Prosody's configuration, for each VirtualHost that the program is to serve:
+
+    authentication = "extauth_bridge"
+
+Passwords arrive as Prosody normalises them (SASLprep), as they did where it asked the program itself.
+"""
+
 _TRY = """\
 Ask a question by hand:
 
@@ -273,7 +284,7 @@ Left for you to remove, or to use again:
 def _parser() -> Parser:
     parser = Parser(
         "setup",
-        "[--dry-run] [--force] [--json] [--remove] [-- PROGRAM ARG...]",
+        "[--dry-run] [--force] [--json] [--remove] [--protocol NAME] [-- PROGRAM ARG...]",
         "As root, set up the shared daemon: its user, directories, systemd units, a first "
         f"{firstconfig.PATH}, which asks PROGRAM or else the bundled one, and Prosody's module; then enable {SERVICE} "
         "and open its sockets.  It can be repeated, and must be after an upgrade.",
@@ -282,6 +293,12 @@ def _parser() -> Parser:
     parser.add_argument("--dry-run", action="store_true", help="change nothing, show what would be done; needs no root")
     parser.add_argument(
         "--force", action="store_true", help=f"replace files that were changed; never {firstconfig.PATH}"
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=("ejabberd", "generic"),
+        metavar="NAME",
+        help="what PROGRAM speaks: ejabberd's frames (default), or generic, Prosody's lines",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object, for scripts")
     parser.add_argument("--remove", action="store_true", help="stop everything, and remove what was installed")

@@ -4,7 +4,7 @@ What has come of a reply that is not complete, and what may follow:
 
   nothing   begun      its first bytes have come
   begun     nothing    completed, or no reply at all
-            counted    it counts alone, and nothing has followed it for `ALONE`; its line end is owed
+            counted    it counts alone, and nothing has followed it for a while; its line end is owed
   counted   nothing    that has come, alone or before the next reply, or the next reply has come without it
 
 A line end that is owed is nobody's reply, whenever it comes: it says nothing.  No I/O.
@@ -16,19 +16,27 @@ from bridge.protocol.codec import Codec
 from bridge.protocol.query import Verdict
 
 ALONE = 0.05
-"""Seconds after which an incomplete reply counts, if it counts alone: a line end that is written at all, even by a
-write of its own, comes well within it."""
+"""Seconds after which an incomplete reply counts, if it counts alone and an earlier one had to."""
+
+AT_FIRST = 0.3
+"""The same as long as none had to: a line end that is merely late has to come before the next question is asked, as it
+and the next reply, read together, would look like a second reply."""
 
 
 class Pieces:
-    """What has come of one program's reply."""
+    """What has come of one program's reply.
 
-    __slots__ = ("_codec", "_counted", "_partial")
+    Attributes:
+      patience: seconds after which an incomplete one counts, if it counts alone.
+    """
+
+    __slots__ = ("_codec", "_counted", "_partial", "patience")
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
         self._partial = b""
         self._counted = False
+        self.patience = AT_FIRST
 
     @property
     def begun(self) -> bool:
@@ -64,4 +72,6 @@ class Pieces:
         """The verdict of what has begun, if nothing will follow it any more but its line end."""
         verdict = self._codec.verdict_alone(self._partial) if not self._counted else None
         self._counted = verdict is not None
+        if self._counted:
+            self.patience = ALONE
         return verdict

@@ -32,7 +32,7 @@ from bridge.protocol.codec import Codec
 from bridge.protocol.query import Query, StandIn, Verdict
 from bridge.worker.latch import Latch
 from bridge.worker.misbehaviour import protocol_error
-from bridge.worker.pieces import ALONE, Pieces
+from bridge.worker.pieces import Pieces
 from bridge.worker.spawn import Process
 from bridge.worker.state import Fault, State, after
 from bridge.worker.stderr import Asked, Stderr
@@ -301,7 +301,7 @@ class Worker:
             if joined and self._codec.may_become_reply(joined):
                 if pieces.keep(joined):
                     self._alone.cancel()  # of an earlier one
-                    self._alone.set(self._reactor.clock() + ALONE)
+                    self._alone.set(self._reactor.clock() + pieces.patience)
                 self.careful = True
                 self._owner.replies_in_pieces()
                 return None

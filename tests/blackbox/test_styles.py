@@ -17,7 +17,8 @@ import pytest
 from support.process import COMMAND, ROOT, Bridge, environment
 from support.programs import oracle
 from support.programs.backend import backend
-from support.programs.bad import style
+from support.programs.bad import GENERIC, style
+from support.programs.bad import STYLES as EJABBERD
 
 from .conftest import Start
 
@@ -42,7 +43,7 @@ NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class Style(NamedTuple):
-    """A program of tests/programs/styles.
+    """A program of tests/programs/styles, or of tests/programs/generic.
 
     Attributes:
       name: its file, and its arguments behind that.
@@ -52,6 +53,7 @@ class Style(NamedTuple):
       answer_timeout: seconds; short where one of them makes it hang.
       questions: how many plain ones are asked. Some flaws take a thousand to show; and if there are more than for two
         renewals, which are made at once, further ones have to wait for a second each.
+      protocol: which one it speaks.
     """
 
     name: str
@@ -60,10 +62,12 @@ class Style(NamedTuple):
     answers: Mapping[str, str] = NONE
     answer_timeout: float = 30
     questions: int = 100
+    protocol: str = "ejabberd"
 
     def command(self, folder: Path) -> tuple[str, ...]:
         name, *words = self.name.split()
-        return style(name, folder, *(word.replace("FOLDER", str(folder)) for word in words))
+        of = GENERIC if self.protocol == "generic" else EJABBERD
+        return style(name, folder, *(word.replace("FOLDER", str(folder)) for word in words), of=of)
 
 
 NO_REPLY = "no reply within"
@@ -104,12 +108,40 @@ WARNS = Style(
 )
 """Apart: without what `check` advises, no question to it is answered."""
 
+
+def lines(name: str, finds: Mapping[str, str] = NONE, *more: object, **others: object) -> Style:
+    style = Style(name, finds, *more, protocol="generic", **others)  # type: ignore[arg-type]
+    return style._replace(answers={"2600 bytes": "0", **style.answers})  # refused: no line is that long
+
+
+NOT_TRIED = {"the others": "not tried"}
+LINES = (
+    *(lines(f"clean.{suffix}") for suffix in ("py", "pl", "php", "js", "go", "c", "rb", "sh", "lua")),
+    lines("echo.php", {"replies": "no line end, ever"}),
+    lines("strip.py", {"blanks, backslashes": "with a blank behind it is granted"}),
+    lines("backslash.sh", {"blanks, backslashes": "with a blank behind it is granted",
+                           "backslash in a secret": "takes the next line for the rest"}),
+    lines("colon.rb", {"colon in a password": "it cuts the password there"}, {}, {"wrong behind a colon": "1"}),
+    lines("fgets.c", {"lengths": "(its buffer ends there): a second answer to one question"}, {"max_line": 254}),
+    lines("once.sh", {"replies": "leaves after one reply", **NOT_TRIED}, questions=30),
+)  # fmt: skip
+"""Programs for Prosody."""
+
+OF_NO_USE = (
+    lines("buffered.py", {"start": "its output is buffered", **NOT_TRIED}),
+    lines("buffered.pl", {"start": "its output is buffered", **NOT_TRIED}),
+    lines("buffered.c", {"start": "its output is buffered", **NOT_TRIED}),
+    lines("words.js", {"replies": "a word instead of a digit", **NOT_TRIED}),
+    lines("prompt.lua", {"replies": "text on stdout before the first reply: auth helper ready"}),
+)
+"""Such programs that answer nothing as they are."""
+
 CIRCUMSTANCES = {"unit's sandbox", "start", "speed", "many in a row"}
 """Where what is worth noting may be a matter of this machine: where things are, and how busy it is."""
 
 
 def named(value: object) -> str | None:
-    return value.name.split()[0] if isinstance(value, Style) else None
+    return f"{value.protocol}-{value.name.split()[0]}" if isinstance(value, Style) else None
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +158,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def report(one: Style, folder: Path) -> dict[str, object]:
     """What `check` says of it."""
-    options = ("--account", "alice@example.com", "--answer-timeout", "2")
+    options = ("--account", "alice@example.com", "--answer-timeout", "2", "--protocol", one.protocol)
+    options += ("--start-timeout", "8") if one in OF_NO_USE else ()
     done = subprocess.run(
         [*COMMAND, "check", "--json", *options, "--", *one.command(folder)],
         check=False,
@@ -147,12 +180,12 @@ def reports(folder: Path, request: pytest.FixtureRequest) -> Iterator[dict[str, 
     wanted = [item for item in request.session.items if "reports" in getattr(item, "fixturenames", ())]
     styles = [item.callspec.params["one"] for item in wanted]
     with ThreadPoolExecutor(AT_A_TIME) as threads:
-        yield {one.name: threads.submit(report, one, folder) for one in styles}
+        yield {one.name + one.protocol: threads.submit(report, one, folder) for one in styles}
 
 
-@pytest.mark.parametrize("one", [*STYLES, WARNS], ids=named)
+@pytest.mark.parametrize("one", [*STYLES, WARNS, *LINES, *OF_NO_USE], ids=named)
 def test_check_finds_the_flaw_and_no_other(one: Style, reports: dict[str, Future[dict[str, object]]]) -> None:
-    found = reports[one.name].result(300)
+    found = reports[one.name + one.protocol].result(300)
     told = {
         finding["trial"]: finding["seen"]
         for finding in found["findings"]
@@ -182,7 +215,12 @@ def plain(count: int) -> list[bytes]:
 
 def run(start: Start, folder: Path, one: Style, *options: object) -> Bridge:
     """A bridge with this program and what `check` recommends for it."""
-    settings = {"pool_size": 1 if one.questions > 100 else 2, "answer_timeout": one.answer_timeout, **one.settings}
+    settings = {
+        "protocol": one.protocol,
+        "pool_size": 1 if one.questions > 100 else 2,
+        "answer_timeout": one.answer_timeout,
+        **one.settings,
+    }
     words = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
     return start("run", *words, *options, "--", *one.command(folder))
 
@@ -194,7 +232,7 @@ def answers_plain_questions(bridge: Bridge, count: int) -> None:
     assert [answer.verdict for answer in answers] == [oracle.best_answer(line) for line in lines]
 
 
-@pytest.mark.parametrize("one", STYLES, ids=named)
+@pytest.mark.parametrize("one", [*STYLES, *LINES[9:]], ids=named)
 def test_what_the_program_can_answer_is_answered(start: Start, folder: Path, one: Style) -> None:
     bridge = run(start, folder, one)
     answers_plain_questions(bridge, one.questions)

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.protocol import generic
 from bridge.protocol.query import Verdict
-from bridge.worker.pieces import ALONE
+from bridge.worker.pieces import ALONE, AT_FIRST
 from bridge.worker.state import State
 
 YES, NO = Verdict.GRANTED, Verdict.DENIED
@@ -66,10 +66,28 @@ def test_the_program_gets_the_line(lines, tmp_path) -> None:
 
 
 def test_a_digit_alone_counts_only_after_a_while(lines) -> None:
-    lines.start(program("line(); write('1'); line()"))
-    begun = time.monotonic()
-    assert lines.ask() is YES
-    assert time.monotonic() - begun >= ALONE
+    """A longer one for the first, whose line end may merely be late."""
+    lines.start(program("line(); write('1'); line(); write('1'); line()"))
+    for patience in (AT_FIRST, ALONE):
+        begun = time.monotonic()
+        assert lines.ask() is YES
+        assert time.monotonic() - begun >= patience
+
+
+def test_line_ends_that_are_merely_late_are_waited_for(lines) -> None:
+    """Or they would be read with the next reply, as if that had been written before its question was read."""
+    now = [0.0]
+    lines.clock = lambda: now[0]
+    lines.start(program("while True: line(); write('1'); wait(); write('\\n')"))
+    for _ in range(3):
+        query = lines.give()
+        lines.until(lambda: lines.worker._pieces.begun)
+        now[0] += 0.9 * AT_FIRST
+        until_idle_for(lines, 0.05)
+        assert query.verdict is None
+        go(lines)
+        lines.until(lambda query=query: query.verdict is not None)
+    assert lines.verdicts == [YES] * 3
 
 
 def test_the_time_counts_from_the_last_piece(lines) -> None:
@@ -81,10 +99,10 @@ def test_the_time_counts_from_the_last_piece(lines) -> None:
     lines.until(lambda: lines.worker._pieces.begun)
     go(lines)
     lines.until(lambda: lines.verdicts)
-    now[0] = ALONE * 0.9
+    now[0] = AT_FIRST * 0.9
     query = lines.give()
     lines.until(lambda: lines.worker._pieces.begun)
-    now[0] = ALONE * 1.5
+    now[0] = AT_FIRST * 1.5
     until_idle_for(lines, 0.1)
     assert query.verdict is None
     go(lines)

@@ -12,6 +12,7 @@ from fuzz.engine import HERE, NAMES
 COUNTS = {
     "config": 500,
     "frames": 4000,
+    "generic": 3000,
     "lines": 1000,
     "lockstep": 250,
     "module": 20,

@@ -1,14 +1,17 @@
 """A program that does what its arguments say, one step after the other: `steps.py STEP…`, see the functions below.
 
+With `lines` as its first word it speaks Prosody's lines; the last half of a reply is then its line end.
+
 Only the first one started with a given EXTAUTH_TEST_STATE does so; all later ones are honest.
 """
 
 import os
+import select
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from wire import NO, YES, note, read_exactly, read_frame, reply, truth, write
+from wire import NO, YES, note, read_exactly, read_frame, read_line, reply, truth, write
 
 STATE = os.environ["EXTAUTH_TEST_STATE"]
 
@@ -19,8 +22,17 @@ def answer_all() -> None:
         reply(body)
 
 
+def answer_lines() -> None:
+    """The same with lines."""
+    while (body := read_line()) is not None:
+        note("reply", body)
+        write(b"1\n" if truth(body) else b"0\n")
+
+
 class Steps:
     """What has been read so far."""
+
+    yes_reply, no_reply, half = YES, NO, 2
 
     def __init__(self) -> None:
         self.body = b""
@@ -48,24 +60,39 @@ class Steps:
     def truth(self) -> None:
         """The right reply to the last question."""
         note("reply", self.body)
-        write(YES if truth(self.body) else NO)
+        write(self._reply())
+
+    def _reply(self) -> bytes:
+        return self.yes_reply if truth(self.body) else self.no_reply
 
     def truth_first(self) -> None:
         """Its first half."""
-        write((YES if truth(self.body) else NO)[:2])
+        write(self._reply()[: self.half])
 
     def truth_last(self) -> None:
         """Its second half."""
-        write((YES if truth(self.body) else NO)[2:])
+        write(self._reply()[self.half :])
 
     def yes(self) -> None:
-        write(YES)
+        write(self.yes_reply)
 
     def yes_first(self) -> None:
-        write(YES[:2])
+        write(self.yes_reply[: self.half])
 
     def yes_last(self) -> None:
-        write(YES[2:])
+        write(self.yes_reply[self.half :])
+
+    def end(self) -> None:
+        """A line end alone."""
+        write(b"\n")
+
+    def wait(self) -> None:
+        """Until there is a question."""
+        select.select([0], [], [])
+
+    def pause(self) -> None:
+        """Longer than a digit has to stand alone to count."""
+        time.sleep(0.1)
 
     def close(self) -> None:
         """No more questions."""
@@ -91,15 +118,41 @@ class Steps:
         answer_all()
 
 
+class LineSteps(Steps):
+    """The same with lines: of a question there is no header."""
+
+    yes_reply, no_reply, half = b"1\n", b"0\n", 1
+
+    def read(self) -> None:
+        """A whole question."""
+        self.body = read_line() or b""
+
+    def part(self) -> None:
+        """Ten bytes of a question."""
+        self.body = read_exactly(10)
+
+    def rest(self) -> None:
+        """What is missing of it."""
+        while not self.body.endswith(b"\n"):
+            self.body += read_exactly(1)
+        self.body = self.body[:-1]
+        note("frame", self.body)
+
+    def honest(self) -> None:
+        note("done")
+        answer_lines()
+
+
 def main() -> None:
     note("start")
+    lines = sys.argv[1] == "lines"
     try:
         os.close(os.open(os.path.join(STATE, "first"), os.O_CREAT | os.O_EXCL))
     except FileExistsError:
-        answer_all()
+        answer_lines() if lines else answer_all()
         return
-    steps = Steps()
-    for name in sys.argv[1:]:
+    steps = LineSteps() if lines else Steps()
+    for name in sys.argv[1 + lines :]:
         getattr(steps, name)()
 
 

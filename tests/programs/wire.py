@@ -1,4 +1,4 @@
-"""What the Python test programs share: ejabberd frames on descriptors 0 and 1, one truth table, the journal.
+"""What the Python test programs share: ejabberd frames, or lines, on descriptors 0 and 1, one truth table, the journal.
 
 The truth table is the same in every test program, whatever its language. The last part of the user, after
 its last dash, is the name; a name that begins with "no" does not exist; the password of user U is "pw-U".
@@ -45,6 +45,23 @@ def read_frame() -> bytes | None:
         note("end")
         return None
     body = read_exactly(int.from_bytes(header, "big"))
+    note("frame", body)
+    return body
+
+
+_line = bytearray()
+"""What has been read beyond a line, as of any program with a buffer."""
+
+
+def read_line() -> bytes | None:
+    """The next line without its end, noted in the journal; None at end of input."""
+    while (end := _line.find(b"\n")) < 0:
+        if not (piece := os.read(0, 65536)):
+            note("end")
+            return None
+        _line.extend(piece)
+    body = bytes(_line[:end])
+    del _line[: end + 1]
     note("frame", body)
     return body
 

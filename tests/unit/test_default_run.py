@@ -27,9 +27,10 @@ ELSEWHERE = {
     "examples/test_examples.py": "systemd/examples/http_backend systemd/examples/imap_login systemd/examples/ldap_bind "
     "systemd/examples/pam_saslauthd",
     "pty/test_relay.py": "clients/stdio relay/relay relay/deferredlog terminal/takeover",
+    "unit/checking/test_replies.py": "checking/flaw checking/linereplies",
     "unit/checking/test_report.py": "checking/findings",
     "unit/checking/test_trials.py": "checking/accounts checking/content checking/course checking/driver "
-    "checking/endings checking/endurance checking/first checking/flow checking/lab",
+    "checking/dialects checking/endings checking/endurance checking/first checking/flow checking/lab",
     "unit/commands/test_health.py": "commands/statustext",
     "unit/clients/test_pipelined.py": "clients/windowed",
     "unit/commands/test_help.py": "commands/mdoc",

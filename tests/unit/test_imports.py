@@ -49,7 +49,7 @@ NO_IO = [
             "lockstep",
         )
     ),
-    *("checking.findings", "checking.replies"),
+    *(f"checking.{name}" for name in ("dialects", "findings", "flaw", "linereplies", "replies")),
     *("log.text", "log.tokenbucket", "loop.timer", "clients.budget", "bench.tally"),
     *(f"worker.{name}" for name in ("latch", "masks", "misbehaviour", "pieces", "state", "stderrlines")),
     *(f"pool.{name}" for name in ("backoff", "figures", "idle", "milestones", "record", "servicetime", "starts")),

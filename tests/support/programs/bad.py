@@ -20,7 +20,14 @@ def habit(name: str, number: int = 0) -> tuple[str, ...]:
     return (*_PYTHON, str(PROGRAMS / "habits.py"), name, str(number))
 
 
+def line_habit(name: str, milliseconds: int = 0) -> tuple[str, ...]:
+    """The program of lines.py with this name, which speaks Prosody's lines."""
+    return (*_PYTHON, str(PROGRAMS / "lines.py"), name, str(milliseconds))
+
+
 STYLES = PROGRAMS / "styles"
+GENERIC = PROGRAMS / "generic"
+"""Programs as people write them: for ejabberd, and for Prosody."""
 
 _INTERPRETERS = {
     ".pl": "perl perl",
@@ -28,6 +35,7 @@ _INTERPRETERS = {
     ".js": "node nodejs",
     ".rb": "ruby ruby",
     ".sh": "bash bash",
+    ".lua": "lua5.4 lua5.4",
 }
 """For each suffix a command, the Debian package that it is from, and options: PHP goes without any php.ini."""
 
@@ -35,13 +43,13 @@ _COMPILERS = {".c": ("gcc", "gcc", "-std=gnu11", "-O2"), ".go": ("go", "golang-g
 """The same of what is compiled, and how."""
 
 
-def style(name: str, folder: Path, *arguments: str) -> tuple[str, ...]:
-    """A program of styles/; what must be compiled goes into `folder`, once."""
-    source = STYLES / name
+def style(name: str, folder: Path, *arguments: str, of: Path = STYLES) -> tuple[str, ...]:
+    """A program of styles/, or of another directory; what must be compiled goes into `folder`, once."""
+    source = of / name
     if source.suffix == ".py":
         return (*_PYTHON, str(source), *arguments)
     if source.suffix in _COMPILERS:
-        target = folder / name.replace(".", "-")
+        target = folder / f"{of.name}-{name.replace('.', '-')}"
         if not target.exists():
             compiler, package, *flags = _COMPILERS[source.suffix]
             words = [command(compiler, package), *flags, "-o", str(target), str(source)]

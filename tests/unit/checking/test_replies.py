@@ -2,6 +2,7 @@
 
 import pytest
 
+from bridge.checking import linereplies
 from bridge.checking.replies import flaw
 
 YES, NO = b"\0\2\0\1", b"\0\2\0\0"
@@ -50,3 +51,40 @@ def test_what_stands_with_a_reply_is_shown() -> None:
     ahead, behind = flaw(b"Warning: x\n" + NO), flaw(YES + b" ok")
     assert ahead is not None and ahead.text == b"Warning: x\n"
     assert behind is not None and behind.text == b" ok"
+
+
+@pytest.mark.parametrize("data", [b"", b"1", b"0", b"1\n", b"0\r\n"])
+def test_no_flaw_of_lines(data: bytes) -> None:
+    assert linereplies.flaw(data) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "seen", "ahead", "grave"),
+    [
+        (b"1\n0\n", "a second answer", False, True),
+        (b"1\n1", "a second answer", False, True),
+        (b"11", "digits with no line end between", False, True),
+        (b"10\n", "digits with no line end between", False, True),
+        (b"1\n\n", "more than one line end", False, False),
+        (b"1 \n", "blanks behind", False, False),
+        (b" 1\n", "blanks before", False, False),
+        (b"1 ok\n", "4 bytes behind", False, False),
+        (b"\n1\n", "a blank line before", True, False),
+        (b"\xef\xbb\xbf0\n", "a byte order mark before", True, False),
+        (b"Warning: x\n0\n", "text on stdout before", True, False),
+        (b"true\n", "a word instead", False, False),
+        (b"2\n", "another number", False, False),
+        (b"\n", "without a digit", False, False),
+        (b"> ", "text instead", False, False),
+        (YES, "ejabberd's frames", False, False),
+        (NO + YES, "ejabberd's frames", False, False),
+    ],
+)
+def test_flaws_of_lines(data: bytes, seen: str, ahead: bool, grave: bool) -> None:
+    found = linereplies.flaw(data)
+    assert found is not None
+    assert seen in found.seen
+    assert (found.ahead, found.grave) == (ahead, grave)
+    assert found.meaning
+    assert found.advice
+    assert found.protocol == ("ejabberd" if "frames" in seen else "")

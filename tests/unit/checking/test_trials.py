@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from support.process import ROOT, environment
-from support.programs.bad import PROGRAMS, habit
+from support.programs.bad import PROGRAMS, habit, line_habit
 
 from bridge.checking import accounts, content, course, endings, endurance, first, flow
-from bridge.checking.findings import Finding, Level
+from bridge.checking.findings import Finding, Level, recommended
 from bridge.checking.lab import Account, Interrupted, Lab, duration
 from bridge.config.load import load
 from bridge.config.options import COMMANDS
@@ -27,6 +27,7 @@ Case = tuple[Trial, Sequence[str], Sequence[str], Mapping[str, object]]
 ALICE = Account("alice", "example.com", b"pw-alice")
 QUICK = {"answer_timeout": 1.0, "shutdown_grace": 0.5}
 HURRIED = {**QUICK, "start_timeout": 4.0}
+LINES = {"protocol": "generic"}
 """Seconds, for programs that let them pass."""
 
 ASKED: Mapping[str, Any] = {"timeout": 60, "capture_output": True, "env": environment()}
@@ -43,6 +44,10 @@ def at_home(monkeypatch) -> None:
 
 def mistake(name: str, *numbers: int) -> tuple[str, ...]:
     return (sys.executable, "-I", "-S", "-B", str(PROGRAMS / "mistakes.py"), name, *map(str, numbers))
+
+
+def lines(name: str, milliseconds: int = 0) -> tuple[str, ...]:
+    return line_habit(name, milliseconds)
 
 
 def lab(argv: Sequence[str], account: Account | None = None, **options: object) -> Lab:
@@ -107,13 +112,41 @@ MISTAKES: list[Case] = [
     (endurance.in_a_row, habit("leaks_descriptors", 4096), ["deviates", "1100 more descriptors after 1100"], {}),
     (endurance.in_a_row, mistake("no_database"), ["deviates", "question 50 is denied", "'max_requests': 25"], {}),
     (endurance.in_a_row, mistake("grows"), ["note", "MB more after 1100 questions"], {}),
+    (beginning, lines("bare"), ["note", "a digit each, ", "and no line end, ever", '"1\\n", in one write'], LINES),
+    (beginning, lines("with_next"), ["note", "its line end comes with the next one only"], LINES),
+    (beginning, lines("before_next", 5), ["note", "its line end comes with the next one only"], LINES),
+    (beginning, lines("late_end", 90), ["note", "and its line end later"], LINES),
+    (beginning, lines("ten"), ["deviates True", "digits with no line end between them"], LINES),
+    (beginning, lines("blank_behind"), ["deviates", "blanks behind the digit"], LINES),
+    (beginning, lines("word_true"), ["deviates", "a word instead of a digit: true"], LINES),
+    (beginning, lines("warned"), ["deviates", "text on stdout before the first reply: Warning: undef"], LINES),
+    (beginning, lines("banner"), ["deviates", "text on stdout before the first reply: ready"], LINES),
+    (beginning, lines("blank"), ["deviates", "a blank line before the first reply"], LINES),
+    (beginning, lines("two_ends"), ["deviates", "more than one line end behind a digit"], LINES),
+    (beginning, lines("contrary"), ["deviates True", "a second answer to one question"], LINES),
+    (beginning, lines("twice", 100), ["deviates True", "a second answer to one question"], LINES),
+    (beginning, lines("frame"), ["deviates", "speaks ejabberd's frames", "{'protocol': 'ejabberd'}"], LINES),
+    (beginning, lines("exits", 0), ["deviates", "leaves after one reply (exit status 0"], LINES),
+    (content.backslash, lines("unescapes"), ["deviates", "takes the next line for the rest", "IFS= read -r"],
+     {**LINES, **QUICK}),
+    (content.unknown, lines("silent_to_unknown"), ["deviates", "no reply within", "commands ="], {**LINES, **QUICK}),
+    (flow.unasked, lines("ahead"), ["deviates True", "a reply to nothing"], LINES),
+    (flow.unasked, lines("ahead_bare"), ["deviates True", "a reply to nothing"], LINES),
+    (flow.one_reply, lines("twice", 600), ["deviates True", "a second answer to one question"], LINES),
+    (flow.one_reply, lines("twice_bare", 600), ["deviates True", "a second answer to one question"], LINES),
+    (flow.two_writes, lines("chunks"), ["deviates", "cut after its command: it replies to the first part"], LINES),
+    (flow.two_questions, lines("chunks"), ["note", "of two replies, one came"], {**LINES, **QUICK}),
 ]
 SLOW: list[Case] = [
     (beginning, mistake("short"), ["deviates", "3 bytes that are no reply: 00 01 00"], {}),
     (beginning, mistake("unflushed"), ["deviates", "replies only when its input ends", "flush"], HURRIED),
-    (beginning, mistake("lines"), ["deviates", "generic protocol", "with a digit |", 'protocol = "generic"'], {}),
+    (beginning, mistake("lines"), ["deviates", "generic protocol", "with a digit |", "{'protocol': 'generic'}"], {}),
     (beginning, mistake("lines_without_end"), ["deviates", "generic protocol", "without a line end"], {}),
     (beginning, mistake("lines_unflushed"), ["deviates", "generic protocol", "when its input ends"], HURRIED),
+    (beginning, lines("buffered"), ["deviates", "when its input ends: its output is buffered", "python3 -u"],
+     {**LINES, **HURRIED}),
+    (beginning, lines("frames"), ["deviates", "it speaks ejabberd's protocol", "leave protocol out", "'ejabberd'"],
+     {**LINES, **HURRIED}),
     (beginning, habit("silent"), ["deviates", "no reply to its first question within start_timeout (4 s)"], HURRIED),
     (beginning, habit("deaf"), ["deviates", "closed its stdin"], HURRIED),
     (beginning, habit("starts_slowly", 4000), ["note", "after its start", "pool_size"], {}),
@@ -128,6 +161,9 @@ WITH_ACCOUNT = [
     (accounts.cut_at_colon, mistake("colon"), ["deviates True", "colon and anything behind it is granted"]),
     (accounts.all_of_it, mistake("eight"), ["deviates True", "with something behind it is granted"]),
     (accounts.order, mistake("remembers"), ["deviates True", "a wrong password behind the right one: granted"]),
+    (accounts.cut_at_colon, lines("colon"), ["deviates True", "colon and anything behind it is granted"]),
+    (accounts.verbatim, lines("strips"), ["deviates", "with a blank behind it is granted", "chomp"]),
+    (accounts.verbatim, lines("unescapes"), ["deviates", "with a backslash in it is granted", "IFS= read -r"]),
 ]
 # fmt: on
 
@@ -184,16 +220,43 @@ def test_a_program_that_must_be_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("trial", "program", "words"), WITH_ACCOUNT)
 def test_an_account_tells_more(trial: Trial, program: Sequence[str], words: Sequence[str]) -> None:
-    text = found(trial, lab(program, ALICE))
+    options = LINES if program[-3].endswith("lines.py") else {}
+    text = found(trial, lab(program, ALICE, **options))
     for word in words:
         assert word in text
     assert "pw-alice" not in text
 
 
-def test_nothing_is_found_in_a_correct_program(threads: ThreadPoolExecutor) -> None:
+@pytest.mark.parametrize("kind", ["ejabberd", "lines", pytest.param("crlf", marks=pytest.mark.slow)])
+def test_nothing_is_found_in_a_correct_program(threads: ThreadPoolExecutor, kind: str) -> None:
     trials = [beginning, flow.side_by_side, *course.ANYBODY, *course.WITH_ACCOUNT]
     of = lab(habit("good"), ALICE)
+    if kind != "ejabberd":
+        of = lab(lines("good" if kind == "lines" else "crlf"), ALICE, **LINES)
+        trials += [content.backslash, accounts.verbatim]
     assert [*threads.map(lambda trial: found(trial, of), trials)] == [""] * len(trials)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["bare", "with_next", "late_end"])
+def test_where_line_ends_are_has_no_other_trial_fail(threads: ThreadPoolExecutor, kind: str) -> None:
+    late = kind == "late_end"
+    trials = [flow.side_by_side, *course.ANYBODY, *course.WITH_ACCOUNT, content.backslash, accounts.verbatim]
+    of = lab(lines(kind, 60 * late), ALICE, **LINES)
+    assert found(beginning, of).startswith("note")
+    quick = [trial for trial in trials if not late or trial is not endurance.in_a_row]
+    assert [*threads.map(lambda trial: found(trial, of), quick)] == [""] * len(quick)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asked_in", ["ejabberd", "generic"])
+def test_the_other_trials_are_made_in_the_protocol_that_it_speaks(asked_in: str) -> None:
+    speaks = "generic" if asked_in == "ejabberd" else "ejabberd"
+    of = lab(lines("good") if speaks == "generic" else habit("good"), protocol=asked_in)
+    findings = [*course.tried(of)]
+    assert [one.trial for one in findings if one.level is Level.DEVIATES] == ["protocol"]
+    assert recommended(findings) == {"protocol": speaks}
+    assert "many in a row" in {one.trial for one in findings}
 
 
 def bundled(tmp_path: Path) -> tuple[Settings, ProgramSettings]:

@@ -49,10 +49,12 @@ def setup(host: Host, *, dry_run: bool = False, force: bool = False) -> tuple[Se
     return Setup(host, Installation(prefix, prefix / "bin", Path("/usr/bin/python3"), ()), report, force=force), report
 
 
-def install(host: Host, *program: str, dry_run: bool = False) -> tuple[int, dict[str, str]]:
+def install(
+    host: Host, *program: str, dry_run: bool = False, protocol: str | None = None
+) -> tuple[int, dict[str, str]]:
     """Its exit status, and what became of each step."""
     one, report = setup(host, dry_run=dry_run)
-    return one.install(program), {step.what: step.outcome for step in report.steps}
+    return one.install(program, protocol), {step.what: step.outcome for step in report.steps}
 
 
 def remove(host: Host, *, dry_run: bool = False) -> tuple[int, dict[str, str]]:
@@ -133,6 +135,22 @@ def test_code_that_others_can_write_is_refused_and_nothing_done(
     assert install(host, "/opt/auth/mine", dry_run=True)[0] == 2
     host.path(place).chmod(0o755)
     assert install(host, "/opt/auth/mine")[0] == 0
+
+
+def test_a_program_for_prosody_is_configured_as_one(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    """And its passwords stay as Prosody normalises them."""
+    install(host, "/opt/auth/mine", protocol="generic")
+    assert 'program = ["/opt/auth/mine"]\nprotocol = "generic"\n' in host.path(CONFIG).read_text()
+    assert "extauth_bridge_saslprep = false" not in capsys.readouterr().out
+    assert install(host, "/opt/auth/mine", protocol="generic")[1][CONFIG] == "already so"
+    other = f"{CONFIG} is there, and asks another program: change `program` yourself, to"
+    assert install(host, "/opt/auth/mine")[1][other] == "left alone"
+    assert "extauth_bridge_saslprep = false" in capsys.readouterr().out
+
+
+def test_a_protocol_is_a_program_s() -> None:
+    with pytest.raises(UsageError, match="goes with -- PROGRAM only"):
+        main(["--dry-run", "--protocol", "generic"], None)
 
 
 def test_a_configured_program_that_others_can_write_is_refused(host: Host) -> None:
