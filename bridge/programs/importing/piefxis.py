@@ -1,6 +1,7 @@
 """The XML of `ejabberdctl export_piefxis`: XEP-0227, with files that it includes, plain and SCRAM.
 
-What is in it besides users, their archives and avatars, is passed over as it comes.  A document type is refused, so no
+What users have written, messages to others too, is inside their elements and may look like anything here: of a user's
+element only the credentials directly below it count, and nothing is included there.  A document type is refused, so no
 entity can be defined; and a file may include those beside it only.
 """
 
@@ -33,6 +34,8 @@ _MOST_PENDING = 1 << 23
 
 _DEEPEST = 4
 """Files that include each other in a row: ejabberd's main file includes one for each host."""
+
+_AROUND_USERS = {"server-data", "host"}
 
 _HASH_PARTS = ("iter-count", "salt", "server-key", "stored-key")
 
@@ -72,6 +75,7 @@ class _File:
         self._elements: list[str] = []  # those that are open
         self._host = host
         self._user: _User | None = None
+        self._depth_of_user = 0  # how many elements are open around it
         self._found: list[Found] = []
         self._included: list[tuple[str, str | None]] = []
         self._parser = parser = expat.ParserCreate(namespace_separator=" ")
@@ -117,18 +121,28 @@ class _File:
 
     def _start(self, element: str, attributes: dict[str, str]) -> None:
         name = element.rpartition(" ")[2]
+        if not self._elements and name not in (*_AROUND_USERS, "user"):
+            raise self._unreadable("not an export of ejabberd's")
+        if self._user is not None:
+            if name == "scram-credentials" and self._depth_in_user() == 1:
+                self._user.hashes.append(_Credentials(attributes.get("mechanism", "")))
+        elif _AROUND_USERS.issuperset(self._elements):
+            self._start_around_users(element, name, attributes)
+        self._elements.append(name)
+
+    def _start_around_users(self, element: str, name: str, attributes: dict[str, str]) -> None:
         if element == _INCLUDE:
             self._include(attributes.get("href", ""))
-        elif not self._elements and name not in ("server-data", "host", "user"):
-            raise self._unreadable("not an export of ejabberd's")
-        elif name == "host" and "user" not in self._elements:
+        elif name == "host":
             self._host = attributes.get("jid", "")
-        elif name == "user" and self._user is None:
+        elif name == "user":
             where = f"{os.path.basename(self._path)} line {self._parser.CurrentLineNumber}"
             self._user = _User(where, attributes.get("name", ""), self._host, attributes.get("password", ""), [])
-        elif name == "scram-credentials" and self._user is not None and self._elements[-1] == "user":
-            self._user.hashes.append(_Credentials(attributes.get("mechanism", "")))
-        self._elements.append(name)
+            self._depth_of_user = len(self._elements)
+
+    def _depth_in_user(self) -> int:
+        """How many elements are open, the user's included."""
+        return len(self._elements) - self._depth_of_user
 
     def _include(self, name: str) -> None:
         if self._depth == _DEEPEST:
@@ -138,16 +152,16 @@ class _File:
         self._included.append((name, self._host))
 
     def _text(self, text: str) -> None:
-        if self._user is None or not self._user.hashes or self._elements[-2:-1] != ["scram-credentials"]:
+        if self._user is None or self._depth_in_user() != 3 or self._elements[-2] != "scram-credentials":
             return
         parts, part = self._user.hashes[-1].parts, self._elements[-1]
         if part in _HASH_PARTS:
             parts[part] = (parts.get(part, "") + text)[:LONGEST]
 
     def _end(self, _element: str) -> None:
-        name = self._elements.pop()
+        self._elements.pop()
         user = self._user
-        if name == "user" and user is not None and "user" not in self._elements:
+        if user is not None and self._depth_in_user() == 0:
             self._user = None
             self._found.append(entry(user.where, user.name, user.host, lambda: _secret(user)))
 

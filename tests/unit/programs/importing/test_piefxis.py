@@ -84,6 +84,31 @@ def test_plain_ones_among_all_that_they_have(tmp_path: Path) -> None:
     assert read(tmp_path, b"\xff\xfe" + text.encode("utf-16-le")) == found
 
 
+HERS = credentials(1, key=b"of somebody else, 32 bytes long.")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        f"<offline-messages><message><user name='alice'>{HERS}</user></message></offline-messages>",
+        f"<query>{HERS}</query>",
+        HERS.replace("<scram-credentials", "<message><scram-credentials") + "</message>",
+        f"<message><scram-credentials><host jid='b.example'><user name='bob' password='{SECRET}'/></host>"
+        "<iter-count>1</iter-count><salt>x</salt></scram-credentials></message>",
+        "<query><xi:include href='none.xml'/></query>",
+        "<query><xi:include href='/etc/passwd'/></query>",
+    ],
+    ids=["in a user", "in a query", "in a message", "users", "a file", "another's file"],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_what_others_have_written_to_a_user_is_none_of_its_passwords(tmp_path: Path, written: str, first: bool) -> None:
+    """Nor does it spoil them, or have another file read, which would end the whole import."""
+    inner = written + credentials(1) if first else credentials(1) + written
+    assert read(tmp_path, user(inner)) == [Entry("main.xml line 1", "alice", "a.example", KEY)]
+    (found,) = read(tmp_path, user(written))
+    assert found == NotTaken("main.xml line 1", "no password is stored")
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
