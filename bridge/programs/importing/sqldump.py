@@ -63,7 +63,10 @@ class _Dump:
             raise self._tokens.unreadable("the dump holds no table `users`")
 
     def _set(self, words: Iterator[Token]) -> None:
-        if [token.text.lower() for token in words] == [b"standard_conforming_strings", b"=", b"off"]:
+        said = [token.text.lower() for token in words]
+        if said[:1] == [b"names"]:
+            self._tokens.require_ascii(b" ".join(said))
+        if said == [b"standard_conforming_strings", b"=", b"off"]:
             raise self._tokens.unreadable("strings with escapes: dump with standard_conforming_strings on")
 
     def _create(self, words: Iterator[Token]) -> None:

@@ -2,7 +2,8 @@ r"""The words of an SQL dump, and the rows of PostgreSQL's COPY, read piece by p
 
 A dump of a whole database holds what its users have written, messages too, so every string in it has to be read to its
 very end, or its text would be taken for statements.  Whether a backslash escapes is up to the database: in MariaDB's
-and MySQL's dumps it does, in others only in E'...'.  A dump that does not show whose it is, but holds \', is refused.
+and MySQL's dumps it does, in others only in E'...'.  A dump that does not show whose it is, but holds \', is refused,
+and so is one in a character set where the last byte of a letter may look like a backslash.
 """
 
 import re
@@ -42,6 +43,9 @@ _HEADERS = {
 }
 """How dumps begin; what ejabberd's own export2sql writes is for MySQL."""
 
+_DECEPTIVE = re.compile(rb"(?i)NAMES\s+'?(?:big5|cp932|gb18030|gbk|sjis)\b")
+"""What says that a dump is in such a character set, of MySQL's."""
+
 _ESCAPES = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"0": b"\0", b"Z": b"\x1a"}
 _COPY_ESCAPES = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
 
@@ -80,6 +84,11 @@ class Tokens:
 
     def unreadable(self, reason: str) -> Unreadable:
         return Unreadable(f"{self._name!r} {self.where}: {reason}")
+
+    def require_ascii(self, setting: bytes) -> None:
+        """Refuse a character set in which an ASCII character may be a part of another."""
+        if _DECEPTIVE.search(setting):
+            raise self.unreadable("its character set: dump with --default-character-set=utf8mb4")
 
     def statement(self) -> Iterator[Token]:
         """The tokens up to the next semicolon, or to the end."""
@@ -121,6 +130,8 @@ class Tokens:
             self._line += found.count(b"\n")
             if match["skip"] is None:
                 return self._token(match, found)
+            if found[:2] == b"/*":  # which MySQL executes: /*!40101 SET NAMES gbk */
+                self.require_ascii(found)
 
     def _token(self, match: re.Match[bytes], found: bytes) -> Token:
         if match["mark"]:

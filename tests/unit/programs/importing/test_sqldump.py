@@ -224,6 +224,29 @@ def test_what_is_refused_as_a_whole(tmp_path: Path, text: str, reason: str) -> N
         read(tmp_path, text)
 
 
+@pytest.mark.parametrize("said", ["/*!40101 SET NAMES {} */", "SET NAMES {}", "set names '{}'"])
+@pytest.mark.parametrize(
+    ("codec", "name"),
+    [("gbk", "gbk"), ("gb18030", "GB18030"), ("shift_jis", "sjis"), ("cp932", "cp932"), ("big5", "big5")],
+)
+def test_a_letter_that_ends_like_a_backslash_ends_no_string_late(
+    tmp_path: Path, said: str, codec: str, name: str
+) -> None:
+    """Or what follows in the same message would be statements."""
+    letter = next(bytes([lead, 0x5C]) for lead in range(0x81, 0xFF) if is_letter(bytes([lead, 0x5C]), codec))
+    written = b"INSERT INTO x VALUES ('" + letter + b"', '); INSERT INTO users VALUES (0x61, 0x62); -- ');\n"
+    table = "CREATE TABLE `users` (`username` text, `password` text);\n"
+    assert len(read(tmp_path, MYSQL, table, written)) == 1  # it would be, if the dump did not say in what it is
+    with pytest.raises(Unreadable, match="its character set"):
+        read(tmp_path, "-- MySQL dump 10.13\n", said.format(name), ";\n", table, written)
+
+
+def is_letter(data: bytes, codec: str) -> bool:
+    with suppress(UnicodeDecodeError):
+        return len(data.decode(codec)) == 1
+    return False
+
+
 def test_a_string_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqltokens, "MOST_PENDING", 1 << 20)
     for begun in ("'", "COPY users (username, password) FROM stdin;\n"):
