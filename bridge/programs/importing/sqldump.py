@@ -74,6 +74,8 @@ class _Dump:
             return
         table, token = self._table(words)
         if table == _TABLE and token.kind == "(":
+            if self._columns:  # of another program, or of another host of ejabberd's: not the same users
+                raise self._tokens.unreadable("a second table `users`: dump one database alone")
             self._is_there = True
             parts = [part for part in self._list(words) if part]
             self._columns = [

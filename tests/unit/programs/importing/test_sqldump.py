@@ -215,6 +215,8 @@ def test_what_cannot_be_taken(tmp_path: Path, values: str, reason: str) -> None:
         ("COPY users (username, password) FROM stdin;\na\tb\n", "ends too early"),
         ("COPY users (username, password) FROM stdin;\na\n\\.\n", "too many or too few"),
         ("SET standard_conforming_strings = off;", "escapes"),
+        (f"{TABLE}; USE other; {TABLE}", "a second table"),
+        ("CREATE TABLE a.users (username text); CREATE TABLE b.users (username text);", "a second table"),
         (r"INSERT INTO x VALUES ('it\'s', 'a');", "not known whether"),
         (r"INSERT INTO x VALUES ('\'); INSERT INTO users VALUES (''a'', ''b''); --');", "not known whether"),
     ],
