@@ -120,7 +120,7 @@ def test_a_dry_run_changes_and_makes_nothing(database: Path) -> None:
         (f"alice,{'a' * 1024},x,", "HOST is too long"),
         ("al\x1bice,a.example,x,", "USER holds a control character"),
         ("alice,a.example,x\x7fy,", "the password holds a control character"),
-        ("BOB,a.example,x,", "a second entry of the same name"),
+        ("bob,a.example,x,", "a second entry of the same name"),
         ("alice,a.example,,", "no password is stored"),
     ],
 )
@@ -167,6 +167,22 @@ def test_where_nothing_can_be_done_nothing_is(database: Path, text: str) -> None
     status, said = bring(database, HEAD + "alice,b.example,,\n")
     assert (status, said.counts["not taken"]) == (2, 1)
     assert not database.exists()
+
+
+@pytest.mark.parametrize("second", ["Alice", "\u212aim"])
+def test_nobody_gets_another_ones_name_by_spelling_it_otherwise(database: Path, second: str) -> None:
+    """Alice's password is not alice's, whoever comes first; and \u212a is a k in lower case."""
+    first = second.lower()
+    for rows in ([first, second], [second, first], [second, first, second]):
+        _, said = bring(database, HEAD + "bob,a.example,x,\n" + "".join(f"{row},a.example,{SECRET},\n" for row in rows))
+        with Users(database) as store:
+            assert store.names() == [("bob", "a.example")]
+        assert said.counts["not taken"] == len(rows)
+        assert said.lines[0] == "not taken: line 3: two users whose names are one for XMPP: neither is taken"
+    _, said = bring(database, HEAD + f"alice,a.example,{SECRET},\nalice,A.example,{WRONG},\n")
+    assert said.lines == ["not taken: line 3: a second entry of the same name"]
+    with Users(database) as store:
+        assert store.check("alice", "a.example", SECRET)
 
 
 def test_an_import_that_fails_in_the_end_changes_nothing(database: Path) -> None:
