@@ -12,10 +12,9 @@ from support.databases.server import Server
 from support.databases.tables import HOST, NAMES, Place
 
 SERVERS = ("postgresql", "mariadb")
-OWN = [f"own-{kind}" for kind in SERVERS]
-PROSODY = [f"prosody-{kind}" for kind in SERVERS]
-FOREIGN = ["ejabberd-postgresql", "ejabberd_hosts-mariadb", *PROSODY]
-PLACES = [*OWN, *FOREIGN]
+FOREIGN = ["ejabberd-postgresql", "ejabberd_hosts-mariadb", "prosody-mariadb"]
+PLACES = ["own-mariadb", *FOREIGN]
+"""Each table once; mostly where more names are taken for the same."""
 
 _numbers = itertools.count(1)
 

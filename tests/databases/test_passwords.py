@@ -8,7 +8,7 @@ from support.canary import CANARY, right
 from support.databases.program import PROMPT, manage, serving
 from support.databases.tables import HOST, Place, Scram, scram
 
-from .conftest import FOREIGN, OWN, PROSODY
+from .conftest import FOREIGN, PLACES
 
 pytestmark = pytest.mark.slow
 
@@ -120,7 +120,7 @@ def broken(place: Place, name: str, fault: str) -> str:
     return text.replace('"', "`") if place.server.kind == "mariadb" else text
 
 
-@pytest.mark.parametrize("place", PROSODY, indirect=True)
+@pytest.mark.parametrize("place", FOREIGN[-1:], indirect=True)
 def test_what_prosody_says_of_an_account(place: Place) -> None:
     place.put({"disabled": CANARY, "enabled": CANARY, "hashed": scram(CANARY, "sha1")})
     place.put_prosody("disabled", "disabled", "boolean", "true")
@@ -141,7 +141,7 @@ def test_what_prosody_says_of_an_account(place: Place) -> None:
     assert program.ask("auth", "elsewhere", "other.example", CANARY) == "yes"
 
 
-@pytest.mark.parametrize("place", OWN, indirect=True)
+@pytest.mark.parametrize("place", PLACES[:1], indirect=True)
 def test_no_password_is_in_the_programs_own_table(place: Place) -> None:
     assert place.writer().ask("tryregister", "alice", HOST, right("alice")) == "yes"
     assert place.writer().ask("setpass", "alice", HOST, CANARY) == "yes"

@@ -132,7 +132,7 @@ def manage(*words: str, typed: str = "", command: Sequence[str] = COMMAND) -> su
 
 
 def eventually(words: Sequence[str], *fields: str) -> str:
-    """What a program says at last, each started when the last one has ended, says at last."""
+    """What a program says at last; each is started when the one before has ended, as by a bridge."""
     began = time.monotonic()
     while time.monotonic() < began + PATIENCE:
         program = Program(*words)
