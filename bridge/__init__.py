@@ -70,4 +70,4 @@ Imports point down this list, and terminal, log and protocol import nothing from
 tests/unit/test_imports.py enforces it.
 """
 
-__version__ = "0.2.1"
+__version__ = "0.3.0"

@@ -114,7 +114,7 @@ def test_what_is_found(topic: str, page: str) -> None:
 
 def test_the_readmes_topics_are_found() -> None:
     rows = re.findall(r"^\| `([a-z]+)` \| .*`([\w.-]+)\((\d)\)` \|$", README.read_text(), re.MULTILINE)
-    assert len(rows) == 9
+    assert len(rows) == 10
     for topic, page, section in rows:
         assert file_for(topic) == f"{page}.{section}"
 
