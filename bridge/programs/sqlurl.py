@@ -82,7 +82,7 @@ def address(url: str, password_file: str | None = None) -> Address:
     user = re.match(r"[^/?#@]*@", rest)
     if "@" in rest[user.end() if user else 0 :].partition("?")[0] or "#" in rest:
         raise BadURL("a part of the URL has to be percent-encoded: write @ as %40, / as %2F, : as %3A, # as %23")
-    inline = re.search(r"[?&]password=([^&]*)", rest)
+    inline = re.search(r"[?&](?:password|passwd)=([^&]*)", rest)
     own = user[0][:-1].partition(":")[2] if user else ""
     known = own or (inline[1] if inline else "")
     if password_file is not None:

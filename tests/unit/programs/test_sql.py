@@ -263,6 +263,7 @@ def test_the_password_can_be_in_a_file(tmp_path: Path) -> None:
         (f"postgres+psycopg://xmpp:{SECRET}@db/xmpp", True),
         (f"postgresql://xmpp@db/xmpp?password={SECRET}", True),
         (f"mysql+pymysql://xmpp:{SECRET}@db/xmpp", True),
+        (f"mysql://xmpp@db/xmpp?passwd={SECRET}", True),
         ("mariadb://xmpp@db/xmpp", False),
     ],
 )
