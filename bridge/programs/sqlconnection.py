@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from bridge.programs.sqlurl import Address, connector
+from bridge.programs.sqlurl import Address, BadURL, connector
 from bridge.programs.users import BrokenUser, Unavailable
 
 _Result = TypeVar("_Result")
@@ -110,6 +110,12 @@ class Connection:
             return self._tried(work)
         except SQLAlchemyError as error:
             raise self._trouble(error, writing) from None
+        except BadURL as error:  # only now: the file of a certificate is being replaced, say
+            raise Unavailable(str(error)) from None
+        except (Unavailable, UnicodeError):  # the latter is about what is stored for one user
+            raise
+        except Exception as error:  # a driver's that reads nonsense: nothing about a user, either
+            raise Unavailable(f"cannot use the database: {type(error).__name__}") from None
 
     def _tried(self, work: Callable[[sa.Connection], _Result]) -> _Result:
         for _ in range(_PATIENCE):

@@ -1,6 +1,7 @@
 """What is tried again on a database's connection, what is not, and what is said about it."""
 
 import sqlite3
+import struct
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -159,6 +160,24 @@ def test_no_right_to_write_is_a_no_and_no_right_to_read_is_not(connection: Conne
     with pytest.raises(Unavailable) as raised:
         connection.read(failing(error, 9)[1])
     assert not isinstance(raised.value, BrokenUser)
+
+
+@pytest.mark.parametrize("error", [sqlurl.BadURL("the file is gone"), struct.error(SECRET), IndexError(SECRET)])
+@pytest.mark.parametrize("reading", [False, True])
+def test_what_a_driver_cannot_do_is_no_wrong_password(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, error: Exception, reading: bool
+) -> None:
+    """As when a certificate is being replaced, or something else answers in place of the database."""
+
+    def fail(*_: object) -> sa.Connection:
+        raise error
+
+    if not reading:
+        monkeypatch.setattr(connection._engine, "connect", fail)
+    with pytest.raises(Unavailable) as raised:
+        connection.read(fail)
+    assert not isinstance(raised.value, BrokenUser)
+    assert SECRET not in str(raised.value)
 
 
 @pytest.mark.parametrize(
