@@ -311,6 +311,29 @@ def test_prosody_and_back(database: Path, tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["other.db", "out", "users.csv", "users.db"]
 
 
+def test_no_name_leads_out_of_what_is_written_and_nobody_else_reads_it(database: Path, tmp_path: Path) -> None:
+    odd = ["..", "../../x", "%2e%2e", "%2f", ".", "/etc/x", "a\0b", "=1+1", "a,b", '"', "-x", "~", "\\"]
+    with Users(database) as store:
+        store.take([(name, host, SCRAM) for name in odd for host in odd], replace=False)
+        found = store.hashes()
+    before, elsewhere = os.umask(0), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "link").symlink_to(elsewhere)
+    try:
+        for kind in ("csv", "prosody"):
+            assert export(database, kind, tmp_path / kind)[0] == 0
+            with pytest.raises(names.Refused, match="cannot write"):
+                export(database, kind, tmp_path / "link")
+    finally:
+        os.umask(before)
+    written = [tmp_path / "csv", tmp_path / "prosody", *(tmp_path / "prosody").rglob("*")]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in written} == {0o600, 0o700}
+    assert len([path for path in written if path.suffix == ".dat"]) == len(found) == len(odd) ** 2
+    assert sorted(os.listdir(tmp_path)) == ["csv", "elsewhere", "link", "prosody", "users.db"]
+    assert os.listdir(elsewhere) == []
+    assert len((tmp_path / "csv").read_text().splitlines()) == 1 + len(found)
+
+
 def test_accounts_marked_as_disabled_on_demand(database: Path, tmp_path: Path) -> None:
     accounts = tmp_path / "data" / "a.example" / "accounts"
     accounts.mkdir(parents=True)
