@@ -215,6 +215,17 @@ def test_no_secret_is_logged(start: Start, kind: str) -> None:
         assert word not in bridge.log
 
 
+def test_what_some_programs_take_for_two_lines_reaches_none(start: Start, journal: Journal) -> None:
+    """Node.js ends a line at U+2028, and a program with a small buffer where that is full."""
+    bridge = run(start, line_habit("by_user"), journal=journal)
+    for end in ("\u2028", "\u2029", "x" * 980):
+        assert bridge.ask(b"auth:bob:example.com:" + end.encode() + ALICE).verdict == "0"
+        assert bridge.ask(b"isuser:bob" + end.encode() + b":example.com").verdict == "0"
+    assert bridge.ask(ALICE).verdict == "1"
+    bridge.finish()
+    assert journal.frames() == [ALICE]
+
+
 def test_a_change_is_never_made_twice(start: Start, journal: Journal) -> None:
     bridge = run(start, line_habit("by_user"), "--pool-size", 2, journal=journal)
     assert bridge.ask(ALICE).verdict == "1"
