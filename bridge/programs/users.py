@@ -19,7 +19,7 @@ The rules:
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Self
 
@@ -145,8 +145,12 @@ class Users:
         Returns:
           of each whether it was stored.
         """
+        sql = STORE + (REPLACE if replace else KEEP)
         try:
-            stored = self._take(self._database(PATIENTLY), users, STORE + (REPLACE if replace else KEEP))
+            # A new file appears with all of them: an empty one would refuse everybody.
+            stored = _make(self._path, lambda new: self._take(new, users, sql)) if self._may_create else None
+            if stored is None:
+                stored = self._take(self._database(PATIENTLY), users, sql)
         except (sqlite3.Error, OSError) as error:
             raise self._unavailable(error) from error
         self._kinds_version = None
@@ -283,17 +287,22 @@ def _set_wait(connection: sqlite3.Connection, seconds: float) -> None:
     connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}").fetchall()
 
 
-def _make(path: str) -> None:
-    """Create the database if it is missing or empty.  It appears complete, even if many processes try at once."""
+def _make(
+    path: str, fill: Callable[[sqlite3.Connection], list[bool]] = lambda _database: list[bool]()
+) -> list[bool] | None:
+    """Create the database if it is missing or empty.  It appears complete, even if many processes try at once.
+
+    Returns:
+      what `fill` returns, which adds to it before that; None if it is there already.
+    """
     if _has_content(path):
-        return
+        return None
     path = os.path.realpath(path)
     # The lock is on the directory: closing a descriptor of the database would drop SQLite's own locks on it.
     directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
-        if not _has_content(path):
-            _make_beside(path)
+        return None if _has_content(path) else _make_beside(path, fill)
     finally:
         os.close(directory)
 
@@ -305,7 +314,7 @@ def _has_content(path: str) -> bool:
         return False
 
 
-def _make_beside(path: str) -> None:
+def _make_beside(path: str, fill: Callable[[sqlite3.Connection], list[bool]]) -> list[bool]:
     """Create the database under a temporary name, then move it to `path` atomically."""
     new = f"{path}.{os.urandom(8).hex()}.new"
     try:
@@ -313,13 +322,16 @@ def _make_beside(path: str) -> None:
         database = _connect(new)
         try:
             database.executescript(SCHEMA)
+            stored = fill(database)
         finally:
             database.close()
         os.replace(new, path)
     except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(new)
+        for name in (new, f"{new}-wal", f"{new}-shm"):  # where closing it has failed, too
+            with suppress(FileNotFoundError):
+                os.unlink(name)
         raise
+    return stored
 
 
 def _make_private_file(path: str, owner: os.stat_result) -> None:

@@ -199,6 +199,20 @@ def test_an_import_that_fails_in_the_end_changes_nothing(database: Path) -> None
         assert store.check("alice", "a.example", "x")
 
 
+def test_where_the_disk_is_full_no_empty_database_is_left(tmp_path: Path) -> None:
+    """It would refuse everybody.  Nor is anything left of it, whatever the disk has room for."""
+    source = tmp_path / "users.csv"
+    source.write_text("user,host,hash\n" + "".join(f"u{number},a.example,{SCRAM.text()}\n" for number in range(3000)))
+    for size in (16, 64, 200):
+        words = f'ulimit -f {size}; exec "$@"'
+        command = [*PROGRAM, str(tmp_path / "users.db"), "import", "--from", "csv", str(source)]
+        command = ["bash", "-c", words, "bash", *command]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout) == (2, ""), size
+        assert done.stderr.startswith("extauth-sqlite: cannot use the database ")
+        assert os.listdir(tmp_path) == ["users.csv"]
+
+
 @pytest.mark.slow
 def test_many_users_take_no_time(database: Path) -> None:
     """20 000 at a rate at which 100 000 take half a minute; measured as four to eleven seconds."""
