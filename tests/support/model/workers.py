@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import trio
 
 from bridge.pool.pool import Pool
+from bridge.protocol import frames
 from bridge.protocol.frames import may_become_reply
 from bridge.protocol.query import Query
 from bridge.worker.spawn import Process
@@ -113,7 +114,7 @@ class OnPipes(_Played, Worker):
         self.program, self.watch = program, watch
         ends = PipeEnds()
         program.ends = ends
-        super().__init__(ends.process, pool.reactor, _owner(pool), pool.settings.max_line)
+        super().__init__(ends.process, pool.reactor, _owner(pool), pool.settings.max_line, frames)
 
 
 class NoProcess(Process):

@@ -16,6 +16,7 @@ import bridge.pool
 from bridge.loop.reactor import Reactor
 from bridge.pool.pool import Pool
 from bridge.pool.starts import Starts
+from bridge.protocol import frames
 from bridge.protocol.query import Query, Verdict
 from bridge.worker.state import State
 from bridge.worker.worker import Worker
@@ -126,7 +127,7 @@ class Program(Worker):
         self.ends = PipeEnds()
         self.frame: bytes | None = None
         self.alive = True
-        super().__init__(self.ends.process, pool.reactor, pool, pool.settings.max_line)
+        super().__init__(self.ends.process, pool.reactor, pool, pool.settings.max_line, frames)
 
     def step(self) -> None:
         with contextlib.suppress(BlockingIOError):

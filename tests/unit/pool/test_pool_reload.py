@@ -189,17 +189,21 @@ def test_hosts_come_and_go(works) -> None:
     assert there.answer(line) is YES
 
 
-def test_a_question_that_waits_must_be_one_line_to_a_program_that_reads_lines(works) -> None:
+def test_what_waits_is_handed_over_if_it_is_one_line_to_programs_that_read_lines(works) -> None:
     """It passed the checks for a program that reads frames."""
     settings = plain(answer_timeout=60.0)
     there = works(settings)
     pool = there.poolset.pools[DEFAULT]
-    busy = [there.ask(f"auth:hang-{number}:example.com:x".encode()) for number in range(pool.program.pool_max)]
+    for number in range(pool.program.pool_max):
+        there.ask(f"auth:hang-{number}:example.com:x".encode())
     two_lines = there.ask("auth:eve:example.com:x\u2028isuser:alice:example.com".encode())
-    assert not two_lines.settled
-    there.apply(with_program(settings, protocol="generic"))
-    assert two_lines.verdict is Verdict.UNAVAILABLE
-    assert not any(query.settled for query in busy)
+    too_long = there.ask(AUTH + b"x" * 1000)
+    fine = there.ask()
+    assert not (two_lines.settled or too_long.settled or fine.settled)
+    (new,) = there.poolset.prepare(with_program(settings, protocol="generic")).new.values()
+    pool.hand_over(new)
+    assert (two_lines.verdict, too_long.verdict) == (Verdict.UNAVAILABLE, Verdict.UNAVAILABLE)
+    assert fine in new.waiting
 
 
 def test_one_that_cannot_be_started_does_not_stop_a_reload(works) -> None:
