@@ -268,7 +268,8 @@ def manage(words: Sequence[str]) -> int:
                 move = transfer.bring if what == "import" else transfer.export
                 return move(database, options, complain, show)
             case _:  # do not show what was typed: it could be a password
-                raise Refused("usage: DATABASE [adduser|passwd|deluser USER@HOST | listusers [HOST]], see --help")
+                usage = "DATABASE [adduser|passwd|deluser USER@HOST | listusers [HOST] | import ... | export ...]"
+                raise Refused(f"usage: {usage}, see --help")
     except (Refused, Unavailable) as error:
         complain(str(error))
         return 2
