@@ -87,7 +87,7 @@ def mentions(word: str) -> str:
     Raises:
       UsageError: none does.
     """
-    begins = re.compile(rf"(?<!\w){re.escape(word)}", re.IGNORECASE)
+    begins = re.compile(rf"(?<![^\W_]){re.escape(word)}", re.IGNORECASE)
     rows: list[tuple[int, str]] = []
     for (name, _), page in zip(_titles(), pages().values(), strict=True):
         _, *parts = re.split(r"^\.S[hs] (.+)\n", page.read_text(), flags=re.MULTILINE)

@@ -130,6 +130,7 @@ def test_no_page_is_found_where_there_is_none() -> None:
         ("LDAP", "extauth-bridge-howto(7): PROGRAMS TO START FROM"),
         ("generic", "extauth-bridge-howto(7): A PROGRAM WRITTEN FOR PROSODY"),
         ("csv", "extauth-sqlite(1): SYNOPSIS; IMPORT AND EXPORT"),
+        ("piefxis", "extauth-sqlite(1): IMPORT AND EXPORT; EXAMPLES"),
     ],
 )
 def test_pages_that_speak_of_a_word_are_named_those_that_do_most_first(word: str, said: str) -> None:
