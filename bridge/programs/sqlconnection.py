@@ -193,8 +193,9 @@ def _code(error: SQLAlchemyError) -> object:
 
 def _lacks_table(error: SQLAlchemyError) -> bool:
     """Whether the table is missing; SQLite has no code for that."""
-    found = isinstance(error, DBAPIError) and isinstance(error.orig, sqlite3.OperationalError)
-    return (found and str(error.orig).startswith("no such table")) or _code(error) in _NO_TABLE
+    if isinstance(error, DBAPIError) and isinstance(error.orig, sqlite3.Error):
+        return str(error.orig).startswith("no such table")
+    return _code(error) in _NO_TABLE
 
 
 def _is_lost(error: SQLAlchemyError) -> bool:
