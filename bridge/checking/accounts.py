@@ -30,6 +30,9 @@ def credentials(lab: Lab) -> list[Finding]:
         findings.append(deviates("isuser of the account", lab.told(exists), meaning, advice))
     if granted.verdict is Verdict.GRANTED:
         return [*findings, ok("auth of the account", "the right password is granted")]
+    if flaw := granted.dialect.flaw(granted.data):
+        seen = f"the password: {lab.told(granted)}"
+        return [*findings, deviates("auth of the account", seen, flaw.meaning, flaw.advice, grave=flaw.grave)]
     advice = "type it again; then ask the program's own back end"
     if b":" in account.secret:
         advice += "; it holds a colon: the secret is all behind the third one"
@@ -85,17 +88,19 @@ def all_of_it(lab: Lab) -> list[Finding]:
 
 
 def verbatim(lab: Lab) -> list[Finding]:
-    """The right password with a blank at its end, or a backslash inside, is a wrong one."""
+    """The right password with a blank or a colon at its end, or a backslash inside, is a wrong one."""
     secret = _account(lab).secret
     trial = "blanks, backslashes"
+    of_line = "shell: IFS= read -r line, and only then its parts: ${line#*:*:*:} is the password"
     for what, other, advice in (
         ("a blank behind it", secret + b" ", _LINE_END_ALONE),
         ("a backslash in it", secret[:-1] + b"\\" + secret[-1:], "shell: IFS= read -r line"),
+        ("a colon behind it", secret + b":", of_line),  # IFS=: read -r takes it for an empty field
     ):
         if _grants(lab, other):
             meaning = "who has such a character in the password cannot log in, or needs only the others"
             return [deviates(trial, f"the right password with {what} is granted", meaning, advice)]
-    return [ok(trial, "the right password with a blank or a backslash more: not granted")]
+    return [ok(trial, "the right password with a blank, a colon or a backslash more: not granted")]
 
 
 _LINE_END_ALONE = (

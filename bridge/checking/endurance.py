@@ -88,8 +88,10 @@ def _questions(lab: Lab, program: Program) -> list[bytes]:
     if lab.account is None:
         return [lab.plain()]
     auth = lab.account_auth(lab.account.secret)
-    seconds = program.ask(auth, lab.settings.answer_timeout, quiet=0).seconds
-    others = max(1, round(seconds * QUESTIONS / _FOR_AUTH))
+    answer = lab.ask(program, auth)
+    if answer.verdict is None and answer.first is not None:
+        return [lab.plain()]  # a second reply, of which `accounts.credentials` tells: all later ones would be one off
+    others = max(1, round(answer.seconds * QUESTIONS / _FOR_AUTH))
     return [auth, *[lab.plain(lab.account.user), lab.plain()] * others]
 
 

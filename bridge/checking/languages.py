@@ -27,10 +27,10 @@ _COMPILED = (
 
 def flushing(argv: Sequence[str]) -> str:
     """What to do about a program whose output is buffered."""
-    return f"flush stdout after each reply: {_FLUSHES.get(_language(argv), _COMPILED)}"
+    return f"flush stdout after each reply: {_FLUSHES.get(language(argv), _COMPILED)}"
 
 
-def _language(argv: Sequence[str]) -> str:
+def language(argv: Sequence[str]) -> str:
     """The language of the interpreter that runs this, or of the file that it runs; empty if it is a compiled one."""
     for word in argv[:2]:
         known = _named(os.path.basename(word))

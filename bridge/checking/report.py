@@ -106,7 +106,7 @@ def toml(program: ProgramSettings, hosts: Sequence[str], findings: Iterable[Find
     for host in hosts:
         heading = [f"[hosts.{_value(host)}]"] if host else []
         rows = [f"program = {_value(list(program.argv))}"]
-        if program.protocol != "ejabberd" and "protocol" not in own:
+        if "protocol" not in own and (host or program.protocol != "ejabberd"):  # a host without one has the file's
             rows.append(f"protocol = {_value(program.protocol)}")
         rows += [f"cwd = {_value(program.cwd)}"] if program.cwd != "/" else []
         rows += [f"# env = {{ {' '.join(program.env)} }}, as it is"] if program.env else []

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator, Sequence
 
 from bridge.checking.findings import Finding, error, note, ok
+from bridge.checking.languages import language
 from bridge.clients.listeners import ListenError, resolve_groups, resolve_users
 from bridge.config.settings import ProgramSettings, Settings
 from bridge.log.text import escaped
@@ -187,6 +188,14 @@ def _sandbox(program: ProgramSettings) -> Iterator[Finding]:
     """What the systemd unit hides, or forbids."""
     executable = _whole(program.argv[0])
     yield from _hidden([*_paths([executable, *program.argv[1:]]), program.cwd])
+    unbuffered = "PYTHONUNBUFFERED"
+    if language(program.argv) == "python" and os.environ.get(unbuffered) and unbuffered not in program.env:
+        yield note(
+            "unit's sandbox",
+            f"{unbuffered} is set here, as in many containers, and not in the systemd service",
+            "replies that leave its buffer here may not do so in the service",
+            f"check again without it: env -u {unbuffered} extauth-bridge check ...",
+        )
     executable = os.path.realpath(executable)
     if os.path.isfile(executable) and os.stat(executable).st_mode & (stat.S_ISUID | stat.S_ISGID):
         yield note(

@@ -97,6 +97,7 @@ def _ask(settings: Settings, line: bytes) -> int:
     if refused:
         return _refused(refused[0])
     why = f"no answer within {settings.answer_timeout:g} seconds, the program's start included"
+    why += ": `extauth-bridge check` finds out more"
     return _told(verdicts[0] if verdicts else Verdict.UNAVAILABLE, next(filter(None, failures), why))
 
 

@@ -8,11 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 
 from bridge.commands.cli import Parser, UsageError, did_you_mean, say
-from bridge.commands.mdoc import render
+from bridge.commands.mdoc import WIDTH, plain, render
 from bridge.terminal.takeover import ProgramTerminal
 
 _NAME = "extauth-bridge"
@@ -27,6 +28,10 @@ SYNONYMS = {
     "sql": "extauth-sql.1",
     "postgresql": "extauth-sql.1",
     "mariadb": "extauth-sql.1",
+    "mysql": "extauth-sql.1",
+    "import": "extauth-sqlite.1",
+    "export": "extauth-sqlite.1",
+    "migration": "extauth-sqlite.1",
     "module": "extauth-bridge-prosody.7",
     "security": "extauth-bridge-threats.7",
     "upgrade": "extauth-bridge-howto.7",
@@ -45,17 +50,18 @@ def main(argv: Sequence[str], taken: ProgramTerminal | None) -> int:
       exit status 0.
 
     Raises:
-      UsageError: there is no such page.
+      UsageError: there is no such page, nor one that speaks of it.
     """
     del taken
     parsed = _parser().parse_args(argv)
     if parsed.list:
-        say("\n".join(_titles()))
+        width = max(len(name) for name, _ in _titles())
+        say("\n".join(f"{name:{width}}  {about}" for name, about in _titles()))
         return 0
     topic = parsed.topic or _NAME
     page = find(topic)
     if page is None:
-        say(setting(topic), end="")
+        say(mentions(topic) if _marked(topic) is None else setting(topic), end="")
     elif not (sys.stdout.isatty() and _shown_by_man(page)):
         _page_through(render(page.read_text()))
     return 0
@@ -69,17 +75,35 @@ def pages() -> dict[str, Traversable]:
 
 
 def setting(name: str) -> str:
-    """What the manual says of one setting.
+    """What the manual says of one setting."""
+    found = _marked(name)
+    assert found is not None
+    return render(f".Bl -tag -width Ds\n{found}.El\n")
+
+
+def mentions(word: str) -> str:
+    """Which pages speak of a word, and in which sections; those that do most come first.
 
     Raises:
-      UsageError: there is no such setting.
+      UsageError: none does.
     """
-    marked = rf'^\.\\" setting {re.escape(name.replace("-", "_"))}\n(.*?)(?=^\.\\" setting |^\.El)'
-    found = re.search(marked, pages()["extauth-bridge.toml.5"].read_text(), re.MULTILINE | re.DOTALL)
-    if found is None:
-        meant = did_you_mean(name, topics()) or ":"
-        raise UsageError(f"no page about {name!r}{meant} `{_NAME} help --list` lists them all")
-    return render(f".Bl -tag -width Ds\n{found[1]}.El\n")
+    begins = re.compile(rf"(?<![^\W_]){re.escape(word)}", re.IGNORECASE)
+    rows: list[tuple[int, str]] = []
+    for (name, _), page in zip(_titles(), pages().values(), strict=True):
+        _, *parts = re.split(r"^\.S[hs] (.+)\n", page.read_text(), flags=re.MULTILINE)
+        hits = {
+            plain(heading).strip('"'): len(begins.findall(render(f".Ss {heading}\n{text}")))
+            for heading, text in zip(parts[::2], parts[1::2], strict=True)
+            if heading not in ("NAME", "SEE ALSO")
+        }
+        sections = "; ".join(heading for heading, count in hits.items() if count)
+        if sections:
+            rows.append((sum(hits.values()), textwrap.fill(f"{name}: {sections}", WIDTH, subsequent_indent="    ")))
+    if not rows:
+        meant = did_you_mean(word, topics()) or ":"
+        raise UsageError(f"no page about {word!r}{meant} `{_NAME} help --list` lists them all")
+    rows.sort(key=lambda row: -row[0])
+    return "\n".join([f"No page is called {word!r}. These speak of it:\n", *(text for _, text in rows), ""])
 
 
 def topics() -> list[str]:
@@ -99,15 +123,21 @@ def find(topic: str) -> Traversable | None:
     return next((found[name] for name in names if name in found), None)
 
 
-def _titles() -> list[str]:
-    """A line for each page: what to ask for, and what it is about."""
+def _marked(name: str) -> str | None:
+    """The part of a page that is about one setting, if there is such a setting."""
+    marked = rf'^\.\\" setting {re.escape(name.replace("-", "_"))}\n(.*?)(?=^\.\\" setting |^\.El)'
+    found = re.search(marked, pages()["extauth-bridge.toml.5"].read_text(), re.MULTILINE | re.DOTALL)
+    return found[1] if found else None
+
+
+def _titles() -> list[tuple[str, str]]:
+    """Each page: what to ask for, and what it is about."""
     rows: list[tuple[str, str]] = []
     for file, page in pages().items():
         name, _, section = file.rpartition(".")
         about = re.findall(r"^\.Nd (.+)$", page.read_text(), re.MULTILINE)
         rows.append((f"{name}({section})", about[0]))
-    width = max(len(name) for name, _ in rows)
-    return [f"{name:{width}}  {about}" for name, about in rows]
+    return rows
 
 
 def _shown_by_man(page: Traversable) -> bool:

@@ -82,7 +82,7 @@ def _reader(argv: Sequence[str], undo: contextlib.ExitStack) -> Callable[[], Set
     parser = Parser(
         "run",
         "[FILE] [options] [-- PROGRAM ARG...]",
-        "Read Prosody's lines on standard input, ask a pool of ejabberd programs, answer in order.",
+        "Read Prosody's lines on standard input, ask a pool of programs, answer in order.",
     )
     parser.add_argument(
         "--demo", action="store_true", help="use the bundled program with alice / wonder:land at example.com"

@@ -158,13 +158,22 @@ class Rounds:
         """Whether a program that has given no reply is taken for up; it has `start_timeout`, and its query may move."""
         held = now - record.since
         if held >= self._pool.settings.start_timeout:
-            worker.kill(f"it gave no first reply within start_timeout, {_had(query, held)}", Fault.START)
+            worker.kill(f"it gave no first reply within start_timeout, {_had(query, held)}{self._why()}", Fault.START)
             return False
         if query.verdict is None and query.repeatable and held >= ROUND and self._may_move(worker, query, held):
             self._move(worker, record, query)
         if self._pool.waiting and not self._pool.staff.any_at_hand and now - record.timed >= self._overdue():
             record.enter(Standing.STUCK)
         return now >= record.born + self._pool.staff.startup.ample and record.timed < FOREVER
+
+    def _why(self) -> str:
+        """What may be the matter, where no program has ever replied: nothing that they write would tell."""
+        if self._pool.figures.answered:
+            return ""
+        protocol = self._pool.program.protocol
+        other = "generic" if protocol == "ejabberd" else "ejabberd"
+        hint = f"slow; or its protocol is {other}, not {protocol}; or its output is buffered"
+        return f" ({hint}: extauth-bridge check tells)"
 
     def _judge_by_time(self, worker: Worker, record: Record, query: Query, held: float, now: float) -> None:
         """Decide what becomes of a program that is up and has had a query for `held` seconds."""

@@ -45,6 +45,9 @@ _NO_SUCH_NAME = {1267, 1270, 1271, 1366, 1406}
 _DENIED = {"42501", 1142, 1143}
 """PostgreSQL's and MariaDB's: the account has no right to change this table."""
 
+_NO_TABLE = {"42P01", 1146}
+"""PostgreSQL's and MariaDB's: there is no such table."""
+
 _PATIENCE = 5
 """How often a transaction may find that others were first."""
 
@@ -159,6 +162,8 @@ class Connection:
             return BrokenUser(f"the database has no place for a user: {why}")
         if writing and _code(error) in _DENIED:
             return BrokenUser(f"the database does not let this account change users: {why}")
+        if _lacks_table(error):
+            return Unavailable(f"no such table there: another database, another --table, or createtable: {why}")
         return Unavailable(f"cannot use the database: {why}")
 
 
@@ -190,6 +195,13 @@ def _code(error: SQLAlchemyError) -> object:
         return None
     first = error.orig.args[0] if error.orig.args else None
     return first if isinstance(first, int) else getattr(error.orig, "sqlstate", None)
+
+
+def _lacks_table(error: SQLAlchemyError) -> bool:
+    """Whether the table is missing; SQLite has no code for that."""
+    if isinstance(error, DBAPIError) and isinstance(error.orig, sqlite3.Error):
+        return str(error.orig).startswith("no such table")
+    return _code(error) in _NO_TABLE
 
 
 def _is_lost(error: SQLAlchemyError) -> bool:

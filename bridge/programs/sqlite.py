@@ -42,8 +42,8 @@ An authentication program for ejabberd, or for Prosody behind extauth-bridge. It
 SQLite file, with salted scrypt hashes of their passwords. Any number of processes may serve and change
 one file at once.
 
-DATABASE is created by adduser, with mode 0600; if root creates it, it belongs to the owner of its
-directory. The account that serves it must be able to write to that directory.
+DATABASE is created by adduser or import, with mode 0600; if root creates it, it belongs to the owner of
+its directory. The account that serves it must be able to write to that directory.
 A plain copy of the file is a backup.
 
 import takes over the users of another server, with their passwords' hashes (scrypt and SCRAM) as they
@@ -54,6 +54,8 @@ stored at once, or nothing. Users that exist already are kept, unless --replace 
   csv       a file whose first line names its columns: user, host (or jid), and password or hash
 export writes a new file or directory, which import reads; prosody: only users with SCRAM hashes.
 --host says the host of those whose host is not in PATH, and leaves out those of any other.
+--dry-run changes nothing, and says what would become of whom; --disabled takes accounts that Prosody has
+marked as disabled, too; --json prints what was not taken, and why, for a script.
 
 On a terminal the password is prompted for, twice; otherwise it is one line of standard input. It is never
 an argument, where other accounts could see it. USER and HOST are converted to lower case, as in XMPP.
@@ -63,9 +65,9 @@ exit status: 0  done
                 some users could not be imported or exported, all others were
              2  nothing was done: wrong usage, or a file cannot be used; one line on stderr says why
 
-examples: extauth-sqlite /var/lib/prosody/users.db adduser alice@example.com
-          extauth-sqlite /var/lib/prosody/users.db passwd alice@example.com < new-password
-          extauth-sqlite /var/lib/prosody/users.db import --from prosody /var/lib/prosody
+examples: extauth-sqlite /var/lib/extauth-bridge/users.db adduser alice@example.com
+          extauth-sqlite /var/lib/extauth-bridge/users.db passwd alice@example.com < new-password
+          extauth-sqlite /var/lib/extauth-bridge/users.db import --from prosody /var/lib/prosody
 """
 
 
@@ -268,7 +270,8 @@ def manage(words: Sequence[str]) -> int:
                 move = transfer.bring if what == "import" else transfer.export
                 return move(database, options, complain, show)
             case _:  # do not show what was typed: it could be a password
-                raise Refused("usage: DATABASE [adduser|passwd|deluser USER@HOST | listusers [HOST]], see --help")
+                usage = "DATABASE [adduser|passwd|deluser USER@HOST | listusers [HOST] | import ... | export ...]"
+                raise Refused(f"usage: {usage}, see --help")
     except (Refused, Unavailable) as error:
         complain(str(error))
         return 2

@@ -104,7 +104,10 @@ def _options(words: Sequence[str], what: str, kinds: Collection[str], *flags: st
     Raises:
       Refused: they are not understood; what was typed is not shown.
     """
-    usage = f"--{what} {'|'.join(kinds)} [--host HOST]{''.join(f' [--{flag}]' for flag in flags)} PATH"
+    command = "import" if what == "from" else "export"
+    usage = (
+        f"DATABASE {command} --{what} {'|'.join(kinds)} [--host HOST]{''.join(f' [--{flag}]' for flag in flags)} PATH"
+    )
     try:
         pairs, rest = getopt.gnu_getopt([*words], "", [f"{what}=", "host=", *flags])
     except getopt.GetoptError:

@@ -120,7 +120,7 @@ def test_wrong_usage_is_one_line(arguments: list[str]) -> None:
     [
         (["/nonexistent/auth"], "/nonexistent/auth: it cannot be started: No such file or directory"),
         (habit("stillborn", 3), "it ended, with status 3"),
-        (habit("silent"), "no answer within 1 seconds, the program's start included"),
+        (habit("silent"), "start included: `extauth-bridge check` finds out more"),
     ],
 )
 def test_the_last_line_says_why_there_is_no_answer(program: Sequence[str], why: str) -> None:

@@ -14,7 +14,7 @@ from support import canary
 from support.daemon.serving import Daemon, ask
 from support.process import COMMAND, ROOT, Bridge, environment
 from support.programs import oracle
-from support.programs.bad import CHAMELEON, GENERIC, Journal, line_habit, style
+from support.programs.bad import CHAMELEON, GENERIC, Journal, habit, line_habit, style
 from support.programs.replies import honest_lines, verdicts_of
 
 from .conftest import Start
@@ -297,6 +297,16 @@ def test_a_reload_from_one_protocol_to_the_other(serve: Callable[..., Daemon], t
     assert daemon.log.read_text().count("configuration refused") == 1
     assert ask(client, ALICE) == b"1\n"
     assert ask(client, b"auth:alice:example.com:hunter2") == b"0\n"
+
+
+@pytest.mark.parametrize(("said", "other"), [("ejabberd", "generic"), ("generic", "ejabberd")])
+def test_the_log_guesses_at_the_wrong_protocol(start: Start, said: str, other: str) -> None:
+    """Neither program ever finds the end of what it takes for a question, so neither writes anything."""
+    program = lines_program("good") if other == "generic" else habit("good")
+    bridge = start("run", "--protocol", said, "--pool-size", 1, "--start-timeout", 1, "--", *program)
+    bridge.send(b"isuser:alice:example.com\n")
+    told = f"its protocol is {other}, not {said}".encode()
+    bridge.until(lambda: told in bridge.log, "the guess")
 
 
 # --- by hand ----------------------------------------------------------------------------------------------------

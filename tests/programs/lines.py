@@ -405,6 +405,16 @@ def strips(_: int) -> None:
     answer_all(lambda body: digit(body.strip()) + b"\n")
 
 
+def drops_colon(_: int) -> None:
+    """One colon at the end goes: shell's IFS=: read -r command user host secret."""
+    answer_all(lambda body: digit(body.removesuffix(b":")) + b"\n")
+
+
+def no_after_yes(_: int) -> None:
+    """A yes is followed by a no: an else is missing."""
+    answer_all(lambda body: b"1\n0\n" if digit(body) == b"1" and body.startswith(b"auth") else digit(body) + b"\n")
+
+
 def unescapes(_: int) -> None:
     """Backslashes go; one at the end is for a line that goes on: shell's read without -r."""
     begun = b""

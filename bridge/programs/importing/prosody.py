@@ -9,6 +9,7 @@ lets them in all the same; nothing in the file tells which is meant, so whoever 
 
 import os
 import re
+import stat
 from collections.abc import Iterator
 
 from bridge.programs.hashes import ALGORITHMS, Hash
@@ -41,9 +42,21 @@ def read(directory: str, *, disabled: bool = False) -> Iterator[Found]:
     Raises:
       Unreadable: there are none, or it cannot be read.
     """
-    hosts = [name for name in _names(directory) if os.path.isdir(os.path.join(directory, name, "accounts"))]
+    hosts: list[str] = []
+    closed: list[NotTaken] = []
+    for name in _names(directory):
+        try:
+            if stat.S_ISDIR(os.stat(os.path.join(directory, name, "accounts")).st_mode):
+                hosts.append(name)
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as error:
+            closed.append(NotTaken(name, f"cannot read it: {error.strerror}"))
+    if not hosts and closed:
+        raise Unreadable(f"{closed[0].where!r} in {directory!r}: {closed[0].reason}")
     if not hosts:
-        raise Unreadable(f"no HOST/accounts in {directory!r}: is that Prosody's data directory?")
+        raise Unreadable(f"no HOST/accounts in {directory!r}, so it is not Prosody's data directory")
+    yield from closed
     for host in hosts:
         accounts = os.path.join(directory, host, "accounts")
         for name in _names(accounts):

@@ -104,7 +104,7 @@ def test_nothing_is_recommended_for_what_cannot_work(hopeless: Finding) -> None:
 
 def test_a_host_s_own_keys_are_in_its_table() -> None:
     text = toml(program(), ["a.example", "b.example"], [LOWER, HIGHER])
-    own = {"program": ["/opt/a b.pl", 'say "x"'], "pool_size": 1}
+    own = {"program": ["/opt/a b.pl", 'say "x"'], "protocol": "ejabberd", "pool_size": 1}
     assert tomllib.loads(text) == {"max_line": 127, "hosts": {"a.example": own, "b.example": own}}
 
 

@@ -172,3 +172,20 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     file = script(tmp_path / "auth.toml", "")
     monkeypatch.setattr(os, "access", may)
     assert "error file" in told(surroundings.of_file(str(file), settings()))
+
+
+@pytest.mark.parametrize(
+    ("argv", "env", "value", "is_told"),
+    [
+        (("/bin/cat", "auth.py"), {}, "1", True),
+        (("/bin/cat", "auth.py"), {}, "", False),
+        (("/bin/cat", "auth.py"), {"PYTHONUNBUFFERED": "1"}, "1", False),
+        (("/bin/cat",), {}, "1", False),
+    ],
+)
+def test_what_flushes_only_here_is_told(
+    monkeypatch: pytest.MonkeyPatch, argv: Sequence[str], env: dict[str, str], value: str, is_told: bool
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", value)
+    found = told(surroundings.of_program(program(*argv, env=env)))
+    assert ("note unit's sandbox: PYTHONUNBUFFERED is set here" in found) is is_told

@@ -163,6 +163,8 @@ WITH_ACCOUNT = [
     (accounts.order, mistake("remembers"), ["deviates True", "a wrong password behind the right one: granted"]),
     (accounts.cut_at_colon, lines("colon"), ["deviates True", "colon and anything behind it is granted"]),
     (accounts.verbatim, lines("strips"), ["deviates", "with a blank behind it is granted", "chomp"]),
+    (accounts.verbatim, lines("drops_colon"), ["deviates", "with a colon behind it is granted", "IFS= read -r line"]),
+    (accounts.credentials, lines("no_after_yes"), ["deviates True", "a second answer to one question", "exactly once"]),
     (accounts.verbatim, lines("unescapes"), ["deviates", "with a backslash in it is granted", "IFS= read -r"]),
 ]
 # fmt: on
@@ -225,6 +227,10 @@ def test_an_account_tells_more(trial: Trial, program: Sequence[str], words: Sequ
     for word in words:
         assert word in text
     assert "pw-alice" not in text
+
+
+def test_one_reply_too_many_is_not_taken_for_a_lost_database() -> None:
+    assert not found(endurance.in_a_row, lab(lines("no_after_yes"), ALICE, **LINES))
 
 
 @pytest.mark.parametrize("kind", ["ejabberd", "lines", pytest.param("crlf", marks=pytest.mark.slow)])

@@ -120,8 +120,30 @@ def test_the_readmes_topics_are_found() -> None:
 
 
 def test_no_page_is_found_where_there_is_none() -> None:
-    with pytest.raises(UsageError, match="no page about 'nonsense': `extauth-bridge help --list` lists them all"):
-        help_.main(["nonsense"], None)
+    with pytest.raises(UsageError, match="no page about 'kerberos': `extauth-bridge help --list` lists them all"):
+        help_.main(["kerberos"], None)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("LDAP", "extauth-bridge-howto(7): PROGRAMS TO START FROM"),
+        ("generic", "extauth-bridge-howto(7): A PROGRAM WRITTEN FOR PROSODY"),
+        ("csv", "extauth-sqlite(1): SYNOPSIS; IMPORT AND EXPORT"),
+        ("piefxis", "extauth-sqlite(1): IMPORT AND EXPORT; EXAMPLES"),
+    ],
+)
+def test_pages_that_speak_of_a_word_are_named_those_that_do_most_first(word: str, said: str) -> None:
+    done = run(word)
+    assert (done.returncode, done.stderr) == (0, "")
+    first, empty, most, *_ = done.stdout.splitlines()
+    assert (first, empty, most) == (f"No page is called '{word}'. These speak of it:", "", said)
+
+
+def test_a_word_is_found_from_its_beginning_on() -> None:
+    assert "(1)" in help_.mentions("pyth")
+    with pytest.raises(UsageError, match="no page about 'ython'"):
+        help_.mentions("ython")
 
 
 @pytest.mark.parametrize(

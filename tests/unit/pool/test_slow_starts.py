@@ -117,6 +117,17 @@ async def test_a_start_that_takes_longer_than_start_timeout_is_given_up(autojump
     assert f"{seconds:.0f}." in line
 
 
+@pytest.mark.parametrize("answered", [0, 1])
+async def test_what_may_be_wrong_is_guessed_where_none_has_answered(autojump_clock, logged, answered: int) -> None:
+    async with Site(starts=1e9).pool(start_timeout=5.0) as there:
+        there.pool.figures.granted_by[0] = answered
+        there.ask()
+        await trio.sleep(5.5)
+    (line,) = (line for line in logged if "start_timeout" in line)
+    guess = " (slow; or its protocol is generic, not ejabberd; or its output is buffered: extauth-bridge check tells)"
+    assert (guess in line) is (answered == 0)
+
+
 async def test_a_start_just_within_start_timeout_is_not(autojump_clock) -> None:
     site = Site(starts=29.5)
     async with site.pool() as there:

@@ -188,7 +188,9 @@ def test_a_broken_hash_is_its_users_trouble_only(own: Path, start: Start) -> Non
 def test_without_its_table_it_ends(tmp_path: Path, start: Start) -> None:
     path = tmp_path / "users.db"
     sqlite3.connect(path).close()
-    assert start(url(path)).fails() == "extauth-sql: cannot use the database: OperationalError (SQLITE_ERROR)"
+    said = "no such table there: another database, another --table, or createtable: OperationalError (SQLITE_ERROR)"
+    assert start(url(path)).fails() == f"extauth-sql: {said}"
+    assert start("--table", "prosody", url(path)).fails() == f"extauth-sql: {said}"
 
 
 def test_a_missing_file_is_not_created(tmp_path: Path, start: Start) -> None:

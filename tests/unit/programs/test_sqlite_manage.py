@@ -181,6 +181,12 @@ def test_wrong_usage_is_one_line_that_repeats_nothing(database: Path, words: lis
     assert manage(database, "listusers")[1] == "alice@example.com\n"
 
 
+def test_who_forgets_the_database_is_told_all_commands() -> None:
+    status, _, err = manage(Path("import"), "--from", "prosody", "/var/lib/prosody")
+    usage = "DATABASE [adduser|passwd|deluser USER@HOST | listusers [HOST] | import ... | export ...]"
+    assert (status, err) == (2, f"extauth-sqlite: usage: {usage}, see --help\n")
+
+
 @pytest.mark.parametrize("words", [[], ["--nonsense"], ["-x"]])
 def test_no_database_no_service(words: list[str]) -> None:
     done = subprocess.run([*PROGRAM, *words], input=b"", capture_output=True, timeout=DEADLINE, check=False)

@@ -415,7 +415,7 @@ def test_the_command_itself(database: Path) -> None:
 
     wrong = run("import", "--from", "x", "y")
     assert wrong[:2] == (2, "")
-    assert wrong[2].startswith("extauth-sqlite: usage: --from prosody|ejabberd|csv ")
+    assert wrong[2].startswith("extauth-sqlite: usage: DATABASE import --from prosody|ejabberd|csv ")
     missing = run("import", "--from", "csv", "/nonexistent")
     why = "extauth-sqlite: cannot read '/nonexistent': No such file or directory; nothing was imported\n"
     assert missing == (2, "", why)

@@ -121,3 +121,16 @@ def test_another_directory_is_refused(data: Path) -> None:
     for place in (data, data / "missing", data / "alice.dat"):
         with pytest.raises(Unreadable):
             [*prosody.read(str(place))]
+
+
+def test_a_host_that_cannot_be_read_is_not_passed_over_in_silence(data: Path) -> None:
+    """A loop of links, as nothing is closed to root; at a site it is a directory of another account."""
+    loop = data / "b%2eexample" / "accounts"
+    loop.parent.mkdir()
+    loop.symlink_to(loop)
+    with pytest.raises(Unreadable, match=r"'b%2eexample' in .*: cannot read it: Too many levels"):
+        [*prosody.read(str(data))]
+    put(data, "a%2eexample/accounts/bob.dat", hashed())
+    closed, bob = prosody.read(str(data))
+    assert closed == NotTaken("b%2eexample", "cannot read it: Too many levels of symbolic links")
+    assert isinstance(bob, Entry)
