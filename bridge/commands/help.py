@@ -18,6 +18,9 @@ from bridge.terminal.takeover import ProgramTerminal
 
 _NAME = "extauth-bridge"
 
+_ABOUT = {"extauth-bridge-changes(7)", "extauth-bridge-threats(7)"}
+"""Pages about the software, not about its use."""
+
 SYNONYMS = {
     "troubleshooting": "extauth-bridge.7",
     "protection": "extauth-bridge.7",
@@ -82,13 +85,13 @@ def setting(name: str) -> str:
 
 
 def mentions(word: str) -> str:
-    """Which pages speak of a word, and in which sections; those that do most come first.
+    """Which pages speak of a word, and in which sections; those that do most come first, those about the software last.
 
     Raises:
       UsageError: none does.
     """
     begins = re.compile(rf"(?<![^\W_]){re.escape(word)}", re.IGNORECASE)
-    rows: list[tuple[int, str]] = []
+    rows: list[tuple[bool, int, str]] = []
     for (name, _), page in zip(_titles(), pages().values(), strict=True):
         _, *parts = re.split(r"^\.S[hs] (.+)\n", page.read_text(), flags=re.MULTILINE)
         hits = {
@@ -98,12 +101,13 @@ def mentions(word: str) -> str:
         }
         sections = "; ".join(heading for heading, count in hits.items() if count)
         if sections:
-            rows.append((sum(hits.values()), textwrap.fill(f"{name}: {sections}", WIDTH, subsequent_indent="    ")))
+            told = textwrap.fill(f"{name}: {sections}", WIDTH, subsequent_indent="    ")
+            rows.append((name in _ABOUT, -sum(hits.values()), told))
     if not rows:
         meant = did_you_mean(word, topics()) or ":"
         raise UsageError(f"no page about {word!r}{meant} `{_NAME} help --list` lists them all")
-    rows.sort(key=lambda row: -row[0])
-    return "\n".join([f"No page is called {word!r}. These speak of it:\n", *(text for _, text in rows), ""])
+    told_in_order = [told for *_, told in sorted(rows, key=lambda row: row[:2])]
+    return "\n".join([f"No page is called {word!r}. These speak of it:\n", *told_in_order, ""])
 
 
 def topics() -> list[str]:
