@@ -176,7 +176,7 @@ def _help() -> str:
     width = max(map(len, COMMANDS))
     named = {name for names in GROUPS.values() for name in names}
     groups = {**GROUPS, "besides": [name for name in COMMANDS if name not in named]}
-    lines = [f"{_version()}: lets Prosody use authentication programs, ejabberd's and its own", ""]
+    lines = [f"{_version()}: authentication programs for Prosody, ejabberd's too", ""]
     lines += ["usage: extauth-bridge FILE", "       extauth-bridge COMMAND ..."]
     for title, names in groups.items():
         if there := [name for name in names if name in COMMANDS]:

@@ -90,6 +90,8 @@ class Journal:
             return []
         found = []
         for line in self.path.read_text().splitlines(keepends=True):
+            if not line.endswith("\n"):  # it is just being written
+                continue
             at, pid, what, body = line.split(" ")
             if not kinds or what in kinds:
                 found.append(Event(float(at), int(pid), what, bytes.fromhex(body)))
