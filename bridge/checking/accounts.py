@@ -89,15 +89,17 @@ def all_of_it(lab: Lab) -> list[Finding]:
 
 def verbatim(lab: Lab) -> list[Finding]:
     """The right password with a blank or a colon at its end, or a backslash inside, is a wrong one."""
-    secret = _account(lab).secret
+    right = _account(lab).secret
     trial = "blanks, backslashes"
     of_line = "shell: IFS= read -r line, and only then its parts: ${line#*:*:*:} is the password"
     for what, other, advice in (
-        ("a blank behind it", secret + b" ", _LINE_END_ALONE),
-        ("a backslash in it", secret[:-1] + b"\\" + secret[-1:], "shell: IFS= read -r line"),
-        ("a colon behind it", secret + b":", of_line),  # IFS=: read -r takes it for an empty field
+        ("a blank behind it", right + b" ", _LINE_END_ALONE),
+        ("a backslash in it", right[:-1] + b"\\" + right[-1:], "shell: IFS= read -r line"),
+        ("a colon behind it", right + b":", of_line),  # IFS=: read -r takes it for an empty field
     ):
         if _grants(lab, other):
+            if other == right + b":" and _grants(lab, other + secret()):  # `cut_at_colon` has told
+                return []
             meaning = "who has such a character in the password cannot log in, or needs only the others"
             return [deviates(trial, f"the right password with {what} is granted", meaning, advice)]
     return [ok(trial, "the right password with a blank, a colon or a backslash more: not granted")]
