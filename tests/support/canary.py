@@ -21,6 +21,7 @@ import contextlib
 import functools
 import logging
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -85,7 +86,9 @@ def forms(word: bytes) -> set[bytes]:
 
 
 _FORMS = sorted({form for word in (CANARY, right("alice"), right("bob")) for form in forms(word.encode())})
-_FORMS.append(_PREFIX.encode())
+
+_OTHERS = re.compile(rb"(?<![\w-])%s(?![\w-]*[A-Z])" % _PREFIX.encode()).search
+"""Anybody's right password.  Not within a word, nor in one with capitals: others' random names hold any letters."""
 
 _found: list[str] = []
 _meant: list[bool] = []
@@ -101,10 +104,10 @@ def also(*passwords: str) -> None:
 
 def is_in(data: bytes | bytearray) -> bool:
     """Whether a test's password can be read there."""
-    for form in _FORMS:  # noqa: SIM110 (three times as fast as any(), for each of a flood's messages)
+    for form in _FORMS:  # three times as fast as any(), for each of a flood's messages
         if form in data:
             return True
-    return False
+    return _PREFIX.encode() in data and _OTHERS(data) is not None
 
 
 def look(data: bytes | bytearray | str | None, place: str) -> None:
