@@ -3,7 +3,7 @@
 The rules:
 
 - Every hash can be told apart by its kind: all that makes a check of it take its time.
-- `verify` makes one hash of each kind that occurs among all users, whoever is asked for, so that its time tells
+- `matching` makes one hash of each kind that occurs among all users, whoever is asked for, so that its time tells
   neither whether a user exists nor how that user's password is stored.
 - Names and passwords are compared as they come.  RFC 5802 has both prepared with SASLprep: Prosody and ejabberd do
   that before they ask, unless they are told not to.
@@ -15,15 +15,17 @@ import binascii
 import hashlib
 import hmac
 import os
-from collections.abc import Iterable
-from contextlib import suppress
-from typing import NamedTuple, Self
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 UNITS = 1 << 23
 """The most work that one hash may be, 3.4 s of it: after 4 s a bridge gives up on a program."""
 
 ALGORITHMS = {"SHA-1": 20, "SHA-256": 32, "SHA-512": 64}
 """What SCRAM is used with (RFC 5802, RFC 7677, and ejabberd), and how many bytes it makes."""
+
+BY_SIZE = {size: name for name, size in ALGORITHMS.items()}
+"""Which of them made a key of so many bytes, where nothing else tells."""
 
 _ITERATION = 2
 """The work of one iteration of SCRAM in units of scrypt's, 0.4 microseconds: measured as 0.6 for SHA-1 and SHA-256,
@@ -155,11 +157,75 @@ class Scram(NamedTuple):
 
     def text(self) -> str:
         """As RFC 5803 has it: `SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY`."""
-        salt, stored, server = map(_padded, (self.salt, self.stored_key, self.server_key))
+        salt, stored, server = map(to_base64, (self.salt, self.stored_key, self.server_key))
         return f"SCRAM-{self.algorithm}${self.iterations}:{salt}${stored}:{server}"
 
 
 Hash = Scrypt | Scram
+
+
+class Checkable(Protocol):
+    """The kind of anything that a password can be checked against."""
+
+    @property
+    def work(self) -> int: ...
+
+    def digest(self, secret: str, salt: bytes) -> bytes: ...
+
+
+class Stored(Protocol):
+    """Anything that a password can be checked against."""
+
+    @property
+    def kind(self) -> Checkable: ...
+
+    @property
+    def salt(self) -> bytes: ...
+
+    @property
+    def digest(self) -> bytes: ...
+
+
+_Stored = TypeVar("_Stored", bound=Stored)
+_Kind = TypeVar("_Kind", bound=Checkable)
+
+
+def matching(
+    secret: str, credentials: Sequence[_Stored], kinds: Iterable[Checkable], today: Cost
+) -> tuple[_Stored | None, Scrypt | None, bool]:
+    """The one of a user's credentials that `secret` matches.
+
+    The same hashes are made for everybody: none is skipped because the answer is already known.
+
+    Args:
+      credentials: none where there is no such user.
+      kinds: those that occur among all users.
+      today: the cost of a new hash, if it is one of the kinds.
+
+    Returns:
+      it, a new hash of the same secret, and whether every credential could be checked.
+    """
+    found: _Stored | None = None
+    new: Scrypt | None = None
+    usable = True
+    for kind in dict.fromkeys([*kinds, *(credential.kind for credential in credentials)]):
+        own = next((credential for credential in credentials if credential.kind == kind), None)
+        salt = os.urandom(16) if own is None else own.salt
+        try:
+            digest = kind.digest(secret, salt)
+            if own is not None and hmac.compare_digest(digest, own.digest):
+                found = own
+        except _UNUSABLE:
+            usable = usable and own is None
+            continue
+        if kind == today:
+            new = Scrypt(today, salt, digest)
+    return found, new, usable
+
+
+def outdated(stored: Hash, today: Cost) -> bool:
+    """Whether a new hash is to replace it."""
+    return isinstance(stored, Scram) or stored.cost.work < today.work
 
 
 def verify(secret: str, stored: Hash | None, kinds: Iterable[Kind], today: Cost = COST) -> tuple[bool, Scrypt | None]:
@@ -176,29 +242,24 @@ def verify(secret: str, stored: Hash | None, kinds: Iterable[Kind], today: Cost 
     Raises:
       ValueError: what is stored cannot be used.  As many hashes were made.
     """
-    made: dict[Kind, Scrypt] = {}  # the salt beside what it led to
-    wanted: list[Kind] = [today, *kinds, *([stored.kind] if stored else [])]
-    for kind in dict.fromkeys(wanted):
-        salt = stored.salt if stored and stored.kind == kind else os.urandom(16)
-        with suppress(*_UNUSABLE):
-            made[kind] = Scrypt(today, salt, kind.digest(secret, salt))
-    if stored is None:
-        return False, None
-    if stored.kind not in made or not _is_bytes(stored.digest):
+    found, new, usable = matching(secret, [stored] if stored else [], [today, *kinds], today)
+    if not usable:
         raise ValueError("a hash cannot be used: it is broken")
-    if not hmac.compare_digest(made[stored.kind].digest, stored.digest):
-        return False, None
-    old = isinstance(stored, Scram) or stored.cost.work < today.work
-    return True, made.get(today) if old else None
+    return found is not None, new if found is not None and outdated(found, today) else None
 
 
 def affordable(kinds: Iterable[Kind], today: Cost = COST) -> list[Kind]:
     """Those besides `today` that `verify` can make for everybody, the cheapest first; none that cannot be made."""
-    spent, chosen = today.work, list[Kind]()
-    for kind in sorted({*filter(_is_possible, kinds)} - {today}, key=lambda kind: (kind.work, repr(kind))):
-        if spent + kind.work <= WORK_MOST * today.work:
+    return within({*filter(_is_possible, kinds)} - {today}, (WORK_MOST - 1) * today.work)
+
+
+def within(kinds: Iterable[_Kind], work: int) -> list[_Kind]:
+    """As many of these as cost no more than `work` together, the cheapest first."""
+    chosen: list[_Kind] = []
+    for kind in sorted(kinds, key=lambda kind: (kind.work, repr(kind))):
+        if kind.work <= work:
             chosen.append(kind)
-            spent += kind.work
+            work -= kind.work
     return chosen
 
 
@@ -244,10 +305,6 @@ def _are_positive(*values: object) -> bool:
     return all(isinstance(value, int) and value > 0 for value in values)
 
 
-def _is_bytes(value: object) -> bool:
-    return isinstance(value, bytes)
-
-
 def _require_affordable(kind: Kind) -> None:
     if not 0 < kind.work <= UNITS:
         raise ValueError("a hash that takes too long to check")
@@ -258,7 +315,7 @@ def _scrypt(text: str) -> Scrypt:
     ln, r, p = (_number(part, name) for part, name in zip(cost.split(","), ("ln=", "r=", "p="), strict=True))
     if ln > 63:
         raise ValueError("an impossible cost")
-    return Scrypt(Cost(1 << ln, r, p), *(_bytes(part + "=" * (-len(part) % 4)) for part in (salt, digest)))
+    return Scrypt(Cost(1 << ln, r, p), *(from_base64(part + "=" * (-len(part) % 4)) for part in (salt, digest)))
 
 
 def _scram(text: str) -> Scram:
@@ -267,7 +324,7 @@ def _scram(text: str) -> Scram:
     stored, server = keys.split(":")
     if not name.startswith("SCRAM-"):
         raise ValueError("not SCRAM")
-    return Scram(name[6:], _number(iterations), *map(_bytes, (salt, stored, server)))
+    return Scram(name[6:], _number(iterations), *map(from_base64, (salt, stored, server)))
 
 
 def _number(text: str, prefix: str = "") -> int:
@@ -277,13 +334,14 @@ def _number(text: str, prefix: str = "") -> int:
     return int(digits)
 
 
-def _bytes(text: str) -> bytes:
+def from_base64(text: str) -> bytes:
+    """Raises ValueError if it is not base64, to the letter."""
     return binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
 
 
-def _padded(data: bytes) -> str:
+def to_base64(data: bytes) -> str:
     return binascii.b2a_base64(data, newline=False).decode()
 
 
 def _unpadded(data: bytes) -> str:
-    return _padded(data).rstrip("=")
+    return to_base64(data).rstrip("=")

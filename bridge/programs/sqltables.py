@@ -8,7 +8,6 @@ The rules:
 - Only our own table is ever created.
 """
 
-import binascii
 import hashlib
 import uuid
 from collections.abc import Iterable, Sequence
@@ -17,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from bridge.programs.hashes import ALGORITHMS, Hash, Kind, Scheme, Scram, Scrypt, parse, sound
+from bridge.programs.hashes import BY_SIZE, Hash, Kind, Scheme, Scram, Scrypt, from_base64, parse, sound, to_base64
 from bridge.programs.users import BrokenUser, Unavailable
 
 
@@ -224,7 +223,7 @@ class Ejabberd:
         if not number:
             algorithm = self._PREFIXES.get(stored[:7], "SHA-1")
             stored = stored.removeprefix("sha256:").removeprefix("sha512:")
-        return sound(Scram(algorithm or "", int(iterations), *map(_base64, (salted, stored, server))))
+        return sound(Scram(algorithm or "", int(iterations), *map(from_base64, (salted, stored, server))))
 
     def _values(self, new: Credential) -> dict[str, object]:
         values: dict[str, object]
@@ -232,7 +231,7 @@ class Ejabberd:
             values = {"password": new.password, "serverkey": "", "salt": "", "iterationcount": 0, "type": 1}
         else:
             assert isinstance(new, Scram)
-            salt, stored, server = map(_to_base64, (new.salt, new.stored_key, new.server_key))
+            salt, stored, server = map(to_base64, (new.salt, new.stored_key, new.server_key))
             number = next(number for number, name in self._TYPES.items() if name == new.algorithm)
             if "type" not in self._columns and new.algorithm != "SHA-1":
                 stored = f"{new.algorithm.replace('-', '').lower()}:{stored}"
@@ -313,7 +312,7 @@ class Prosody:
         if password:  # Prosody, too, prefers it to a hash
             return Plain(password)
         keys = bytes.fromhex(_text(stored)), bytes.fromhex(_text(server))
-        algorithm = next((name for name, size in ALGORITHMS.items() if size == len(keys[0])), "")
+        algorithm = BY_SIZE.get(len(keys[0]), "")
         # Lua 5.3 and later write a whole number that was calculated as 10000.0.
         return sound(Scram(algorithm, int(_text(iterations).removesuffix(".0")), salt.encode(), *keys))
 
@@ -390,11 +389,3 @@ def _text(value: object) -> str:
 def _as_text(new: Credential) -> str:
     assert not isinstance(new, Plain)
     return new.text()
-
-
-def _base64(text: str) -> bytes:
-    return binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
-
-
-def _to_base64(data: bytes) -> str:
-    return binascii.b2a_base64(data, newline=False).decode()

@@ -9,17 +9,14 @@ The rules:
 - A table of somebody else's is only read, unless the administrator allowed to write.
 """
 
-import hmac
-import os
 import time
-from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Self
 
 import sqlalchemy as sa
 
-from bridge.programs.hashes import COST, WORK_MOST, Cost, Scheme, Scram, Scrypt
+from bridge.programs.hashes import COST, WORK_MOST, Cost, Scheme, Scrypt, matching, outdated, within
 from bridge.programs.sqlconnection import Connection
-from bridge.programs.sqltables import OWN, Account, AnyKind, Credential, Example, Own, Table, make
+from bridge.programs.sqltables import OWN, Account, AnyKind, Credential, Example, Own, Plain, Table, make
 from bridge.programs.sqlurl import Address
 from bridge.programs.users import BrokenUser, Unavailable
 
@@ -31,10 +28,6 @@ SHARE = 1000
 
 _RARELY = 60.0
 """Seconds between two looks, at least: a new kind of hash comes with a new version or setting of a server."""
-
-
-UNUSABLE = TypeError, ValueError, OverflowError, MemoryError
-"""What comes of a cost that cannot be paid."""
 
 
 class Ways(NamedTuple):
@@ -191,13 +184,9 @@ class SqlUsers:
 
     def _made(self) -> list[AnyKind]:
         """The kinds that every check makes, as many as it can afford; the cheapest first."""
-        chosen: list[AnyKind] = [self._ways.cost] if self._own else []
-        spent = sum(kind.work for kind in chosen)
-        for kind in sorted(self._kinds - {*chosen}, key=lambda kind: (kind.work, repr(kind))):
-            if spent + kind.work <= WORK_MOST * COST.work:
-                chosen.append(kind)
-                spent += kind.work
-        return chosen
+        first: list[AnyKind] = [self._ways.cost] if self._own else []
+        left = WORK_MOST * COST.work - sum(kind.work for kind in first)
+        return first + within(self._kinds - {*first}, left)
 
     def _form(self, host: str, account: Account | None = None) -> AnyKind:
         """The kind of a new credential.  Each host of a server may be set to another: not every one can use any."""
@@ -215,8 +204,7 @@ class SqlUsers:
         return DEFAULT if usual is None else usual.credential.kind
 
     def _is_old(self, found: Credential) -> bool:
-        cheaper = isinstance(found, Scrypt) and found.cost.work < self._ways.cost.work
-        return self._renews and (isinstance(found, Scram) or cheaper)
+        return self._renews and not isinstance(found, Plain) and outdated(found, self._ways.cost)
 
     def _renew(self, user: str, host: str, old: Account, new: Scrypt) -> None:
         """Replace a hash, if it is still there.  If that cannot be done, another process may do it later."""
@@ -244,36 +232,3 @@ class SqlUsers:
             return True
 
         return self._database.write(work)
-
-
-def matching(
-    secret: str, credentials: Sequence[Credential], kinds: Iterable[AnyKind], today: Cost
-) -> tuple[Credential | None, Scrypt | None, bool]:
-    """The one of a user's credentials that `secret` matches.
-
-    The same hashes are made for everybody: none is skipped because the answer is already known.
-
-    Args:
-      credentials: none where there is no such user.
-      kinds: those that occur among all users.
-      today: the cost of a new hash, if it is one of the kinds.
-
-    Returns:
-      it, a new hash of the same secret, and whether every credential could be checked.
-    """
-    found: Credential | None = None
-    new: Scrypt | None = None
-    usable = True
-    for kind in dict.fromkeys([*kinds, *(credential.kind for credential in credentials)]):
-        own = next((credential for credential in credentials if credential.kind == kind), None)
-        salt = os.urandom(16) if own is None else own.salt
-        try:
-            digest = kind.digest(secret, salt)
-        except UNUSABLE:
-            usable = usable and own is None
-            continue
-        if own is not None and hmac.compare_digest(digest, own.digest):
-            found = own
-        if kind == today:
-            new = Scrypt(today, salt, digest)
-    return found, new, usable

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import attrs
 
-from bridge.programs.hashes import Hash, Scram, sound
+from bridge.programs.hashes import Hash, Scram, from_base64, sound
 
 LONGEST = 1 << 16
 """Bytes of a user's file, or characters of one value: ejabberd's protocol cannot carry a longer password."""
@@ -96,7 +96,7 @@ def number(text: str) -> int:
 
 def base64(text: str) -> bytes:
     try:
-        return binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
+        return from_base64(text)
     except ValueError:
         raise Defect("a key or salt that is not base64") from None
 

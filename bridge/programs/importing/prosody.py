@@ -12,7 +12,7 @@ import re
 import stat
 from collections.abc import Iterator
 
-from bridge.programs.hashes import ALGORITHMS, Hash
+from bridge.programs.hashes import BY_SIZE, Hash
 from bridge.programs.importing.entry import (
     LONGEST,
     Defect,
@@ -27,8 +27,6 @@ from bridge.programs.importing.entry import (
     scram,
 )
 from bridge.programs.importing.lua import Value, table
-
-_BY_LENGTH = {size: name for name, size in ALGORITHMS.items()}
 
 _ENCODED = re.compile(r"%([0-9a-fA-F]{2})")
 
@@ -106,7 +104,7 @@ def _secret(account: dict[object, Value]) -> str | Hash:
     if not isinstance(iterations, int | float) or not 0 < iterations < 1e10 or not isinstance(salt, bytes):
         raise Defect("no number of iterations, or no salt")
     stored, server = (hexadecimal(_text(account, key)) for key in (b"stored_key", b"server_key"))
-    return scram(_BY_LENGTH.get(len(stored), ""), int(iterations), salt, stored, server)
+    return scram(BY_SIZE.get(len(stored), ""), int(iterations), salt, stored, server)
 
 
 def _text(account: dict[object, Value], key: bytes) -> str:

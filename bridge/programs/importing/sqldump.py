@@ -8,7 +8,7 @@ import binascii
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from bridge.programs.hashes import ALGORITHMS, Hash
+from bridge.programs.hashes import BY_SIZE, Hash
 from bridge.programs.importing.entry import Defect, Entry, Found, NotTaken, base64, entry, number, plain, scram
 from bridge.programs.importing.sqltokens import Token, Tokens
 
@@ -16,8 +16,6 @@ _TABLE = b"users"
 
 _NOT_COLUMNS = {b"PRIMARY", b"UNIQUE", b"KEY", b"CONSTRAINT", b"INDEX", b"FULLTEXT", b"CHECK", b"FOREIGN", b"EXCLUDE"}
 """How what is no column begins, in CREATE TABLE."""
-
-_BY_LENGTH = {size: name for name, size in ALGORITHMS.items()}
 
 _PREFIXES = {"sha256": "SHA-256", "sha512": "SHA-512"}
 """Of the stored key, where the column for it is too old for others."""
@@ -171,7 +169,7 @@ def _secret(row: Row) -> str | Hash:
         return plain(password)
     prefix, colon, key = password.rpartition(":")
     stored = base64(key)
-    algorithm = _PREFIXES.get(prefix, "") if colon else _BY_LENGTH.get(len(stored), "")
+    algorithm = _PREFIXES.get(prefix, "") if colon else BY_SIZE.get(len(stored), "")
     return scram(algorithm, number(iterations), base64(salt), stored, base64(server))
 
 
