@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Protocol
 
 from bridge.checking import linereplies, replies
@@ -118,13 +117,13 @@ class Lines:
 
     def replies(self, data: bytes) -> tuple[list[Verdict], bytes]:
         found: list[Verdict] = []
-        while match := _REPLY.match(data):
+        while match := linereplies.REPLY.match(data):
             found.append(Verdict.GRANTED if match[1] == b"1" else Verdict.DENIED)
             data = data[match.end() :]
         return found, data
 
     def behind(self, data: bytes) -> bytes:
-        return _REPLY.sub(b"", data, count=1)
+        return linereplies.REPLY.sub(b"", data, count=1)
 
     def has_replies(self, data: bytes, count: int) -> bool:
         found, behind = self.replies(data)
@@ -140,8 +139,6 @@ class Lines:
     def flaw(self, data: bytes) -> Flaw | None:
         return linereplies.flaw(data)
 
-
-_REPLY = re.compile(rb"([01])(?:\r?\n)?")
 
 DIALECTS: dict[str, Dialect] = {"ejabberd": Frames(), "generic": Lines()}
 

@@ -10,7 +10,9 @@ from bridge.protocol.frames import may_become_replies
 LAST = re.compile(rb"(?:\A|\n|\xef\xbb\xbf)([01])(?:\r?\n)?\Z")
 """A reply at the end of something."""
 
-_ONE = re.compile(rb"[01](?:\r?\n)?")
+REPLY = re.compile(rb"([01])(?:\r?\n)?")
+"""A digit, and a line end that some forget."""
+
 _MORE = re.compile(rb"[01](?:\r?\n[01])*(?:\r?\n)?")
 _FAILS = "every login fails: the bridge takes nothing for a yes but a 1 that stands alone"
 _DIGIT = 'print "1" for yes and "0" for no, each with a line end and nothing else'
@@ -20,7 +22,7 @@ FRAMES = 'leave protocol out: without it, the bridge speaks ejabberd\'s frames (
 
 def flaw(data: bytes) -> Flaw | None:
     """The flaw of what came instead of a reply; `None` if it is one, or empty."""
-    if not data or _ONE.fullmatch(data):
+    if not data or REPLY.fullmatch(data):
         return None
     if _MORE.fullmatch(data):
         return Flaw(
@@ -32,7 +34,7 @@ def flaw(data: bytes) -> Flaw | None:
     if (last := LAST.search(data)) and last.start(1):
         before = data[: last.start(1)]
         return ahead(before, are_replies=_MORE.fullmatch(before) is not None)
-    if (one := _ONE.match(data)) and one.end() < len(data):
+    if (one := REPLY.match(data)) and one.end() < len(data):
         return _behind(data[1:])
     return _other(data)
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from bridge.checking.flaw import KILLED, UNASKED, Flaw, ahead
+from bridge.checking.linereplies import REPLY
 from bridge.protocol.frames import may_become_replies, verdict_of
-
-LINES = re.compile(rb"[01](?:\r?\n)?")
-"""Prosody's generic protocol: a digit, and a line end that some forget."""
 
 _FAILS = "every login fails: the bridge takes nothing for a yes but ejabberd's own four bytes"
 
@@ -47,7 +43,7 @@ def _behind(rest: bytes) -> Flaw:
 
 
 def _other(data: bytes) -> Flaw:
-    if LINES.fullmatch(data):
+    if REPLY.fullmatch(data):
         return Flaw(
             f"{'1' if data[:1] == b'1' else '0'} as text: it speaks Prosody's lines, not ejabberd's frames",
             _FAILS,
