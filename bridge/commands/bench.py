@@ -29,7 +29,6 @@ from bridge.config.settings import ProgramSettings, Settings
 from bridge.daemon.process import running
 from bridge.log.setup import configure
 from bridge.log.text import escaped
-from bridge.protocol.checks import Checks
 from bridge.terminal.takeover import ProgramTerminal
 
 if TYPE_CHECKING:
@@ -259,7 +258,7 @@ def _chosen(settings: Settings, arguments: Arguments) -> tuple[Settings, _Questi
         raise UsageError(f"{account!r} is not of the form USER@HOST")
     program, host = _program_and_host(settings, host or arguments.parsed.host)
     question = _auth(user, host) if account else _isuser(host)
-    if refusal := Checks(program.commands, settings.allow_empty_password, program.reads_lines)(question.line()):
+    if refusal := program.checks(settings.allow_empty_password)(question.line()):
         hint = "" if account else " (with --account, auth is asked)"
         raise UsageError(f"the query would be refused: {refusal.value}{hint}")
     log = attrs.evolve(settings.log, verdicts="none")  # ours are nobody's logins, and thousands a second

@@ -14,6 +14,7 @@ from typing import Literal, cast
 import attrs
 
 from bridge.log.text import shown, type_name
+from bridge.protocol.checks import Checks
 
 
 def _frozen(table: Mapping[str, str]) -> Mapping[str, str]:
@@ -44,10 +45,9 @@ class ProgramSettings:
     probe: str
     protocol: Literal["ejabberd", "generic"]
 
-    @property
-    def reads_lines(self) -> bool:
-        """Whether what it is asked must be one line to it."""
-        return self.protocol == "generic"
+    def checks(self, allow_empty_password: bool) -> Checks:
+        """What a line must pass before this program is asked."""
+        return Checks(self.commands, allow_empty_password, as_lines=self.protocol == "generic")
 
 
 @attrs.frozen(kw_only=True)

@@ -39,7 +39,6 @@ from bridge.pool.reserve import Reserve
 from bridge.pool.rounds import ROUND, Rounds
 from bridge.pool.staff import Staff
 from bridge.pool.starts import Starts
-from bridge.protocol.checks import Checks
 from bridge.protocol.query import Query, Verdict
 from bridge.worker.state import State
 from bridge.worker.stderrlines import Lines
@@ -163,7 +162,7 @@ class Pool:
 
     def may_be_asked(self, query: Query) -> bool:
         """Whether its programs may be asked `query`, which passed the checks for another pool's."""
-        return Checks(self.program.commands, True, self.program.reads_lines)(query.body) is None
+        return self.program.checks(allow_empty_password=True)(query.body) is None
 
     def others_answer(self) -> bool:
         """Whether there are programs that have given a reply, so that others need not be asked everything."""

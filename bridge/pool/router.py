@@ -29,7 +29,7 @@ class Route:
 
     def __init__(self, pool: Pool, allow_empty_password: bool) -> None:
         self.pool = pool
-        self.checks = Checks(pool.program.commands, allow_empty_password, pool.program.reads_lines)
+        self.checks = pool.program.checks(allow_empty_password)
         self.plain = self.checks.plain
 
 
