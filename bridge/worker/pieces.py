@@ -47,11 +47,13 @@ class Pieces:
         """What has been read together with what came before.
 
         Args:
-          data: as it was read; not empty.
+          data: as it was read; at the end of output it is empty, and what came before stays.
 
         Returns:
           `None` if that is the line end that was owed, or a part of it; otherwise without that.
         """
+        if not data:
+            return data
         joined = self._partial + data
         if not self._counted:
             self._partial = b""

@@ -262,7 +262,7 @@ class Worker:
             data = _read(self._stdout, _REPLY_READ)
         except BlockingIOError:
             return True
-        rest = self._pieces.join(data) if data else data
+        rest = self._pieces.join(data)
         if rest is None:  # a line end that was owed
             self._leave_queue()
             return True
@@ -287,7 +287,7 @@ class Worker:
     def _examined(self, data: bytes) -> Verdict | None:
         """The program's verdict, if its question has been read, and `data` is a reply or completes one."""
         pieces = self._pieces
-        joined = pieces.join(data) if data else data
+        joined = pieces.join(data)
         if joined is None:
             if self.query is None:
                 self._leave_queue()
