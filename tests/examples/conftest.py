@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.backends import Backend
+from support.backends.asked import Asked
 from support.process import Bridge
 
 
@@ -25,6 +26,12 @@ def at_work(kind: Callable[[Path], Backend]) -> Iterator[Backend]:
         if made is not None:
             made.close()
         shutil.rmtree(folder)
+
+
+def verdicts(backend: Backend, folder: Path, *questions: tuple[str, ...], **settings: object) -> list[str]:
+    """The replies to these, until it ends."""
+    with Asked(backend.edited(folder, **settings)) as program:
+        return [program.ask(*question).verdict for question in questions]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from support.backends.asked import Asked
 from support.backends.servers import Web
 from support.canary import CANARY, right
 
-from .conftest import at_work
+from .conftest import at_work, verdicts
 
 ALICE = ("auth", "alice", right("alice"))
 
@@ -20,12 +20,6 @@ def web() -> Iterator[Web]:
     with at_work(Web) as one:
         assert isinstance(one, Web)
         yield one
-
-
-def verdicts(web: Web, folder: Path, *questions: tuple[str, ...], **settings: object) -> list[str]:
-    """The replies to these, until it ends."""
-    with Asked(web.edited(folder, **settings)) as program:
-        return [program.ask(*question).verdict for question in questions]
 
 
 @pytest.mark.parametrize("user", ["status-500", "status-503", "status-429", "status-204", "status-400", "moved"])

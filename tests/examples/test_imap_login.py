@@ -13,7 +13,7 @@ from support.backends.asked import Asked
 from support.backends.servers import Dovecot
 from support.canary import CANARY, right
 
-from .conftest import at_work
+from .conftest import at_work, verdicts
 
 pytestmark = pytest.mark.slow
 
@@ -26,12 +26,6 @@ def dovecot() -> Iterator[Dovecot]:
     with at_work(Dovecot) as one:
         assert isinstance(one, Dovecot)
         yield one
-
-
-def verdicts(dovecot: Dovecot, folder: Path, *questions: tuple[str, ...], **settings: object) -> list[str]:
-    """The replies to these, until it ends."""
-    with Asked(dovecot.edited(folder, **settings)) as program:
-        return [program.ask(*question).verdict for question in questions]
 
 
 def test_nobody_is_known_to_exist(dovecot: Dovecot, tmp_path: Path) -> None:

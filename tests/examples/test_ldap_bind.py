@@ -10,7 +10,7 @@ from support.backends.asked import Asked
 from support.backends.servers import BASE, Slapd
 from support.canary import CANARY, right
 
-from .conftest import at_work
+from .conftest import at_work, verdicts
 
 pytestmark = pytest.mark.slow
 
@@ -22,12 +22,6 @@ def slapd() -> Iterator[Slapd]:
     with at_work(Slapd) as one:
         assert isinstance(one, Slapd)
         yield one
-
-
-def verdicts(slapd: Slapd, folder: Path, *questions: tuple[str, ...], **settings: object) -> list[str]:
-    """The replies to these, until it ends."""
-    with Asked(slapd.edited(folder, **settings)) as program:
-        return [program.ask(*question).verdict for question in questions]
 
 
 ALICE = ("auth", "alice", right("alice"))

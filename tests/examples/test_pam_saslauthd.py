@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.backends.asked import Asked
 from support.backends.servers import Saslauthd
 from support.canary import CANARY, right
 
-from .conftest import at_work
+from .conftest import at_work, verdicts
 
 ALICE = ("auth", "alice", right("alice"))
 
@@ -23,12 +22,6 @@ def saslauthd() -> Iterator[Saslauthd]:
     with at_work(Saslauthd) as one:
         assert isinstance(one, Saslauthd)
         yield one
-
-
-def verdicts(saslauthd: Saslauthd, folder: Path, *questions: tuple[str, ...], **settings: object) -> list[str]:
-    """The replies to these, until it ends."""
-    with Asked(saslauthd.edited(folder, **settings)) as program:
-        return [program.ask(*question).verdict for question in questions]
 
 
 def test_accounts(saslauthd: Saslauthd, tmp_path: Path) -> None:

@@ -1,14 +1,18 @@
 """The bundled program as it is: its commands, and questions to it in frames."""
 
+import select
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from support.process import environment
 
 PATIENCE = 60.0
 """Seconds; reached only by a test that fails."""
+
+DEADLINE = 30.0
+"""The same for one reply, or the end."""
 
 
 def command(database: Path, *words: str | Path) -> tuple[int, str, str]:
@@ -25,6 +29,49 @@ def logins(database: Path, attempts: Iterable[tuple[str, str, str]]) -> list[boo
     replies = [done.stdout[at : at + 4] for at in range(0, len(done.stdout), 4)]
     assert len(replies) == len(questions)
     return [{b"\0\2\0\1": True, b"\0\2\0\0": False}[reply] for reply in replies]
+
+
+class Running:
+    """A bundled program, as a bridge talks to it."""
+
+    def __init__(self, command: Sequence[str | Path]) -> None:
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env=environment(),
+        )
+
+    def ask(self, question: str) -> bool:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        body = question.encode()
+        self.process.stdin.write(len(body).to_bytes(2, "big") + body)
+        assert select.select([self.process.stdout], [], [], DEADLINE)[0], "no reply"
+        reply = self.process.stdout.read(100)
+        assert reply in (b"\0\2\0\1", b"\0\2\0\0"), self.process.communicate(timeout=DEADLINE)
+        return reply == b"\0\2\0\1"
+
+    def fails(self, question: str = "") -> list[str]:
+        """Expect that it ends, without a reply to `question` if there is one; returns its error lines."""
+        body = question.encode()
+        data = len(body).to_bytes(2, "big") + body if question else None
+        out, err = self.process.communicate(data, timeout=DEADLINE)
+        assert (self.process.returncode, out) == (2, b""), err
+        return err.decode().splitlines()
+
+    def end(self) -> list[str]:
+        """End its input, and expect exit status 0; returns its error lines."""
+        out, err = self.process.communicate(timeout=DEADLINE)
+        assert (self.process.returncode, out) == (0, b""), err
+        return err.decode().splitlines()
+
+    def close(self) -> None:
+        """End it, whatever it does."""
+        self.process.kill()
+        self.process.communicate()
 
 
 def _run(database: Path, *words: str | Path, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:

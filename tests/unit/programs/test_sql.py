@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import select
 import sqlite3
 import subprocess
 import sys
@@ -13,55 +12,17 @@ import pytest
 from support import canary
 from support.components import extra
 from support.process import environment
+from support.programs.bundled import DEADLINE, Running
 
 extra("sql", "sqlalchemy")
 
 from bridge.programs import sql  # noqa: E402
 from bridge.programs.hashes import Scheme, Scram, parse  # noqa: E402
 
-DEADLINE = 30.0
 PROGRAM = [sys.executable, "-m", "bridge.programs.sql"]
 CHEAP = ["--scrypt", "4,8,1"]
 SECRET = canary.CANARY
 HOST = "example.com"
-
-
-class Running:
-    """The program, as a bridge talks to it."""
-
-    def __init__(self, *words: str) -> None:
-        self.process = subprocess.Popen(
-            [*PROGRAM, *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            env=environment(),
-        )
-
-    def ask(self, question: str) -> bool:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        body = question.encode()
-        self.process.stdin.write(len(body).to_bytes(2, "big") + body)
-        assert select.select([self.process.stdout], [], [], DEADLINE)[0], "no reply"
-        reply = self.process.stdout.read(100)
-        assert reply in (b"\0\2\0\1", b"\0\2\0\0"), self.process.communicate(timeout=DEADLINE)
-        return reply == b"\0\2\0\1"
-
-    def fails(self, question: str = "") -> str:
-        """Expect that it ends, without a reply to `question` if there is one; returns its one error line."""
-        body = question.encode()
-        out, err = self.process.communicate(len(body).to_bytes(2, "big") + body if question else None, timeout=DEADLINE)
-        assert (self.process.returncode, out) == (2, b""), err
-        [line] = err.decode().splitlines()
-        return line
-
-    def end(self) -> list[str]:
-        """End its input, and expect exit status 0; returns its error lines."""
-        out, err = self.process.communicate(timeout=DEADLINE)
-        assert (self.process.returncode, out) == (0, b""), err
-        return err.decode().splitlines()
 
 
 Start = Callable[..., Running]
@@ -72,13 +33,12 @@ def start() -> Iterator[Start]:
     running: list[Running] = []
 
     def start(*words: str) -> Running:
-        running.append(Running(*words))
+        running.append(Running([*PROGRAM, *words]))
         return running[-1]
 
     yield start
     for one in running:
-        one.process.kill()
-        one.process.communicate()
+        one.close()
 
 
 def url(path: Path) -> str:
@@ -189,12 +149,13 @@ def test_without_its_table_it_ends(tmp_path: Path, start: Start) -> None:
     path = tmp_path / "users.db"
     sqlite3.connect(path).close()
     said = "no such table there: another database, another --table, or createtable: OperationalError (SQLITE_ERROR)"
-    assert start(url(path)).fails() == f"extauth-sql: {said}"
-    assert start("--table", "prosody", url(path)).fails() == f"extauth-sql: {said}"
+    assert start(url(path)).fails() == [f"extauth-sql: {said}"]
+    assert start("--table", "prosody", url(path)).fails() == [f"extauth-sql: {said}"]
 
 
 def test_a_missing_file_is_not_created(tmp_path: Path, start: Start) -> None:
-    assert "SQLITE_CANTOPEN" in start(url(tmp_path / "users.db")).fails()
+    (line,) = start(url(tmp_path / "users.db")).fails()
+    assert "SQLITE_CANTOPEN" in line
     assert manage(tmp_path / "users.db", "passwd", f"alice@{HOST}", password=SECRET)[0] == 2
     assert not [*tmp_path.iterdir()]
 
@@ -203,7 +164,8 @@ def test_when_the_database_is_gone_it_ends_without_a_reply(own: Path, start: Sta
     program = start(*CHEAP, url(own))
     assert program.ask(f"isuser:alice:{HOST}")
     own.unlink()
-    assert "SQLITE_CANTOPEN" in program.fails(f"auth:alice:{HOST}:{SECRET}")
+    (line,) = program.fails(f"auth:alice:{HOST}:{SECRET}")
+    assert "SQLITE_CANTOPEN" in line
 
 
 def test_a_locked_database_is_no_wrong_password(own: Path, start: Start) -> None:
@@ -211,7 +173,8 @@ def test_a_locked_database_is_no_wrong_password(own: Path, start: Start) -> None
     assert program.ask(f"isuser:alice:{HOST}")
     with contextlib.closing(sqlite3.connect(own, isolation_level=None)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
-        assert "SQLITE_BUSY" in program.fails(f"auth:alice:{HOST}:{SECRET}")
+        (line,) = program.fails(f"auth:alice:{HOST}:{SECRET}")
+        assert "SQLITE_BUSY" in line
 
 
 def test_a_hash_is_not_renewed_where_nothing_can_be_written(own: Path, start: Start) -> None:

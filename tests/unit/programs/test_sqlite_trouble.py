@@ -1,11 +1,9 @@
 """`extauth-sqlite DATABASE` while its database is locked, lost, broken, replaced or shared by many."""
 
 import os
-import select
 import shutil
 import sqlite3
 import stat
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from support.programs.bundled import Running
 
 from bridge.programs import users
 from bridge.programs.users import Users
 
-DEADLINE = 30.0
 CHEAP = users.Cost(n=2**4, r=8, p=1)
 REAL = [sys.executable, "-m", "bridge.programs.sqlite"]
 QUICK = [
@@ -26,41 +24,6 @@ QUICK = [
     "from bridge.programs import sqlite, users; users.COST = users.Cost(2**4, 8, 1); exit(sqlite.main())",
 ]
 """The same program with new hashes that cost nothing, for tests that make many."""
-
-
-class Running:
-    def __init__(self, command: list[str], database: Path) -> None:
-        self.process = subprocess.Popen(
-            [*command, str(database)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-        )
-
-    def ask(self, question: str) -> bool:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        body = question.encode()
-        self.process.stdin.write(len(body).to_bytes(2, "big") + body)
-        assert select.select([self.process.stdout], [], [], DEADLINE)[0], "no reply"
-        reply = self.process.stdout.read(100)
-        assert reply in (b"\0\2\0\1", b"\0\2\0\0")
-        return reply == b"\0\2\0\1"
-
-    def fails(self, question: str = "") -> list[str]:
-        """Expect that it ends, without a reply to `question` if there is one; returns its error lines."""
-        body = question.encode()
-        data = len(body).to_bytes(2, "big") + body if question else None
-        out, err = self.process.communicate(data, timeout=DEADLINE)
-        assert (self.process.returncode, out) == (2, b""), err
-        return err.decode().splitlines()
-
-    def end(self) -> list[str]:
-        """End its input, and expect exit status 0; returns its error lines."""
-        out, err = self.process.communicate(timeout=DEADLINE)
-        assert (self.process.returncode, out) == (0, b""), err
-        return err.decode().splitlines()
 
 
 Start = Callable[..., Running]
@@ -88,13 +51,12 @@ def start() -> Iterator[Start]:
     started: list[Running] = []
 
     def starter(database: Path, command: list[str] = REAL) -> Running:
-        started.append(Running(command, database))
+        started.append(Running([*command, database]))
         return started[-1]
 
     yield starter
     for running in started:
-        running.process.kill()
-        running.process.communicate()
+        running.close()
 
 
 def connect(path: Path) -> sqlite3.Connection:
