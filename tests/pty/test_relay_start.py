@@ -1,24 +1,25 @@
 """How soon and how small a relay is: Prosody starts one for every host, and stands still meanwhile.
 
-What is timed is the CPU, not the clock: whoever else wants it makes a start longer, and no relay slower.
+What is counted are instructions, neither the clock nor the CPU's time: whoever else is at work makes those longer, and
+no relay slower.
 """
 
 import compileall
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import termios
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from support.components import command
 from support.relay.daemon import resident
-from support.relay.site import LAUNCHER, ROOT, waits
+from support.relay.site import LAUNCHER, ROOT, until, waits
 
-RUNS = 12
 SLOW = {"trio", "attr", "attrs", "argparse", "typing", "re", "logging", "tomllib", "socket", "random", "asyncio"}
 
 
@@ -32,68 +33,67 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextlib.contextmanager
-def started(installed: Path, *arguments: str) -> Iterator[int]:
-    """A relay on a pty of a program."""
+def started(installed: Path, *arguments: str | Path, under: Sequence[str] = ()) -> Iterator[int]:
+    """A relay on a pty of a program, once it is ready to read; ended by that program's end."""
     master, slave = os.openpty()
     settings = termios.tcgetattr(slave)
     settings[3] &= ~(termios.ECHO | termios.ICANON)
     termios.tcsetattr(slave, termios.TCSANOW, settings)
     process = subprocess.Popen(
-        [sys.executable, LAUNCHER, *arguments],
+        [*under, sys.executable, LAUNCHER, *arguments],
         stdin=slave, stdout=slave, stderr=slave, env={**os.environ, "PYTHONPATH": str(installed)},
     )  # fmt: skip
     os.close(slave)
     try:
+        until(lambda: waits(process.pid), "the relay to wait for its input")
         yield process.pid
     finally:
         os.close(master)
         assert process.wait(20) == 0
 
 
-def until_ready(pid: int) -> None:
-    end = time.monotonic() + 20
-    while not waits(pid):
-        if time.monotonic() > end:
-            raise TimeoutError("it never waits for its input")
-        time.sleep(0.0002)
+@pytest.fixture
+def relays(tmp_path: Path) -> dict[str, list[str | Path]]:
+    """The arguments of the two kinds of relays, without a daemon."""
+    file = tmp_path / "relay.toml"
+    file.write_text('connect = "/nowhere"  # no daemon yet\nanswer_timeout = 4.5\n[log]\nlevel = "info"\n')
+    return {"socket": ["connect", "/nowhere"], "file": [file]}
 
 
-def spent(pid: int) -> float:
-    """Seconds of CPU a process that sleeps has had."""
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+def test_start(installed: Path, tmp_path: Path, relays: dict[str, list[str | Path]]) -> None:
+    """Until it is ready to read, at most 3 times what bare Python takes; with a file what tomllib costs on top."""
+    profile, first = tmp_path / "profile", tmp_path / "profile.1"
+    valgrind = [command("valgrind", "valgrind"), "--tool=callgrind", f"--callgrind-out-file={profile}"]
+    counting = [*valgrind, f"--log-file={os.devnull}"]
 
+    def counted(path: Path) -> float:
+        """Millions of instructions."""
+        found = re.search(r"^(?:totals|summary): (\d+)", path.read_text(), re.MULTILINE)
+        assert found
+        return int(found[1]) / 1e6
 
-def bare_start() -> float:
-    """Seconds of CPU that the interpreter alone takes."""
-    process = subprocess.Popen([sys.executable, "-I", "-S", "-c", "pass"])
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # a zombie still says what it has had
-    try:
-        return spent(process.pid)
-    finally:
-        assert process.wait() == 0
+    def bare(code: str) -> float:
+        subprocess.run([*counting, sys.executable, "-I", "-S", "-c", code], check=True)
+        return counted(profile)
+
+    def relay(kind: str) -> float:
+        with started(installed, *relays[kind], under=counting) as pid:
+            subprocess.run(["callgrind_control", "--dump", str(pid)], check=True, stdout=subprocess.DEVNULL)
+            until(first.exists, "the profile")
+        taken = counted(first)
+        first.unlink()
+        return taken
+
+    nothing, tomllib, socket, file = bare("pass"), bare("import tomllib"), relay("socket"), relay("file")
+    print(f"bare {nothing:.0f}, with tomllib {tomllib:.0f}, relay {socket:.0f}, with a file {file:.0f} million")
+    assert socket <= 3 * nothing
+    assert file <= socket + (tomllib - nothing)
 
 
 @pytest.mark.parametrize("kind", ["socket", "file"])
-def test_start(installed: Path, tmp_path: Path, kind: str) -> None:
-    """Until it is ready to read: at most 1.5 times what the bare interpreter takes, and 15 ms.  The best of each.
-
-    With a file once more what the interpreter takes: that is about what tomllib costs.
-    """
-    file = tmp_path / "relay.toml"
-    file.write_text('connect = "/nowhere"  # no daemon yet\nanswer_timeout = 4.5\n[log]\nlevel = "info"\n')
-    arguments = ["connect", "/nowhere"] if kind == "socket" else [str(file)]
-    bare, ready, memory = [], [], 0
-    for _ in range(RUNS):
-        bare.append(bare_start())
-        with started(installed, *arguments) as pid:
-            until_ready(pid)
-            ready.append(spent(pid))
-            memory = max(memory, resident(pid))
-    times = 1.5 if kind == "socket" else 2.5
-    took, allowed = min(ready) * 1000, min(bare) * times * 1000 + 15
-    print(f"{kind}: {took:.1f} ms, allowed {allowed:.1f} ms; {memory} KiB")
-    assert took <= allowed
-    assert memory <= 15 * 1024
+def test_memory(installed: Path, relays: dict[str, list[str | Path]], kind: str) -> None:
+    with started(installed, *relays[kind]) as pid:
+        assert resident(pid) <= 15 * 1024
 
 
 def imported(installed: Path, code: str) -> set[str]:
