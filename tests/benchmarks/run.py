@@ -14,6 +14,7 @@ puts that and its pictures into the README beside this.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -215,6 +216,7 @@ def main() -> int:
             pictures.write(kept, HERE / markdown.PICTURES)
             markdown.publish(kept, HERE / "README.md")
         return 0
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the bridge is compiled once, as an installation is
     machine = report.machine()
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
     label = version_of(options.beside_python) if options.beside_python else ""
