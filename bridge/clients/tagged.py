@@ -13,7 +13,7 @@ from bridge.loop.reactor import Reactor
 from bridge.loop.streams import Borrowed
 from bridge.pool.router import Router
 from bridge.protocol.query import REFUSED, Query
-from bridge.protocol.tagged import Tagged, TaggedReader, Tagging, Violation
+from bridge.protocol.tagged import Tagged, TaggedLines, TaggedReader, Tagging, Violation
 
 
 class TaggedSession(WindowedSession):
@@ -54,13 +54,12 @@ class TaggedSession(WindowedSession):
         else:
             super().failed(error)
 
-    def _take(self, lines: Sequence[Tagged]) -> None:
-        full = self._unwritten or len(lines) >= self._window - len(self._tagging)
+    def _take(self, lines: TaggedLines) -> None:
+        full = self._unwritten or len(lines.tags) >= self._window - len(self._tagging)
         if full:
             lines = self._fitting(lines)
-        if lines:
-            tags, addresses, questions = zip(*lines, strict=True)
-            queries = self._ask_for(questions, addresses, self)
+        if tags := lines.tags:
+            queries = self._ask_for(lines.questions, lines.addresses, self)
             self._tagging.add(tags, queries)
             if REFUSED in queries and not self._flush_due:  # `settled` is not called for refused lines
                 self._flush_later()

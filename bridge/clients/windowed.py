@@ -21,22 +21,22 @@ from bridge.loop.streams import Borrowed, nobody_reads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from typing import Any, Protocol
 
     from bridge.protocol.query import Answerer, Limits, Query
 
-    Line = Any
-    """As the session's reader returns it; different for each kind of session."""
+    Lines = Any
+    """A sequence of lines, as the session's reader returns it; different for each kind of session."""
 
     class Reader(Protocol):
         """Splits the client's bytes into lines."""
 
         max_line: int
 
-        def feed(self, data: bytes) -> Sequence[Line]: ...
+        def feed(self, data: bytes) -> Lines: ...
 
-        def finish(self) -> Sequence[Line]: ...
+        def finish(self) -> Lines: ...
 
     class Unanswered(Protocol):
         """The lines in flight, and the bytes that answer them: `Ordering`, or `Tagging`."""
@@ -88,7 +88,7 @@ class WindowedSession(Lifecycle):
         self._router = router
         self._reactor = reactor
         self._lines = lines
-        self._backlog: Sequence[Line] = ()  # read, but not yet in the window
+        self._backlog: Lines = ()  # read, but not yet in the window
         self._window = router.settings.window
         self._unanswered = unanswered
         self._unwritten = b""
@@ -191,18 +191,18 @@ class WindowedSession(Lifecycle):
             self._listen()
             self._flush_later()  # perhaps nothing is left to do
 
-    def _take(self, lines: Sequence[Line]) -> None:
+    def _take(self, lines: Lines) -> None:
         """Ask as many of `lines` as fit into the window.
 
         Each kind of session has its own: a hook would cost every line a call.
         """
         raise NotImplementedError
 
-    def _leave_unasked(self, lines: Sequence[Line]) -> None:
+    def _leave_unasked(self, lines: Lines) -> None:
         """Have `lines` answered without asking them: they were read too late."""
         raise NotImplementedError
 
-    def _fitting(self, lines: Sequence[Line]) -> Sequence[Line]:
+    def _fitting(self, lines: Lines) -> Lines:
         """The first of `lines`, as many as fit into the window; the rest waits, and nothing is read meanwhile.
 
         The backlog is empty here: either the caller took it out, or nothing would have been read.

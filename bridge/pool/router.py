@@ -104,7 +104,7 @@ class Router:
         deadline = self.clock() + self.settings.answer_timeout
         route = self._only
         if route is not None and route.plain(lines):  # most of the time
-            queries = [Query(line, deadline, asker, at) for line, at in zip(lines, addresses, strict=True)]
+            queries = [*map(Query, lines, repeat(deadline), repeat(asker), addresses)]
             route.pool.ask(queries)
             return queries
         return self._ask_each(lines, addresses, deadline, asker)

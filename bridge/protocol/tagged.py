@@ -17,9 +17,8 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-import re
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import overload
 
 from bridge.protocol.lines import YES
 from bridge.protocol.ordering import GRACE_AFTER_DEADLINE
@@ -42,14 +41,36 @@ _YES, _NO, _UNKNOWN = b" 1\n", b" 0\n", b" 2\n"
 
 _GRANTED, _DENIED = Verdict.GRANTED, Verdict.DENIED
 
-_GOOD = re.compile(
-    rb"^([0-9A-Za-z]{1,%d}) ([0-9A-Fa-f:.]{1,%d}|-) ([^\r\n]*)\n" % (TAG_MAX, ADDRESS_MAX), re.MULTILINE
-).findall
-"""Tag, address and line of each that is good, as nearly all are; the address may yet turn out to be none."""
-
 
 class Violation(Exception):
     """What the client has sent is not the protocol it has requested.  `str(error)` holds nothing of it."""
+
+
+class TaggedLines(Sequence[Tagged]):
+    """Some lines; their columns are what is needed of most."""
+
+    __slots__ = ("addresses", "questions", "tags")
+
+    def __init__(
+        self, tags: Sequence[bytes] = (), addresses: Sequence[str] = (), questions: Sequence[bytes | Refusal] = ()
+    ) -> None:
+        self.tags = tags
+        self.addresses = addresses
+        self.questions = questions
+
+    def __len__(self) -> int:
+        return len(self.tags)
+
+    @overload
+    def __getitem__(self, at: int) -> Tagged: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> TaggedLines: ...
+
+    def __getitem__(self, at: int | slice) -> Tagged | TaggedLines:
+        if isinstance(at, slice):
+            return TaggedLines(self.tags[at], self.addresses[at], self.questions[at])
+        return self.tags[at], self.addresses[at], self.questions[at]
 
 
 class TaggedReader:
@@ -68,7 +89,7 @@ class TaggedReader:
         self._rest = b""
         self._skipping = False  # the rest of a line that was refused already
 
-    def feed(self, data: bytes) -> Sequence[Tagged]:
+    def feed(self, data: bytes) -> TaggedLines:
         """Take more bytes of the stream, and return the lines they complete, and one that is already too long.
 
         Raises:
@@ -77,37 +98,49 @@ class TaggedReader:
         if self._skipping:
             _, ended, data = data.partition(b"\n")
             if not ended:
-                return []
+                return TaggedLines()
             self._skipping = False
-        if not self._rest and (tagged := self._all_good(data)):
-            return tagged
+        if not self._rest and (found := self._plain(data)) is not None:
+            return found
         lines = (self._rest + data).split(b"\n")
         rest = lines.pop()
         if len(rest) > HEAD_MAX + self.max_line + 1:  # one more for a CR
             lines.append(rest)
             rest, self._skipping = b"", True
         self._rest = rest
-        return [*map(self._parsed, lines)]
+        return TaggedLines(*zip(*map(self._parsed, lines), strict=True))
 
-    def finish(self) -> Sequence[Tagged]:
+    def finish(self) -> TaggedLines:
         """End of input: an unfinished line is nothing, since its end may be missing; no half password is to be set."""
         self._rest = b""
-        return []
+        return TaggedLines()
 
-    def _all_good(self, data: bytes) -> Sequence[Tagged]:
-        """`feed`, if `data` is good lines and nothing else; otherwise there are none, and nothing has happened."""
-        found = _GOOD(data)
-        if not found or len(found) != data.count(b"\n") or not data.endswith(b"\n"):
-            return []
-        tags, addresses, lines = zip(*found, strict=True)
-        texts = [*map(canonical, addresses)]
-        if None in texts or (len(data) > self.max_line and max(map(len, lines)) > self.max_line):
-            return []
+    def _plain(self, data: bytes) -> TaggedLines | None:
+        """`feed`, if `data` is whole good lines with two spaces each, as most are; otherwise nothing has happened.
+
+        Line ends become words of their own, never two in a row.  If every fourth word is one, no other one is, unless a
+        tag or an address is, which is none then.
+        """
+        words = data.replace(b"\n", b" \n ").split(b" ")
+        if words.pop() or b"\r" in data:
+            return None
+        ends, tags, questions = words[3::4], words[::4], words[2::4]
+        if not ends or len(ends) * 4 != len(words) or ends.count(b"\n") != len(ends):
+            return None
+        lengths = {*map(len, tags)}
+        if 0 in lengths or max(lengths) > TAG_MAX or not b"".join(tags).isalnum():
+            return None
+        if len(data) > self.max_line and max(map(len, questions)) > self.max_line:
+            return None
+        try:
+            addresses = [*map(canonical, words[1::4])]
+        except ValueError:
+            return None
         before = len(self.in_use)
         self.in_use.update(dict.fromkeys(tags))
         if len(self.in_use) < before + len(tags):
             raise Violation("a tag that is in use")
-        return cast("list[Tagged]", [*zip(tags, texts, lines, strict=True)])
+        return TaggedLines(tags, addresses, questions)
 
     def _parsed(self, whole: bytes) -> Tagged:
         fields = whole.split(b" ", 2)
@@ -118,9 +151,10 @@ class TaggedReader:
             raise Violation("no such tag is possible")
         if tag in self.in_use:
             raise Violation("a tag that is in use")
-        text = canonical(address) if len(address) <= ADDRESS_MAX else None
-        if text is None:
-            raise Violation("not an IP address")
+        try:
+            text = canonical(address)
+        except ValueError:
+            raise Violation("not an IP address") from None
         self.in_use[tag] = None
         if line.endswith(b"\r"):
             line = line[:-1]
@@ -128,24 +162,21 @@ class TaggedReader:
 
 
 @functools.lru_cache(_ADDRESSES)
-def canonical(address: bytes) -> str | None:
+def canonical(address: bytes) -> str:
     """The client that ADDRESS stands for, as text; empty for `-` and for this host.
 
     One client can have any address of an IPv6 /64, so that stands for all of them.  An IPv4 address that was mapped to
     an IPv6 one counts as itself.  A zone is dropped.
 
-    Returns:
-      `None` if it is no address.
+    Raises:
+      ValueError: it is no address; it is not remembered.
     """
     if address == b"-":
         return ""
-    try:
-        text = address.decode("ascii")
-        ip = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    if not text.isprintable():  # the library takes anything for a zone's name
-        return None
+    text = address.decode("ascii")
+    if len(text) > ADDRESS_MAX or not text.isprintable():  # the library takes anything for a zone's name
+        raise ValueError
+    ip = ipaddress.ip_address(text)
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped
     if ip.is_loopback:

@@ -34,7 +34,7 @@ MUTANTS = (
     ("generic", "protocol/checks.py", "\\u2028\\u2029", ""),
     ("tagged", "protocol/tagged.py", "        if tag in self.in_use:", "        if False:"),
     ("tagged", "protocol/tagged.py", "if len(self.in_use) < before", "if False and before"),
-    ("tagged", "protocol/tagged.py", "or len(found) != data.count", "or False and data.count"),
+    ("tagged", "protocol/tagged.py", "or ends.count(", "or False and ends.count("),
     ("tagged", "protocol/tagged.py", "zip(queries, tags, strict", "zip(queries[::-1], tags, strict"),
     ("tagged", "protocol/tagged.py", "tag = take(query, None)", "tag = self._tags.get(query)"),
     ("tagged", "protocol/tagged.py", "if query.deadline <= latest:", "if False:"),
