@@ -1,14 +1,17 @@
 """Users with their hashes for other programs: as CSV, or in a data directory for Prosody.
 
-What is written is new, complete, and nobody else's to read; nothing is ever overwritten.
+What is written is new, complete, and nobody else's to read; nothing is ever overwritten.  Who may rename files where it
+is to be, as the owner of `/var/lib/prosody` may, cannot lead root elsewhere.
 """
 
 import contextlib
 import csv
+import errno
 import os
 import re
 import shutil
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 
 from bridge.programs.hashes import Hash, Scram, Scrypt, sound
 from bridge.programs.importing.csvfile import COLUMNS
@@ -18,7 +21,11 @@ from bridge.programs.names import Refused
 Users = Sequence[tuple[str, str, Hash]]
 
 
-def csv_lacks(_user: str, one: Hash) -> str:
+_NAME_MAX = 255
+"""Bytes of a file's name, on all usual file systems."""
+
+
+def csv_lacks(_user: str, _host: str, one: Hash) -> str:
     """Why a user cannot be written as CSV; empty if nothing is in the way."""
     try:
         sound(one)
@@ -27,15 +34,15 @@ def csv_lacks(_user: str, one: Hash) -> str:
     return ""
 
 
-def prosody_lacks(user: str, one: Hash) -> str:
+def prosody_lacks(user: str, host: str, one: Hash) -> str:
     """Why a user cannot be written for Prosody; empty if nothing is in the way."""
     if isinstance(one, Scrypt):
         return "its hash is of scrypt, which Prosody lacks"
     if one.algorithm == "SHA-512":
         return "its hash is of SHA-512, which Prosody lacks"
-    if len(_encoded(user)) > 251:
+    if len(_account_file(user)) > _NAME_MAX or len(_encoded(host)) > _NAME_MAX:
         return "its name is too long for a file's"
-    return csv_lacks(user, one)
+    return csv_lacks(user, host, one)
 
 
 def write_csv(path: str, users: Users) -> None:
@@ -44,7 +51,7 @@ def write_csv(path: str, users: Users) -> None:
     Raises:
       Refused: that cannot be done.
     """
-    with _new(path, os.unlink, os.link) as new:
+    with _new(path, os.unlink, partial(os.link, follow_symlinks=False)) as new:
         file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(file, "w", encoding="utf-8", newline="") as output:
             writer = csv.writer(output, lineterminator="\n")
@@ -60,18 +67,38 @@ def write_prosody(path: str, users: Users) -> None:
     Raises:
       Refused: that cannot be done.
     """
-    with _new(path, shutil.rmtree, os.rename) as new, Progress("writing", len(users)) as progress:
-        os.mkdir(new, 0o700)
+    with (
+        _new(path, shutil.rmtree, os.rename) as new,
+        _own_directory(new) as inside,
+        Progress("writing", len(users)) as progress,
+    ):
         for user, host, one in users:
             if isinstance(one, Scram):
-                folder = os.path.join(new, _encoded(host))
+                folder = _encoded(host)
                 for directory in (folder, f"{folder}/accounts"):
                     with contextlib.suppress(FileExistsError):
-                        os.mkdir(directory, 0o700)
-                account = f"{folder}/accounts/{_encoded(user)}.dat"
-                with open(os.open(account, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                        os.mkdir(directory, 0o700, dir_fd=inside)
+                account = f"{folder}/accounts/{_account_file(user)}"
+                with open(os.open(account, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=inside), "w") as file:
                     file.write(_account(one))
             progress.step()
+
+
+@contextlib.contextmanager
+def _own_directory(path: str) -> Generator[int]:
+    """A new directory that only we may change, however its own name is used meanwhile.
+
+    Raises:
+      OSError: there is no such directory, or not any more.
+    """
+    os.mkdir(path, 0o700)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -88,13 +115,17 @@ def _new(path: str, remove: Callable[[str], object], publish: Callable[[str, str
     except OSError as error:
         raise Refused(f"cannot write {path!r}: {error.strerror}") from None
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # it has its name, or somebody has taken it away
             remove(new)
 
 
 def _encoded(name: str) -> str:
     """As Prosody encodes names: each byte but letters and digits of ASCII."""
     return re.sub(rb"[^A-Za-z0-9]", lambda match: b"%%%02x" % match[0][0], name.encode()).decode()
+
+
+def _account_file(user: str) -> str:
+    return f"{_encoded(user)}.dat"
 
 
 def _account(one: Scram) -> str:

@@ -29,7 +29,7 @@ READERS: dict[str, Callable[[str], Iterator[Found]]] = {
     "csv": csvfile.read,
 }
 
-WRITERS: dict[str, tuple[Callable[[str, exporting.Users], None], Callable[[str, Hash], str]]] = {
+WRITERS: dict[str, tuple[Callable[[str, exporting.Users], None], Callable[[str, str, Hash], str]]] = {
     "prosody": (exporting.write_prosody, exporting.prosody_lacks),
     "csv": (exporting.write_csv, exporting.csv_lacks),
 }
@@ -89,7 +89,7 @@ def export(database: str, words: Sequence[str], complain: Say, show: Show) -> in
     with users.Users(database, create=False) as store:
         found = store.hashes(options.get("host"))
     write, lacks = WRITERS[options["to"]]
-    reasons = [lacks(user, one) for user, _, one in found]
+    reasons = [lacks(*one) for one in found]
     left = [NotTaken(f"{user}@{host}", why) for (user, host, _), why in zip(found, reasons, strict=True) if why]
     written = [one for one, why in zip(found, reasons, strict=True) if not why]
     if written or not left:

@@ -1,6 +1,7 @@
 """`extauth-sqlite DATABASE import` and `export`, as an administrator sees them."""
 
 import base64
+import contextlib
 import json
 import os
 import sqlite3
@@ -304,14 +305,17 @@ def test_csv_and_back(database: Path, tmp_path: Path) -> None:
 def test_prosody_and_back(database: Path, tmp_path: Path) -> None:
     keys = [Scram.of(SECRET, Scheme(name, 5), bytes(range(40))) for name in ("SHA-1", "SHA-256", "SHA-512")]
     rows = "".join(f"zo_ë{number},a.example,,{key.text()}\n" for number, key in enumerate(keys))
-    bring(database, HEAD + rows + f'bob,a.example,,"{SCRYPT.text()}"\n' + f"{'é' * 100},a.example,,{SCRAM.text()}\n")
+    rows += f'bob,a.example,,"{SCRYPT.text()}"\n'
+    rows += f"{'é' * 100},a.example,,{SCRAM.text()}\nbob,{'é' * 50},,{SCRAM.text()}\n"
+    bring(database, HEAD + rows)
     out = tmp_path / "out"
     out.mkdir()  # an empty one will do
     status, said = export(database, "prosody", out)
-    assert (status, said.counts) == (1, {"written": 2, "not written": 3})
+    assert (status, said.counts) == (1, {"written": 2, "not written": 4})
     assert said.lines[0] == "not written: bob@a.example: its hash is of scrypt, which Prosody lacks"
     assert [line.rpartition("its ")[2] for line in said.lines[1:]] == [
         "hash is of SHA-512, which Prosody lacks",
+        "name is too long for a file's",
         "name is too long for a file's",
     ]
     modes = {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in (out, *out.rglob("*"))}
@@ -346,6 +350,48 @@ def test_no_name_leads_out_of_what_is_written_and_nobody_else_reads_it(database:
     assert sorted(os.listdir(tmp_path)) == ["csv", "elsewhere", "link", "prosody", "users.db"]
     assert os.listdir(elsewhere) == []
     assert len((tmp_path / "csv").read_text().splitlines()) == 1 + len(found)
+
+
+@pytest.mark.parametrize("swap", ["link", "directory"])
+@pytest.mark.parametrize("when", ["made", "opened"])
+def test_who_owns_the_place_of_an_export_cannot_lead_it_elsewhere(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swap: str, when: str
+) -> None:
+    """Once it is open, it is written to wherever it is now; before, what has taken its place is not opened."""
+    bring(database, HEAD + f"alice,a.example,,{SCRAM.text()}\n")
+    place, elsewhere = tmp_path / "place", tmp_path / "elsewhere"
+    for path in (place, elsewhere):
+        path.mkdir()
+    made, opened = os.mkdir, os.open
+
+    def swapped() -> None:
+        (new,) = place.iterdir()
+        new.rename(place / "moved")
+        if swap == "link":
+            new.symlink_to(elsewhere)
+        else:
+            made(new)
+            os.chown(new, 4711, -1)
+
+    def mkdir(path: str, *rest: int, dir_fd: int | None = None) -> None:
+        made(path, *rest, dir_fd=dir_fd)
+        if when == "made" and dir_fd is None:
+            swapped()
+
+    def open_(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        descriptor = opened(path, flags, mode, dir_fd=dir_fd)
+        if when == "opened" and flags & os.O_DIRECTORY and not (place / "moved").exists():
+            swapped()
+        return descriptor
+
+    if swap == "directory" and os.geteuid():
+        pytest.skip("needs root")
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    monkeypatch.setattr(os, "open", open_)
+    with contextlib.suppress(names.Refused):
+        export(database, "prosody", place / "out")
+    assert os.listdir(elsewhere) == []
+    assert [path.parent.parent.parent.name for path in tmp_path.rglob("*.dat")] == ["moved"] * (when == "opened")
 
 
 def test_accounts_marked_as_disabled_on_demand(database: Path, tmp_path: Path) -> None:
