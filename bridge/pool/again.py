@@ -66,7 +66,7 @@ class Again:
         try:
             if pool.reserve.takes(query) or (pool.probation.knows_any and not pool.probation.let_through([query])):
                 return
-            if pool.waiting or not pool.lend(query):
+            if pool.waiting or not pool.lend(query, only_ready=pool.others_answer()):
                 pool.waiting.add([query])
         except Exception:
             pool.give_up(query)

@@ -245,8 +245,11 @@ class Pool:
         """The next query for a free program."""
         if worker.served:
             return self._following()
-        following = self.waiting.next(proven=False)
-        return following or (None if self.others_answer() else self.waiting.next())
+        if not self.others_answer():
+            return self.waiting.next(proven=False) or self.waiting.next()
+        while (following := self.waiting.next(proven=False)) is not None and following.attempts:
+            self.again.ahead(following)  # a ready one is to ask it: from one that starts it might move to a third
+        return following
 
     def hold_back(self, addresses: frozenset[str]) -> None:
         """Have queries for clients at these addresses asked only while no others wait."""

@@ -160,7 +160,8 @@ class Rounds:
         if held >= self._pool.settings.start_timeout:
             worker.kill(f"it gave no first reply within start_timeout, {_had(query, held)}{self._why()}", Fault.START)
             return False
-        if query.verdict is None and query.repeatable and held >= ROUND and self._may_move(worker, query, held):
+        may_repeat = query.verdict is None and query.repeatable and not query.attempts
+        if may_repeat and held >= ROUND and self._may_move(worker, query, held):
             self._move(worker, record, query)
         if self._pool.waiting and not self._pool.staff.any_at_hand and now - record.timed >= self._overdue():
             record.enter(Standing.STUCK)

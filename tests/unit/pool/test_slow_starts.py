@@ -193,6 +193,28 @@ async def test_what_waits_for_a_starting_program_is_given_to_a_ready_one_as_soon
         assert site.innocent == [there.programs[1]]
 
 
+@pytest.mark.parametrize("starting", [1, 2])
+async def test_what_ended_a_program_is_asked_once_more_and_not_by_one_that_starts(
+    autojump_clock, starting: int
+) -> None:
+    """Which would read it in the end, although it had been given to a ready one meanwhile: three would have asked it."""
+    site = Site(starts=STARTS, seconds=0.6)
+    async with site.pool(pool_size=2 + starting) as there:
+        await trio.sleep(10.0)
+        for login in [site.login() for _ in range(2)]:
+            await login.done()
+        for program in there.programs[2:]:
+            program.signal(9)
+        await trio.sleep(0.1)
+        other, deadly, another = site.login(), site.login("exit"), site.login()
+        await deadly.done()
+        assert deadly.verdict == UNAVAILABLE
+        for login in (other, another):
+            assert (await login.done()).verdict == YES
+        await trio.sleep(2 * STARTS)
+        assert [body for _, body in site.asked].count(deadly.query.body) == 2
+
+
 @pytest.mark.parametrize("verdict", ["right", "wrong"])
 async def test_and_then_the_first_program_s_reply_is_nobody_s_even_in_time(autojump_clock, verdict: str) -> None:
     """Whatever it says."""
