@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from bridge.protocol.query import Asker
 
 
+_REFUSED = "line refused"  # in the log
+
+
 class Route:
     """The pool of a host's lines, and the checks they must pass."""
 
@@ -116,6 +119,7 @@ class Router:
         queries: list[Query] = []
         new = self._query
         let_through: defaultdict[Pool, list[Query]] = defaultdict(list)
+        flood: Counter[Refusal] = Counter()  # refused; nothing else is to be said of them
         for line, address in zip(lines, addresses, strict=False):
             if not isinstance(line, bytes):
                 queries.append(self.refuse(line, address=address))
@@ -123,14 +127,20 @@ class Router:
             route = self._route(line) if self._hosts else self._default
             if route is None:
                 queries.append(self.refuse(Refusal.HOST, line, address))
-            elif not route.plain([line]) and (refusal := route.checks(line)):
-                queries.append(self.refuse(refusal, line, address))
+            elif refusal := route.checks(line):
+                if self._verdicts is None:
+                    flood[refusal] += 1
+                    queries.append(REFUSED)
+                else:
+                    queries.append(self.refuse(refusal, line, address))
             else:
                 query = new(line, deadline, asker, address)
                 queries.append(query)
                 let_through[route.pool].append(query)
         for pool, its_queries in let_through.items():
             pool.ask(its_queries)
+        for refusal, lines_refused in flood.items():
+            self._refuse_all(refusal, lines_refused)
         return queries
 
     def withdraw(self, asker: Asker, queries: Iterable[Query]) -> None:
@@ -147,10 +157,20 @@ class Router:
         """Count and log a refusal, never the line itself: of a well-formed one whose host is not served, the host."""
         self.refused[refusal] += 1
         host = {"host": _host_shown(line)} if refusal is Refusal.HOST and not _anything()(line) else {}
-        self._log.log(logging.WARNING, refusal, "line refused", reason=refusal.value, **host)
+        self._log.log(logging.WARNING, refusal, _REFUSED, reason=refusal.value, **host)
         if self._verdicts is not None:
             self._verdicts.refused(refusal, line, address)
         return REFUSED
+
+    def _refuse_all(self, refusal: Refusal, lines: int) -> None:
+        """`refuse` so many lines: a client may send thousands at once, and others wait meanwhile."""
+        for number in range(lines):
+            self.refused[refusal] += 1
+            if not self._log.log(logging.WARNING, refusal, _REFUSED, reason=refusal.value):
+                held_back = lines - number - 1
+                self.refused[refusal] += held_back
+                self._log.suppress(refusal, held_back)
+                return
 
     def warn(self, message: str, **fields: object) -> None:
         """Log an event about a client, rate-limited."""

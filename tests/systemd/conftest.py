@@ -1,6 +1,5 @@
 """The bridge, installed by the documented commands on a machine of a file's own."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,27 +8,20 @@ from support.machine.machine import Machine
 from support.machine.root import debian_root
 from support.machine.site import PASSWORD, Site
 
-# Seconds for all machines of a test run together, downloads included. Usual are two minutes, and two more for the
-# first run.
-ALL = 290
-
-
-@pytest.fixture(scope="session")
-def end() -> float:
-    """When the last machine is to be gone; counted from the first test that wants one."""
-    return time.monotonic() + ALL
+LIFETIME = 300
+"""Seconds that a machine may exist, whatever is going on: usual are 20 to 90."""
 
 
 @pytest.fixture(scope="module")
-def root(end: float) -> Path:
+def root() -> Path:
     """What is booted; a file may have one of its own."""
     return debian_root()
 
 
 @pytest.fixture(scope="module")
-def installed(root: Path, end: float) -> Iterator[Site]:
+def installed(root: Path) -> Iterator[Site]:
     """The first steps of the recommended way, until Prosody comes into it."""
-    with Machine(root, lifetime=end - time.monotonic()) as machine:
+    with Machine(root, lifetime=LIFETIME) as machine:
         site = Site(machine)
         site.install()
         yield site

@@ -5,7 +5,6 @@ Also a newer Prosody, 13.
 Needs what test_boot needs, and another minimal Debian.
 """
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,17 +16,18 @@ from support.machine.site import PASSWORD, SOCKETS, UNIT, Site, recipe
 
 pytestmark = pytest.mark.slow
 
+LIFETIME = 300  # seconds
 CONFIG = "/etc/extauth-bridge/auth.toml"
 
 
 @pytest.fixture(scope="module")
-def root(end: float) -> Path:
+def root() -> Path:
     return debian_root(NEWER, ["module: packages"])
 
 
 @pytest.fixture(scope="module")
-def installed(root: Path, end: float) -> Iterator[Site]:
-    with Machine(root, lifetime=end - time.monotonic()) as machine:
+def installed(root: Path) -> Iterator[Site]:
+    with Machine(root, lifetime=LIFETIME) as machine:
         site = Site(machine)
         site.install_software()
         assert "plugin_paths" not in site.set_up(), "Prosody says that it looks where the module is"

@@ -197,3 +197,22 @@ def test_who_asks_without_an_address_has_none() -> None:
         "",
         "",
     ]
+
+
+def test_a_flood_is_counted_line_by_line_and_logged_a_few_times(caplog: pytest.LogCaptureFixture) -> None:
+    """As if its lines had come one by one."""
+    said = {}
+    for at_once in (True, False):
+        caplog.clear()
+        scene = Scene()
+        lines = [b"x", b"auth:u:h"] * 700 + [b"auth:u:h:x"]
+        answers = scene.router.ask(lines, scene.asker) if at_once else [scene.ask(line) for line in lines]
+        assert [query is REFUSED for query in answers] == [True] * 1400 + [False]
+        assert [scene.router.refused[reason] for reason in (Refusal.COMMAND, Refusal.FIELDS)] == [700, 700]
+        scene.clock.now += 60.0
+        scene.ask(b"x")
+        scene.ask(b"auth:u:h")
+        said[at_once] = sorted(caplog.messages)
+    assert said[True] == said[False]
+    assert len(said[True]) == 12
+    assert sum("suppressed=695" in line for line in said[True]) == 2

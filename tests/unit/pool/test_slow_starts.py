@@ -197,7 +197,7 @@ async def test_what_waits_for_a_starting_program_is_given_to_a_ready_one_as_soon
 async def test_what_ended_a_program_is_asked_once_more_and_not_by_one_that_starts(
     autojump_clock, starting: int
 ) -> None:
-    """Which would read it in the end, although it had been given to a ready one meanwhile: three would have asked it."""
+    """Which would read it in the end, though it was given to a ready one meanwhile: three would have asked it."""
     site = Site(starts=STARTS, seconds=0.6)
     async with site.pool(pool_size=2 + starting) as there:
         await trio.sleep(10.0)
