@@ -24,8 +24,7 @@ class Again:
         """
         pool = self._pool
         try:
-            lent = pool.lend(query, only_ready or (query.attempts > 0 and pool.others_answer()))
-            if not (lent or pool.probation.takes_back(query)):
+            if not (pool.lend(query, only_ready) or pool.probation.takes_back(query)):
                 pool.mind(query)
                 pool.waiting.add_again(query)
         except Exception:
@@ -66,7 +65,7 @@ class Again:
         try:
             if pool.reserve.takes(query) or (pool.probation.knows_any and not pool.probation.let_through([query])):
                 return
-            if pool.waiting or not pool.lend(query, only_ready=pool.others_answer()):
+            if pool.waiting or not pool.lend(query):
                 pool.waiting.add([query])
         except Exception:
             pool.give_up(query)

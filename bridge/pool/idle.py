@@ -2,7 +2,8 @@
 
  1. The one used last, as its caches are warm.
  2. Those that have given no reply yet, the oldest first; but not for a query that changes something, while there are
-    any others: if the program is still starting, the query would be refused, and happen later.
+    any others: if the program is still starting, the query would be refused, and happen later.  Nor for one that some
+    program has had: it might move on to a third one, and this one would read it all the same.
  3. Those that have served enough.
 
 No I/O.
@@ -45,7 +46,7 @@ class Idle:
         """Take out the one to ask `query`; `None` if there is none."""
         if self._used:
             return self._used.pop()
-        if self._new and (query.repeatable or not self._others()):
+        if self._new and ((query.repeatable and not query.attempts) or not self._others()):
             return self._new.popleft()
         return self._worn.pop() if self._worn else None
 
