@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from bridge.protocol.query import Asker
 
 
-_REFUSED = "line refused"  # in the log
-
-
 class Route:
     """The pool of a host's lines, and the checks they must pass."""
 
@@ -140,7 +137,7 @@ class Router:
         for pool, its_queries in let_through.items():
             pool.ask(its_queries)
         for refusal, lines_refused in flood.items():
-            self._refuse_all(refusal, lines_refused)
+            self._note_refused(refusal, lines_refused)
         return queries
 
     def withdraw(self, asker: Asker, queries: Iterable[Query]) -> None:
@@ -155,18 +152,17 @@ class Router:
 
     def refuse(self, refusal: Refusal, line: bytes = b"", address: str = "") -> Query:
         """Count and log a refusal, never the line itself: of a well-formed one whose host is not served, the host."""
-        self.refused[refusal] += 1
         host = {"host": _host_shown(line)} if refusal is Refusal.HOST and not _anything()(line) else {}
-        self._log.log(logging.WARNING, refusal, _REFUSED, reason=refusal.value, **host)
+        self._note_refused(refusal, 1, **host)
         if self._verdicts is not None:
             self._verdicts.refused(refusal, line, address)
         return REFUSED
 
-    def _refuse_all(self, refusal: Refusal, lines: int) -> None:
-        """`refuse` so many lines: a client may send thousands at once, and others wait meanwhile."""
+    def _note_refused(self, refusal: Refusal, lines: int, **host: str) -> None:
+        """Count and log refused lines, all at once: a client may send thousands, and others wait meanwhile."""
         for number in range(lines):
             self.refused[refusal] += 1
-            if not self._log.log(logging.WARNING, refusal, _REFUSED, reason=refusal.value):
+            if not self._log.log(logging.WARNING, refusal, "line refused", reason=refusal.value, **host):
                 held_back = lines - number - 1
                 self.refused[refusal] += held_back
                 self._log.suppress(refusal, held_back)
