@@ -5,7 +5,7 @@ A client that violates the protocol is disconnected at once, and what it has in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 from bridge.clients.budget import TAGGED_LINE, Budget
 from bridge.clients.windowed import WindowedSession
@@ -66,5 +66,5 @@ class TaggedSession(WindowedSession):
         if full:
             self._listen()
 
-    def _leave_unasked(self, lines: Sequence[Tagged]) -> None:
+    def _leave_unasked(self, lines: Iterable[Tagged]) -> None:
         self._tagging.unasked([tag for tag, _, _ in lines])

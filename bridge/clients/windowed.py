@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bridge.protocol.query import Answerer, Limits, Query
 
     Lines = Any
-    """A sequence of lines, as the session's reader returns it; different for each kind of session."""
+    """Lines as the session's reader returns them, with a length and slices; different for each kind of session."""
 
     class Reader(Protocol):
         """Splits the client's bytes into lines."""

@@ -18,7 +18,6 @@ from __future__ import annotations
 import functools
 import ipaddress
 from collections.abc import Iterator, Sequence
-from typing import overload
 
 from bridge.protocol.lines import YES
 from bridge.protocol.ordering import GRACE_AFTER_DEADLINE
@@ -46,7 +45,7 @@ class Violation(Exception):
     """What the client has sent is not the protocol it has requested.  `str(error)` holds nothing of it."""
 
 
-class TaggedLines(Sequence[Tagged]):
+class TaggedLines:
     """Some lines; their columns are what is needed of most."""
 
     __slots__ = ("addresses", "questions", "tags")
@@ -61,16 +60,11 @@ class TaggedLines(Sequence[Tagged]):
     def __len__(self) -> int:
         return len(self.tags)
 
-    @overload
-    def __getitem__(self, at: int) -> Tagged: ...
+    def __iter__(self) -> Iterator[Tagged]:
+        return zip(self.tags, self.addresses, self.questions, strict=True)
 
-    @overload
-    def __getitem__(self, at: slice) -> TaggedLines: ...
-
-    def __getitem__(self, at: int | slice) -> Tagged | TaggedLines:
-        if isinstance(at, slice):
-            return TaggedLines(self.tags[at], self.addresses[at], self.questions[at])
-        return self.tags[at], self.addresses[at], self.questions[at]
+    def __getitem__(self, at: slice) -> TaggedLines:
+        return TaggedLines(self.tags[at], self.addresses[at], self.questions[at])
 
 
 class TaggedReader:
