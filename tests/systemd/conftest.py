@@ -8,9 +8,6 @@ from support.machine.machine import Machine
 from support.machine.root import debian_root
 from support.machine.site import PASSWORD, Site
 
-LIFETIME = 300
-"""Seconds that a machine may exist, whatever is going on: usual are 20 to 90."""
-
 
 @pytest.fixture(scope="module")
 def root() -> Path:
@@ -21,7 +18,7 @@ def root() -> Path:
 @pytest.fixture(scope="module")
 def installed(root: Path) -> Iterator[Site]:
     """The first steps of the recommended way, until Prosody comes into it."""
-    with Machine(root, lifetime=LIFETIME) as machine:
+    with Machine(root) as machine:
         site = Site(machine)
         site.install()
         yield site

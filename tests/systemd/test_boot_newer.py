@@ -16,7 +16,6 @@ from support.machine.site import PASSWORD, SOCKETS, UNIT, Site, recipe
 
 pytestmark = pytest.mark.slow
 
-LIFETIME = 300  # seconds
 CONFIG = "/etc/extauth-bridge/auth.toml"
 
 
@@ -27,7 +26,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="module")
 def installed(root: Path) -> Iterator[Site]:
-    with Machine(root, lifetime=LIFETIME) as machine:
+    with Machine(root) as machine:
         site = Site(machine)
         site.install_software()
         assert "plugin_paths" not in site.set_up(), "Prosody says that it looks where the module is"

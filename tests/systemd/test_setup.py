@@ -14,8 +14,6 @@ pytestmark = pytest.mark.slow
 
 UNITS = "/etc/systemd/system"
 
-# Seconds for the machine; half a minute is usual.
-LIFETIME = 290
 VIRTUAL_HOST = "/etc/prosody/conf.d/example.com.cfg.lua"
 
 # Everything that is there, but for what changes by itself.
@@ -29,7 +27,7 @@ LISTING = (
 
 @pytest.fixture(scope="module")
 def machine_site(root: Path) -> Iterator[Site]:
-    with Machine(root, lifetime=LIFETIME) as machine:
+    with Machine(root) as machine:
         site = Site(machine)
         site.install_software()
         yield site

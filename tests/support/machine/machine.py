@@ -31,6 +31,9 @@ from support.components import command, missing
 # Seconds, generous: reached only by a test that fails.
 PATIENCE = 30.0
 
+# Seconds that a machine may exist, whatever is going on; 20 to 90 are usual.
+LIFETIME = 290.0
+
 # From <sched.h>: a namespace of this kind is entered.
 CLONE_NEWNET = 0x40000000
 
@@ -92,7 +95,7 @@ class Machine:
       path: its root directory, as seen from here: its files, and its sockets to connect to.
     """
 
-    def __init__(self, root: Path, lifetime: float) -> None:
+    def __init__(self, root: Path, lifetime: float = LIFETIME) -> None:
         if subprocess.run([command("unshare", "util-linux"), *SPACES, "--fork", "true"], check=False).returncode:
             missing("root with CAP_SYS_ADMIN, to boot a machine in namespaces", "sudo")
         self._undo = contextlib.ExitStack()
