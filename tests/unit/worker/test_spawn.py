@@ -45,23 +45,23 @@ def started(argv: Sequence[str], cwd: str = "/", env: Mapping[str, str] | None =
             os.close(end)
 
 
-def output(process: Process, descriptor: int) -> bytes:
-    """Everything the program writes there until it closes it."""
-    data = b""
+def piece(descriptor: int) -> bytes:
+    """What the program writes there next; empty once it has closed it."""
     ready = select.poll()
     ready.register(descriptor, select.POLLIN)
-    while ready.poll(20_000):
-        piece = os.read(descriptor, 65536)
-        if not piece:
-            return data
-        data += piece
-    raise AssertionError("the program goes on and on")
+    assert ready.poll(20_000), "the program goes on and on"
+    return os.read(descriptor, 65536)
+
+
+def output(descriptor: int) -> bytes:
+    """Everything the program writes there until it closes it."""
+    return b"".join(iter(lambda: piece(descriptor), b""))
 
 
 def shown(expression: str, **options: object) -> str:
     """What a Python program sees: the `repr` of `expression`."""
     with started([sys.executable, "-I", "-S", "-c", SHOW.format(expression)], **options) as process:
-        return output(process, process.stdout).decode()
+        return output(process.stdout).decode()
 
 
 def open_descriptors() -> list[str]:
@@ -74,8 +74,8 @@ def open_descriptors() -> list[str]:
 def test_three_pipes() -> None:
     with started(["/bin/sh", "-c", "read line; echo $line; echo error >&2"]) as process:
         os.write(process.stdin, b"question\n")
-        assert output(process, process.stdout) == b"question\n"
-        assert output(process, process.stderr) == b"error\n"
+        assert output(process.stdout) == b"question\n"
+        assert output(process.stderr) == b"error\n"
 
 
 def test_our_ends_are_non_blocking_and_private() -> None:
@@ -105,7 +105,7 @@ def test_it_holds_no_end_of_another_program_s_pipes() -> None:
     with started(CAT) as first, started(CAT):
         os.close(first.stdin)
         try:
-            assert output(first, first.stdout) == b""
+            assert output(first.stdout) == b""
         finally:
             first.stdin = os.open(os.devnull, os.O_RDONLY)
 
@@ -129,7 +129,7 @@ def test_a_name_without_a_slash_is_looked_up(tmp_path: Path, monkeypatch) -> Non
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"/nowhere:{tmp_path}:{os.environ['PATH']}")
     with started(["our-program"]) as process:
-        assert output(process, process.stdout) == b"found\n"
+        assert output(process.stdout) == b"found\n"
 
 
 def test_default_signals_and_an_empty_mask(monkeypatch) -> None:
@@ -156,6 +156,9 @@ def test_nothing_is_inherited_but_0_1_and_2() -> None:
     try:
         prepare_for_children()
         with started(CAT) as process:
+            # Once it answers it is done with what it opens itself to start: its libraries.
+            os.write(process.stdin, b"question\n")
+            assert piece(process.stdout) == b"question\n"
             assert sorted(procfs.descriptors(process.pid)) == [0, 1, 2]
     finally:
         os.close(kept)
