@@ -12,10 +12,8 @@ if TYPE_CHECKING:
     from bridge.protocol.query import Query
 
 
-def explain(
-    codec: Codec, data: bytes, query: Query | None, taken: Query | None, blamed: Query | None
-) -> tuple[str, bytes]:
-    """What `data` seems to be, and the part of it to be shown.
+def explain(codec: Codec, data: bytes, query: Query | None, taken: Query | None, blamed: Query | None) -> str:
+    """What `data` seems to be.
 
     Args:
       query: the one the program has, if any.
@@ -23,22 +21,22 @@ def explain(
       blamed: the one before, if this is a second reply to it.
 
     Returns:
-      it in brackets after a space, or an empty string; and `data`, or what comes after a good reply.
+      it in brackets after a space, or an empty string.
     """
     first, rest = codec.split(data)
     if taken is not None and first is not None:
         if codec.may_become_replies(rest):
-            return f" (two replies to {command_of(taken.body)}, the first one {first.value})", data
+            return f" (two replies to {command_of(taken.body)}, the first one {first.value})"
         if not rest.strip(b"\r\n"):
-            return " (a reply, and a line end after it)", data
-        return " (a reply, and something after it)", rest
-    if codec.may_become_replies(data):
+            return " (a reply, and a line end after it)"
+        return " (a reply, and something after it)"
+    if taken is None and codec.may_become_replies(data):
         if blamed is not None and blamed.verdict is not None:
-            return f" (a second reply to {command_of(blamed.body)}, which was {blamed.verdict.value})", data
-        return " (a reply before it had read the question)" if query is not None else " (a reply)", data
+            return f" (a second reply to {command_of(blamed.body)}, which was {blamed.verdict.value})"
+        return " (a reply before it had read the question)" if query is not None else " (a reply)"
     if hint := codec.hint(data):
-        return f" ({hint})", data
-    return _opening(codec, data), data
+        return f" ({hint})"
+    return _opening(codec, data)
 
 
 def _opening(codec: Codec, data: bytes) -> str:

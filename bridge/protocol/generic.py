@@ -7,7 +7,8 @@ A question must be one line to whoever reads it, which `checks` sees to: what fo
 question, of an attacker's choice, and its reply perhaps taken for the next user's.
 
   - Some runtimes end a line at U+2028 and U+2029 too, Node.js's readline for one.
-  - A program with a small buffer (fgets) takes what does not fit in it for another line.
+  - A program with a small buffer (fgets) takes what does not fit in it for another line: if that is a question, it
+    does as it is told, and sets a password.
 
 No I/O.
 """
@@ -56,7 +57,9 @@ def split(data: bytes) -> tuple[Verdict | None, bytes]:
 
 
 def hint(data: bytes) -> str:
-    """Whether it is a reply of the other protocol."""
+    """Whether it is a reply of the other protocol, or half a line end is missing."""
+    if may_become_reply(data) and data[1:]:
+        return "a carriage return behind the digit, and no line feed"
     if data[:3] == b"\x00\x02\x00":
         return 'an ejabberd program\'s reply: protocol = "ejabberd" is for those'
     return ""

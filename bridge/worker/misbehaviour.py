@@ -40,8 +40,8 @@ def protocol_error(
     """
     blamed = _doubly_answered(codec, data, taken, previous)
     what = "bytes nobody asked for" if query is None else "something that is not a reply"
-    explained, telling = explain(codec, data, query, taken, previous if blamed is not None else None)
-    return f"it wrote {what}{explained}: {_shown(telling, asked, number)}", blamed
+    explained = explain(codec, data, query, taken, previous if blamed is not None else None)
+    return f"it wrote {what}{explained}: {_shown(data, asked, number)}", blamed
 
 
 def _doubly_answered(codec: Codec, data: bytes, taken: Query | None, previous: Query | None) -> Query | None:
@@ -52,7 +52,10 @@ def _doubly_answered(codec: Codec, data: bytes, taken: Query | None, previous: Q
 
 
 def _shown(data: bytes, asked: Asked, number: int) -> str:
-    """The beginning of a program's output with secrets masked, even those of earlier questions."""
+    """The beginning of a program's output with secrets masked, even those of earlier questions.
+
+    Nothing may be cut off before that: what looks like a reply may be the first digit of a secret.
+    """
     if not data.strip(b"\0\1\2\r\n"):
         return escaped(data.decode())
     said = StderrLines(asked)

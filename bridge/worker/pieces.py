@@ -3,7 +3,7 @@
 What has come of a reply that is not complete, and what may follow:
 
   nothing   begun      its first bytes have come
-  begun     nothing    completed, or no reply at all
+  begun     nothing    completed, or no reply at all, or nothing has followed it and it does not count
             counted    it counts alone, and nothing has followed it for a while; its line end is owed
   counted   nothing    that has come, alone or before the next reply, or the next reply has come without it
 
@@ -12,6 +12,7 @@ A line end that is owed is nobody's reply, whenever it comes: it says nothing.  
 
 from __future__ import annotations
 
+from bridge.loop.timer import FOREVER
 from bridge.protocol.codec import Codec
 from bridge.protocol.query import Verdict
 
@@ -39,9 +40,9 @@ class Pieces:
         self.patience = AT_FIRST
 
     @property
-    def begun(self) -> bool:
-        """Whether a reply has begun that has not counted."""
-        return bool(self._partial) and not self._counted
+    def begun(self) -> bytes:
+        """The beginning of a reply that has not counted."""
+        return b"" if self._counted else self._partial
 
     def join(self, data: bytes) -> bytes | None:
         """What has been read together with what came before.
@@ -65,10 +66,16 @@ class Pieces:
         verdict, rest = self._codec.split(joined)
         return joined[1:] if verdict is None else rest or None
 
-    def keep(self, data: bytes) -> bool:
-        """Keep the beginning of a reply; returns whether it counts if nothing follows it."""
+    def keep(self, data: bytes) -> float:
+        """Keep the beginning of a reply.
+
+        Returns:
+          seconds after which it counts if nothing follows it, or is no reply; infinity for a part of a frame.
+        """
         self._partial = data
-        return self._codec.verdict_alone(data) is not None
+        if self._codec.verdict_alone(data) is not None:
+            return self.patience
+        return AT_FIRST if self._codec.verdict_alone(data[:1]) is not None else FOREVER
 
     def count(self) -> Verdict | None:
         """The verdict of what has begun, if nothing will follow it any more but its line end."""

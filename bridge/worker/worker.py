@@ -299,9 +299,8 @@ class Worker:
                     self._leave_queue()
                 return verdict
             if joined and self._codec.may_become_reply(joined):
-                if pieces.keep(joined):
-                    self._alone.cancel()  # of an earlier one
-                    self._alone.set(self._reactor.clock() + pieces.patience)
+                self._alone.cancel()  # of an earlier one
+                self._alone.set(self._reactor.clock() + pieces.keep(joined))
                 self.careful = True
                 self._owner.replies_in_pieces()
                 return None
@@ -314,7 +313,7 @@ class Worker:
         self._reactor.watch(self._stdout, self._readable, ARRIVING)
 
     def _count_alone(self) -> None:
-        """Nothing has followed the beginning of a reply; it may be one by itself."""
+        """Nothing has followed the beginning of a reply: it is one by itself, or none."""
         if self.state is not _ASKABLE or not self._pieces.begun:
             return
         if self._look(0):
@@ -322,6 +321,8 @@ class Worker:
         else:
             self._leave_queue()
             self._take_alone()
+            if self._pieces.begun:
+                self._misbehaved(self._pieces.begun, whole=True)
 
     def _take_alone(self) -> None:
         query, verdict = self.query, self._pieces.count()
@@ -382,7 +383,10 @@ class Worker:
         if self.query is not None and self.state is _ASKABLE:
             self._readable()
             if self._pieces.begun:
+                self.signal(signal.SIGKILL)  # or a child of its could go on with that
                 self._readable()  # does anything follow?
+            if self._pieces.begun:
+                self._take_alone()
         for lines in self._stderr.last_words(self._number_asked()):
             self._owner.complained(self, lines)
 

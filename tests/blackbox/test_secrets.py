@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support import procfs
 from support.process import Bridge
-from support.programs.bad import CHAMELEON, habit
+from support.programs.bad import CHAMELEON, habit, line_habit
 
 from .conftest import Start
 
@@ -133,6 +133,19 @@ def test_a_reply_that_holds_the_secret(start: Start) -> None:
     bridge.finish()
     assert bridge.log
     check_log(bytes(bridge.log), secret, "echoed")
+
+
+@pytest.mark.parametrize("secret", ["01021990", "10secretword", "1zq7:(xwvu", "0\u00e4zq7xwvu", "1 zq7xwvu"])
+def test_a_secret_that_begins_like_a_reply(start: Start, secret: str) -> None:
+    """Nothing is taken from what a program wrote before it is masked."""
+    program = line_habit("repeats_secret")
+    bridge = start("run", "--protocol", "generic", "--pool-size", 1, "--log-level", "debug", "--", *program)
+    for line in questions(secret, 0):
+        assert bridge.ask(line).verdict == "0"
+    bridge.finish()
+    assert b"***" in bridge.log
+    check_log(bytes(bridge.log), secret, "digits")
+    check_log(bytes(bridge.log), secret[1:], "digits")
 
 
 def test_a_program_that_is_the_shells_echo(start: Start) -> None:

@@ -195,6 +195,25 @@ def test_a_digit_that_is_the_last_thing_it_writes(lines, end: str) -> None:
     assert lines.reasons == ["it ended"]
 
 
+def test_a_digit_before_the_end_counts_whoever_holds_its_output(lines) -> None:
+    """A helper for one question each, with something in the background."""
+    lines.start(program("if os.fork(): line(); write('1'); os._exit(0)\nsignal.pause()"))
+    query = lines.give()
+    lines.until_gone()
+    assert query.verdict is YES
+
+
+def test_a_carriage_return_alone_is_no_line_end(lines) -> None:
+    lines.start(program("line(); write('1\\r'); line()"))
+    begun = time.monotonic()
+    query = lines.give()
+    lines.until_gone()
+    assert time.monotonic() - begun >= AT_FIRST
+    assert query.verdict is None
+    (reason,) = lines.reasons
+    assert reason.endswith("not a reply (a carriage return behind the digit, and no line feed): 1")
+
+
 def test_whoever_has_its_descriptors_next_keeps_what_is_his(lines) -> None:
     """A program's end comes within the time in which its digit would count."""
     worker = lines.start(program("line(); write('1'); line()"))

@@ -69,8 +69,7 @@ def codec(told: bytes) -> None:
     assert (verdict is None) == (rest == told or not told)
     query = Query(_QUERY, 0.0, asker=_Asker())
     for taken in (query, None):
-        said, part = explain(generic, told, query, taken, None)
-        assert told.endswith(part)
+        said = explain(generic, told, query, taken, None)
         assert said.isprintable() and not any(word in said for word in ("canary", "user-a9", "host-a9"))
 
 

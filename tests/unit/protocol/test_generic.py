@@ -88,6 +88,7 @@ class Nobody:
         (b"10\n", "two replies to auth, the first one granted"),
         (b"0\n\n", "a reply, and a line end after it"),
         (b"1\nWarning: x", "a reply, and something after it"),
+        (b"1\r", "a carriage return behind the digit, and no line feed"),
         (b"\n1\n", "a blank line, and a reply"),
         (b"\xef\xbb\xbf1\n", "a byte order mark, and a reply"),
         (b"\0\2\0\1", 'an ejabberd program\'s reply: protocol = "ejabberd" is for those'),
@@ -96,11 +97,9 @@ class Nobody:
 )
 def test_what_is_said_of_what_is_no_reply(data: bytes, said: str) -> None:
     query = Query(b"auth:alice:example.com:hunter2", 0.0, Nobody())
-    explained, shown = explain(generic, data, query, query, None)
-    assert explained == (f" ({said})" if said else "")
-    assert data.endswith(shown)
+    assert explain(generic, data, query, query, None) == (f" ({said})" if said else "")
 
 
 def test_digits_from_a_program_that_should_write_frames() -> None:
     query = Query(b"isuser:alice:example.com", 0.0, Nobody())
-    assert 'protocol = "generic"' in explain(frames, b"1\n", query, query, None)[0]
+    assert 'protocol = "generic"' in explain(frames, b"1\n", query, query, None)

@@ -4,23 +4,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bridge.loop.timer import FOREVER
 from bridge.protocol import frames, generic
 from bridge.protocol.query import Verdict
-from bridge.worker.pieces import Pieces
+from bridge.worker.pieces import ALONE, AT_FIRST, Pieces
 
 YES, NO = Verdict.GRANTED, Verdict.DENIED
 
 
 def counted(digits: bytes) -> Pieces:
     pieces = Pieces(generic)
-    assert pieces.keep(digits)
+    assert pieces.keep(digits) == AT_FIRST
     assert pieces.count() is (YES if digits[:1] == b"1" else NO)
     return pieces
 
 
 def test_a_beginning_is_completed() -> None:
     pieces = Pieces(frames)
-    assert not pieces.keep(b"\0\2"), "no part of a frame counts"
+    assert pieces.keep(b"\0\2") == FOREVER, "no part of a frame counts"
     assert pieces.begun
     assert pieces.count() is None
     assert pieces.begun
@@ -48,6 +49,14 @@ def test_a_beginning_is_completed() -> None:
 def test_one_line_end_is_owed(alone: bytes, later: list[bytes], left: list[bytes | None]) -> None:
     pieces = counted(alone)
     assert [pieces.join(data) for data in later] == left
+
+
+def test_half_a_line_end_is_waited_for_and_counts_never() -> None:
+    pieces = counted(b"1")
+    assert pieces.join(b"0") == b"0"
+    assert (pieces.keep(b"0"), pieces.keep(b"0\r")) == (ALONE, AT_FIRST)
+    assert pieces.count() is None
+    assert pieces.begun == b"0\r"
 
 
 @settings(deadline=None)
