@@ -77,7 +77,16 @@ def multibyte(lab: Lab) -> list[Finding]:
             answer = lab.ask(program, body)
             if answer.verdict is None:
                 return [_not_bytes(lab, what, body, answer, program)]
+    if lab.dialect.name == "generic" and _ends_line_in_latin(lab):
+        seen = "a secret with Å is two lines to it, as it reads Latin-1, where byte 85 ends one"
+        return [deviates("multibyte", seen, _INJECTED, "decode stdin as UTF-8, or not at all", grave=True)]
     return [ok("multibyte", "secret and user name with characters of 2, 3 and 4 bytes: answered")]
+
+
+def _ends_line_in_latin(lab: Lab) -> bool:
+    with lab.ready() as program:
+        answer = lab.ask(program, lab.auth("Å".encode() + lab.auth(secret())))
+        return len(lab.dialect.replies(answer.data)[0]) > 1
 
 
 def _not_bytes(lab: Lab, what: str, body: bytes, answer: Answer, program: Program) -> Finding:
@@ -93,9 +102,10 @@ def _not_bytes(lab: Lab, what: str, body: bytes, answer: Answer, program: Progra
 
 
 def lengths(lab: Lab) -> list[Finding]:
-    """Questions of any length."""
+    """Questions of any length; and whether what does not fit in a buffer is another question."""
     failed: dict[int, str] = {}
     tried: list[int] = []
+    answers_twice = False
     with contextlib.ExitStack() as stack:
         program: Program | None = None
         for length in lab.dialect.lengths:
@@ -108,10 +118,44 @@ def lengths(lab: Lab) -> list[Finding]:
             answer = lab.ask(program, body)
             tried.append(length)
             if answer.verdict is None:
+                answers_twice |= len(lab.dialect.replies(answer.data)[0]) > 1
                 failed[length] = lab.told(answer) + (lab.last_words(program) if answer.exit is not None else "")
                 stack.close()
                 program = None
-    return _about_lengths(lab, tried, failed)
+    if lab.dialect.name == "generic" and not failed and (taken := _taken_for_another(lab)):
+        return [taken]
+    return _about_lengths(lab, tried, failed, answers_twice)
+
+
+def _taken_for_another(lab: Lab) -> Finding | None:
+    """Ask questions with another one in their secret, where the buffer of a program that reads lines may end."""
+    with contextlib.ExitStack() as stack:
+        program: Program | None = None
+        for cut in lab.dialect.buffers:
+            body = _long(lab, cut)
+            if body is None:
+                continue
+            program = program or stack.enter_context(lab.ready())
+            answer = lab.ask(program, body + lab.auth(secret()))
+            if len(lab.dialect.replies(answer.data)[0]) > 1:
+                return deviates(
+                    "lengths",
+                    f"what follows byte {cut} of a question is answered like a question of its own",
+                    _INJECTED,
+                    f"read a whole line, however long; until then, max_line = {cut - 1}",
+                    {"max_line": cut - 1},
+                    grave=True,
+                )
+            if answer.verdict is None:
+                stack.close()
+                program = None
+    return None
+
+
+_INJECTED = (
+    "whoever types a question into a password, behind that many bytes, has it answered: a setpass for somebody else, "
+    "say; the bridge refuses such a password where it can tell"
+)
 
 
 def _long(lab: Lab, length: int) -> bytes | None:
@@ -122,7 +166,7 @@ def _long(lab: Lab, length: int) -> bytes | None:
     return lab.auth(secret() + b"x" * (length - len(body)))
 
 
-def _about_lengths(lab: Lab, tried: list[int], failed: dict[int, str]) -> list[Finding]:
+def _about_lengths(lab: Lab, tried: list[int], failed: dict[int, str], answers_twice: bool) -> list[Finding]:
     if not failed:
         return [ok("lengths", f"questions of {tried[0]} to {tried[-1]} bytes: answered")]
     shortest = min(failed)
@@ -138,7 +182,8 @@ def _about_lengths(lab: Lab, tried: list[int], failed: dict[int, str]) -> list[F
     if limit < 16:
         return [deviates("lengths", seen, "hardly anybody can log in", "repair how it reads the length")]
     advice = f"repair how it reads; until then, have the bridge refuse longer lines at once: max_line = {limit}"
-    return [deviates("lengths", seen, f"with so long a password, {_SUSPENDED}", advice, {"max_line": limit})]
+    meaning = _INJECTED if answers_twice else f"with so long a password, {_SUSPENDED}"
+    return [deviates("lengths", seen, meaning, advice, {"max_line": limit}, grave=answers_twice)]
 
 
 _BUFFERS = {"ejabberd": (4096, 8200), "generic": (128, 256, 512)}

@@ -22,6 +22,7 @@ class Dialect(Protocol):
       well: what a good reply is, in words.
       cuts: where a question is cut in pieces, and how to say so.
       lengths: bytes of questions that are tried: on both sides of where programs stop.
+      buffers: bytes that a program may take for a whole question, because it has no room for more.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Dialect(Protocol):
     well: str
     cuts: tuple[tuple[int, str], ...]
     lengths: tuple[int, ...]
+    buffers: tuple[int, ...]
 
     def framed(self, body: bytes) -> bytes:
         """A question as it is sent."""
@@ -71,6 +73,7 @@ class Frames:
     well = "four bytes each"
     cuts: tuple[tuple[int, str], ...] = ((2, "after the length"), (14, "in its middle"))
     lengths: tuple[int, ...] = (100, 127, 128, 255, 256, 1000, 2600, 4096, 8200, MAX_LINE)
+    buffers: tuple[int, ...] = ()
 
     def framed(self, body: bytes) -> bytes:
         """Raises struct.error if it is too long."""
@@ -99,6 +102,9 @@ class Frames:
         return replies.flaw(data)
 
 
+_BUFFERS = (64, 80, 100, 128, 200, 250, 255, 256, 257, 300, 400, 500, 512, 600, 640, 700, 750, 768, 800, 900, 1000)
+
+
 class Lines:
     """Prosody's.
 
@@ -111,6 +117,7 @@ class Lines:
     well = "a digit and a line end each"
     cuts: tuple[tuple[int, str], ...] = ((5, "after its command"), (14, "in its middle"))
     lengths: tuple[int, ...] = (100, 126, 128, 254, 256, 510, 512, LONGEST)
+    buffers = tuple(size - less for size in _BUFFERS for less in (1, 0))  # fgets keeps a byte for NUL, read does not
 
     def framed(self, body: bytes) -> bytes:
         return generic.framed(body)

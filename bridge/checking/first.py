@@ -96,6 +96,8 @@ def _second(lab: Lab, program: Program, answer: Answer) -> tuple[list[Finding], 
     lab.usual = again.seconds
     if again.exit is not None and not again.data:
         return [*findings, _left(lab, program, again)], False
+    if again.verdict is None and not again.data and program.is_deaf:
+        return [*findings, _deaf("the second login on each program fails")], False
     if again.verdict is None:
         if ahead is None or lab.dialect.flaw(again.data) != ahead:
             findings.append(_flawed(lab, "replies", again))
@@ -199,7 +201,7 @@ def _no_reply(lab: Lab, program: Program, answer: Answer) -> Finding:
         seen = f"it ended before its first reply ({ending(answer.exit)}{lab.last_words(program)})"
         return deviates("start", seen, "nobody can log in", "run it by hand, as the same user, and read what it prints")
     if program.is_deaf:
-        return deviates("start", "it has closed its stdin", "nobody can log in", "have it read questions from stdin")
+        return _deaf("nobody can log in")
     if not answer.waited:
         return deviates("start", "it closed its stdout", "nobody can log in", "have it reply on stdout")
     patience = f"start_timeout ({lab.settings.start_timeout:g} s)"
@@ -210,6 +212,10 @@ def _no_reply(lab: Lab, program: Program, answer: Answer) -> Finding:
         "if it waits for a database or directory, see to that; if it is that slow, raise start_timeout; else "
         + flushing(lab.program.argv),
     )
+
+
+def _deaf(meaning: str) -> Finding:
+    return deviates("start", "it has closed its stdin", meaning, "have it read questions from stdin until they end")
 
 
 def _suspected(lab: Lab, program: Program) -> tuple[Finding | None, Answer]:

@@ -19,6 +19,10 @@ _AFTERTHOUGHT = 1.0
 """Seconds to listen for a second reply, or for anything before the first question."""
 
 
+_PIECES = {
+    "ejabberd": "hardly any: the bridge writes a question at once, but one of 4095 bytes and more may come in pieces",
+    "generic": "none: the bridge writes a question at once, and none is longer than a page of memory",
+}
 _WHOLE = {
     "ejabberd": "read in a loop until two bytes, and then as many as they say, are there",
     "generic": "read in a loop until a line end is there",
@@ -96,9 +100,9 @@ def two_writes(lab: Lab) -> list[Finding]:
         deviates(
             trial,
             "; ".join(answers),
-            "hardly any: the bridge writes a question at once, but one of 4095 bytes and more may come in pieces",
+            _PIECES[lab.dialect.name],
             _WHOLE[lab.dialect.name],
-            {"max_line": 4000} if lab.settings.max_line > 4000 else {},
+            {"max_line": 4000} if lab.dialect.name == "ejabberd" and lab.settings.max_line > 4000 else {},
         )
     ]
 

@@ -35,19 +35,22 @@ def flaw(data: bytes) -> Flaw | None:
         before = data[: last.start(1)]
         return ahead(before, are_replies=_MORE.fullmatch(before) is not None)
     if (one := REPLY.match(data)) and one.end() < len(data):
-        return _behind(data[1:])
+        return _behind(data)
     return _other(data)
 
 
-def _behind(rest: bytes) -> Flaw:
+def _behind(data: bytes) -> Flaw:
+    rest = data[1:]  # shown is all of it: the digit may be the first one of a secret, which is masked as a whole
+    if rest == b"\r":
+        return Flaw("a carriage return behind the digit, and no line feed", KILLED, _DIGIT)
     if not rest.strip(b"\r\n"):
         return Flaw("more than one line end behind a digit", KILLED, "print and puts add a line end of their own")
     if rest.strip().isdigit():
         seen = "digits with no line end between them: another number than 0 or 1, or a second answer"
-        return Flaw(seen, UNASKED, _DIGIT, text=rest, grave=True)
+        return Flaw(seen, UNASKED, _DIGIT, text=data, grave=True)
     if not rest.strip():
         return Flaw("blanks behind the digit", KILLED, _DIGIT)
-    return Flaw(f"{len(rest)} bytes behind the digit", KILLED, f"{_DIGIT}; everything else to stderr", text=rest)
+    return Flaw(f"{len(rest)} bytes behind the digit", KILLED, f"{_DIGIT}; everything else to stderr", text=data)
 
 
 def _other(data: bytes) -> Flaw:

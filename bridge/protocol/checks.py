@@ -4,8 +4,8 @@
   fields    auth, setpass, tryregister, removeuser3, certauth: user:host:secret, where the secret is the whole
             rest, colons included; isuser, removeuser: exactly user:host
   contents  valid UTF-8 without control characters (C0, DEL, C1); no empty field, except the secret if allowed
-  lines     what a program reads as lines may hold nothing that any of them takes for the end of one, and is not longer
-            than Prosody's own lines (see `generic`)
+  lines     what a program reads as lines may hold nothing that any of them takes for the end of one, is not longer
+            than Prosody's own lines, and no question begins where its buffer may end (see `generic`)
 
 No I/O.
 """
@@ -29,7 +29,12 @@ LONGEST = 1000
 """Bytes of a line for a program that reads lines, without its end: Prosody's mod_auth_external sends no longer ones,
 and a program with a small buffer would take the rest of one for another question."""
 
+_BUFFER = 60
+"""Bytes that every program reads at once: names alone need as many."""
+
 _NEVER = b"(?!)"
+_COMMAND_ENDS = b"|".join(b"(?<=%s:)" % name.encode() for name in WITH_SECRET | WITHOUT_SECRET)
+_HIDDEN = rb".{%d}(?:[^:\n]*+:)+?(?i:%s)[^:\n]+:[^:\n]" % (_BUFFER, _COMMAND_ENDS)  # from colon to colon, for speed
 
 
 class Checks:
@@ -46,10 +51,11 @@ class Checks:
     def __init__(self, commands: Collection[str], allow_empty_password: bool, as_lines: bool = False) -> None:
         self._ends = _LINE_ENDS if as_lines else _CONTROL
         self._longest = LONGEST if as_lines else MAX_LINE
+        self._hides_question = re.compile(_HIDDEN if as_lines else _NEVER).match
         self._with_secret = frozenset(name.encode() for name in WITH_SECRET.intersection(commands))
         self._without_secret = frozenset(name.encode() for name in WITHOUT_SECRET.intersection(commands))
         self._allow_empty_password = allow_empty_password
-        short = rb"(?=.{,%d}\n)" % LONGEST if as_lines else b""
+        short = rb"(?=.{,%d}\n)(?!%s)" % (LONGEST, _HIDDEN) if as_lines else b""
         self._plain = re.compile(
             rb"(?:%s(?:%s):[ -9;-~]+:[ -9;-~]+:[ -~]+\n|%s(?:%s):[ -9;-~]+:[ -9;-~]+\n)*+"
             % (short, b"|".join(self._with_secret) or _NEVER, short, b"|".join(self._without_secret) or _NEVER)
@@ -89,6 +95,8 @@ class Checks:
                 return Refusal.FIELDS
         else:
             return Refusal.COMMAND
+        if self._hides_question(line):
+            return Refusal.HIDDEN
         return None if all(fields) else Refusal.EMPTY
 
 

@@ -81,6 +81,7 @@ class Refusal(enum.Enum):
     CONTROL = "control character"
     ENCODING = "not valid UTF-8"
     LENGTH = "longer than max_line"
+    HIDDEN = "a question hidden in the secret: possible injection"
     HOST = "host not served"
     INJECTION = "more than one line in a burst: possible injection"
 

@@ -170,6 +170,7 @@ blank_before = says(b" 1\n")
 sign = says(b"+1\n")
 word_true = says(b"true\n")
 word_ok = says(b"OK\n")
+carriage_return = says(b"1\r")
 nothing = says(b"\n")
 nul = says(b"1\0\n")
 warned = says(b"Warning: undefined variable\n1\n")
@@ -184,6 +185,11 @@ frame = says(b"\0\2\0\1")
 def repeats(_: int) -> None:
     """The question comes back, and a yes behind it: a debugging print."""
     answer_all(lambda body: body + b"\n1\n")
+
+
+def repeats_secret(_: int) -> None:
+    """The password comes back, and the answer behind it."""
+    answer_all(lambda body: body.split(b":", 3)[-1] + b"\n" + digit(body) + b"\n")
 
 
 def quotes(_: int) -> None:
@@ -349,6 +355,14 @@ def stale_straddle(_: int) -> None:
 # --- silence
 
 
+def deaf(_: int) -> None:
+    """It closes its stdin behind the first answer."""
+    write(digit(read_line() or b"") + b"\n")
+    os.close(0)
+    while True:
+        time.sleep(3600)
+
+
 def hangs(_: int) -> None:
     """No answer, ever."""
     read_line()
@@ -430,6 +444,25 @@ def unescapes(_: int) -> None:
 def silent_to_unknown(_: int) -> None:
     """No answer to a command it does not know."""
     answer_all(lambda body: digit(body) + b"\n" if body.split(b":")[0] in (b"auth", b"isuser", b"setpass") else None)
+
+
+def fgets(size: int) -> None:
+    """A buffer of so many bytes, one of them for NUL: the rest of a longer line is another.  Silent to what is none."""
+    data = b""
+    while more := os.read(0, 65536):
+        data += more
+        while b"\n" in data or len(data) >= size - 1:
+            end = data.find(b"\n", 0, size - 1) + 1 or size - 1
+            line, data = data[:end].removesuffix(b"\n"), data[end:]
+            if line.split(b":")[0] in (b"auth", b"isuser", b"setpass"):
+                write(digit(line) + b"\n")
+
+
+def latin(_: int) -> None:
+    """Read as Latin-1, where byte 85 ends a line."""
+    while (body := read_line()) is not None:
+        for line in body.decode("latin-1").splitlines():
+            write(digit(line.encode("latin-1")) + b"\n")
 
 
 def chunks(_: int) -> None:

@@ -64,6 +64,16 @@ def refused(line: bytes, commands: set[str], allow_empty: bool) -> bool:
     return "secret" in wanted and ":".join(secret) == "" and not allow_empty
 
 
+def hides_a_question(line: bytes) -> bool:
+    """Whether a part of it reads as a question whose command ends behind 60 bytes."""
+    for at in range(len(line)):
+        command, *fields = line[at:].split(b":")
+        known = command.decode(errors="replace").lower() in FIELDS_OF and at + len(command) >= 60
+        if known and len(fields) > 1 and fields[0] and fields[1]:
+            return True
+    return False
+
+
 @unhurried
 @given(lines, allowed, st.booleans())
 @example(b"auth:a:b:", {"auth"}, True)
@@ -86,6 +96,12 @@ def test_the_rules_for_any_bytes(line: bytes, commands: set[str], allow_empty: b
 @example("auth:a:b:x\u2028isuser:alice:example.com".encode(), 0, {"auth"}, False)
 @example(b"auth:a:b:c", 990, {"auth"}, False)
 @example(b"auth:a:b:c", 991, {"auth"}, False)
+@example(b"auth:a:b:".ljust(63, b"c") + b"setpass:alice:example.com:", 5, {"auth"}, False)
+@example(b"auth:a:b:".ljust(60, b"c") + b"IsUser:alice:h", 0, {"auth"}, False)
+@example(b"auth:a:b:".ljust(54, b"c") + b"isuser:alice:h", 0, {"auth"}, False)
+@example(b"auth:a:b:".ljust(53, b"c") + b"isuser:alice:h", 0, {"auth"}, False)
+@example(b"auth:a:b:".ljust(70, b"c") + b"oauth:token", 0, {"auth"}, False)
+@example("auth:a:b:ä".encode().ljust(255, b"c") + b"removeuser3:alice:h", 0, {"auth"}, False)
 def test_the_rules_for_a_program_that_reads_lines(
     line: bytes, more: int, commands: set[str], allow_empty: bool
 ) -> None:
@@ -93,7 +109,7 @@ def test_the_rules_for_a_program_that_reads_lines(
     line += b"x" * more
     checks = Checks(commands, allow_empty, as_lines=True)
     ends = any(char in line.decode(errors="replace") for char in "\u2028\u2029")
-    wrong = refused(line, commands, allow_empty) or ends or len(line) > 1000
+    wrong = refused(line, commands, allow_empty) or ends or len(line) > 1000 or hides_a_question(line)
     assert (checks(line) is not None) == wrong
     assert not (checks.plain([line]) and wrong)
     assert not (checks.plain([b"auth:a:b:c", line, b"isuser:a:b"]) and wrong)
