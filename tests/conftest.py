@@ -7,8 +7,15 @@ import sys
 import warnings
 from collections.abc import Generator
 
+import hypothesis
 import pytest
 from support import canary
+
+from bridge.loop import reactor
+
+hypothesis.settings.register_profile("usual", deadline=None)  # the machine may be busy
+hypothesis.settings.register_profile("brief", hypothesis.settings.get_profile("usual"), max_examples=20)
+hypothesis.settings.load_profile("usual")
 
 _failed: list[str] = []
 
@@ -45,3 +52,10 @@ def here() -> Generator[None]:
     yield
     with contextlib.suppress(FileNotFoundError):  # it was a test's own
         os.chdir(directory)
+
+
+@pytest.fixture(autouse=True)
+def all_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One turn of a reactor handles all that is there, also where a busy machine would let its slice end at once."""
+    if "loop" not in request.path.parts:
+        monkeypatch.setattr(reactor, "SLICE", 60.0)

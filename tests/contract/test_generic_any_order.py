@@ -215,7 +215,7 @@ BEGUN = (("give",), ("read",), ("say", b"1"), ("look",), ("later", 301))
 """A digit that stood alone: its line end is owed."""
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(
     st.tuples(st.sampled_from(((), BEGUN)), st.lists(EVENT, max_size=24)).map(lambda parts: [*parts[0], *parts[1]]),
     st.booleans(),
@@ -266,7 +266,7 @@ def honest(answers: list[tuple[bytes, bytes, str, tuple[tuple[Any, ...], ...]]])
     return events
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(ANSWER, max_size=8), st.booleans())
 def test_honest_answers_count_wherever_their_line_ends_are(answers: Any, leaves: bool) -> None:
     scene = Scene()

@@ -12,6 +12,6 @@ class OnPipesMachine(Machine):
     launch = OnPipes
 
 
-OnPipesMachine.TestCase.settings = settings(deadline=None, max_examples=300, stateful_step_count=30, derandomize=True)
+OnPipesMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=30, derandomize=True)
 
 TestModelOnPipes = OnPipesMachine.TestCase

@@ -284,7 +284,7 @@ class OnPipes(Pipelined):
 
 
 for machine in (Pipelined, Negotiating, OnPipes):
-    machine.TestCase.settings = settings(deadline=None, max_examples=200, stateful_step_count=40)
+    machine.TestCase.settings = settings(max_examples=200, stateful_step_count=40)
 
 TestPipelined = Pipelined.TestCase
 TestNegotiating = Negotiating.TestCase

@@ -257,5 +257,5 @@ class TaggedMachine(RuleBasedStateMachine):
         return answered and not self.unsent if not self.input_ended else answered and self.client.over == 1
 
 
-TaggedMachine.TestCase.settings = settings(deadline=None, max_examples=200, stateful_step_count=40)
+TaggedMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40)
 TestTagged = TaggedMachine.TestCase

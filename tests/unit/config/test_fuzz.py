@@ -15,7 +15,7 @@ from bridge.config.options import KEYS, add_options, option, options_from
 from bridge.config.settings import ConfigError, Settings
 
 SECRET = "hush-hush"
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
+slowly = settings(suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 Loading = Callable[[bytes], Settings | None]
 
 scalars = st.one_of(
@@ -84,7 +84,7 @@ def loading(tmp_path_factory: pytest.TempPathFactory) -> Loading:
     return loading
 
 
-@unhurried
+@slowly
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 @example(b"\xef\xbb\xbf")
 @example(b"\xff\xfe")
@@ -99,13 +99,13 @@ def test_any_bytes(loading: Loading, data: bytes) -> None:
     loading(data)
 
 
-@unhurried
+@slowly
 @given(st.lists(st.tuples(names, values), max_size=4))
 def test_any_keys(loading: Loading, pairs: list[tuple[str, object]]) -> None:
     loading("\n".join(f"{json.dumps(name)} = {inline(value)}" for name, value in pairs).encode())
 
 
-@unhurried
+@slowly
 @given(documents)
 @example({"program": "p", "env": {"A": SECRET}})
 @example({"program": "p", "env": {"A": [SECRET]}})
@@ -115,7 +115,7 @@ def test_known_keys_with_any_values(loading: Loading, document: dict[str, object
     loading("\n".join(f"{name} = {inline(value)}" for name, value in document.items()).encode())
 
 
-@unhurried
+@slowly
 @given(
     st.sampled_from([1, 4, 1024]),
     st.floats(0.001, 3600),
@@ -141,7 +141,7 @@ def test_what_was_written_comes_back(
     assert settings.program.env == env
 
 
-@unhurried
+@slowly
 @given(
     st.lists(st.tuples(st.sampled_from([key.name for key in KEYS]), st.text(max_size=30)), max_size=5),
     st.lists(st.text(max_size=9), max_size=2),
@@ -158,7 +158,7 @@ def test_any_options(given_options: list[tuple[str, str]], argv: list[str]) -> N
         harmless(error)
 
 
-@unhurried
+@slowly
 @given(st.dictionaries(names, values, max_size=3))
 def test_any_values_as_options(options: dict[str, object]) -> None:
     with contextlib.suppress(ConfigError):

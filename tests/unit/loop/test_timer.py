@@ -3,13 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.loop.reactor import Reactor
 from bridge.loop.timer import FOREVER, Timer, Timers
-
-unhurried = settings(deadline=None)  # the machine may be busy
 
 
 class Many:
@@ -71,7 +69,6 @@ def test_nothing_set(make) -> None:
     assert many.timers[0].when == 2.0
 
 
-@unhurried
 @given(st.lists(st.floats(0, 100), min_size=1))
 def test_the_earliest_time_counts_and_only_an_earlier_one_wakes(times: list[float]) -> None:
     woken: list[float] = []
@@ -154,7 +151,6 @@ def test_one_that_is_always_due_lets_the_others_ring_and_events_be_handled(make)
     assert events == [0, 2, 3]
 
 
-@unhurried
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 100)), max_size=20), st.floats(0, 100))
 def test_many_as_each_alone_would_ring(settings_made: list[tuple[int, float]], until: float) -> None:
     many, earliest = Many(4), {}

@@ -1,14 +1,12 @@
 """When a dead program may be started again, and how often something may happen."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.clock import Clock
 
 from bridge.log.tokenbucket import TokenBucket
 from bridge.pool.backoff import Backoff
-
-unhurried = settings(deadline=None)  # the machine may be busy
 
 LONGEST_EACH = [0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0]
 
@@ -18,7 +16,6 @@ def test_the_schedule_without_chance() -> None:
     assert [backoff.next_delay() for _ in LONGEST_EACH] == pytest.approx(LONGEST_EACH)
 
 
-@unhurried
 @given(st.lists(st.floats(0.0, 1.0, exclude_max=True), min_size=12, max_size=12))
 def test_jitter_cuts_by_up_to_half(chances: list[float]) -> None:
     rolls = iter(chances)
@@ -69,7 +66,6 @@ def test_a_burst_and_then_the_rate() -> None:
 
 
 # Binary fractions, so that the sums are exact.
-@unhurried
 @given(
     st.integers(1, 8).map(lambda rate: rate / 4),
     st.integers(1, 6),

@@ -256,7 +256,7 @@ class Queue(RuleBasedStateMachine):
 
 
 TestQueue = Queue.TestCase
-TestQueue.settings = settings(deadline=None, max_examples=200, stateful_step_count=40)
+TestQueue.settings = settings(max_examples=200, stateful_step_count=40)
 
 
 class QueueWithShortLine(Queue):

@@ -6,7 +6,7 @@ The same machine and the same rules run with the real Worker on real pipes in te
 from hypothesis import settings
 from support.model.machine import Machine
 
-EXAMPLES = settings(deadline=None, max_examples=300, stateful_step_count=30, derandomize=True)
+EXAMPLES = settings(max_examples=300, stateful_step_count=30, derandomize=True)
 """The same in each run; each has some trouble, its consequences, and other trouble meanwhile."""
 
 TestModel = Machine.TestCase

@@ -30,7 +30,6 @@ from bridge.worker.worker import Worker
 pytestmark = pytest.mark.slow
 
 EXAMPLES = settings(
-    deadline=None,
     max_examples=300,
     stateful_step_count=30,
     derandomize=True,

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.clock import Clock
 from support.inmemory.clients import NO, Desk
@@ -13,8 +13,6 @@ from support.inmemory.pools import made
 
 from bridge.pool.router import Router
 from bridge.protocol.query import REFUSED, Query, Refusal
-
-unhurried = settings(deadline=None)  # the machine may be busy
 
 
 class Asker:
@@ -148,7 +146,6 @@ def test_a_reload_puts_everything_in_force_together() -> None:
     assert query.deadline == 101.0
 
 
-@unhurried
 @given(st.binary(max_size=60))
 def test_any_line_is_asked_or_refused_and_counted(line: bytes) -> None:
     scene = Scene()

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.clock import Clock
 from support.inmemory.clients import NO, YES, Desk
@@ -150,7 +150,6 @@ def test_a_host_that_is_not_served_is_named_shortened_and_without_what_may_be_a_
     ]
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_characters=":"), min_size=1), st.text(min_size=1), st.booleans())
 def test_nobody_can_forge_a_field(user: str, secret: str, granted: bool) -> None:
     lines: list[str] = []

@@ -3,13 +3,11 @@
 import itertools
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bridge.protocol.checks import WITH_SECRET, WITHOUT_SECRET, Checks, host_of, secret_of
 from bridge.protocol.query import Refusal
-
-unhurried = settings(deadline=None)  # the machine may be busy
 
 ALL = sorted(WITH_SECRET | WITHOUT_SECRET)
 DEFAULT = ("auth", "isuser", "setpass")
@@ -74,7 +72,6 @@ def hides_a_question(line: bytes) -> bool:
     return False
 
 
-@unhurried
 @given(lines, allowed, st.booleans())
 @example(b"auth:a:b:", {"auth"}, True)
 @example(b"auth:a:b::", {"auth"}, False)
@@ -84,14 +81,12 @@ def test_the_rules(line: bytes, commands: set[str], allow_empty: bool) -> None:
     assert (refusal is not None) == refused(line, commands, allow_empty)
 
 
-@unhurried
 @given(st.binary(max_size=40), allowed, st.booleans())
 def test_the_rules_for_any_bytes(line: bytes, commands: set[str], allow_empty: bool) -> None:
     refusal = Checks(commands, allow_empty)(line)
     assert (refusal is not None) == refused(line, commands, allow_empty)
 
 
-@unhurried
 @given(lines, st.integers(0, 1100), allowed, st.booleans())
 @example("auth:a:b:x\u2028isuser:alice:example.com".encode(), 0, {"auth"}, False)
 @example(b"auth:a:b:c", 990, {"auth"}, False)
@@ -190,7 +185,6 @@ def test_an_empty_secret_only_where_it_is_allowed() -> None:
     assert Checks(ALL, True)(b"auth::example.com:") is Refusal.EMPTY
 
 
-@unhurried
 @given(lines)
 def test_host_and_secret_of_what_was_let_through(line: bytes) -> None:
     """They return the line's fields; for a malformed line they do not raise."""
@@ -207,7 +201,6 @@ def test_host_and_secret_of_what_was_let_through(line: bytes) -> None:
 @example([b"auth:a:h:x\nisuser:b:h"], {"auth", "isuser"}, False)
 @example([b"auth:a", b"b:h:x"], {"auth"}, False)
 @example([b"isuser:a:h", b"auth:a:h:" + bytes(range(0x20, 0x7F))], {"auth", "isuser"}, False)
-@unhurried
 def test_all_of_them_at_once(some: list[bytes | Refusal], commands: set[str], allow_empty: bool) -> None:
     """What is plain is let through; what is let through is plain unless it has other than ASCII, or an empty secret."""
     checks = Checks(commands, allow_empty)

@@ -4,13 +4,11 @@ import itertools
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.protocol.frames import DENIED, GRANTED, header, may_become_reply
 from bridge.protocol.lines import MAX_LINE
-
-unhurried = settings(deadline=None)  # the machine may be busy
 
 
 def test_the_two_replies() -> None:
@@ -18,7 +16,6 @@ def test_the_two_replies() -> None:
     assert [*DENIED] == [0, 2, 0, 0]
 
 
-@unhurried
 @given(st.binary(min_size=1, max_size=600))
 def test_what_stands_before_a_body(body: bytes) -> None:
     before = header(len(body))
@@ -47,7 +44,6 @@ def test_beginnings_of_a_reply() -> None:
             assert may_become_reply(bytes(values)) == (bytes(values) in beginnings)
 
 
-@unhurried
 @given(st.binary(max_size=8))
 def test_beginnings_of_a_reply_among_any_bytes(data: bytes) -> None:
     assert may_become_reply(data) == (data in {GRANTED[:size] for size in range(4)})

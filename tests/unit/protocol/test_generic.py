@@ -4,7 +4,7 @@ import itertools
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.protocol import frames, generic
@@ -12,8 +12,6 @@ from bridge.protocol.codec import Codec
 from bridge.protocol.codecs import codec_of
 from bridge.protocol.explain import explain
 from bridge.protocol.query import Query, Verdict
-
-unhurried = settings(deadline=None)  # the machine may be busy
 
 REPLIES = {
     b"1\n": Verdict.GRANTED,
@@ -28,13 +26,11 @@ replies = st.lists(st.sampled_from([*REPLIES, b"0", b"1", b"0\r", b"\n", b"\r\n"
 )
 
 
-@unhurried
 @given(st.binary(min_size=1, max_size=1100))
 def test_a_question_is_its_line(body: bytes) -> None:
     assert generic.framed(body) == body + b"\n"
 
 
-@unhurried
 @given(st.binary(max_size=frames.SHORT + 20), st.sampled_from([frames, generic]))
 def test_headers_of_short_bodies_make_the_same_frame(body: bytes, codec: Codec) -> None:
     frame = codec.framed(body)
@@ -53,7 +49,6 @@ def test_every_short_reply() -> None:
             assert generic.verdict_alone(data) is REPLIES.get(data + b"\n" if b"\r" not in data else b"")
 
 
-@unhurried
 @given(replies)
 def test_several_replies(data: bytes) -> None:
     """A digit ends where the next one begins, or the data."""
@@ -64,7 +59,6 @@ def test_several_replies(data: bytes) -> None:
     assert (verdict, rest) == ((REPLIES[first[1] + b"\n"], data[first.end() :]) if first else (None, data))
 
 
-@unhurried
 @given(st.binary(max_size=12) | replies)
 def test_what_no_table_holds_is_no_reply(data: bytes) -> None:
     assert (generic.verdict_of(data) is None) == (data not in REPLIES)

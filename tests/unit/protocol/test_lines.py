@@ -4,13 +4,11 @@ import tracemalloc
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bridge.protocol.lines import NO, YES, LineReader
 from bridge.protocol.query import Refusal
-
-unhurried = settings(deadline=None)  # the machine may be busy
 
 LIMIT = 8
 Line = bytes | Refusal
@@ -47,25 +45,21 @@ def read(parts: Iterable[bytes], *, limit: int = LIMIT) -> list[Line]:
     return [*lines, *reader.finish()]
 
 
-@unhurried
 @given(streams)
 def test_whole(stream: bytes) -> None:
     assert read([stream]) == expected(stream)
 
 
-@unhurried
 @given(streams)
 def test_byte_by_byte(stream: bytes) -> None:
     assert read([bytes([byte]) for byte in stream]) == expected(stream)
 
 
-@unhurried
 @given(streams, cuts)
 def test_any_pieces(stream: bytes, sizes: list[int]) -> None:
     assert read(pieces(stream, sizes)) == expected(stream)
 
 
-@unhurried
 @given(streams, streams)
 def test_with_something_behind(stream: bytes, behind: bytes) -> None:
     """What follows a line does not affect it, whether it arrives in the same piece or later."""
@@ -75,7 +69,6 @@ def test_with_something_behind(stream: bytes, behind: bytes) -> None:
     assert read([whole, behind])[: len(lines)] == lines
 
 
-@unhurried
 @given(st.integers(1, 32767), st.integers(-2, 3), st.booleans(), st.booleans())
 @example(limit=1, over=0, carriage_return=True, ended=False)
 def test_length_to_the_byte(limit: int, over: int, carriage_return: bool, ended: bool) -> None:

@@ -3,13 +3,11 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.protocol.lockstep import BURST, Heard, LockstepRule
 from bridge.protocol.query import Refusal
-
-unhurried = settings(deadline=None)  # the machine may be busy
 
 MS = 0.001
 JUST_AFTER = math.nextafter(BURST, 1.0)
@@ -257,7 +255,6 @@ def test_the_end_without_a_line(rule: Counting) -> None:
     assert rule.question is None
 
 
-@unhurried
 @given(st.lists(st.tuples(st.binary(max_size=200), st.floats(0, 0.2)), max_size=20))
 def test_any_bytes_at_any_time(events: list[tuple[bytes, float]]) -> None:
     """Every new question is reported; it is a whole line or a refusal, and stays the same until the next event."""

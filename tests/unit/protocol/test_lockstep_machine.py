@@ -155,6 +155,4 @@ class ClientsOnTerminals(Clients):
 
 TestClients = Clients.TestCase
 TestClientsOnTerminals = ClientsOnTerminals.TestCase
-TestClients.settings = TestClientsOnTerminals.settings = settings(
-    deadline=None, max_examples=120, stateful_step_count=40
-)
+TestClients.settings = TestClientsOnTerminals.settings = settings(max_examples=120, stateful_step_count=40)

@@ -2,13 +2,11 @@
 
 import itertools
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.protocol.ordering import Ordering
 from bridge.protocol.query import REFUSED, Query, Verdict
-
-unhurried = settings(deadline=None)  # the machine may be busy
 
 
 class Nobody:
@@ -39,7 +37,6 @@ def test_every_permutation_with_every_verdict() -> None:
                 assert len(ordering) == 4 - done
 
 
-@unhurried
 @given(st.data())
 def test_any_order_while_more_are_asked(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 30))

@@ -13,8 +13,6 @@ from bridge.protocol.ordering import GRACE_AFTER_DEADLINE
 from bridge.protocol.query import REFUSED, Query, Refusal, Verdict
 from bridge.protocol.tagged import ADDRESS_MAX, HEAD_MAX, Tagged, TaggedReader, Tagging, Violation, canonical
 
-unhurried = settings(deadline=None)  # the machine may be busy
-
 LINE = b"isuser:alice:example.com"
 LIMIT = 24
 VIOLATION = "violation"
@@ -202,7 +200,7 @@ def reference(stream: bytes) -> list[Tagged | str]:
     return found
 
 
-@settings(unhurried, max_examples=500)
+@settings(max_examples=500)
 @given(STREAMS, st.lists(st.integers(0, 600)))
 def test_any_stream_in_any_pieces(stream: bytes, cuts: list[int]) -> None:
     wanted = reference(stream)
@@ -226,7 +224,7 @@ def agree(found: list[Tagged | str], wanted: list[Tagged | str]) -> bool:
     return found[-1:] == [VIOLATION] and found[:-1] == wanted[: len(found) - 1]
 
 
-@settings(unhurried, max_examples=500)
+@settings(max_examples=500)
 @given(st.lists(st.binary(max_size=200), max_size=8))
 def test_any_bytes(pieces: list[bytes]) -> None:
     reader = TaggedReader(LIMIT)
@@ -267,7 +265,6 @@ def test_whom_an_address_stands_for(address: str, client: str) -> None:
     assert canonical(address.encode()) == client
 
 
-@unhurried
 @given(st.ip_addresses())
 def test_any_address(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
     client = canonical(str(address).encode())
@@ -278,7 +275,6 @@ def test_any_address(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> 
         assert client.endswith("/64")
 
 
-@unhurried
 @given(st.binary(max_size=ADDRESS_MAX))
 def test_what_is_no_address(data: bytes) -> None:
     try:

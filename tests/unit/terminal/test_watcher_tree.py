@@ -393,7 +393,7 @@ CONTENT = (
 
 
 @given(contents=st.dictionaries(st.sampled_from(FILES), CONTENT, min_size=1, max_size=4))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nothing_raises(tree: Tree, contents: dict[str, bytes]) -> None:
     """Neither in a Watcher that starts with such files, nor in one that has already found its client."""
     present = [name for name in FILES if (tree.path / "100" / name).exists()]

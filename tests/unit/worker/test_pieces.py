@@ -1,7 +1,7 @@
 """Replies in pieces, and digits whose line end comes later, or never."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.loop.timer import FOREVER
@@ -59,7 +59,6 @@ def test_half_a_line_end_is_waited_for_and_counts_never() -> None:
     assert pieces.begun == b"0\r"
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from([b"0", b"1"]),
     st.sampled_from([b"", b"\n", b"\r\n"]),

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.log.text import cut, escaped
@@ -279,7 +279,6 @@ def test_the_last_words_after_many_questions_are_withheld():
     st.booleans(),
     st.integers(3, 12),
 )
-@settings(deadline=None)
 def test_no_secret_comes_out_however_late_it_is_written(
     pauses: list[int], full: int, piece: int, drained: bool, memory: int
 ):
