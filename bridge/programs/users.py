@@ -16,6 +16,7 @@ The rules:
 - Names are compared as given: the caller has prepared them (as XMPP servers do before they ask).
 """
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -35,7 +36,6 @@ PATIENTLY = 60.0
 """Seconds to wait for it with what took hours to prepare."""
 
 SCHEMA = """
-PRAGMA journal_mode = WAL;
 CREATE TABLE users (
     user TEXT NOT NULL, host TEXT NOT NULL,
     n INTEGER NOT NULL, r INTEGER NOT NULL, p INTEGER NOT NULL, salt BLOB NOT NULL, hash BLOB NOT NULL,
@@ -68,7 +68,7 @@ class Users:
     It is opened at the first question; a failure never outlasts its cause.
 
     Args:
-      path: the database.  Created with mode 0600 on first use if it is missing or empty.
+      path: the database.  Created with mode 0600, with the first user in it, if it is missing or empty.
       create: False: never create it.
 
     Raises:
@@ -102,7 +102,9 @@ class Users:
 
     def add(self, user: str, host: str, secret: str) -> bool:
         """Add a user.  False if it exists already (and keeps its secret)."""
-        return self._change(STORE + KEEP, user, host, *_row(Scrypt.of(secret, COST)))
+        one = Scrypt.of(secret, COST)
+        made = self._made_with([(user, host, one)], STORE + KEEP)
+        return self._change(STORE + KEEP, user, host, *_row(one)) if made is None else made[0]
 
     def change(self, user: str, host: str, secret: str) -> bool:
         """Give a user a new secret.  False if there is no such user."""
@@ -146,16 +148,22 @@ class Users:
           of each whether it was stored.
         """
         sql = STORE + (REPLACE if replace else KEEP)
-        try:
-            # A new file appears with all of them: an empty one would refuse everybody.
-            stored = _make(self._path, lambda new: self._take(new, users, sql)) if self._may_create else None
-            if stored is None:
+        stored = self._made_with(users, sql)
+        if stored is None:
+            try:
                 stored = self._take(self._database(PATIENTLY), users, sql)
+            except (sqlite3.Error, OSError) as error:
+                raise self._unavailable(error) from error
+            self._kinds_version = None
+            self._complete_file()
+        return stored
+
+    def _made_with(self, users: Iterable[tuple[str, str, Hash]], sql: str) -> list[bool] | None:
+        """Make the file with these in it, if it is to be made: an empty one would refuse everybody."""
+        try:
+            return _make(self._path, lambda new: self._take(new, users, sql)) if self._may_create else None
         except (sqlite3.Error, OSError) as error:
             raise self._unavailable(error) from error
-        self._kinds_version = None
-        self._complete_file()
-        return stored
 
     @staticmethod
     def _take(database: sqlite3.Connection, users: Iterable[tuple[str, str, Hash]], sql: str) -> list[bool]:
@@ -209,7 +217,7 @@ class Users:
 
     def _rows(self, sql: str, *values: object) -> list[Any]:
         try:
-            return self._database().execute(sql, values).fetchall()
+            return [] if self._is_still_to_be_made() else self._database().execute(sql, values).fetchall()
         except (sqlite3.Error, OSError) as error:
             raise self._unavailable(error) from error
 
@@ -235,10 +243,15 @@ class Users:
                 _set_wait(self._connection, BRIEFLY)
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
+    def _is_still_to_be_made(self) -> bool:
+        if not self._may_create or _has_content(self._path):
+            return False
+        if not os.access(os.path.dirname(self._path), os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "cannot write to its directory")
+        return True
+
     def _database(self, wait: float = BUSY_TIMEOUT) -> sqlite3.Connection:
         """A connection to the file that is now at the path, which waits up to `wait` seconds for locks."""
-        if self._may_create:
-            _make(self._path)
         file = os.stat(self._path)
         self._may_create = False
         found = (file.st_dev, file.st_ino, file.st_ctime_ns)  # ctime: no copying tool can set it back
@@ -287,13 +300,11 @@ def _set_wait(connection: sqlite3.Connection, seconds: float) -> None:
     connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}").fetchall()
 
 
-def _make(
-    path: str, fill: Callable[[sqlite3.Connection], list[bool]] = lambda _database: list[bool]()
-) -> list[bool] | None:
+def _make(path: str, fill: Callable[[sqlite3.Connection], list[bool]]) -> list[bool] | None:
     """Create the database if it is missing or empty.  It appears complete, even if many processes try at once.
 
     Returns:
-      what `fill` returns, which adds to it before that; None if it is there already.
+      what `fill` returns, which adds users to it before that; None if it is there already.
     """
     if _has_content(path):
         return None
@@ -315,7 +326,11 @@ def _has_content(path: str) -> bool:
 
 
 def _make_beside(path: str, fill: Callable[[sqlite3.Connection], list[bool]]) -> list[bool]:
-    """Create the database under a temporary name, then move it to `path` atomically."""
+    """Create the database under a temporary name, then move it to `path` atomically.
+
+    All is written to the file itself: SQLite's log would get there only when it is closed, and nobody is told if there
+    is no room for it then.
+    """
     new = f"{path}.{os.urandom(8).hex()}.new"
     try:
         _make_private_file(new, os.stat(path if os.path.exists(path) else os.path.dirname(path)))
@@ -323,11 +338,12 @@ def _make_beside(path: str, fill: Callable[[sqlite3.Connection], list[bool]]) ->
         try:
             database.executescript(SCHEMA)
             stored = fill(database)
+            database.execute("PRAGMA journal_mode = WAL").fetchall()
         finally:
             database.close()
         os.replace(new, path)
     except BaseException:
-        for name in (new, f"{new}-wal", f"{new}-shm"):  # where closing it has failed, too
+        for name in (new, f"{new}-journal"):
             with suppress(FileNotFoundError):
                 os.unlink(name)
         raise

@@ -18,9 +18,10 @@ from support.availability.verdict import Figures
 from support.chaos.action import Action, Scenery
 from support.chaos.clients import Breach, InOrder, OnTerminal, Single, Tagged
 from support.chaos.people import ANSWER_TIMEOUT, LOADED, Harm, People
-from support.chaos.site import Site, small_file_system
+from support.chaos.site import SMALL, Site
 from support.process import COMMAND, environment
 from support.pty.driver import Client, Emulation, LuaClient
+from support.smallfilesystem import small_file_system
 
 RATES = {"plain": 5, "single": 4, "tagged": 10, "relay": 4, "terminal": 4, "sqlite": 1.5, "hashes": 0.4, "changes": 1}
 """Questions a second."""
@@ -112,7 +113,7 @@ class Play:
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
         folder.chmod(0o755)
         try:
-            with small_file_system(folder / "small") as small:
+            with small_file_system(folder / "small", SMALL) as small:
                 trio.run(self._run, folder, small, minutes, watch, instruments=[watch])
         finally:
             if self.result.breaches:

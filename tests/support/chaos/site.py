@@ -320,17 +320,3 @@ def _listening(path: Path) -> socket.socket:
     sock.bind(os.fspath(path))
     sock.listen(128)
     return sock
-
-
-@contextlib.contextmanager
-def small_file_system(folder: Path) -> Iterator[Path | None]:
-    """A tmpfs that is soon full; None where we may not mount one."""
-    folder.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", f"size={SMALL}", "extauth-chaos", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(words, check=False, capture_output=True).returncode != 0:
-        yield None
-        return
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=False)

@@ -239,7 +239,7 @@ def test_no_input_at_all(tmp_path: Path) -> None:
     assert sqlite.main([str(tmp_path / "users.db"), "listusers"]) == 2
     assert list(tmp_path.iterdir()) == [], "it is not made by looking"
     with users.Users(tmp_path / "users.db") as store:
-        store.exists("a", "b")
+        store.add("a", "b", "x")
     done = run(tmp_path / "users.db", b"")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 

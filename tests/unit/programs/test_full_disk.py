@@ -1,0 +1,133 @@
+"""`extauth-sqlite DATABASE` on a disk that is nearly full: whatever there is room for, what it says is what has become
+of the database.
+"""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support import canary
+from support.components import missing
+from support.smallfilesystem import small_file_system
+
+from bridge.programs import sqlite, transfer, users
+from bridge.programs.hashes import Cost, Scheme, Scram
+from bridge.programs.users import Unavailable, Users
+
+SIZE = 2 << 20
+MANY = 3000
+SECRET = canary.right("alice")
+SCRAM = Scram.of(SECRET, Scheme("SHA-256", 5))
+PROGRAM = [sys.executable, "-m", "bridge.programs.sqlite"]
+
+
+class Disk:
+    """A small disk, with a ballast on it that leaves some room."""
+
+    def __init__(self, place: Path) -> None:
+        self.database = place / "users.db"
+        self._place, self._ballast = place, place / "ballast"
+
+    def leave(self, room: int) -> None:
+        """Leave so many bytes, beside the database if there is one."""
+        self._ballast.unlink(missing_ok=True)
+        state = os.statvfs(self._place)
+        with open(self._ballast, "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, state.f_bavail * state.f_frsize - room)
+
+    def clear(self) -> None:
+        for path in self._place.iterdir():
+            path.unlink()
+
+    def names(self) -> list[str]:
+        return sorted({*os.listdir(self._place)} - {"ballast"})
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    with small_file_system(tmp_path / "small", SIZE) as place:
+        if place is None:
+            missing("root, to mount a small file system", "sudo")
+        yield Disk(place)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "users.csv"
+    path.write_text("user,host,hash\n" + "".join(f"u{number},a.example,{SCRAM.text()}\n" for number in range(MANY)))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(users, "COST", Cost(n=2**4, r=8, p=1))
+
+
+def bring(database: Path, source: Path) -> tuple[int, list[str]]:
+    """The exit status of an import, and what it says on stderr."""
+    said: list[str] = []
+    return transfer.bring(str(database), ["--from", "csv", str(source)], said.append, lambda _: 0), said
+
+
+def whole(database: Path, elsewhere: Path) -> int:
+    """How many users are in the file as it is, which is looked at where there is room."""
+    copy = elsewhere / "copy.db"
+    shutil.copyfile(database, copy)
+    with closing(sqlite3.connect(copy)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
+        (count,) = connection.execute("SELECT count(*) FROM users").fetchone()
+    assert isinstance(count, int)
+    return count
+
+
+def test_an_import_into_a_new_database_is_there_or_leaves_nothing(disk: Disk, source: Path, tmp_path: Path) -> None:
+    done: list[bool] = []
+    for room in range(0, SIZE, 64 << 10):
+        disk.clear()
+        disk.leave(room)
+        try:
+            assert bring(disk.database, source) == (0, [])
+        except Unavailable as error:
+            assert "database or disk is full" in str(error)
+            assert disk.names() == []
+            done.append(False)
+        else:
+            assert disk.names() == ["users.db"]
+            assert whole(disk.database, tmp_path) == MANY
+            done.append(True)
+    assert done == sorted(done)
+    assert {*done} == {False, True}
+
+
+def test_the_first_user_is_there_or_nothing(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An empty database would refuse everybody."""
+    monkeypatch.setattr(sqlite, "ask_password", lambda _: SECRET)
+    done: list[int] = []
+    for room in range(0, 80 << 10, 4 << 10):
+        disk.clear()
+        disk.leave(room)
+        done.append(sqlite.manage([str(disk.database), "adduser", "alice@a.example"]))
+        if done[-1]:
+            assert disk.names() == []
+            assert "disk is full" in capfd.readouterr().err
+        else:
+            assert disk.names() == ["users.db"]
+            assert whole(disk.database, tmp_path) == 1
+    assert {*done} == {0, 2}
+    assert done == sorted(done, reverse=True)
+
+
+def test_who_gives_no_password_makes_no_database(tmp_path: Path) -> None:
+    words = [*PROGRAM, str(tmp_path / "users.db"), "adduser", "alice@a.example"]
+    done = subprocess.run(words, input=b"", capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (2, b"extauth-sqlite: the password is empty\n")
+    assert os.listdir(tmp_path) == []
