@@ -255,11 +255,11 @@ def manage(words: Sequence[str]) -> int:
     try:
         match words:
             case [database, "adduser", name]:
-                return add_user(Users(database), *parse_name(name))
+                return add_user(Users(database, tell=complain), *parse_name(name))
             case [database, "passwd", name]:
-                return change_password(Users(database, create=False), *parse_name(name))
+                return change_password(Users(database, create=False, tell=complain), *parse_name(name))
             case [database, "deluser", name]:
-                return delete_user(Users(database, create=False), *parse_name(name))
+                return delete_user(Users(database, create=False, tell=complain), *parse_name(name))
             case [database, "listusers"]:
                 return list_users(Users(database, create=False), None)
             case [database, "listusers", host]:

@@ -61,7 +61,7 @@ def bring(database: str, words: Sequence[str], complain: Say, show: Show) -> int
     """
     options, path = _options(words, "from", READERS, "replace", "disabled", "dry-run", "json")
     dry = "dry-run" in options
-    with users.Users(database) as store:
+    with users.Users(database, tell=complain) as store:
         exists = _names(store, database, dry)
         haul = Haul(options.get("host"), set[Names]() if "replace" in options else exists)
         try:

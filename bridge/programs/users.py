@@ -70,14 +70,18 @@ class Users:
     Args:
       path: the database.  Created with mode 0600, with the first user in it, if it is missing or empty.
       create: False: never create it.
+      tell: told, in one line, that what was stored is not complete in the file itself.
 
     Raises:
       Unavailable: by every method but `close`, when the database is locked, broken, missing or not permitted.
         Nothing was changed then, and the next call tries again.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, create: bool = True) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, create: bool = True, tell: Callable[[str], object] = lambda _: None
+    ) -> None:
         self._path = os.path.abspath(path)
+        self._tell = tell
         self._may_create = create
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, ...] = ()
@@ -155,7 +159,8 @@ class Users:
             except (sqlite3.Error, OSError) as error:
                 raise self._unavailable(error) from error
             self._kinds_version = None
-            self._complete_file()
+            if any(stored):
+                self._complete_file()
         return stored
 
     def _made_with(self, users: Iterable[tuple[str, str, Hash]], sql: str) -> list[bool] | None:
@@ -238,10 +243,17 @@ class Users:
         A leftover log would be applied to a file that somebody moves to this path: old users would be back.
         The change is already durable, so this waits only briefly for others: the next process can do it too.
         """
-        if self._connection is not None:
-            with suppress(sqlite3.Error):
-                _set_wait(self._connection, BRIEFLY)
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if self._connection is None:
+            return
+        try:
+            _set_wait(self._connection, BRIEFLY)
+            is_busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            reason = "database is locked" if is_busy else ""
+        except sqlite3.Error as error:
+            reason = str(error)
+        if reason:
+            log = f"{self._path}-wal"
+            self._tell(f"done, but until the next change a plain copy is no backup: a part is in {log!r} ({reason})")
 
     def _is_still_to_be_made(self) -> bool:
         if not self._may_create or _has_content(self._path):

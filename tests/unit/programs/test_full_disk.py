@@ -21,7 +21,7 @@ from bridge.programs.hashes import Cost, Scheme, Scram
 from bridge.programs.users import Unavailable, Users
 
 SIZE = 2 << 20
-MANY = 3000
+MANY = 2000
 SECRET = canary.right("alice")
 SCRAM = Scram.of(SECRET, Scheme("SHA-256", 5))
 PROGRAM = [sys.executable, "-m", "bridge.programs.sqlite"]
@@ -89,7 +89,7 @@ def whole(database: Path, elsewhere: Path) -> int:
 
 def test_an_import_into_a_new_database_is_there_or_leaves_nothing(disk: Disk, source: Path, tmp_path: Path) -> None:
     done: list[bool] = []
-    for room in range(0, SIZE, 64 << 10):
+    for room in range(0, SIZE, 128 << 10):
         disk.clear()
         disk.leave(room)
         try:
@@ -112,7 +112,7 @@ def test_the_first_user_is_there_or_nothing(
     """An empty database would refuse everybody."""
     monkeypatch.setattr(sqlite, "ask_password", lambda _: SECRET)
     done: list[int] = []
-    for room in range(0, 80 << 10, 4 << 10):
+    for room in range(0, 48 << 10, 4 << 10):
         disk.clear()
         disk.leave(room)
         done.append(sqlite.manage([str(disk.database), "adduser", "alice@a.example"]))
@@ -131,3 +131,53 @@ def test_who_gives_no_password_makes_no_database(tmp_path: Path) -> None:
     done = subprocess.run(words, input=b"", capture_output=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (2, b"extauth-sqlite: the password is empty\n")
     assert os.listdir(tmp_path) == []
+
+
+def test_an_import_that_leaves_a_part_in_the_log_says_that_a_copy_is_no_backup(
+    disk: Disk, source: Path, tmp_path: Path
+) -> None:
+    """The users are stored; but the file itself has no room for them."""
+    said: list[int] = []
+    for room in range(0, SIZE, 128 << 10):
+        disk.clear()
+        with Users(disk.database) as store:
+            store.add("alice", "a.example", SECRET)
+        disk.leave(room)
+        try:
+            status, lines = bring(disk.database, source)
+        except Unavailable as error:
+            assert "disk" in str(error)
+            said.append(-1)
+            continue
+        assert status == 0
+        said.append(len(lines))
+        with Users(disk.database) as store:
+            assert len(store.names()) == MANY + 1
+        if lines:
+            part = f"a part is in '{disk.database}-wal' (database or disk is full)"
+            assert lines == [f"done, but until the next change a plain copy is no backup: {part}"]
+        else:
+            assert whole(disk.database, tmp_path) == MANY + 1
+    assert {*said} == {-1, 0, 1}
+
+
+@pytest.mark.parametrize(
+    "words", [["adduser", "bob@a.example"], ["passwd", "alice@a.example"], ["deluser", "alice@a.example"]]
+)
+def test_so_do_changes_while_a_reader_is_in_the_way(tmp_path: Path, words: list[str]) -> None:
+    database = tmp_path / "users.db"
+    with Users(database) as store:
+        store.add("alice", "a.example", SECRET)
+    with closing(sqlite3.connect(database, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM users").fetchall()
+        done = subprocess.run(
+            [*PROGRAM, str(database), *words],
+            input=f"{SECRET}\n".encode(),
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert done.stderr.startswith(b"extauth-sqlite: done, but until the next change a plain copy is no backup: ")
+    assert done.stderr.endswith(b"-wal' (database is locked)\n")
