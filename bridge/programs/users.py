@@ -53,6 +53,9 @@ NUMBERS = {"SHA-1": 1, "SHA-256": 256, "SHA-512": 512}
 
 NAMES = {number: name for name, number in NUMBERS.items()}
 
+UNFINISHED = {"new", "new-journal", "new-wal", "new-shm"}
+"""How temporary names end: of a database that is being made, and of what SQLite puts beside it."""
+
 
 class Unavailable(Exception):
     """The database cannot be used now. str() is one line, safe to show, and never holds a secret."""
@@ -343,6 +346,7 @@ def _make_beside(path: str, fill: Callable[[sqlite3.Connection], list[bool]]) ->
     All is written to the file itself: SQLite's log would get there only when it is closed, and nobody is told if there
     is no room for it then.
     """
+    _remove_unfinished(path)
     new = f"{path}.{os.urandom(8).hex()}.new"
     try:
         _make_private_file(new, os.stat(path if os.path.exists(path) else os.path.dirname(path)))
@@ -355,11 +359,19 @@ def _make_beside(path: str, fill: Callable[[sqlite3.Connection], list[bool]]) ->
             database.close()
         os.replace(new, path)
     except BaseException:
-        for name in (new, f"{new}-journal"):
-            with suppress(FileNotFoundError):
-                os.unlink(name)
+        _remove_unfinished(path)
         raise
     return stored
+
+
+def _remove_unfinished(path: str) -> None:
+    """Remove what is under temporary names: of somebody who was killed, as whoever makes the database has the lock."""
+    directory, name = os.path.split(path)
+    for found in os.listdir(directory):
+        begin, _, end = found.removeprefix(f"{name}.").partition(".")
+        if found.startswith(f"{name}.") and len(begin) == 16 and end in UNFINISHED:
+            with suppress(OSError):  # somebody else's
+                os.unlink(os.path.join(directory, found))
 
 
 def _make_private_file(path: str, owner: os.stat_result) -> None:

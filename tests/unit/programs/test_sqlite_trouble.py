@@ -2,9 +2,12 @@
 
 import os
 import shutil
+import signal
 import sqlite3
 import stat
+import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -202,3 +205,29 @@ def test_all_files_are_private(tmp_path: Path, start: Start, umask: int) -> None
     assert program.ask("isuser:alice:example.com")
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     assert modes == {"users.db": 0o600, "users.db-wal": 0o600, "users.db-shm": 0o600}
+
+
+def test_what_a_killed_one_leaves_of_a_new_database_is_removed_by_the_next(tmp_path: Path) -> None:
+    """It holds hashes, and no other program would ever use it."""
+    database = tmp_path / "users.db"
+    others = ["users.db.0123456789abcdef.newer", "users.db.backup.new", "other.db.0123456789abcdef.new"]
+    for name in others:
+        (tmp_path / name).touch()
+    killed = """
+        import os, signal, sys
+        from bridge.programs.hashes import Scheme, Scram
+        from bridge.programs.users import Users
+
+        def found():
+            yield "alice", "example.com", Scram.of("x", Scheme("SHA-256", 5))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        Users(sys.argv[1]).take(found(), replace=False)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(killed), database], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert {*os.listdir(tmp_path)} > {*others}
+    for end in ("-wal", "-shm"):  # as version 0.2.1 leaves them
+        (tmp_path / f"users.db.fedcba9876543210.new{end}").touch()
+    make(database, "alice", "hunter2:land")
+    assert {*os.listdir(tmp_path)} == {*others, "users.db"}
