@@ -11,7 +11,7 @@ from bridge.programs.importing.entry import Defect
 Value = bytes | float | bool | None | dict[object, "Value"]
 
 _TOKEN = re.compile(
-    rb"""(?:[ \t\r\n\f\v]|--(?!\[=*\[)[^\n]*)*   # what is between tokens
+    rb"""(?:[ \t\r\n\f\v]|--(?!\[=*\[)[^\n]*+)*+   # what is between tokens
     (?: "(?P<double>(?:[^"\\\n\r]|\\z\s*|\\.)*+)" | '(?P<single>(?:[^'\\\n\r]|\\z\s*|\\.)*+)'
       | (?P<word>[A-Za-z_][A-Za-z0-9_]*) | (?P<number>-?[0-9](?:[0-9A-Za-z.]|(?<=[eEpP])[+-])*)
       | (?P<mark>[][{}=;,]) | (?P<end>\Z) )""",

@@ -1,6 +1,8 @@
 """Prosody's tables, read without running them: what Lua itself reads is the same, and what is more is refused."""
 
+import contextlib
 import subprocess
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -68,6 +70,22 @@ def test_what_is_a_table(text: bytes, found: dict[object, object] | None) -> Non
 def test_what_is_none(text: bytes) -> None:
     with pytest.raises(Defect, match=r"^not a file of Prosody's"):
         table(text)
+
+
+@pytest.mark.parametrize(
+    "piece", [b"-", b"--", b"- ", b"--\n", b" ", b"\n", b"'", b"\\", b"\\z ", b"1", b"1e+", b"a", b"[", b"="]
+)
+@pytest.mark.parametrize("end", [b"\n--[[ x ]]", b"\0", b'"', b""])
+def test_whatever_comes_often_takes_no_time(piece: bytes, end: bytes) -> None:
+    """With as many as a file may hold; but first with so few that this fails even if each takes twice as long as the
+    one before.
+    """
+    for size in (36, 60_000):
+        for begin in (b"", b"return {", b"-- ", b"return { a = '", b'return { a = "'):
+            started = time.process_time()
+            with contextlib.suppress(Defect):
+                table(begin + piece * (size // len(piece)) + end)
+            assert time.process_time() - started < 1
 
 
 @unhurried
