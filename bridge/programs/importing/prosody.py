@@ -76,7 +76,8 @@ def _account(path: str, where: str, host: str, user: str, disabled: bool) -> Fou
         if data is None:
             return NotTaken(where, "too large a file")
         account = table(data)
-        if account.get(b"disabled") and not disabled:
+        marked = account.get(b"disabled")
+        if not disabled and marked is not None and marked is not False:  # in Lua all else is true, 0 too
             return NotTaken(where, "the account is marked as disabled; --disabled takes it")
         return entry(where, _decoded(user), _decoded(host), lambda: _secret(account))
     except Unreadable as error:

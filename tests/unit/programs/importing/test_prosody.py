@@ -73,7 +73,7 @@ def test_the_keys_length_tells_the_algorithm(data: Path, algorithm: str) -> None
         ("return { password = 5 };", "its password is no text"),
         ('return { password = "\\255" };', "its password is no text"),
         ('return { password = "x", disabled = true };', "marked as disabled; --disabled"),
-        (hashed(disabled="true"), "marked as disabled; --disabled"),
+        *((hashed(disabled=true), "marked as disabled; --disabled") for true in ("true", "0", "''", "{}")),
         ("os.exit()", "not a file of Prosody's"),
         ("return {" + " " * 70_000 + "};", "too large a file"),
         (hashed(stored_key='"xy"'), "a key that is not hexadecimal"),
@@ -100,8 +100,9 @@ def test_what_cannot_be_taken(data: Path, text: str, reason: str) -> None:
 def test_those_that_are_marked_as_disabled(data: Path) -> None:
     put(data, "a/accounts/alice.dat", hashed(disabled="true"))
     put(data, "a/accounts/bob.dat", 'return { password = "x", disabled = false };')
-    assert [type(found) for found in prosody.read(str(data))] == [NotTaken, Entry]
-    assert [type(found) for found in prosody.read(str(data), disabled=True)] == [Entry, Entry]
+    put(data, "a/accounts/carol.dat", hashed(disabled="nil"))
+    assert [type(found) for found in prosody.read(str(data))] == [NotTaken, Entry, Entry]
+    assert [type(found) for found in prosody.read(str(data), disabled=True)] == [Entry, Entry, Entry]
 
 
 def test_what_is_no_file(data: Path) -> None:
