@@ -49,7 +49,7 @@ ELSEWHERE = {
     "unit/programs/test_sql_tables.py": "programs/sqltables programs/sqlusers",
     "unit/programs/test_sqlite_manage.py": "programs/names",
     "unit/programs/test_sqlite_users.py": "programs/users",
-    "unit/programs/test_transfer.py": "programs/exporting programs/importing/haul",
+    "unit/programs/test_transfer.py": "programs/exporting",
     "unit/relay/test_pipes.py": "commands/connect",
     "unit/terminal/test_watcher_tree.py": "terminal/procfs",
     "unit/setup/test_files.py": "setup/former",

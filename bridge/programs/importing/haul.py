@@ -35,7 +35,7 @@ class Haul:
     kept: int = attrs.field(init=False, default=0)
     elsewhere: int = attrs.field(init=False, default=0)
     problems: list[NotTaken] = attrs.field(init=False, factory=list[NotTaken])
-    _spelled: dict[Names, tuple[str, str]] = attrs.field(init=False, factory=dict[Names, tuple[str, str]], repr=False)
+    _first: dict[Names, Entry] = attrs.field(init=False, factory=dict[Names, Entry], repr=False)
 
     def read(self, source: Iterable[Found]) -> None:
         """Take all.
@@ -65,20 +65,22 @@ class Haul:
             self.elsewhere += 1
         elif names in self.exists:
             self.kept += 1
-        elif names in self._spelled:
+        elif names in self._first:
             self._take_again(found, names)
         else:
             self.users[names] = found.secret
-            self._spelled[names] = found.user, found.where
+            self._first[names] = found
 
     def _take_again(self, found: Entry, names: Names) -> None:
-        """Elsewhere Alice and alice may be two people: nobody knows then whose password is that of alice."""
-        spelled, where = self._spelled[names]
-        reason = "a second entry of the same name"
-        if found.user != spelled:
-            reason = "two users whose names are one for XMPP: neither is taken"
-            if self.users.pop(names, None) is not None:
-                self.problems.append(NotTaken(where, reason))
+        """Elsewhere Alice and alice may be two people, and of two passwords one is old: nobody knows which is right."""
+        first = self._first[names]
+        if (found.user, found.secret) == (first.user, first.secret):
+            self.problems.append(NotTaken(found.where, "a second entry of the same name"))
+            return
+        what = "two passwords for one name" if found.user == first.user else "two users whose names are one for XMPP"
+        reason = f"{what}: neither is taken"
+        if self.users.pop(names, None) is not None:
+            self.problems.append(NotTaken(first.where, reason))
         self.problems.append(NotTaken(found.where, reason))
 
     @property

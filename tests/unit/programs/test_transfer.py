@@ -180,10 +180,6 @@ def test_nobody_gets_another_ones_name_by_spelling_it_otherwise(database: Path, 
             assert store.names() == [("bob", "a.example")]
         assert said.counts["not taken"] == len(rows)
         assert said.lines[0] == "not taken: line 3: two users whose names are one for XMPP: neither is taken"
-    _, said = bring(database, HEAD + f"alice,a.example,{SECRET},\nalice,A.example,{WRONG},\n")
-    assert said.lines == ["not taken: line 3: a second entry of the same name"]
-    with Users(database) as store:
-        assert store.check("alice", "a.example", SECRET)
 
 
 def test_an_import_that_fails_in_the_end_changes_nothing(database: Path) -> None:

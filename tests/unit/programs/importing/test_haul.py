@@ -1,0 +1,41 @@
+"""What becomes of what readers find: who is taken, and who is not because nobody knows whose password it is."""
+
+from itertools import permutations
+
+import pytest
+from support import canary
+
+from bridge.programs.hashes import Scheme, Scram
+from bridge.programs.importing.entry import Entry, NotTaken
+from bridge.programs.importing.haul import Haul
+
+SECRET = canary.right("alice")
+SCRAM = Scram.of(SECRET, Scheme("SHA-256", 5))
+BOB = Entry("bob's", "bob", "a.example", SECRET)
+FIRST = Entry("1", "alice", "a.example", SECRET)
+
+
+def haul(*found: Entry) -> Haul:
+    made = Haul(None, set())
+    made.read(found)
+    return made
+
+
+@pytest.mark.parametrize("host", ["a.example", "A.example"])
+@pytest.mark.parametrize("secret", [canary.CANARY, SCRAM], ids=["plain", "hashed"])
+def test_of_two_passwords_for_one_name_neither_is_taken(host: str, secret: str | Scram) -> None:
+    """One of them is old, and only who has stored them knows which."""
+    second, third = Entry("2", "alice", host, secret), Entry("3", "alice", "a.example", SECRET)
+    for rows in permutations([FIRST, second, third]):
+        taken = haul(BOB, *rows)
+        assert [*taken.users] == [("bob", "a.example")]
+        assert sorted(problem.where for problem in taken.problems) == ["1", "2", "3"]
+    reason = "two passwords for one name: neither is taken"
+    assert haul(FIRST, second).problems == [NotTaken("1", reason), NotTaken("2", reason)]
+
+
+@pytest.mark.parametrize("secret", [SECRET, SCRAM], ids=["plain", "hashed"])
+def test_the_same_password_twice_is_no_doubt(secret: str | Scram) -> None:
+    taken = haul(*(Entry(str(number), "alice", host, secret) for number, host in enumerate(["A.example", "a.example"])))
+    assert taken.users == {("alice", "a.example"): secret}
+    assert taken.problems == [NotTaken("1", "a second entry of the same name")]
