@@ -8,7 +8,6 @@ import contextlib
 import csv
 import errno
 import os
-import re
 import shutil
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
@@ -16,6 +15,7 @@ from functools import partial
 from bridge.programs.hashes import Hash, Scram, Scrypt, sound
 from bridge.programs.importing.csvfile import COLUMNS
 from bridge.programs.importing.progress import Progress
+from bridge.programs.importing.prosody import encoded
 from bridge.programs.names import Refused
 
 Users = Sequence[tuple[str, str, Hash]]
@@ -40,7 +40,7 @@ def prosody_lacks(user: str, host: str, one: Hash) -> str:
         return "its hash is of scrypt, which Prosody lacks"
     if one.algorithm == "SHA-512":
         return "its hash is of SHA-512, which Prosody lacks"
-    if len(_account_file(user)) > _NAME_MAX or len(_encoded(host)) > _NAME_MAX:
+    if len(_account_file(user)) > _NAME_MAX or len(encoded(host)) > _NAME_MAX:
         return "its name is too long for a file's"
     return csv_lacks(user, host, one)
 
@@ -74,7 +74,7 @@ def write_prosody(path: str, users: Users) -> None:
     ):
         for user, host, one in users:
             if isinstance(one, Scram):
-                folder = _encoded(host)
+                folder = encoded(host)
                 for directory in (folder, f"{folder}/accounts"):
                     with contextlib.suppress(FileExistsError):
                         os.mkdir(directory, 0o700, dir_fd=inside)
@@ -119,13 +119,8 @@ def _new(path: str, remove: Callable[[str], object], publish: Callable[[str, str
             remove(new)
 
 
-def _encoded(name: str) -> str:
-    """As Prosody encodes names: each byte but letters and digits of ASCII."""
-    return re.sub(rb"[^A-Za-z0-9]", lambda match: b"%%%02x" % match[0][0], name.encode()).decode()
-
-
 def _account_file(user: str) -> str:
-    return f"{_encoded(user)}.dat"
+    return f"{encoded(user)}.dat"
 
 
 def _account(one: Scram) -> str:

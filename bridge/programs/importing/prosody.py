@@ -3,6 +3,8 @@
 Names of hosts and users are percent-encoded.  Where an account has a password and a hash, the password counts, as in
 Prosody.  Keys are hexadecimal and say by their length which algorithm made them: Prosody stores no name of it.
 
+Some names can be written in several ways, of which Prosody reads one: the others are old, or by another hand.
+
 An account may be marked as disabled.  Prosody 13 also marks those of mod_auth_internal_plain that prosodyctl makes, and
 lets them in all the same; nothing in the file tells which is meant, so whoever imports has to say it.
 """
@@ -10,7 +12,7 @@ lets them in all the same; nothing in the file tells which is meant, so whoever 
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from bridge.programs.hashes import BY_SIZE, Hash
 from bridge.programs.importing.entry import (
@@ -56,10 +58,17 @@ def read(directory: str, *, disabled: bool = False) -> Iterator[Found]:
         raise Unreadable(f"no HOST/accounts in {directory!r}, so it is not Prosody's data directory")
     yield from closed
     for host in hosts:
+        if _is_passed_over(host, hosts):
+            yield NotTaken(host, "Prosody reads another directory for this host")
+            continue
         accounts = os.path.join(directory, host, "accounts")
-        for name in _names(accounts):
-            if name.endswith(".dat"):
-                yield _account(os.path.join(accounts, name), f"{host}/accounts/{name}", host, name[:-4], disabled)
+        users = {name[:-4]: name for name in _names(accounts) if name.endswith(".dat")}
+        for user, name in users.items():
+            where = f"{host}/accounts/{name}"
+            if _is_passed_over(user, users):
+                yield NotTaken(where, "Prosody reads another file for this user")
+            else:
+                yield _account(os.path.join(accounts, name), where, host, user, disabled)
 
 
 def _names(directory: str) -> list[str]:
@@ -84,6 +93,20 @@ def _account(path: str, where: str, host: str, user: str, disabled: bool) -> Fou
         return NotTaken(where, str(error))
     except Defect as defect:
         return NotTaken(where, str(defect))
+
+
+def _is_passed_over(name: str, names: Container[str]) -> bool:
+    """Whether Prosody reads another one in the place of this one."""
+    try:
+        read = encoded(_decoded(name).lower())
+    except Defect:
+        return False
+    return read != name and read in names
+
+
+def encoded(name: str) -> str:
+    """A name as Prosody encodes it: each byte but letters and digits of ASCII."""
+    return re.sub(rb"[^A-Za-z0-9]", lambda match: b"%%%02x" % match[0][0], name.encode()).decode()
 
 
 def _decoded(name: str) -> str:

@@ -105,6 +105,21 @@ def test_those_that_are_marked_as_disabled(data: Path) -> None:
     assert [type(found) for found in prosody.read(str(data), disabled=True)] == [Entry, Entry, Entry]
 
 
+def test_what_prosody_itself_would_not_read(data: Path) -> None:
+    """Whose name is written in several ways has the password that Prosody reads."""
+    for name in ("A%2eexample/accounts/bob", "a%2Eexample/accounts/bob", "a%2eexample/accounts/Alice"):
+        put(data, f"{name}.dat", 'return { password = "old" };')
+    for name in ("a%2eexample/accounts/alice", "B%2eexample/accounts/bob"):
+        put(data, f"{name}.dat", f'return {{ password = "{SECRET}" }};')
+    assert [*prosody.read(str(data))] == [
+        NotTaken("A%2eexample", "Prosody reads another directory for this host"),
+        Entry("B%2eexample/accounts/bob.dat", "bob", "B.example", SECRET),
+        NotTaken("a%2Eexample", "Prosody reads another directory for this host"),
+        NotTaken("a%2eexample/accounts/Alice.dat", "Prosody reads another file for this user"),
+        Entry("a%2eexample/accounts/alice.dat", "alice", "a.example", SECRET),
+    ]
+
+
 def test_what_is_no_file(data: Path) -> None:
     accounts = put(data, "a/accounts/bob.dat", hashed()).parent
     os.mkfifo(accounts / "fifo.dat")
