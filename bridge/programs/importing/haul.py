@@ -5,6 +5,8 @@ import os
 import time
 from collections.abc import Container, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from encodings.idna import nameprep
+from stringprep import in_table_a1
 
 import attrs
 
@@ -116,4 +118,19 @@ def _name(text: str, what: str) -> str:
     name = clean(text.lower(), what, NOT_IN_NAMES)
     if len(name.encode()) > LONGEST_NAME:
         raise Refused(f"{what} is too long")
+    if not name.isascii() and ".".join(map(_prepared, text.split("."))) != name:
+        raise Refused(f"{what} is none that servers ask for: they prepare its letters otherwise (RFC 3491, RFC 6122)")
     return name
+
+
+def _prepared(label: str) -> str:
+    """As servers prepare it; empty if they would not.
+
+    For them it is still the time of Unicode 3.2, so what has become a capital since then is none.
+    """
+    if any(in_table_a1(either) for char in label if char != char.lower() for either in char + char.lower()):
+        return ""
+    try:
+        return nameprep(label)
+    except UnicodeError:
+        return ""

@@ -39,3 +39,31 @@ def test_the_same_password_twice_is_no_doubt(secret: str | Scram) -> None:
     taken = haul(*(Entry(str(number), "alice", host, secret) for number, host in enumerate(["A.example", "a.example"])))
     assert taken.users == {("alice", "a.example"): secret}
     assert taken.problems == [NotTaken("1", "a second entry of the same name")]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_asked_for"),
+    [
+        ("Zo\u00cb", True),
+        ("\u212aim", True),  # the sign for kelvin, a k in lower case
+        ("\u0130", True),  # two characters in lower case
+        ("\u4e2d.\u05e9", True),
+        ("\U0001f600", True),  # younger than Unicode 3.2, and without a case
+        ("\u13a0", False),  # capitals that were none in Unicode 3.2
+        ("\u10a0", False),
+        ("\u2c62", False),
+        ("\u04c0", False),
+        ("\u03a3\u0391\u03a3", False),  # whose last letter has a form of its own
+        ("stra\u00dfe", False),  # who is asked for as strasse
+        ("zoe\u0308", False),  # composed, when it is asked for
+        ("\uff41", False),
+        ("a\u00adb", False),
+        ("\u05e9b", False),  # from right to left, and from left to right
+        ("\ue000", False),
+    ],
+)
+def test_a_name_that_no_server_would_ask_for(name: str, is_asked_for: bool) -> None:
+    for user, host in ((name, "a.example"), ("alice", name)):
+        found = haul(BOB, Entry("1", user, host, SECRET))
+        assert len(found.users) == 1 + is_asked_for
+        assert ["servers ask for" in problem.reason for problem in found.problems] == ([] if is_asked_for else [True])
