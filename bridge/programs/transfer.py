@@ -80,7 +80,9 @@ def bring(database: str, words: Sequence[str], complain: Say, show: Show) -> int
     if dry:
         complain("a dry run: nothing was changed")
     status = _report(counts, "not taken", haul.problems, options, complain, show)
-    return 2 if haul.problems and not taken and not haul.kept else status
+    if haul.problems and not taken and not haul.kept:
+        return 2
+    return min(status, 1) if taken and not dry else status
 
 
 def export(database: str, words: Sequence[str], complain: Say, show: Show) -> int:
@@ -95,7 +97,7 @@ def export(database: str, words: Sequence[str], complain: Say, show: Show) -> in
     if written or not left:
         write(path, written)
     status = _report({"written": len(written)}, "not written", left, options, complain, show)
-    return status if written or not left else 2
+    return min(status, 1) if written or not left else 2
 
 
 def _options(words: Sequence[str], what: str, kinds: Collection[str], *flags: str) -> tuple[dict[str, str], str]:
@@ -161,7 +163,7 @@ def _report(
     """Say what became of all.
 
     Returns:
-      the exit status: 1 if there are problems.
+      the exit status: at least 1 if there are problems, 2 if it cannot be said.
     """
     for problem in problems[:MOST_LINES]:
         complain(f"{bad}: {_printable(problem.where)}: {problem.reason}")

@@ -181,3 +181,22 @@ def test_so_do_changes_while_a_reader_is_in_the_way(tmp_path: Path, words: list[
     assert (done.returncode, done.stdout) == (0, b"")
     assert done.stderr.startswith(b"extauth-sqlite: done, but until the next change a plain copy is no backup: ")
     assert done.stderr.endswith(b"-wal' (database is locked)\n")
+
+
+def test_what_was_done_is_not_nothing_because_it_cannot_be_said(tmp_path: Path) -> None:
+    database, path = tmp_path / "users.db", tmp_path / "users.csv"
+    path.write_text(f"user,host,hash\nalice,a.example,{SCRAM.text()}\n")
+    for words, status in (
+        (["import", "--from", "csv", "--dry-run", path], 2),
+        (["import", "--from", "csv", path], 1),
+        (["import", "--from", "csv", path], 2),
+        (["export", "--to", "csv", tmp_path / "out.csv"], 1),
+        (["export", "--to", "csv", "--host", "b.example", tmp_path / "none.csv"], 1),
+    ):
+        with open("/dev/full", "wb") as full:
+            command = [*PROGRAM, database, *words]
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, timeout=60)
+        assert done.returncode == status, words
+        assert b"extauth-sqlite: cannot write: No space left on device\n" in done.stderr
+    with Users(database) as store:
+        assert store.names() == [("alice", "a.example")]
