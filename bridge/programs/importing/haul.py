@@ -57,15 +57,17 @@ class Haul:
         if found.host is None and self.host is None:
             raise Unreadable("it does not say of which host its users are: add --host HOST")
         try:
-            names = _name(found.user, "USER"), _name(found.host or self.host or "", "HOST")
+            host = _name(found.host or self.host or "", "HOST")
+            if self.host not in (None, host):
+                self.elsewhere += 1
+                return
+            names = _name(found.user, "USER"), host
             if isinstance(found.secret, str):
                 clean(found.secret, "the password")
         except Refused as error:
             self.problems.append(NotTaken(found.where, str(error)))
             return
-        if self.host not in (None, names[1]):
-            self.elsewhere += 1
-        elif names in self.exists:
+        if names in self.exists:
             self.kept += 1
         elif names in self._first:
             self._take_again(found, names)

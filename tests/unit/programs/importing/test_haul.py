@@ -15,8 +15,8 @@ BOB = Entry("bob's", "bob", "a.example", SECRET)
 FIRST = Entry("1", "alice", "a.example", SECRET)
 
 
-def haul(*found: Entry) -> Haul:
-    made = Haul(None, set())
+def haul(*found: Entry | NotTaken, host: str | None = None) -> Haul:
+    made = Haul(host, set())
     made.read(found)
     return made
 
@@ -67,3 +67,10 @@ def test_a_name_that_no_server_would_ask_for(name: str, is_asked_for: bool) -> N
         found = haul(BOB, Entry("1", user, host, SECRET))
         assert len(found.users) == 1 + is_asked_for
         assert ["servers ask for" in problem.reason for problem in found.problems] == ([] if is_asked_for else [True])
+
+
+@pytest.mark.parametrize("other", [Entry("1", "al ice", "b.example", SECRET), Entry("1", "alice", "B.example", "x\n")])
+def test_of_another_host_nobody_is_wrong(other: Entry | NotTaken) -> None:
+    taken = haul(BOB, other, host="a.example")
+    assert (len(taken.users), taken.elsewhere, taken.problems) == (1, 1, [])
+    assert len(haul(BOB, other).problems) == 1
