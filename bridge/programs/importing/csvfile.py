@@ -7,7 +7,6 @@ hash         as our own export writes it: scrypt as PHC string, SCRAM as in RFC 
 
 import csv
 import io
-import re
 from collections.abc import Iterator
 
 from bridge.programs.hashes import Hash, parse
@@ -20,10 +19,6 @@ _NAMES = {"username": "user", "name": "user", "localpart": "user", "server": "ho
 """What else columns are called."""
 
 _DELIMITERS = ",;\t"
-
-_HASHED = re.compile(r"(\$[a-z0-9-]+\$|\{[A-Za-z0-9.-]+\}|(pbkdf2|bcrypt|argon2|scrypt|SCRAM)[\w-]*[$:]).{16,}")
-"""What is no password but a hash of one, as crypt(3), LDAP, Django and others write it.  Taken for a password it would
-lock its user out, and let in whoever has seen it."""
 
 
 def read(path: str) -> Iterator[Found]:
@@ -74,8 +69,6 @@ def _row(where: str, columns: list[str], values: list[str]) -> Found:
 
 def _secret(password: str, hashed: str) -> str | Hash:
     if not hashed:
-        if _HASHED.fullmatch(password):
-            raise Defect("a hash in place of a password: its column is to be named hash")
         return plain(password)
     if password:
         raise Defect("a password and a hash")

@@ -6,6 +6,7 @@ could be a password; it says where.
 
 import binascii
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from io import BufferedReader
@@ -17,6 +18,19 @@ from bridge.programs.hashes import Hash, Scram, from_base64, sound
 
 LONGEST = 1 << 16
 """Bytes of a user's file, or characters of one value: ejabberd's protocol cannot carry a longer password."""
+
+
+_HASHED = re.compile(
+    r"""\$[\w.,=-]+\$\S{16,}  # crypt(3), passlib
+    | \{[\w.-]+\}\S{13,} | \{(?:plain|clear|cleartext)\}.*  # LDAP, Dovecot
+    | (?:(?:pbkdf2|bcrypt|argon2|scrypt|scram)[\w-]*  # Django, Werkzeug, PostgreSQL, ejabberd
+        | [a-z]*[_-]?s?(?:sha[_-]?[0-9]*|md[245]))[$:]\S{16,}
+    | [a-z0-9+/]{27}= | [a-z0-9+/]{43}= | [a-z0-9+/]{86}==  # base64 of SHA-1, SHA-256, SHA-512
+    | (?:.*[^a-z0-9])?(?:0x|md5)?[0-9a-f]{32,}(?:[^a-z0-9].*)?  # hexadecimal, alone or with a salt""",
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+)
+"""What is no password but a hash of one.  Taken for a password it would lock its user out, and let in whoever has seen
+it; a password that looks the same is the lesser loss."""
 
 
 class Unreadable(Exception):
@@ -66,10 +80,14 @@ def plain(password: str | None) -> str:
     """A password.
 
     Raises:
-      Defect: there is none.
+      Defect: there is none, or it is none.
     """
     if not password:
         raise Defect("no password is stored")
+    if _HASHED.fullmatch(password):
+        raise Defect("looks like a hash, not a password")
+    if "\ufffd" in password:
+        raise Defect("its password holds a letter that was lost")
     return password
 
 

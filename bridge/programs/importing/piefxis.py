@@ -170,7 +170,7 @@ def _secret(user: _User) -> str | Hash:
     if user.password.startswith("scram:"):
         return _packed(user.password)
     if user.password:
-        return user.password
+        return plain(user.password)
     usable = [one for one in user.hashes if one.mechanism.removeprefix("SCRAM-") in ALGORITHMS]
     if user.hashes and not usable:
         raise Defect("an unknown algorithm or an impossible cost")
