@@ -68,6 +68,32 @@ def test_what_cannot_be_taken(tmp_path: Path, row: str, reason: str) -> None:
     assert isinstance(second, Entry)
 
 
+@pytest.mark.parametrize("column", ["name", "Nick", "full_name"])
+def test_what_is_shown_as_a_name_is_none(tmp_path: Path, column: str) -> None:
+    assert read(tmp_path, f"jid,{column},password\nbob@a.example,Alice,x\n") == [
+        Entry("line 2", "bob", "a.example", "x")
+    ]
+    with pytest.raises(Unreadable, match="no columns named user"):
+        read(tmp_path, f"{column},password\nAlice,x\n")
+
+
+def test_beside_a_jid_user_and_host_have_to_be_the_same(tmp_path: Path) -> None:
+    """One of them is somebody else's, and nobody knows which."""
+    rows = "bob@a.example,Bob,A.example,x\nbob@a.example,,,x\nbob@a.example,alice,,x\nbob@a.example,bob,b.example,x\n"
+    *taken, other_user, other_host, none = read(tmp_path, f"jid,user,host,password\n{rows},bob,a.example,x\n")
+    assert taken == [Entry("line 2", "bob", "a.example", "x"), Entry("line 3", "bob", "a.example", "x")]
+    assert other_user == NotTaken("line 4", "its jid is not of its user and host")
+    assert other_host == NotTaken("line 5", "its jid is not of its user and host")
+    assert none == NotTaken("line 6", "no @ in its jid")
+
+
+@pytest.mark.parametrize("column", ["serverkey", "salt", "iterationcount", "Server_Key", "stored_key", "iterations"])
+def test_a_table_of_hashes_is_refused(tmp_path: Path, column: str) -> None:
+    """As ejabberd's is: what is called password there is a key, and would let in whoever has seen it."""
+    with pytest.raises(Unreadable, match="its password is a hash: dump the table as SQL"):
+        read(tmp_path, f"username,password,{column},created_at\nalice,x,y,2020-01-01\n")
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -81,12 +107,19 @@ def test_what_cannot_be_taken(tmp_path: Path, row: str, reason: str) -> None:
         'user,password\nalice,"x\n',
         'user,password\nalice,"x"y\n',
         "user,password\nalice," + "x" * 200_000,
+        "user,password," + "x" * 100_000 + "\nalice,x,\n",
     ],
 )
 def test_what_is_refused_as_a_whole(tmp_path: Path, text: str | bytes) -> None:
     with pytest.raises(Unreadable) as caught:
         read(tmp_path, text)
     assert SECRET not in str(caught.value)
+
+
+def test_a_long_first_line(tmp_path: Path) -> None:
+    columns = [f"column{number}" for number in range(1000)]
+    text = ",".join(["user", *columns, "password"]) + "\nalice" + "," * 1000 + ",x\n"
+    assert read(tmp_path, text) == [Entry("line 2", "alice", None, "x")]
 
 
 def test_a_missing_file() -> None:
