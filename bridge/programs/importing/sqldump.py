@@ -9,13 +9,27 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from bridge.programs.hashes import BY_SIZE, Hash
-from bridge.programs.importing.entry import Defect, Entry, Found, NotTaken, base64, entry, number, plain, scram
+from bridge.programs.importing.entry import (
+    Defect,
+    Entry,
+    Found,
+    NotTaken,
+    Unreadable,
+    base64,
+    entry,
+    number,
+    plain,
+    scram,
+)
 from bridge.programs.importing.sqltokens import Token, Tokens
 
 _TABLE = b"users"
 
 _NOT_COLUMNS = {b"PRIMARY", b"UNIQUE", b"KEY", b"CONSTRAINT", b"INDEX", b"FULLTEXT", b"CHECK", b"FOREIGN", b"EXCLUDE"}
 """How what is no column begins, in CREATE TABLE."""
+
+_BODIES = {b"TRIGGER": b"BEGIN", b"FUNCTION": b"ATOMIC", b"PROCEDURE": b"ATOMIC", b"EVENT": b"ATOMIC"}
+"""What may be created with statements of its own, and the word behind which they are."""
 
 _PREFIXES = {"sha256": "SHA-256", "sha512": "SHA-512"}
 """Of the stored key, where the column for it is too old for others."""
@@ -40,7 +54,10 @@ class _Dump:
         self._tokens = tokens
         self._columns: list[str] = []  # as created
         self._is_there = False
-        self._seen: set[tuple[str, str | None]] = set()
+        self._schema: list[bytes] = []  # or database, of names that do not say it
+        self._whose: object = None  # the database and schema of the table that was found
+        self._is_open = False  # a transaction, which is all of SQLite's dump
+        self._seen: dict[tuple[str, str | None], set[str]] = {}  # with which types
 
     def users(self) -> Iterator[Found]:
         while not self._tokens.ended:
@@ -54,26 +71,54 @@ class _Dump:
                     yield from self._copy(words)
                 case b"SET":
                     self._set(words)
+                case b"USE":
+                    self._schema = [token.text for token in words]
+                case b"BEGIN":
+                    self._is_open = True
+                case b"COMMIT" | b"END":
+                    self._is_open = False
+                case b"DELIMITER":
+                    self._tokens.pass_over_delimited()
+                    continue
                 case _:
                     pass
             _pass_over(words)
+        if self._is_open or not self._tokens.is_complete:
+            raise self._tokens.unreadable("it ends too early: what completes a dump is missing")
         if not self._is_there:
             raise self._tokens.unreadable("the dump holds no table `users`")
 
     def _set(self, words: Iterator[Token]) -> None:
         said = [token.text.lower() for token in words]
-        if said[:1] == [b"names"]:
-            self._tokens.require_ascii(b" ".join(said))
+        self._tokens.take_setting(b" ".join(said))
+        if said[:1] == [b"search_path"]:
+            self._schema = said[2:]
         if said == [b"standard_conforming_strings", b"=", b"off"]:
             raise self._tokens.unreadable("strings with escapes: dump with standard_conforming_strings on")
 
     def _create(self, words: Iterator[Token]) -> None:
-        if not any(token.text.upper() == b"TABLE" for token in _up_to(words, b"TABLE", b"AS", b"ON")):
+        *_, what = [_END, *_up_to(words, b"TABLE", *_BODIES, b"AS", b"ON")]
+        if what.text.upper() == b"TABLE":
+            self._create_table(words)
+        elif what.text.upper() in _BODIES:
+            self._create_routine(words, _BODIES[what.text.upper()])
+
+    def _create_routine(self, words: Iterator[Token], begin: bytes) -> None:
+        """Pass over what it does, to the statement that is END alone: these are not statements of the dump."""
+        if self._tokens.is_mysqls:
+            raise self._tokens.unreadable("a routine or trigger without DELIMITER: dump the table `users` alone")
+        if not any(token.text.upper() == begin for token in words):
             return
-        table, token = self._table(words)
-        if table == _TABLE and token.kind == "(":
-            if self._columns:  # of another program, or of another host of ejabberd's: not the same users
-                raise self._tokens.unreadable("a second table `users`: dump one database alone")
+        while [token.text.upper() for token in words] != [b"END"]:
+            if self._tokens.ended:
+                raise self._tokens.unreadable("it ends too early")
+            words = self._tokens.statement()
+
+    def _create_table(self, words: Iterator[Token]) -> None:
+        is_theirs, token = self._table(words)
+        if is_theirs and token.kind == "(":
+            if self._columns:
+                raise self._second()
             self._is_there = True
             parts = [part for part in self._list(words) if part]
             self._columns = [
@@ -82,8 +127,8 @@ class _Dump:
 
     def _insert(self, words: Iterator[Token]) -> Iterator[Found]:
         _pass_over(_up_to(words, b"INTO"))
-        table, token = self._table(words)
-        if table != _TABLE:
+        is_theirs, token = self._table(words)
+        if not is_theirs:
             return
         columns = self._columns
         if token.kind == "(":
@@ -100,28 +145,41 @@ class _Dump:
                 break  # ON CONFLICT, or the like
 
     def _copy(self, words: Iterator[Token]) -> Iterator[Found]:
-        table, token = self._table(words)
+        is_theirs, token = self._table(words)
         columns, rest = self._columns, [token]
         if token.kind == "(":
             columns, rest = [_name(part[0]) for part in self._list(words) if part], []
         if [token.text.upper() for token in (*rest, *words)][:2] != [b"FROM", b"STDIN"]:
             return
-        if table == _TABLE:
+        if is_theirs:
             self._require(columns)
         for values in self._tokens.copied():
-            if table == _TABLE:
+            if is_theirs:
                 row = [[_NULL if value is None else Token("string", value)] for value in values]
                 yield from self._user(self._tokens.where, columns, row)
 
-    def _table(self, words: Iterator[Token]) -> tuple[bytes, Token]:
-        """A table's name, without its schema, and the token that follows."""
+    def _table(self, words: Iterator[Token]) -> tuple[bool, Token]:
+        """Whether a table is that of users, and the token that follows its name."""
         token = next(words, _END)
         while token.kind == "word" and token.text.upper() in (b"IF", b"NOT", b"EXISTS", b"ONLY"):
             token = next(words, _END)
-        name, token = token.text.lower(), next(words, _END)
+        if token.kind == "string" and self._tokens.is_mysqls:  # and in latin1, as said in sqltokens
+            raise self._tokens.unreadable("names in the quotes of strings: dump without --compatible")
+        schema, name, token = list[bytes](), token.text, next(words, _END)
         while token.kind == ".":
-            name, token = next(words, _END).text.lower(), next(words, _END)
-        return name, token
+            schema.append(name)
+            name, token = next(words, _END).text, next(words, _END)
+        if name.lower() != _TABLE:
+            return False, token
+        whose = self._tokens.database, schema or self._schema
+        if self._whose not in (None, whose):
+            raise self._second()
+        self._whose = whose
+        return True, token
+
+    def _second(self) -> Unreadable:
+        """It is of another program, or of another host of ejabberd's: not the same users."""
+        return self._tokens.unreadable("a second table `users`: dump one database alone")
 
     def _list(self, words: Iterator[Token]) -> list[list[Token]]:
         """What is between parentheses, of which the first was read, separated by commas."""
@@ -148,17 +206,27 @@ class _Dump:
             raise self._tokens.unreadable("a row with too many or too few values")
         row = dict(zip(columns, values, strict=True))
         try:
-            user, host = _text(row, "username"), _text(row, "server_host") or None
+            user, host, kind = _text(row, "username"), _text(row, "server_host") or None, _text(row, "type")
             found = entry(where, user, host, lambda: _secret(row))
         except Defect as defect:
             yield NotTaken(where, str(defect))
             return
-        # Since 24.06 a user may have a row for each algorithm; one of them will do.
-        if "type" in row and isinstance(found, Entry):
-            if (user, host) in self._seen:
-                return
-            self._seen.add((user, host))
-        yield found
+        if self._may_be_damaged(found):
+            yield NotTaken(where, "a ? may stand for a letter that was lost: dump with --default-character-set=utf8mb4")
+        elif not isinstance(found, Entry) or not self._is_one_more(found, kind):
+            yield found
+
+    def _may_be_damaged(self, found: Found) -> bool:
+        if self._tokens.is_exact or not isinstance(found, Entry):
+            return False
+        return "?" in found.user or (isinstance(found.secret, str) and "?" in found.secret)
+
+    def _is_one_more(self, found: Entry, kind: str) -> bool:
+        """Since 24.06 a user may have a row for each algorithm; one of them will do."""
+        types = self._seen.setdefault((found.user, found.host), set())
+        is_one_more = bool(types) and kind not in types
+        types.add(kind)
+        return is_one_more
 
 
 def _secret(row: Row) -> str | Hash:
@@ -214,7 +282,7 @@ def _up_to(words: Iterator[Token], *ends: bytes) -> Iterator[Token]:
     """The tokens up to one of these words, which is the last of them."""
     for token in words:
         yield token
-        if token.text.upper() in ends:
+        if token.kind == "word" and token.text.upper() in ends:
             return
 
 

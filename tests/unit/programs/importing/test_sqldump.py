@@ -26,7 +26,8 @@ SECRET = canary.right("alice")
 KEY = Scram.of(SECRET, Scheme("SHA-1", 10), b"salt")
 KEYS = {name: Scram.of(SECRET, Scheme(name, 10), b"salt") for name in ("SHA-1", "SHA-256", "SHA-512")}
 
-MYSQL = "-- MariaDB dump 10.19  Distrib 10.11.6-MariaDB\n--\n/*!40101 SET NAMES utf8mb4 */;\n"
+MYSQL = "/*M!999999\\- enable the sandbox mode */\n\n/*!40101 SET NAMES utf8mb4 */;\n"
+POSTGRESQL_END = "--\n-- PostgreSQL database dump complete\n--\n"
 POSTGRESQL = "--\n-- PostgreSQL database dump\n--\n\n\\restrict it's\nSET standard_conforming_strings = on;\n"
 SQLITE = "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\n"
 TABLE = """\
@@ -94,7 +95,9 @@ def test_pg_dump(tmp_path: Path) -> None:
         f"bob\tb.example\t{scram(KEY, '', chr(9))}\t2020-01-01\n",
         "\\.\n\n",
         f"INSERT INTO public.users {COLUMNS} VALUES ('carol', 'a.example', 'C:\\''', '', '', 0, now());\n",
-        f"INSERT INTO \"users\" {COLUMNS} VALUES ('dan', 'a.example', E'a\\'b', '', '', 0, now()) ON CONFLICT x;\n",
+        f"INSERT INTO public.\"users\" {COLUMNS} VALUES ('dan', 'a.example', E'a\\'b', '', '', 0, now())",
+        " ON CONFLICT x;\n",
+        POSTGRESQL_END,
     )
     assert users(read(tmp_path, POSTGRESQL, *parts)) == {
         ("alice", "a.example"): SECRET + "\\ ''\t'",
@@ -165,10 +168,13 @@ def test_what_ejabberd_itself_writes(tmp_path: Path) -> None:
 def test_every_algorithm(tmp_path: Path, algorithm: str, prefix: bool) -> None:
     """Newer ejabberds say it in a column of its own, and may have a row for each."""
     old = {"SHA-256": "sha256:", "SHA-512": "sha512:"}.get(algorithm, "") if prefix else ""
-    row = f"('alice', {scram(KEYS[algorithm]).replace(chr(39), chr(39) + old, 1)}, 3)"
-    text = f"INSERT INTO users (username, password, serverkey, salt, iterationcount, type) VALUES {row}, {row};"
-    assert users(read(tmp_path, text)) == {("alice", None): KEYS[algorithm]}
-    assert len(read(tmp_path, text)) == 1
+    row = f"('alice', {scram(KEYS[algorithm]).replace(chr(39), chr(39) + old, 1)}"
+    head = "INSERT INTO users (username, password, serverkey, salt, iterationcount, type) VALUES"
+    found = read(tmp_path, f"{head} {row}, 3), {row}, 4);")
+    assert users(found) == {("alice", None): KEYS[algorithm]}
+    assert len(found) == 1
+    again = read(tmp_path, f"{head} {row}, 3), {row}, 4), {row}, 3);")  # whoever takes it names the second one
+    assert len(again) == 2
 
 
 @pytest.mark.parametrize(
@@ -207,7 +213,10 @@ def test_what_cannot_be_taken(tmp_path: Path, values: str, reason: str) -> None:
         ("INSERT INTO users (username, password) VALUES ('a');", "too many or too few"),
         ("INSERT INTO users (username, password) VALUES ('a', 'b', 'c');", "too many or too few"),
         ("INSERT INTO users (username, password) SELECT a, b FROM c;", "not of values"),
-        ("INSERT INTO users (username, password) VALUES ('a', 'b'", "parenthesis"),
+        ("INSERT INTO users (username, password) VALUES ('a', 'b'", "ends too early"),
+        ("INSERT INTO users (username, password) VALUES ('a', 'b')", "ends too early"),
+        ("INSERT INTO users (username, password) VALUES ('a', 'b'),\n", "ends too early"),
+        ("CREATE) TABLE users (username;", "parenthesis"),
         ("INSERT INTO users (username, password) VALUES ('a', 'b", "does not end"),
         ("INSERT INTO users (username, password) VALUES ('a', E'b", "does not end"),
         ("/* INSERT INTO users (username, password) VALUES ('a', 'b');", "does not end"),
@@ -215,13 +224,17 @@ def test_what_cannot_be_taken(tmp_path: Path, values: str, reason: str) -> None:
         ("COPY users (username, password) FROM stdin;\na\tb\n", "ends too early"),
         ("COPY users (username, password) FROM stdin;\na\n\\.\n", "too many or too few"),
         ("SET standard_conforming_strings = off;", "escapes"),
+        ("SET client_encoding = 'LATIN1';", "its character set is not UTF-8"),
+        ("SET client_encoding TO sql_ascii;", "its character set is not UTF-8"),
+        (b"\xff\xfe" + "INSERT".encode("utf-16-le"), "in UTF-16"),
+        (b"\xfe\xff" + "INSERT".encode("utf-16-be"), "in UTF-16"),
         (f"{TABLE}; USE other; {TABLE}", "a second table"),
         ("CREATE TABLE a.users (username text); CREATE TABLE b.users (username text);", "a second table"),
         (r"INSERT INTO x VALUES ('it\'s', 'a');", "not known whether"),
         (r"INSERT INTO x VALUES ('\'); INSERT INTO users VALUES (''a'', ''b''); --');", "not known whether"),
     ],
 )
-def test_what_is_refused_as_a_whole(tmp_path: Path, text: str, reason: str) -> None:
+def test_what_is_refused_as_a_whole(tmp_path: Path, text: str | bytes, reason: str) -> None:
     with pytest.raises(Unreadable, match=reason):
         read(tmp_path, text)
 
@@ -277,6 +290,7 @@ def dumped(rows: list[tuple[str, str]], size: int, form: str) -> list[Found]:
         return value.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
 
     words = "CREATE TABLE users (username text, password text);\n"
+    end = {"lite": "COMMIT;\n", "my": ""}.get(form, POSTGRESQL_END)
     if form == "copy":
         words += "COPY users (username, password) FROM stdin;\n"
         words += "".join(f"{copied(user)}\t{copied(password)}\n" for user, password in rows) + "\\.\n"
@@ -287,7 +301,7 @@ def dumped(rows: list[tuple[str, str]], size: int, form: str) -> list[Found]:
     class Named(io.BytesIO):
         name = "dump"
 
-    data = (head + words).encode()
+    data = (head + words + end).encode()
     pieces = (data[at : at + size] for at in range(0, len(data), size))
     with patch.object(sqltokens, "chunks", lambda _file: pieces):
         return [*sqldump.read(Named())]
