@@ -59,10 +59,11 @@ class Entry:
 
 @attrs.frozen
 class NotTaken:
-    """A user who cannot be taken, or what looks like one."""
+    """A user who cannot be taken, or what looks like one; of this host, if the source says so."""
 
     where: str
     reason: str
+    host: str | None = attrs.field(default=None, eq=False)
 
 
 Found = Entry | NotTaken
@@ -73,7 +74,7 @@ def entry(where: str, user: str, host: str | None, secret: Callable[[], str | Ha
     try:
         return Entry(where, user, host, secret())
     except Defect as defect:
-        return NotTaken(where, str(defect))
+        return NotTaken(where, str(defect), host)
 
 
 def plain(password: str | None) -> str:

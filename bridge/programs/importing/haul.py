@@ -47,10 +47,12 @@ class Haul:
         """
         with Progress("reading") as progress:
             for found in source:
-                if isinstance(found, NotTaken):
-                    self.problems.append(found)
-                else:
+                if not isinstance(found, NotTaken):
                     self._take(found)
+                elif self.host is not None and found.host and found.host.lower() != self.host:
+                    self.elsewhere += 1
+                else:
+                    self.problems.append(found)
                 progress.step()
 
     def _take(self, found: Entry) -> None:

@@ -57,16 +57,21 @@ def read(directory: str, *, disabled: bool = False) -> Iterator[Found]:
     if not hosts:
         raise Unreadable(f"no HOST/accounts in {directory!r}, so it is not Prosody's data directory")
     yield from closed
-    for host in hosts:
-        if _is_passed_over(host, hosts):
-            yield NotTaken(host, "Prosody reads another directory for this host")
+    for folder in hosts:
+        try:
+            host = _decoded(folder)
+        except Defect as defect:
+            yield NotTaken(folder, str(defect))
             continue
-        accounts = os.path.join(directory, host, "accounts")
+        if _is_passed_over(folder, hosts):
+            yield NotTaken(folder, "Prosody reads another directory for this host", host)
+            continue
+        accounts = os.path.join(directory, folder, "accounts")
         users = {name[:-4]: name for name in _names(accounts) if name.endswith(".dat")}
         for user, name in users.items():
-            where = f"{host}/accounts/{name}"
+            where = f"{folder}/accounts/{name}"
             if _is_passed_over(user, users):
-                yield NotTaken(where, "Prosody reads another file for this user")
+                yield NotTaken(where, "Prosody reads another file for this user", host)
             else:
                 yield _account(os.path.join(accounts, name), where, host, user, disabled)
 
@@ -83,16 +88,14 @@ def _account(path: str, where: str, host: str, user: str, disabled: bool) -> Fou
         with opened_file(path) as file:
             data = b"".join(chunks(file)) if os.fstat(file.fileno()).st_size <= LONGEST else None
         if data is None:
-            return NotTaken(where, "too large a file")
+            return NotTaken(where, "too large a file", host)
         account = table(data)
         marked = account.get(b"disabled")
         if not disabled and marked is not None and marked is not False:  # in Lua all else is true, 0 too
-            return NotTaken(where, "the account is marked as disabled; --disabled takes it")
-        return entry(where, _decoded(user), _decoded(host), lambda: _secret(account))
-    except Unreadable as error:
-        return NotTaken(where, str(error))
-    except Defect as defect:
-        return NotTaken(where, str(defect))
+            return NotTaken(where, "the account is marked as disabled; --disabled takes it", host)
+        return entry(where, _decoded(user), host, lambda: _secret(account))
+    except (Defect, Unreadable) as error:
+        return NotTaken(where, str(error), host)
 
 
 def _is_passed_over(name: str, names: Container[str]) -> bool:

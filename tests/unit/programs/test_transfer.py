@@ -147,18 +147,25 @@ def test_lines_are_bounded_and_counts_are_not(database: Path) -> None:
 
 
 def test_hosts(database: Path) -> None:
-    text = HEAD + "alice,a.example,x,\nbob,b.example,x,\ncarol,,x,\n"
+    text = HEAD + "alice,a.example,x,\nbob,b.example,x,\ncarol,,x,\ndan,a.example,,\n"
     with pytest.raises(names.Refused, match="add --host HOST"):
         bring(database, text)
     assert not database.exists()
     status, said = bring(database, text, "--host", "B.example")
-    assert (status, said.counts) == (0, {"taken": 2, "there already": 0, "of other hosts": 1, "not taken": 0})
+    assert (status, said.counts) == (0, {"taken": 2, "there already": 0, "of other hosts": 2, "not taken": 0})
     with Users(database) as store:
         assert store.names() == [("bob", "b.example"), ("carol", "b.example")]
 
 
 @pytest.mark.parametrize(
-    "text", [HEAD, HEAD + "alice,a.example,x,\n", "nothing", HEAD + 'alice,b.example,x,\nbob,b.example,"x\n']
+    "text",
+    [
+        HEAD,
+        HEAD + "alice,a.example,x,\n",
+        HEAD + "alice,a.example,,\n",
+        "nothing",
+        HEAD + 'alice,b.example,x,\nbob,b.example,"x\n',
+    ],
 )
 def test_where_nothing_can_be_done_nothing_is(database: Path, text: str) -> None:
     """Even if the trouble comes after good entries."""

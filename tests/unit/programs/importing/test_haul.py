@@ -69,7 +69,14 @@ def test_a_name_that_no_server_would_ask_for(name: str, is_asked_for: bool) -> N
         assert ["servers ask for" in problem.reason for problem in found.problems] == ([] if is_asked_for else [True])
 
 
-@pytest.mark.parametrize("other", [Entry("1", "al ice", "b.example", SECRET), Entry("1", "alice", "B.example", "x\n")])
+@pytest.mark.parametrize(
+    "other",
+    [
+        NotTaken("1", "broken", "B.example"),
+        Entry("1", "al ice", "b.example", SECRET),
+        Entry("1", "alice", "B.example", "x\n"),
+    ],
+)
 def test_of_another_host_nobody_is_wrong(other: Entry | NotTaken) -> None:
     taken = haul(BOB, other, host="a.example")
     assert (len(taken.users), taken.elsewhere, taken.problems) == (1, 1, [])

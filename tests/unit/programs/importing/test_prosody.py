@@ -92,7 +92,7 @@ def test_what_cannot_be_taken(data: Path, text: str, reason: str) -> None:
     put(data, "a/accounts/bob.dat", hashed())
     first, second = prosody.read(str(data))
     assert isinstance(first, NotTaken)
-    assert first.where == "a/accounts/alice.dat"
+    assert (first.where, first.host) == ("a/accounts/alice.dat", "a")
     assert reason in first.reason
     assert isinstance(second, Entry)
 
