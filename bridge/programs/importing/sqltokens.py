@@ -21,14 +21,15 @@ MOST_PENDING = 1 << 26
 
 _SPACE = rb"[ \t\r\n\f\v]"
 _NAME = rb"[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*"
+_TAG = rb"[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*+"
 
 _COMMON = rb"""
     (?P<skip>%(space)s++ | %(comment)s[^\n]*+(?:\n|\Z) | /\*.*?\*/ | ^\\[^\n]*+(?:\n|\Z))
   | (?P<escaped>[eE]'(?:[^'\\]|\\.|'')*+'(?!'))
   | %(string)s
   | (?P<quoted>%(names)s `(?:[^`]|``)*+`(?!`) | \[[A-Za-z0-9_]++\])
-  | (?P<dollar>\$(?P<tag>(?:%(name)s)?)\$.*?\$(?P=tag)\$)
-  | (?P<open>[eE]' | /\* | \$(?:%(name)s)?\$)   # no end of it was found
+  | (?P<dollar>\$(?P<tag>(?:%(tag)s)?)\$.*?\$(?P=tag)\$)
+  | (?P<open>[eE]' | /\* | \$(?:%(tag)s)?\$)   # no end of it was found
   | (?P<number>-?(?:0x[0-9A-Fa-f]++|[0-9]++(?:\.[0-9]*+)?(?:[eE][+-]?[0-9]++)?))
   | (?P<word>%(name)s)
   | (?P<mark>[^'"`])
@@ -248,7 +249,7 @@ class Tokens:
 
 
 def _compiled(dialect: dict[bytes, bytes]) -> re.Pattern[bytes]:
-    pattern = _COMMON % {b"space": _SPACE, b"name": _NAME, **dialect}
+    pattern = _COMMON % {b"space": _SPACE, b"name": _NAME, b"tag": _TAG, **dialect}
     return re.compile(pattern, re.VERBOSE | re.DOTALL | re.MULTILINE)
 
 

@@ -6,13 +6,11 @@ import hmac
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.programs import hashes
 from bridge.programs.hashes import ALGORITHMS, COST, Cost, Hash, Kind, Scheme, Scram, Scrypt, parse, verify
-
-unhurried = settings(deadline=None)  # the machine may be busy
 
 CHEAP = Cost(n=2**4, r=8, p=1)
 OLD = Cost(n=2**3, r=8, p=1)
@@ -84,13 +82,11 @@ def test_what_others_have_written() -> None:
     )
 
 
-@unhurried
 @given(scrypts | scrams)
 def test_a_text_is_read_again(stored: Hash) -> None:
     assert parse(stored.text()) == stored
 
 
-@unhurried
 @given(scrypts | scrams, st.data())
 def test_a_damaged_text_is_no_other_users_trouble(stored: Hash, data: st.DataObject) -> None:
     """It is read as some other hash, or refused in words that do not hold it."""

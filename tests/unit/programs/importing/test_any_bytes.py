@@ -43,7 +43,7 @@ edits = st.lists(
 
 
 @pytest.mark.parametrize("name", [*SOURCES])
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(edits)
 def test_damaged_files(name: str, edits: list[tuple[int, int, bytes]]) -> None:
     read, data = SOURCES[name]

@@ -5,14 +5,12 @@ import subprocess
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.components import command
 
 from bridge.programs.importing.entry import Defect
 from bridge.programs.importing.lua import table, unescaped
-
-unhurried = settings(deadline=None)  # the machine may be busy
 
 
 @pytest.mark.parametrize(
@@ -88,7 +86,6 @@ def test_whatever_comes_often_takes_no_time(piece: bytes, end: bytes) -> None:
             assert time.process_time() - started < 1
 
 
-@unhurried
 @given(st.binary(max_size=60) | st.text("returnl{}[]=;,'\"\\x1\n -", max_size=60).map(str.encode))
 def test_anything_is_read_or_refused(data: bytes) -> None:
     for text in (data, b"return {" + data + b"}", b'return { a = "' + data + b'" }'):
