@@ -61,8 +61,8 @@ of this package; and
 
   programs/    `sqlite`, the bundled program, with its `users` and their `hashes`; `names` it lets through; `transfer`
                brings users from other servers and takes them there (`exporting`)
-    sql          the same for `sqlusers` in a shared database: `sqltables` of three kinds, on one `sqlconnection`, to
-                 where `sqlurl` says
+    sql          the same for `sqlusers` in a shared database: `sqltables` of three kinds, with `sqlrows` in them, on
+                 one `sqlconnection`, to where `sqlurl` says
     importing/   what others keep their users in: `prosody` (in `lua`), `ejabberd` (`piefxis`, or an `sqldump` of
                  `sqltokens`), `csvfile`; each makes an `entry` of each user, a `haul` of all; `progress`
 

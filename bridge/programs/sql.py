@@ -195,7 +195,8 @@ def ways(options: Options) -> Ways:
     Raises:
       Refused: the options do not go together.
     """
-    from bridge.programs.sqltables import Clear, Ejabberd, Own, Prosody
+    from bridge.programs.sqlrows import Clear
+    from bridge.programs.sqltables import Ejabberd, Own, Prosody
     from bridge.programs.sqlusers import Ways
 
     if options.table == "own":

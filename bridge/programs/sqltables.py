@@ -2,80 +2,29 @@
 
 The rules:
 
-- Names are compared here, character by character: a database's collation may take two for one (MariaDB's ignores
-  case, accents and spaces at the end).  Nothing is changed where it does so.
-- What cannot be read as a credential is left out, and the account is marked as broken.
+- What is in a row, `sqlrows` says.
 - Only our own table is ever created.
 """
 
-import hashlib
-import uuid
-from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
+from collections.abc import Iterable
+from typing import Any, ClassVar, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from bridge.programs.hashes import BY_SIZE, Hash, Kind, Scheme, Scram, Scrypt, from_base64, parse, sound, to_base64
-from bridge.programs.users import BrokenUser, Unavailable
-
-
-class Clear(NamedTuple):
-    """The kind of a password that is stored as it is.  Digests are compared: their length tells nothing."""
-
-    work: int = 0
-
-    def digest(self, secret: str, salt: bytes) -> bytes:
-        del salt
-        return hashlib.sha256(secret.encode()).digest()
-
-
-class Plain(NamedTuple):
-    """A password that is stored as it is."""
-
-    password: str
-
-    @property
-    def kind(self) -> Clear:
-        return Clear()
-
-    @property
-    def salt(self) -> bytes:
-        return b""
-
-    @property
-    def digest(self) -> bytes:
-        return self.kind.digest(self.password, b"")
-
-    def __repr__(self) -> str:
-        return "Plain()"
-
-
-Credential: TypeAlias = Hash | Plain
-AnyKind: TypeAlias = Kind | Clear
-
-
-class Account(NamedTuple):
-    """What is stored for one user.
-
-    Attributes:
-      credentials: the password in one form or, in newer tables of ejabberd, in several.
-      broken: something stored cannot be read.
-      disabled: there is an account, but nobody may log in to it.
-    """
-
-    credentials: tuple[Credential, ...]
-    broken: bool = False
-    disabled: bool = False
-    rows: int = 1
-
-
-class Example(NamedTuple):
-    """One of the credentials of one kind, of one host where that matters, and how many there are."""
-
-    host: str
-    credential: Credential
-    number: int
+from bridge.programs.hashes import BY_SIZE, Scram, from_base64, parse, sound, to_base64
+from bridge.programs.sqlrows import (
+    Account,
+    Credential,
+    Example,
+    Plain,
+    account_of,
+    as_text,
+    credentials_of,
+    exact_rows,
+    examples_of,
+)
+from bridge.programs.users import Unavailable
 
 
 class Table(Protocol):
@@ -117,8 +66,8 @@ class Own:
 
     def find(self, connection: sa.Connection, user: str, host: str, *, lock: bool = False) -> Account | None:
         query = sa.select(OWN.c.username, OWN.c.host, OWN.c.hash).where(OWN.c.username == user, OWN.c.host == host)
-        rows = _exact(connection, query, (user, host), lock)
-        return _account(_credentials(parse, [(_text(row[2]),) for row in rows]), len(rows)) if rows else None
+        rows = exact_rows(_selected(connection, query, lock), (user, host), lock)
+        return account_of(credentials_of(parse, [(as_text(row[2]),) for row in rows]), len(rows)) if rows else None
 
     def kinds(self, connection: sa.Connection) -> list[Example]:
         """Hashes are of one kind if they begin alike and are equally long, or nearly: no more than the first four
@@ -130,20 +79,20 @@ class Own:
             else_=sa.func.substr(text, 1, 18),
         )
         query = sa.select(sa.func.min(text), sa.func.count()).group_by(sa.func.length(text), begin)
-        return _examples(parse, [("", row[1], (_text(row[0]),)) for row in connection.execute(query)])
+        return examples_of(parse, [("", row[1], (as_text(row[0]),)) for row in connection.execute(query)])
 
     def insert(self, connection: sa.Connection, user: str, host: str, new: Credential) -> None:
-        connection.execute(sa.insert(OWN).values(username=user, host=host, hash=_as_text(new)))
+        connection.execute(sa.insert(OWN).values(username=user, host=host, hash=_hash(new)))
 
     def replace(self, connection: sa.Connection, user: str, host: str, new: Credential, old: Account) -> None:
         del old
-        connection.execute(sa.update(OWN).where(OWN.c.username == user, OWN.c.host == host).values(hash=_as_text(new)))
+        connection.execute(sa.update(OWN).where(OWN.c.username == user, OWN.c.host == host).values(hash=_hash(new)))
 
     def delete(self, connection: sa.Connection, user: str, host: str) -> None:
         connection.execute(sa.delete(OWN).where(OWN.c.username == user, OWN.c.host == host))
 
     def names(self, connection: sa.Connection) -> Iterable[tuple[str, str]]:
-        return [(_text(row[0]), _text(row[1])) for row in connection.execute(sa.select(OWN.c.username, OWN.c.host))]
+        return [(as_text(row[0]), as_text(row[1])) for row in connection.execute(sa.select(OWN.c.username, OWN.c.host))]
 
 
 class Ejabberd:
@@ -175,8 +124,8 @@ class Ejabberd:
         hosts = self._table.c.server_host if "server_host" in self._columns else sa.literal(host)
         found: list[Any] = [self._table.c[name] if name in self._columns else sa.null() for name in names]
         query = sa.select(self._table.c.username, hosts, *found).where(*self._where(user, host))
-        rows = _exact(connection, query, (user, host), lock)
-        return _account(_credentials(self._read, [row[2:] for row in rows]), len(rows)) if rows else None
+        rows = exact_rows(_selected(connection, query, lock), (user, host), lock)
+        return account_of(credentials_of(self._read, [row[2:] for row in rows]), len(rows)) if rows else None
 
     def kinds(self, connection: sa.Connection) -> list[Example]:
         column = self._table.c
@@ -185,12 +134,12 @@ class Ejabberd:
         query = sa.select(*(hosts or [sa.null()]), sa.func.count())
         if "iterationcount" not in self._columns:
             rows: list[Any] = [*connection.execute(query.group_by(*hosts))]
-            return [Example(_text(row[0]), Plain(""), row[1]) for row in rows]
+            return [Example(as_text(row[0]), Plain(""), row[1]) for row in rows]
         length = sa.case((column.iterationcount == 0, 0), else_=sa.func.length(column.password))
         examples = [sa.func.min(column[name]) for name in ("password", "serverkey", "salt")]
         query = query.add_columns(*(kind or [sa.null()]), *examples, column.iterationcount)
         rows = [*connection.execute(query.group_by(*hosts, *kind, column.iterationcount, length))]
-        return _examples(self._read, [(row[0], row[1], row[2:]) for row in rows])
+        return examples_of(self._read, [(row[0], row[1], row[2:]) for row in rows])
 
     def insert(self, connection: sa.Connection, user: str, host: str, new: Credential) -> None:
         named = {"username": user} | ({"server_host": host} if "server_host" in self._columns else {})
@@ -209,14 +158,14 @@ class Ejabberd:
     def names(self, connection: sa.Connection) -> Iterable[tuple[str, str]]:
         hosts = self._table.c.server_host if "server_host" in self._columns else sa.literal(self._host)
         rows = connection.execute(sa.select(self._table.c.username, hosts))
-        return {(_text(row[0]), _text(row[1])) for row in rows}
+        return {(as_text(row[0]), as_text(row[1])) for row in rows}
 
     def _where(self, user: str, host: str) -> list[sa.ColumnElement[bool]]:
         hosts = [self._table.c.server_host == host] if "server_host" in self._columns else []
         return [*hosts, self._table.c.username == user]
 
     def _read(self, number: Any, password: Any, server_key: Any, salt: Any, iterations: Any) -> Credential:
-        stored, server, salted = _text(password), _text(server_key), _text(salt)
+        stored, server, salted = as_text(password), as_text(server_key), as_text(salt)
         if (server, salted, iterations or 0) == ("", "", 0):
             return Plain(stored)
         algorithm = self._TYPES.get(number or 0)
@@ -255,13 +204,13 @@ class Prosody:
     def find(self, connection: sa.Connection, user: str, host: str, *, lock: bool = False) -> Account | None:
         column = self._table.c
         query = sa.select(column.user, column.host, column.key, column.value).where(*self._where(user, host))
-        rows = _exact(connection, query, (user, host), lock)
+        rows = exact_rows(_selected(connection, query, lock), (user, host), lock)
         if not rows:
             return None
-        values = {_text(row[2]): _text(row[3]) for row in rows}
-        has_any = any(values.get(name) for name in self._CREDENTIAL)
-        found = _credentials(self._read, [tuple(values.get(name, "") for name in self._CREDENTIAL)] if has_any else [])
-        return _account(found, 1)._replace(disabled=values.get("disabled", "false") != "false")
+        values = {as_text(row[2]): as_text(row[3]) for row in rows}
+        given = tuple(values.get(name, "") for name in self._CREDENTIAL)
+        found = credentials_of(self._read, [given] if any(given) else [])
+        return account_of(found, 1)._replace(disabled=values.get("disabled", "false") != "false")
 
     def kinds(self, connection: sa.Connection) -> list[Example]:
         first, other = self._table.alias("i"), self._table.alias("k")
@@ -276,7 +225,7 @@ class Prosody:
         column = self._table.c
         clear = sa.select(column.host, sa.func.count()).where(column.store == self._STORE, column.key == "password")
         plain = connection.execute(clear.group_by(column.host)).all()
-        return _examples(
+        return examples_of(
             self._read,
             [(row[0], row[1], ("", "salt", row[2], row[3], row[3])) for row in hashed]
             + [(row[0], row[1], ("a password", "", "", "", "")) for row in plain],
@@ -302,7 +251,7 @@ class Prosody:
 
     def names(self, connection: sa.Connection) -> Iterable[tuple[str, str]]:
         query = sa.select(self._table.c.user, self._table.c.host).where(self._table.c.store == self._STORE)
-        return {(_text(row[0]), _text(row[1])) for row in connection.execute(query.distinct())}
+        return {(as_text(row[0]), as_text(row[1])) for row in connection.execute(query.distinct())}
 
     def _where(self, user: str, host: str) -> list[sa.ColumnElement[bool]]:
         column = self._table.c
@@ -311,10 +260,10 @@ class Prosody:
     def _read(self, password: str, salt: str, iterations: str, stored: str, server: str) -> Credential:
         if password:  # Prosody, too, prefers it to a hash
             return Plain(password)
-        keys = bytes.fromhex(_text(stored)), bytes.fromhex(_text(server))
+        keys = bytes.fromhex(as_text(stored)), bytes.fromhex(as_text(server))
         algorithm = BY_SIZE.get(len(keys[0]), "")
         # Lua 5.3 and later write a whole number that was calculated as 10000.0.
-        return sound(Scram(algorithm, int(_text(iterations).removesuffix(".0")), salt.encode(), *keys))
+        return sound(Scram(algorithm, int(as_text(iterations).removesuffix(".0")), salt.encode(), *keys))
 
     def _values(self, new: Credential) -> dict[str, str]:
         if isinstance(new, Plain):
@@ -328,64 +277,18 @@ class Prosody:
         }
 
 
-def make(kind: AnyKind, secret: str) -> Credential:
-    """A new credential for `secret`."""
-    if isinstance(kind, Clear):
-        return Plain(secret)
-    if isinstance(kind, Scheme):
-        return Scram.of(secret, kind, str(uuid.uuid4()).encode())  # Prosody's salts are text
-    return Scrypt.of(secret, kind)
-
-
 def _table(name: str, *columns: str) -> sa.TableClause:
     """A table of others.  Columns are quoted always: many are words of SQL in one system or another."""
     untyped: list[sa.ColumnClause[Any]] = [sa.column(sa.quoted_name(column, quote=True)) for column in columns]
     return sa.table(name, *untyped)
 
 
-def _exact(connection: sa.Connection, query: Any, names: tuple[str, str], lock: bool) -> list[tuple[Any, ...]]:
-    """The rows whose first two columns are these names.
-
-    Args:
-      query: a Select, which SQLAlchemy 2.0 and 2.1 give different types.
-
-    Raises:
-      BrokenUser: a change would reach other rows, too.
-    """
+def _selected(connection: sa.Connection, query: Any, lock: bool) -> sa.CursorResult[Any]:
+    """The rows of a Select, which SQLAlchemy 2.0 and 2.1 give different types."""
     found: sa.CursorResult[Any] = connection.execute(query.with_for_update() if lock else query)
-    rows: list[tuple[Any, ...]] = [tuple(row) for row in found.all()]
-    same = [row for row in rows if (_text(row[0]), _text(row[1])) == names]
-    if lock and len(same) < len(rows):
-        raise BrokenUser("cannot change a user: the database takes another name for the same")
-    return same
-
-
-def _credentials(read: Any, rows: Iterable[Sequence[Any]]) -> list[Credential | None]:
-    """What `read` makes of each row; None for what it cannot."""
-    found: list[Credential | None] = []
-    for row in rows:
-        try:
-            found.append(read(*row))
-        except (ValueError, TypeError, OverflowError):
-            found.append(None)
     return found
 
 
-def _account(found: list[Credential | None], rows: int) -> Account:
-    return Account(tuple(one for one in found if one is not None), broken=None in found, rows=rows)
-
-
-def _examples(read: Any, rows: Sequence[tuple[Any, int, Sequence[Any]]]) -> list[Example]:
-    """What `read` makes of each row's values, which follow the host and how many there are."""
-    found = zip(_credentials(read, [values for _, _, values in rows]), rows, strict=True)
-    return [Example(_text(host), one, count) for one, (host, count, _) in found if one is not None]
-
-
-def _text(value: object) -> str:
-    """A column's value.  Binary ones hold UTF-8; what does not becomes nothing that a name could be."""
-    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else "" if value is None else str(value)
-
-
-def _as_text(new: Credential) -> str:
+def _hash(new: Credential) -> str:
     assert not isinstance(new, Plain)
     return new.text()

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 
 from bridge.programs.hashes import COST, WORK_MOST, Cost, Scheme, Scrypt, matching, outdated, within
 from bridge.programs.sqlconnection import Connection
-from bridge.programs.sqltables import OWN, Account, AnyKind, Credential, Example, Own, Plain, Table, make
+from bridge.programs.sqlrows import Account, AnyKind, Credential, Example, Plain, make
+from bridge.programs.sqltables import OWN, Own, Table
 from bridge.programs.sqlurl import Address
 from bridge.programs.users import BrokenUser, Unavailable
 

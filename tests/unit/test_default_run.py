@@ -46,7 +46,7 @@ ELSEWHERE = {
     "unit/programs/importing/test_prosody.py": "programs/importing/entry",
     "unit/programs/importing/test_sqldump.py": "programs/importing/sqltokens",
     "unit/programs/test_sql.py": "programs/sqlurl",
-    "unit/programs/test_sql_tables.py": "programs/sqltables programs/sqlusers",
+    "unit/programs/test_sql_tables.py": "programs/sqlrows programs/sqltables programs/sqlusers",
     "unit/programs/test_sqlite_manage.py": "programs/names",
     "unit/programs/test_sqlite_users.py": "programs/users",
     "unit/programs/test_transfer.py": "programs/exporting",

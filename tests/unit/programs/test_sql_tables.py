@@ -16,7 +16,8 @@ import sqlalchemy as sa  # noqa: E402
 
 from bridge.programs import sqlusers  # noqa: E402
 from bridge.programs.hashes import Cost, Scheme, Scram, Scrypt  # noqa: E402
-from bridge.programs.sqltables import Account, Clear, Ejabberd, Example, Own, Plain, Prosody, Table, make  # noqa: E402
+from bridge.programs.sqlrows import Account, Clear, Example, Plain, make  # noqa: E402
+from bridge.programs.sqltables import Ejabberd, Own, Prosody, Table  # noqa: E402
 from bridge.programs.sqlurl import address  # noqa: E402
 from bridge.programs.sqlusers import SqlUsers, Ways, matching  # noqa: E402
 from bridge.programs.users import BrokenUser, Unavailable  # noqa: E402
