@@ -120,12 +120,19 @@ class Ejabberd:
             raise Unavailable("the table `users` does not say which host its users are of: --host HOST does")
 
     def find(self, connection: sa.Connection, user: str, host: str, *, lock: bool = False) -> Account | None:
+        found = self._all_columns(connection, user, host, lock)
+        while {*found.keys()} != self._columns:  # somebody has altered the table: the rows may be of other hosts
+            self.prepare(connection)
+            found = self._all_columns(connection, user, host, lock)
+        values = [{"server_host": host, **row} for row in found.mappings()]
+        rows = exact_rows([(row["username"], row["server_host"], row) for row in values], (user, host), lock)
         names = ("type", "password", "serverkey", "salt", "iterationcount")
-        hosts = self._table.c.server_host if "server_host" in self._columns else sa.literal(host)
-        found: list[Any] = [self._table.c[name] if name in self._columns else sa.null() for name in names]
-        query = sa.select(self._table.c.username, hosts, *found).where(*self._where(user, host))
-        rows = exact_rows(_selected(connection, query, lock), (user, host), lock)
-        return account_of(credentials_of(self._read, [row[2:] for row in rows]), len(rows)) if rows else None
+        read = credentials_of(self._read, [[row.get(name) for name in names] for _, _, row in rows])
+        return account_of(read, len(rows)) if rows else None
+
+    def _all_columns(self, connection: sa.Connection, user: str, host: str, lock: bool) -> sa.CursorResult[Any]:
+        query = sa.select(sa.text("*")).select_from(self._table).where(*self._where(user, host))
+        return _selected(connection, query, lock)
 
     def kinds(self, connection: sa.Connection) -> list[Example]:
         column = self._table.c
@@ -166,7 +173,7 @@ class Ejabberd:
 
     def _read(self, number: Any, password: Any, server_key: Any, salt: Any, iterations: Any) -> Credential:
         stored, server, salted = as_text(password), as_text(server_key), as_text(salt)
-        if (server, salted, iterations or 0) == ("", "", 0):
+        if number in (None, 0, 1) and (server, salted, iterations or 0) == ("", "", 0):
             return Plain(stored)
         algorithm = self._TYPES.get(number or 0)
         if not number:

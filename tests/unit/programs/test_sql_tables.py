@@ -224,6 +224,17 @@ def test_no_new_password_is_stored_as_nobody_said(database: Database) -> None:
         assert users.add("alice", HOST, SECRET)
 
 
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_a_hash_without_the_rest_is_no_password(database: Database, number: int) -> None:
+    """Or whoever has read it could log in with it."""
+    stored = str(scram_row(scram())[0])
+    database.script(TYPED)
+    insert = "INSERT INTO users VALUES (?, ?, ?, ?, '', '', ?, 0)"
+    database.run(insert, "alice", HOST, number, stored, 0)
+    with database.users(Ejabberd(None)) as users, pytest.raises(BrokenUser):
+        users.check("alice", HOST, stored)
+
+
 @pytest.mark.parametrize("salt", ["?", "", "é"])
 def test_ejabberds_broken_rows(database: Database, salt: str) -> None:
     database.script(NEW)
