@@ -3,7 +3,8 @@
 The rules:
 
 - PostgreSQL's URL goes to libpq as it is, which knows several hosts, services, certificates and PGPASSFILE.
-- No message holds a part of the URL: with a character that had to be percent-encoded, any part may be of the password.
+- No message of ours holds a part of the URL: with a character that had to be percent-encoded, any part may be of the
+  password.  So what a driver would take apart in another way than we do is refused.
 - Whatever waits for a server has an end: all together stay below the 4 s after which a bridge gives up on a program.
 """
 
@@ -38,7 +39,7 @@ SYSTEMS = {"postgresql": "postgresql", "postgres": "postgresql", "mysql": "mysql
 
 _DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql"}
 
-PACKAGES = "sqlalchemy>=2, and psycopg>=3.2 with libpq5 for PostgreSQL, pymysql for MariaDB and MySQL"
+PACKAGES = "sqlalchemy>=2, and psycopg>=3.2 with libpq5 for PostgreSQL, pymysql>=1.2 for MariaDB and MySQL"
 
 
 class BadURL(Exception):
@@ -76,12 +77,14 @@ def address(url: str, password_file: str | None = None) -> Address:
         raise BadURL("a URL is expected: postgresql://, mysql://, mariadb:// or sqlite:///")
     if name == "sqlite":
         return Address(name, url, None, False)
+    if any("\ud800" <= char <= "\udfff" for char in url):
+        raise BadURL("the URL is not UTF-8")
     system = SYSTEMS[name]
     if driver not in ("", _DRIVERS[system]):
         raise BadURL(f"the driver for this database is {_DRIVERS[system]}: leave it out of the URL")
     user = re.match(r"[^/?#@]*@", rest)
-    if "@" in rest[user.end() if user else 0 :].partition("?")[0] or "#" in rest:
-        raise BadURL("a part of the URL has to be percent-encoded: write @ as %40, / as %2F, : as %3A, # as %23")
+    if rest.count("@") > bool(user) or "#" in rest:  # one behind a ? may end a password with a ? in it
+        raise BadURL("a part of the URL has to be percent-encoded: @ as %40, / as %2F, : as %3A, # as %23, ? as %3F")
     inline = re.search(r"[?&](?:password|passwd)=([^&]*)", rest)
     own = user[0][:-1].partition(":")[2] if user else ""
     known = own or (inline[1] if inline else "")
@@ -140,6 +143,8 @@ def _postgresql(where: Address) -> Callable[[], Any]:
         given = conninfo_to_dict(where.url)
     except psycopg.Error:
         raise BadURL("libpq does not understand the URL") from None
+    if not all(map(_is_port, str(given.get("port", "")).split(","))):
+        raise BadURL("a port in the URL is none: is it the password, as in USER:PASSWORD without @HOST?")
     settings: dict[str, Any] = {
         "connect_timeout": CONNECT,
         "tcp_user_timeout": int(STATEMENT * 1000),  # a server that vanished does not acknowledge
@@ -159,6 +164,11 @@ def _postgresql(where: Address) -> Callable[[], Any]:
         return connection
 
     return connect
+
+
+def _is_port(text: str) -> bool:
+    """Whether libpq takes it; what it does not take it quotes."""
+    return not text or (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 16)
 
 
 def _impatient() -> type[psycopg.Connection[Any]]:
@@ -194,15 +204,24 @@ def _bounded(steps: Generator[Any, Any, _Result], late: Exception) -> Generator[
             raise late
 
 
+_NOT_IN_URLS = {"ssl", "ssl_disabled", "ssl_verify_cert", "ssl_verify_identity"}
+"""Settings of PyMySQL with which it forgets `ssl_ca`, as SQLAlchemy hands that over in another way."""
+
+
 def _mysql(where: Address) -> Callable[[], Any]:
     from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
     from sqlalchemy.engine import make_url
 
     driver: Any = MySQLDialect_pymysql.import_dbapi()
     try:
-        _, given = MySQLDialect_pymysql().create_connect_args(make_url(where.url))
+        url = make_url(where.url)
+        _, given = MySQLDialect_pymysql().create_connect_args(url)
     except Exception:  # what it says may hold a part of the URL
         raise BadURL("the URL cannot be understood") from None
+    if _NOT_IN_URLS & {*url.query}:
+        raise BadURL(
+            "ssl_ca=FILE has the server's certificate and its name checked: no other setting is needed for that"
+        )
     settings: dict[str, Any] = {
         "connect_timeout": CONNECT,
         "read_timeout": STATEMENT + _MARGIN,
@@ -217,17 +236,24 @@ def _mysql(where: Address) -> Callable[[], Any]:
         "autocommit": True,
     }
     if where.password is not None:
-        settings["password"] = where.password
+        settings["password"] = where.password.encode()  # of text PyMySQL takes Latin-1 only
+    return lambda: _securely(driver, settings)
 
-    def connect() -> Any:
-        try:
-            return driver.connect(**settings)
-        except (TypeError, ValueError):
-            raise BadURL("the URL has a setting that PyMySQL does not know") from None
-        except OSError as error:
-            raise BadURL(f"cannot use a file that the URL names: {error.strerror}") from None
 
-    return connect
+def _securely(driver: Any, settings: dict[str, Any]) -> Any:
+    """A connection, with TLS if that is among the settings."""
+    try:
+        connection = driver.connect(**settings)
+    except UnicodeError:
+        raise BadURL("the URL holds characters that cannot be sent") from None
+    except (TypeError, ValueError):
+        raise BadURL("the URL has a setting that PyMySQL does not know") from None
+    except OSError as error:
+        raise BadURL(f"cannot use a file that the URL names: {error.strerror}") from None
+    if "ssl" in settings and not connection._secure:  # PyMySQL before 1.2 goes on if the server offers no TLS
+        connection.close()
+        raise driver.OperationalError(2026, "the server offers no TLS")
+    return connection
 
 
 def _sqlite(where: Address) -> Callable[[], Any]:

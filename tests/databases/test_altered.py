@@ -1,4 +1,4 @@
-"""A table that its server's administrator alters while programs use it: they see it as it is from the next question on."""
+"""A table that is altered while programs use it: from the next question on they see it as it is."""
 
 import pytest
 from support.canary import CANARY, right

@@ -52,6 +52,23 @@ def test_a_role_that_is_refused(alice: Place, server: Server, tmp_path: Path) ->
     assert "mistyped-one" not in refused.close()
 
 
+def test_a_password_that_is_not_ascii(alice: Place, server: Server, tmp_path: Path) -> None:
+    secret = "pä€ss😀"
+    if server.kind == "postgresql":
+        server.sql(f"CREATE ROLE other LOGIN PASSWORD '{secret}';GRANT ALL ON {alice.name} TO other;", alice.database)
+    else:
+        who = "other@'127.0.0.1'"
+        server.sql(f"CREATE USER {who} IDENTIFIED BY '{secret}';GRANT ALL ON *.* TO {who};", alice.database)
+    file = tmp_path / "password"
+    file.write_text(f"{secret}\n")
+    file.chmod(0o600)
+    url = server.url(alice.database, tcp=True).replace(f"{LOGIN}:{quoted(PASSWORD)}", "other")
+    with serving("--password-file", str(file), url) as program:
+        assert program.ask("auth", "alice", HOST, right("alice")) == "yes"
+    with serving(url.replace("other", f"other:{quoted(secret)}")) as program:
+        assert program.ask("auth", "alice", HOST, right("alice")) == "yes"
+
+
 def test_no_password_is_in_a_servers_log(alice: Place, server: Server) -> None:
     with serving(*alice.reading) as program:
         for name in ("alice", "alice' OR '1'='1", "x" * 3000):

@@ -255,6 +255,31 @@ def test_settings_that_pymysql_does_not_know(setting: str, capfd: pytest.Capture
     assert "URL" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("setting", ["ssl_verify_identity=true", "ssl_verify_cert=1", "ssl_disabled=false", "ssl=1"])
+def test_settings_with_which_pymysql_forgets_the_certificate(setting: str, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pymysql")
+    assert sql.main([f"mysql://xmpp@127.0.0.1:1/xmpp?ssl_ca=/etc/passwd&{setting}", "listusers"]) == 2
+    assert "ssl_ca=FILE has the server's certificate and its name checked" in capfd.readouterr().err
+
+
+def test_a_host_that_is_no_name(capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pymysql")
+    assert sql.main(["mysql://xmpp@" + "x" * 100 + "/xmpp", "listusers"]) == 2
+    assert "cannot be sent" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("rest", ["?host=127.0.0.1", "", "/xmpp", ",b/xmpp"])
+@pytest.mark.parametrize("password", [SECRET, "1234567", "12\u00b2"])
+def test_a_password_without_a_host_is_taken_for_a_port(
+    password: str, rest: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("psycopg", exc_type=ImportError)
+    assert sql.main([f"postgresql://xmpp:{password}{rest}", "listusers"]) == 2
+    said = capfd.readouterr().err
+    assert "without @HOST" in said
+    assert password not in said
+
+
 def test_what_pymysql_is_told() -> None:
     pytest.importorskip("pymysql")
     with pytest.raises(Unavailable) as raised:
