@@ -62,6 +62,10 @@ def test_basic_authentication(web: Web, tmp_path: Path) -> None:
     assert verdicts(web, tmp_path, ALICE, BASIC="{user}@{host}") == ["0"]
 
 
+def test_a_password_that_no_header_can_hold_is_a_no(web: Web, tmp_path: Path) -> None:
+    assert verdicts(web, tmp_path, ("auth", "alice", "x" * 50_000), ALICE, BASIC="{user}") == ["0", "1"]
+
+
 def test_what_the_application_does_not_know_it_is_not_asked(web: Web, tmp_path: Path) -> None:
     before = web.log.read_text().count("POST")
     assert verdicts(web, tmp_path, ("isuser", "nobody"), ("setpass", *ALICE[1:]), COMMANDS="auth") == ["1", "0"]

@@ -9,6 +9,7 @@ from support.backends import certificate
 from support.backends.asked import Asked
 from support.backends.servers import BASE, Slapd
 from support.canary import CANARY, right
+from support.ejabberd.node import free_ports
 
 from .conftest import at_work, verdicts
 
@@ -116,3 +117,19 @@ def test_only_the_right_server_is_told(slapd: Slapd, tmp_path: Path) -> None:
     assert verdicts(slapd, tmp_path, ALICE, URI=f"ldaps://127.0.0.1:{slapd.tls_port}") == [""]
     log = (slapd.folder / "output").read_text()
     assert "STARTTLS" in log
+
+
+def test_each_of_several_servers_is_told_over_tls_only(slapd: Slapd, tmp_path: Path) -> None:
+    other, _ = certificate(tmp_path)
+    (closed,) = free_ports(1)
+    clear, tls = f"ldap://127.0.0.2:{slapd.port}", f"ldaps://127.0.0.2:{slapd.tls_port}"
+    firsts = (f"ldaps://127.0.0.2:{closed} ", f"ldap://localhost:{closed} ", f"ldap://127.0.0.2:{closed} ")
+    for uri in (*(first + clear for first in firsts), f"{firsts[0][:-1]},{clear}", firsts[0] + tls):
+        assert verdicts(slapd, tmp_path, ALICE, URI=uri) == ["1"], uri
+        assert verdicts(slapd, tmp_path, ALICE, URI=uri, CA=str(other)) == [""], uri
+
+
+def test_a_name_of_any_length_is_nobodys(slapd: Slapd, tmp_path: Path) -> None:
+    questions = [(command, "x" * 20_000, *more) for command, *more in (("auth", CANARY), ("isuser",))]
+    assert verdicts(slapd, tmp_path, *questions, ALICE) == ["0", "0", "1"]
+    assert verdicts(slapd, tmp_path, *questions, ALICE, DN=TEMPLATE) == ["0", "0", "1"]

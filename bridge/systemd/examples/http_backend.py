@@ -31,6 +31,7 @@ ISUSER = True  # without isuser: are there users of any name?  If not, Prosody r
 # offline, and contact requests; if so, it takes them for users who do not exist, too.  It lets nobody in.
 TIMEOUT = 3.0  # seconds for an answer: less than the bridge's answer_timeout
 
+LONGEST = 1000  # bytes of name and password in BASIC: servers refuse headers of some length
 HERE = (("http", "localhost"), ("http", "127.0.0.1"), ("http", "::1"))
 WHERE = urlsplit(URL)
 PATH = WHERE._replace(scheme="", netloc="").geturl() or "/"
@@ -56,7 +57,10 @@ def status(command: str, user: str, host: str, password: str = "") -> int:
         connection = http.client.HTTPConnection(WHERE.netloc, timeout=TIMEOUT - 0.5)
     with contextlib.closing(connection):
         if BASIC:
-            login = base64.b64encode(f"{BASIC.format(user=user, host=host)}:{password}".encode()).decode()
+            plain = f"{BASIC.format(user=user, host=host)}:{password}".encode()
+            if len(plain) > LONGEST:
+                return 401
+            login = base64.b64encode(plain).decode()
             connection.request("GET", PATH, None, {"Authorization": f"Basic {login}", "Connection": "close"})
         else:
             form = {"command": command, "user": user, "host": host} | ({"password": password} if password else {})

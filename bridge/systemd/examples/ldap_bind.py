@@ -20,7 +20,7 @@ import ldap
 from ldap.dn import escape_dn_chars
 from ldap.filter import escape_filter_chars
 
-URI = "ldaps://ldap.example.com"  # ldap:// means STARTTLS, but to this machine
+URI = "ldaps://ldap.example.com"  # ldap:// means STARTTLS, but to this machine; several: all ldaps:// or all ldap://
 CA = "/etc/ssl/certs/ca-certificates.crt"  # who may have signed the certificate, which must be of the name in URI
 BASE = "ou=people,dc=example,dc=com"
 FILTER = "(&(objectClass=person)(uid={user}))"  # of exactly one entry; or (mail={user}@{host})
@@ -29,6 +29,7 @@ BIND_DN = ""  # who searches, and changes passwords; if empty, the search is ano
 PASSWORD_FILE = "/etc/extauth-bridge/ldap.password"  # BIND_DN's; mode 0640, group extauth-bridge
 TIMEOUT = 3.0  # seconds for an answer: less than the bridge's answer_timeout
 
+SERVERS = [urlsplit(one) for one in URI.replace(",", " ").split()]  # each may be the one that is connected to
 NO = (ldap.INVALID_CREDENTIALS, ldap.INAPPROPRIATE_AUTH, ldap.NO_SUCH_OBJECT)
 FORBIDDEN = (ldap.CONSTRAINT_VIOLATION, ldap.UNWILLING_TO_PERFORM)  # a password against the policy; 389 DS: locked
 
@@ -54,7 +55,7 @@ def start() -> None:
 def connect() -> None:
     global directory
     directory = ldap.initialize(URI)
-    if urlsplit(URI).scheme == "ldap" and urlsplit(URI).hostname not in ("localhost", "127.0.0.1", "::1"):
+    if not all(to.scheme in ("ldaps", "ldapi") or to.hostname in ("localhost", "127.0.0.1", "::1") for to in SERVERS):
         directory.start_tls_s()
 
 
@@ -72,7 +73,8 @@ def find(user: str, host: str) -> str:
     if BIND_DN or not DN:
         bind(BIND_DN, password)
     if DN:
-        return DN.format(user=escape_dn_chars(user), host=escape_dn_chars(host))
+        dn = DN.format(user=escape_dn_chars(user), host=escape_dn_chars(host))
+        return dn if len(dn) < 2000 else ""  # a directory would say that it is none
     wanted = FILTER.format(user=escape_filter_chars(user), host=escape_filter_chars(host))
     try:
         found = directory.search_ext_s(BASE, ldap.SCOPE_SUBTREE, wanted, ["1.1"], sizelimit=2)
@@ -83,8 +85,7 @@ def find(user: str, host: str) -> str:
 
 
 def check(user: str, host: str, secret: str) -> bool:
-    dn = find(user, host)
-    if not dn or not secret:
+    if not secret or not (dn := find(user, host)):
         return False  # without either a bind is anonymous, and succeeds
     try:
         bind(dn, secret)
@@ -98,8 +99,7 @@ def exists(user: str, host: str) -> bool:
 
 
 def change(user: str, host: str, secret: str) -> bool:
-    dn = find(user, host)
-    if not dn or not BIND_DN:
+    if not BIND_DN or not (dn := find(user, host)):
         return False  # without a DN it would be the password of whoever is bound
     try:
         directory.passwd_s(dn, None, secret)  # RFC 3062: the directory hashes it
