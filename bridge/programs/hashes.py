@@ -195,7 +195,8 @@ def matching(
 ) -> tuple[_Stored | None, Scrypt | None, bool]:
     """The one of a user's credentials that `secret` matches.
 
-    The same hashes are made for everybody: none is skipped because the answer is already known.
+    The same hashes are made for everybody: none is skipped because the answer is already known.  Only who has several
+    credentials of one kind has one made for each.
 
     Args:
       credentials: none where there is no such user.
@@ -208,8 +209,10 @@ def matching(
     found: _Stored | None = None
     new: Scrypt | None = None
     usable = True
+    wanted: list[tuple[Checkable, _Stored | None]] = []
     for kind in dict.fromkeys([*kinds, *(credential.kind for credential in credentials)]):
-        own = next((credential for credential in credentials if credential.kind == kind), None)
+        wanted += [(kind, one) for one in credentials if one.kind == kind] or [(kind, None)]
+    for kind, own in wanted:
         salt = os.urandom(16) if own is None else own.salt
         try:
             digest = kind.digest(secret, salt)
@@ -250,7 +253,7 @@ def verify(secret: str, stored: Hash | None, kinds: Iterable[Kind], today: Cost 
 
 def affordable(kinds: Iterable[Kind], today: Cost = COST) -> list[Kind]:
     """Those besides `today` that `verify` can make for everybody, the cheapest first; none that cannot be made."""
-    return within({*filter(_is_possible, kinds)} - {today}, (WORK_MOST - 1) * today.work)
+    return within({*filter(is_possible, kinds)} - {today}, (WORK_MOST - 1) * today.work)
 
 
 def within(kinds: Iterable[_Kind], work: int) -> list[_Kind]:
@@ -282,7 +285,7 @@ def sound(stored: Hash) -> Hash:
     Raises:
       ValueError: why not, in a few words and none of its own.
     """
-    if not _is_possible(stored.kind):
+    if not is_possible(stored.kind):
         raise ValueError("an unknown algorithm or an impossible cost")
     size, other = _SCRYPT_SIZE, _SCRYPT_SIZE
     if isinstance(stored, Scram):
@@ -294,11 +297,13 @@ def sound(stored: Hash) -> Hash:
     return stored
 
 
-def _is_possible(kind: Kind) -> bool:
+def is_possible(kind: Kind) -> bool:
     """Whether a kind that was read somewhere is one at all; its parts may be of any type."""
     if isinstance(kind, Scheme):
         return kind.algorithm in ALGORITHMS and _are_positive(kind.iterations)
-    return _are_positive(*kind) and kind.n > 1 and kind.n & (kind.n - 1) == 0
+    if not _are_positive(*kind) or kind.n & (kind.n - 1):
+        return False
+    return 1 < kind.n.bit_length() <= 16 * kind.r  # RFC 7914: 1 < n < 2 ** (128 * r / 8)
 
 
 def _are_positive(*values: object) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from bridge.programs.hashes import COST, WORK_MOST, Cost, Scheme
+from bridge.programs.hashes import COST, WORK_MOST, Cost, Scheme, is_possible
 from bridge.programs.names import NOT_IN_NAMES, Refused, clean, parse_name
 from bridge.programs.sqlite import (
     FALSE,
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold passwords
     words = list(sys.argv[1:] if arguments is None else arguments)
     if {"-h", "--help"} & {*words}:
-        return show(HELP)
+        return show(HELP, complain)
     try:
         options, words = read_options(words)
         where = address(words[0], options.password_file)
@@ -155,13 +155,15 @@ def read_cost(text: str) -> Cost:
     """The cost that LN,R,P says.
 
     Raises:
-      Refused: it is none, or too high.
+      Refused: it is none, impossible, or too high.
     """
     parts = text.split(",")
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() and 0 < int(part) < 64 for part in parts):
         raise Refused("--scrypt takes LN,R,P: three numbers, as in 14,8,5")
     ln, r, p = map(int, parts)
     cost = Cost(1 << ln, r, p)
+    if not is_possible(cost):
+        raise Refused("--scrypt takes an LN below 16 * R")
     if cost.work > WORK_MOST * COST.work:
         raise Refused(f"--scrypt is more than {WORK_MOST} times the default: a login would take too long")
     return cost
@@ -274,9 +276,9 @@ def manage(users: SqlUsers, where: Address, options: Options, words: list[str]) 
         case ["deluser", name]:
             return delete_user(users, *parse_name(name), complain)
         case ["listusers"]:
-            return list_users(users, None)
+            return list_users(users, None, complain)
         case ["listusers", host]:
-            return list_users(users, clean(host.lower(), "HOST", NOT_IN_NAMES))
+            return list_users(users, clean(host.lower(), "HOST", NOT_IN_NAMES), complain)
         case _:  # do not show what was typed: it could be a password
             raise Refused("usage: URL [createtable | adduser|passwd|deluser USER@HOST | listusers [HOST]], see --help")
 

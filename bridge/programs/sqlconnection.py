@@ -39,8 +39,9 @@ _LOST = {1053, 1927}
 _CONFLICT = {"40001", "40P01", 1213, 1020}
 """PostgreSQL's and MariaDB's: somebody else's transaction was first, so this one has done nothing."""
 
-_NO_SUCH_NAME = {1267, 1270, 1271, 1366, 1406}
-"""MariaDB's: the column's character set does not have these characters, or the column is too short."""
+_NO_SUCH_NAME = {1267, 1270, 1271, 1366, 1406, "54000"}
+"""MariaDB's: the column's character set does not have these characters, or the column is too short.  PostgreSQL's: it
+is too long for an index."""
 
 _DENIED = {"42501", 1142, 1143}
 """PostgreSQL's and MariaDB's: the account has no right to change this table."""
@@ -48,14 +49,22 @@ _DENIED = {"42501", 1142, 1143}
 _NO_TABLE = {"42P01", 1146}
 """PostgreSQL's and MariaDB's: there is no such table."""
 
-_PATIENCE = 5
-"""How often a transaction may find that others were first."""
+_PATIENCE = 2
+"""Seconds after which a transaction no longer begins again, whoever was first."""
 
-_PAUSE = 0.05
-"""Seconds until it begins again, at most: by chance, so that two who disturb each other part."""
+_DOUBTS = 5
+"""How often it begins again where what it violates may be for ever."""
+
+_PAUSE = 0.02
+"""Seconds until it begins again, at most, and by as much longer each time: by chance, so that those who disturb each
+other part."""
 
 _LONGEST = 300
 """Characters of a driver's message."""
+
+
+class Forbidden(BrokenUser):
+    """The account has no right to make a change."""
 
 
 class Connection:
@@ -68,6 +77,7 @@ class Connection:
       BadURL: by the constructor, when the driver does not understand the URL.
       Unavailable: by `read` and `write`, when the database cannot be used now.
       BrokenUser: by `read` and `write`, when it has no place for these values.
+      Forbidden: by `write`.
     """
 
     def __init__(self, where: Address, prepare: Callable[[sa.Connection], None]) -> None:
@@ -121,16 +131,18 @@ class Connection:
             raise Unavailable(f"cannot use the database: {type(error).__name__}") from None
 
     def _tried(self, work: Callable[[sa.Connection], _Result]) -> _Result:
-        for _ in range(_PATIENCE):
+        end = time.monotonic() + _PATIENCE
+        attempt = 0
+        while True:
+            attempt += 1
             reused = self._open is not None
             try:
                 return self._once(work)
             except SQLAlchemyError as error:
-                if _is_conflict(error):
-                    time.sleep(random.uniform(0, _PAUSE))
-                elif not (reused and _is_lost(error)):
+                again = _is_conflict(error, attempt) or (reused and _is_lost(error))
+                if not again or time.monotonic() > end:
                     raise
-        return self._once(work)
+            time.sleep(random.uniform(0, attempt * _PAUSE))
 
     def _once(self, work: Callable[[sa.Connection], _Result]) -> _Result:
         try:
@@ -152,7 +164,7 @@ class Connection:
         try:
             connection.exec_driver_sql("COMMIT")
         except SQLAlchemyError as error:
-            if _is_conflict(error):
+            if _is_conflict(error, 1):
                 raise
             raise self._trouble(error, writing=True) from None  # it may be done or not: nothing to repeat
 
@@ -161,7 +173,7 @@ class Connection:
         if isinstance(error, DataError | IntegrityError) or _code(error) in _NO_SUCH_NAME:
             return BrokenUser(f"the database has no place for a user: {why}")
         if writing and _code(error) in _DENIED:
-            return BrokenUser(f"the database does not let this account change users: {why}")
+            return Forbidden(f"the database does not let this account change users: {why}")
         if _lacks_table(error):
             return Unavailable(f"no such table there: another database, another --table, or createtable: {why}")
         return Unavailable(f"cannot use the database: {why}")
@@ -208,6 +220,6 @@ def _is_lost(error: SQLAlchemyError) -> bool:
     return isinstance(error, DBAPIError) and (error.connection_invalidated or _code(error) in _LOST)
 
 
-def _is_conflict(error: SQLAlchemyError) -> bool:
+def _is_conflict(error: SQLAlchemyError, attempt: int) -> bool:
     """Whether somebody else was first: then this has done nothing, and finds another state when it is tried again."""
-    return isinstance(error, IntegrityError) or _code(error) in _CONFLICT
+    return _code(error) in _CONFLICT or (isinstance(error, IntegrityError) and attempt <= _DOUBTS)

@@ -301,13 +301,13 @@ def delete_user(store: Store, user: str, host: str, tell: Callable[[str], None] 
     return 1
 
 
-def list_users(store: Store, host: str | None) -> int:
+def list_users(store: Store, host: str | None, tell: Callable[[str], None] = complain) -> int:
     with store as users:
         names = users.names(host)
-    return show("".join(f"{user}@{host}\n" for user, host in names))
+    return show("".join(f"{user}@{host}\n" for user, host in names), tell)
 
 
-def show(text: str) -> int:
+def show(text: str, tell: Callable[[str], None] = complain) -> int:
     """Write to standard output, in UTF-8 like XMPP.  A reader that stops early is not an error.
 
     Returns:
@@ -317,7 +317,7 @@ def show(text: str) -> int:
         with suppress(BrokenPipeError), open(1, "wb", closefd=False) as output:
             output.write(text.encode())
     except OSError as error:
-        complain(f"cannot write: {error.strerror}")
+        tell(f"cannot write: {error.strerror}")
         return 2
     return 0
 

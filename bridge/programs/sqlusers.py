@@ -9,13 +9,15 @@ The rules:
 - A table of somebody else's is only read, unless the administrator allowed to write.
 """
 
+import math
 import time
+from collections.abc import Callable
 from typing import NamedTuple, Self
 
 import sqlalchemy as sa
 
 from bridge.programs.hashes import COST, WORK_MOST, Cost, Scheme, Scrypt, matching, outdated, within
-from bridge.programs.sqlconnection import Connection
+from bridge.programs.sqlconnection import Connection, Forbidden
 from bridge.programs.sqlrows import Account, AnyKind, Credential, Example, Plain, make
 from bridge.programs.sqltables import OWN, Own, Table
 from bridge.programs.sqlurl import Address
@@ -28,7 +30,8 @@ SHARE = 1000
 """Of a program's time at most one part in so many is spent on looking for the kinds of hashes."""
 
 _RARELY = 60.0
-"""Seconds between two looks, at least: a new kind of hash comes with a new version or setting of a server."""
+"""Seconds between two looks, at least: a new kind of hash comes with a new version or setting of a server.  And from a
+hash that could not be renewed to the next attempt."""
 
 
 class Ways(NamedTuple):
@@ -64,7 +67,7 @@ class SqlUsers:
         self._kinds: set[AnyKind] = set()
         self._examples: list[Example] | None = None  # None: not known yet
         self._look = 0.0  # when to look for kinds again
-        self._renews = self._own
+        self._renew_from = 0.0 if self._own else math.inf  # when hashes may be renewed
 
     def __enter__(self) -> Self:
         return self
@@ -122,7 +125,7 @@ class SqlUsers:
             self._table.insert(connection, user, host, new)
             return True
 
-        return self._database.write(work)
+        return self._write(work, user, host)
 
     def change(self, user: str, host: str, secret: str) -> bool:
         """Give a user a new secret.  False if there is no such user."""
@@ -205,14 +208,24 @@ class SqlUsers:
         return DEFAULT if usual is None else usual.credential.kind
 
     def _is_old(self, found: Credential) -> bool:
-        return self._renews and not isinstance(found, Plain) and outdated(found, self._ways.cost)
+        may = time.monotonic() >= self._renew_from
+        return may and not isinstance(found, Plain) and outdated(found, self._ways.cost)
 
     def _renew(self, user: str, host: str, old: Account, new: Scrypt) -> None:
         """Replace a hash, if it is still there.  If that cannot be done, another process may do it later."""
         try:
             self._replace(user, host, new, old)
-        except Unavailable:
-            self._renews = False  # a database that can only be read: do not try it at each login
+        except Forbidden:
+            self._renew_from = math.inf
+        except Unavailable:  # a lock, or a database that can only be read: do not try it at each login
+            self._renew_from = time.monotonic() + _RARELY
+
+    def _write(self, work: Callable[[sa.Connection], bool], user: str, host: str) -> bool:
+        try:
+            return self._database.write(work)
+        except Forbidden:  # a "no", but only from one who may at least look
+            self._database.read(lambda connection: self._table.find(connection, user, host))
+            raise
 
     def _replace(self, user: str, host: str, new: Credential, known: Account | None) -> bool:
         def work(connection: sa.Connection) -> bool:
@@ -222,7 +235,7 @@ class SqlUsers:
             self._table.replace(connection, user, host, new, old)
             return True
 
-        return self._database.write(work)
+        return self._write(work, user, host)
 
     def _delete(self, user: str, host: str, known: Account | None) -> bool:
         def work(connection: sa.Connection) -> bool:
@@ -232,4 +245,4 @@ class SqlUsers:
             self._table.delete(connection, user, host)
             return True
 
-        return self._database.write(work)
+        return self._write(work, user, host)

@@ -1,5 +1,6 @@
 """Nobody is taken for somebody else, whatever a database thinks of case, accents, spaces, and quotes."""
 
+import random
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -99,6 +100,9 @@ def test_hostile_names_are_names(place: Place) -> None:
     for number, name in enumerate(HOSTILE):
         assert program.ask("auth", name, HOST, f"{right('x')}{name}") == "yes", name
         assert program.ask("auth", name, HOST, f"{right('x')}{HOSTILE[number - 1]}") == "no", name
+    noise = random.Random(7).randbytes(8000).hex()  # which no compression makes fit into an index
+    for question in (("tryregister", noise, HOST, "again"), ("tryregister", "ann", noise, "again")):
+        assert program.ask(*question) != "ended"
     for name in HOSTILE[::2]:
         assert program.ask("removeuser", name, HOST) == "yes", name
     for number, name in enumerate(HOSTILE):

@@ -143,6 +143,16 @@ def test_permission_denied(alice: Place) -> None:
     assert program.close()
 
 
+@pytest.mark.parametrize(
+    "question", [ALICE, CHANGE, ("tryregister", "carol", HOST, "x"), ("removeuser", "alice", HOST)]
+)
+def test_permission_denied_meanwhile(alice: Place, program: Program, server: Server, question: tuple[str, ...]) -> None:
+    """Who may not even look cannot say that a change is refused."""
+    forbid(alice, "ALL")
+    sessions_end(server)  # MariaDB lets those go on
+    assert prompt(program, *question) == "ended"
+
+
 CHANGES = (CHANGE, ("tryregister", "carol", HOST, right("carol")), ("removeuser", "alice", HOST))
 
 

@@ -124,6 +124,7 @@ REASONS = {
         f"SCRAM-SHA-1$٤:AAAA${'A' * 27}=:{'A' * 27}=",
         f"$scrypt$ln=40,r=8,p=5$AAAA${'A' * 43}",
         f"$scrypt$ln=0,r=8,p=5$AAAA${'A' * 43}",
+        f"$scrypt$ln=16,r=1,p=1$AAAA${'A' * 43}",
         f"$scrypt$ln={'9' * 99},r=8,p=5$AAAA${'A' * 43}",
         "$scrypt$ln=14,r=8,p=5$AAAA$AAAA",
         "$scrypt$ln=14,p=5,r=8$AAAA$AAAA",
@@ -194,6 +195,25 @@ def test_a_good_login_brings_a_new_hash(kind: Kind) -> None:
     assert new.salt != stored.salt
     assert new.matches(SECRET)
     assert verify(SECRET, new, [kind], CHEAP) == (True, None), "once"
+
+
+def test_the_highest_cost_for_such_a_block_can_be_used() -> None:
+    assert parse(Scrypt.of(SECRET, Cost(2**15, 1, 1)).text()).matches(SECRET)
+
+
+@pytest.mark.parametrize("kind", [OLD, *SCHEMES], ids=str)
+def test_of_several_credentials_any_is_right(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of one kind; and one of them is as much work as none."""
+    mine = [
+        hashes.Scram.of(secret, kind) if isinstance(kind, Scheme) else Scrypt.of(secret, kind)
+        for secret in (SECRET, WRONG)
+    ]
+    for secret, right in ((SECRET, mine[0]), (WRONG, mine[1]), ("neither", None)):
+        assert hashes.matching(secret, mine, [kind], CHEAP)[0] is right
+    made = counted(monkeypatch)
+    for credentials in ([], mine[:1]):
+        hashes.matching(SECRET, credentials, [kind], CHEAP)
+    assert made == [kind] * 2
 
 
 @pytest.mark.parametrize(

@@ -285,6 +285,21 @@ def test_wrong_usage(words: list[str], capfd: pytest.CaptureFixture[str]) -> Non
     assert capfd.readouterr().err.count("\n") == 1
 
 
+def test_a_cost_that_scrypt_does_not_take(capfd: pytest.CaptureFixture[str]) -> None:
+    assert sql.main(["--scrypt", "16,1,1", "sqlite:///x"]) == 2
+    assert capfd.readouterr().err == "extauth-sql: --scrypt takes an LN below 16 * R\n"
+
+
+def test_what_cannot_be_written_is_its_own_trouble(own: Path) -> None:
+    for words in ([url(own), "listusers"], ["--help"]):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [*PROGRAM, *words], stdout=full, stderr=subprocess.PIPE, timeout=DEADLINE, check=False,
+                env=environment(), stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        assert (done.returncode, done.stderr) == (2, b"extauth-sql: cannot write: No space left on device\n")
+
+
 def test_help(capfd: pytest.CaptureFixture[str]) -> None:
     assert sql.main(["--help"]) == 0
     assert capfd.readouterr().out == sql.HELP

@@ -16,6 +16,7 @@ import sqlalchemy as sa  # noqa: E402
 
 from bridge.programs import sqlusers  # noqa: E402
 from bridge.programs.hashes import Cost, Scheme, Scram, Scrypt  # noqa: E402
+from bridge.programs.sqlconnection import Connection, Forbidden  # noqa: E402
 from bridge.programs.sqlrows import Account, Clear, Example, Plain, make  # noqa: E402
 from bridge.programs.sqltables import Ejabberd, Own, Prosody, Table  # noqa: E402
 from bridge.programs.sqlurl import address  # noqa: E402
@@ -368,6 +369,42 @@ def test_a_row_that_was_changed_meanwhile_is_not_removed(database: Database, mon
     with database.users(Ejabberd(None)) as users:
         assert not users.remove_checked("alice", HOST, SECRET)
         assert users.exists("alice", HOST)
+
+
+def test_a_hash_that_could_not_be_renewed_is_renewed_later(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    later = [0.0]
+    real = sqlusers.time.monotonic
+    monkeypatch.setattr(sqlusers.time, "monotonic", lambda: real() + later[0])
+    with database.users(Own(), cost=Cost(16, 8, 1)) as users:
+        database.script("")
+        users.create()
+        database.run("INSERT INTO extauth_users VALUES ('alice', ?, ?)", HOST, scram().text())
+        with contextlib.closing(sqlite3.connect(database.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert users.check("alice", HOST, SECRET)
+        for seconds, begins in ((0.0, "SCRAM"), (61.0, "$scry")):
+            later[0] = seconds
+            assert users.check("alice", HOST, SECRET)
+            assert database.run("SELECT substr(hash, 1, 5) FROM extauth_users") == [(begins,)]
+
+
+def test_where_nothing_may_be_changed_no_hash_is_renewed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = []
+
+    def forbidden(*_: object) -> None:
+        attempts.append(1)
+        raise Forbidden("denied")
+
+    monkeypatch.setattr(Connection, "write", forbidden)
+    with database.users(Own(), cost=Cost(16, 8, 1)) as users:
+        database.script("")
+        users.create()
+        database.run("INSERT INTO extauth_users VALUES ('alice', ?, ?)", HOST, scram().text())
+        assert users.check("alice", HOST, SECRET)
+        real = sqlusers.time.monotonic
+        monkeypatch.setattr(sqlusers.time, "monotonic", lambda: real() + 3600)
+        assert users.check("alice", HOST, SECRET)
+    assert attempts == [1]
 
 
 def digests(monkeypatch: pytest.MonkeyPatch) -> list[object]:

@@ -136,10 +136,30 @@ def test_who_was_second_tries_again(connection: Connection, error: exc.DBAPIErro
     assert len(attempts) == 2
 
 
+def test_who_is_second_for_a_second_is_not_given_up(connection: Connection) -> None:
+    began = time.monotonic()
+
+    def work(_: sa.Connection) -> str:
+        if time.monotonic() < began + 1:
+            raise CONFLICTS[2]
+        return "done"
+
+    assert connection.write(work) == "done"
+
+
+@pytest.mark.parametrize(("error", "seconds"), [(CONFLICTS[0], 1.0), (CONFLICTS[2], 3.5)], ids=["doubt", "conflict"])
+def test_but_in_time(connection: Connection, error: exc.DBAPIError, seconds: float) -> None:
+    began = time.monotonic()
+    with pytest.raises(Unavailable):
+        connection.write(failing(error, 10_000)[1])
+    assert time.monotonic() - began < seconds
+
+
 @pytest.mark.parametrize(
     "error",
     [
         exc.DataError("INSERT", {}, OfMariaDB(1406, SECRET)),
+        exc.OperationalError("INSERT", {}, OfPostgreSQL("54000")),
         exc.OperationalError("SELECT", {}, OfMariaDB(1267, SECRET)),
         exc.DataError("SELECT", {}, OfPostgreSQL("22P05")),
         exc.IntegrityError("INSERT", {}, OfPostgreSQL("23502")),
