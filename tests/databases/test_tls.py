@@ -42,7 +42,7 @@ def test_only_the_right_server_is_used(tls: Tls, tmp_path: Path) -> None:
     for host, ca, status in (("localhost", own, 0), ("127.0.0.1", own, 2), ("localhost", other, 2)):
         url = f"mariadb://{LOGIN}:{quoted(PASSWORD)}@{host}:{tls.port}/site?ssl_ca={ca}"
         assert manage(url, "createtable").returncode == status, (host, ca)
-        for setting in ("ssl_verify_cert=true", "ssl_verify_identity=true"):
+        for setting in ("ssl_verify_cert=true", "ssl_verify_identity=true", "ssl_disabled=false"):
             assert manage(f"{url}&{setting}", "createtable").returncode == 2, setting
 
 

@@ -1,16 +1,12 @@
 """Several programs on one table at the same time, and what the time of an answer tells."""
 
-import contextlib
 import statistics
 import threading
 
 import pytest
 from support.canary import CANARY
 from support.databases.program import Program, manage, serving
-from support.databases.server import Server
 from support.databases.tables import HOST, Place, scram
-
-from .conftest import new_place
 
 pytestmark = pytest.mark.slow
 
@@ -46,16 +42,6 @@ def test_of_many_changes_each_is_whole(programs: list[Program]) -> None:
         assert len(in_force(programs[0], name, secrets)) == 1
         assert sorted(at_once(programs, *[("removeuser", name, HOST)] * 3)) == one_of
         assert programs[1].ask("isuser", name, HOST) == "no"
-
-
-def test_many_who_register_at_once_are_all_registered(server: Server) -> None:
-    """Each another name.  To PostgreSQL they disturb each other, as long as the table is small."""
-    place = new_place(server, "own")
-    with contextlib.ExitStack() as stack:
-        programs = [stack.enter_context(serving(*place.writing)) for _ in range(8)]
-        for number in range(4 * ROUNDS):
-            names = [f"user{number} of {one}" for one in range(len(programs))]
-            assert at_once(programs, *(("tryregister", name, HOST, CANARY) for name in names)) == ["yes"] * len(names)
 
 
 def in_force(program: Program, name: str, secrets: list[str]) -> list[str]:

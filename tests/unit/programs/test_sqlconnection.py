@@ -147,11 +147,21 @@ def test_who_is_second_for_a_second_is_not_given_up(connection: Connection) -> N
     assert connection.write(work) == "done"
 
 
-@pytest.mark.parametrize(("error", "seconds"), [(CONFLICTS[0], 1.0), (CONFLICTS[2], 3.5)], ids=["doubt", "conflict"])
-def test_but_in_time(connection: Connection, error: exc.DBAPIError, seconds: float) -> None:
+@pytest.mark.parametrize(
+    ("error", "each", "seconds"),
+    [(CONFLICTS[0], 0.0, 1.0), (CONFLICTS[2], 0.0, 3.5), (CONFLICTS[2], 0.8, 3.5)],
+    ids=["in doubt", "quick", "slow"],
+)
+def test_but_in_time(connection: Connection, error: exc.DBAPIError, each: float, seconds: float) -> None:
+    """Though each attempt has waited for somebody's lock."""
     began = time.monotonic()
+
+    def work(_: sa.Connection) -> None:
+        time.sleep(each)
+        raise error
+
     with pytest.raises(Unavailable):
-        connection.write(failing(error, 10_000)[1])
+        connection.write(work)
     assert time.monotonic() - began < seconds
 
 
