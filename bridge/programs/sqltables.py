@@ -121,7 +121,7 @@ class Ejabberd:
 
     def find(self, connection: sa.Connection, user: str, host: str, *, lock: bool = False) -> Account | None:
         found = self._all_columns(connection, user, host, lock)
-        while {*found.keys()} != self._columns:  # somebody has altered the table: the rows may be of other hosts
+        while frozenset(found.keys()) != self._columns:  # the table was altered: the rows may be of other hosts
             self.prepare(connection)
             found = self._all_columns(connection, user, host, lock)
         values = [{"server_host": host, **row} for row in found.mappings()]
