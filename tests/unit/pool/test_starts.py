@@ -133,11 +133,12 @@ def test_before_the_first_look_at_events_only_so_many(pools: Pools) -> None:
     assert len(pools.started) == AT_ONCE
 
 
-async def test_everybody_has_a_turn_between_starts() -> None:
+async def test_everybody_has_a_turn_between_starts(monkeypatch) -> None:
     """A reactor that always has events, and a pool that has lost all its programs.
 
     In each pass of trio one program is started and the events are handled.
     """
+    monkeypatch.setattr("bridge.loop.reactor.SLICE", 0.004)
     reactor = Reactor()
     starts = Starts(reactor.call_at, reactor.clock)
     said: list[str] = []
