@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from support.examples import examples
 from support.model.workers import PipeEnds
 
 from bridge.loop.reactor import Reactor
@@ -215,7 +216,7 @@ BEGUN = (("give",), ("read",), ("say", b"1"), ("look",), ("later", 301))
 """A digit that stood alone: its line end is owed."""
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(
     st.tuples(st.sampled_from(((), BEGUN)), st.lists(EVENT, max_size=24)).map(lambda parts: [*parts[0], *parts[1]]),
     st.booleans(),
@@ -266,7 +267,7 @@ def honest(answers: list[tuple[bytes, bytes, str, tuple[tuple[Any, ...], ...]]])
     return events
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(st.lists(ANSWER, max_size=8), st.booleans())
 def test_honest_answers_count_wherever_their_line_ends_are(answers: Any, leaves: bool) -> None:
     scene = Scene()

@@ -1,7 +1,7 @@
 """The model of a pool (`support.model`), with real Workers on real pipes: whatever is in a pipe may be read late."""
 
 import pytest
-from hypothesis import settings
+from support.examples import examples
 from support.model.machine import Machine
 from support.model.workers import OnPipes
 
@@ -12,6 +12,6 @@ class OnPipesMachine(Machine):
     launch = OnPipes
 
 
-OnPipesMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=30, derandomize=True)
+OnPipesMachine.TestCase.settings = examples(300, stateful_step_count=30, derandomize=True)
 
 TestModelOnPipes = OnPipesMachine.TestCase

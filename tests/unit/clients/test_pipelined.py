@@ -6,13 +6,14 @@ import struct
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import examples
 from support.inmemory.clients import NO, UNAVAILABLE, YES, on_pipes, on_socket, unread
 
 from bridge.protocol.query import Refusal
 
-few = settings(max_examples=60)
+few = examples(60)
 both = pytest.mark.parametrize("ways", [on_pipes, on_socket], ids=["pipes", "socket"])
 
 LINE = b"isuser:alice:example.com\n"

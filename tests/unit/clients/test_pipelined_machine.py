@@ -10,9 +10,9 @@ import socket
 from collections.abc import Generator, Sequence
 
 import attrs
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.examples import examples
 from support.inmemory.clients import Client, on_pipes, on_socket, unread
 
 from bridge.protocol.lines import HELLO
@@ -284,7 +284,7 @@ class OnPipes(Pipelined):
 
 
 for machine in (Pipelined, Negotiating, OnPipes):
-    machine.TestCase.settings = settings(max_examples=200, stateful_step_count=40)
+    machine.TestCase.settings = examples(200, stateful_step_count=40)
 
 TestPipelined = Pipelined.TestCase
 TestNegotiating = Negotiating.TestCase

@@ -10,9 +10,9 @@ import socket
 from collections.abc import Sequence
 
 import attrs
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from support.examples import examples
 from support.inmemory.clients import NO, UNAVAILABLE, YES, on_socket, unread
 
 from bridge.protocol.query import Query, Verdict
@@ -257,5 +257,5 @@ class TaggedMachine(RuleBasedStateMachine):
         return answered and not self.unsent if not self.input_ended else answered and self.client.over == 1
 
 
-TaggedMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40)
+TaggedMachine.TestCase.settings = examples(200, stateful_step_count=40)
 TestTagged = TaggedMachine.TestCase

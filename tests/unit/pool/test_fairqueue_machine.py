@@ -6,9 +6,9 @@ The model is a list of those that wait, in the order in which they were added.
 from collections import Counter
 from collections.abc import Collection
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from support.examples import examples
 
 from bridge.loop.timer import FOREVER
 from bridge.pool.fairqueue import FairQueue
@@ -256,7 +256,7 @@ class Queue(RuleBasedStateMachine):
 
 
 TestQueue = Queue.TestCase
-TestQueue.settings = settings(max_examples=200, stateful_step_count=40)
+TestQueue.settings = examples(200, stateful_step_count=40)
 
 
 class QueueWithShortLine(Queue):

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import Phase
 from hypothesis.stateful import run_state_machine_as_test
 from support import canary
+from support.examples import examples
 from support.inmemory.pools import InMemoryWorker
 from support.model.machine import Machine
 from support.model.workers import OnPipes
@@ -29,8 +30,8 @@ from bridge.worker.worker import Worker
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = settings(
-    max_examples=300,
+EXAMPLES = examples(
+    300,
     stateful_step_count=30,
     derandomize=True,
     phases=[Phase.generate],

@@ -4,9 +4,9 @@ The oracle keeps what was sent, with times, and works out again at each step wha
 came alone, all of it within 50 ms, with nothing else from 50 ms before its first byte that was not answered.
 """
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from support.examples import examples
 
 from bridge.protocol.lockstep import Heard, LockstepRule
 from bridge.protocol.query import Refusal
@@ -155,4 +155,4 @@ class ClientsOnTerminals(Clients):
 
 TestClients = Clients.TestCase
 TestClientsOnTerminals = ClientsOnTerminals.TestCase
-TestClients.settings = TestClientsOnTerminals.settings = settings(max_examples=120, stateful_step_count=40)
+TestClients.settings = TestClientsOnTerminals.settings = examples(120, stateful_step_count=40)

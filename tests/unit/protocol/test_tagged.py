@@ -6,8 +6,9 @@ import itertools
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import examples
 
 from bridge.protocol.ordering import GRACE_AFTER_DEADLINE
 from bridge.protocol.query import REFUSED, Query, Refusal, Verdict
@@ -200,7 +201,7 @@ def reference(stream: bytes) -> list[Tagged | str]:
     return found
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(STREAMS, st.lists(st.integers(0, 600)))
 def test_any_stream_in_any_pieces(stream: bytes, cuts: list[int]) -> None:
     wanted = reference(stream)
@@ -224,7 +225,7 @@ def agree(found: list[Tagged | str], wanted: list[Tagged | str]) -> bool:
     return found[-1:] == [VIOLATION] and found[:-1] == wanted[: len(found) - 1]
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(st.lists(st.binary(max_size=200), max_size=8))
 def test_any_bytes(pieces: list[bytes]) -> None:
     reader = TaggedReader(LIMIT)

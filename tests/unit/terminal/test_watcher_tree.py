@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from support.components import missing
+from support.examples import examples
 from support.watcher.scene import ROOT
 from support.watcher.tree import AARCH64, ADDRESS, I386, NANOSLEEP, S390X, X86_64, Tree
 
@@ -393,7 +394,7 @@ CONTENT = (
 
 
 @given(contents=st.dictionaries(st.sampled_from(FILES), CONTENT, min_size=1, max_size=4))
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nothing_raises(tree: Tree, contents: dict[str, bytes]) -> None:
     """Neither in a Watcher that starts with such files, nor in one that has already found its client."""
     present = [name for name in FILES if (tree.path / "100" / name).exists()]

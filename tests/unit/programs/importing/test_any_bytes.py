@@ -4,8 +4,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import examples
 
 from bridge.programs.importing import csvfile, ejabberd, prosody
 from bridge.programs.importing.entry import Entry, NotTaken, Unreadable
@@ -43,7 +44,7 @@ edits = st.lists(
 
 
 @pytest.mark.parametrize("name", [*SOURCES])
-@settings(max_examples=60)
+@examples(60)
 @given(edits)
 def test_damaged_files(name: str, edits: list[tuple[int, int, bytes]]) -> None:
     read, data = SOURCES[name]
