@@ -56,6 +56,9 @@ def here() -> Generator[None]:
 
 @pytest.fixture(autouse=True)
 def all_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One turn of a reactor handles all that is there, also where a busy machine would let its slice end at once."""
+    """One turn of a reactor handles all that is there, also where a busy machine would let its slice end at once.
+
+    Not without end: some tests have it always find something.
+    """
     if "loop" not in request.path.parts:
-        monkeypatch.setattr(reactor, "SLICE", 60.0)
+        monkeypatch.setattr(reactor, "SLICE", 0.25)
