@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from support import canary
+from support.dumps import read
 
-from bridge.programs.importing import ejabberd
 from bridge.programs.importing.entry import Entry, Found, NotTaken, Unreadable
 
 SECRET = canary.right("alice")
@@ -16,17 +16,6 @@ TABLE = "CREATE TABLE `users` (`username` text, `password` text);\n"
 ROW = f"INSERT INTO users (username, password) VALUES ('alice', '{SECRET}');\n"
 EVIL = "INSERT INTO users (username, password) VALUES ('evil', 'x')"
 ALICE = [("alice", SECRET)]
-
-
-@pytest.fixture(autouse=True)
-def _knowing(tmp_path: Path) -> None:
-    canary.knows(tmp_path, "passwords as ejabberd stores them")
-
-
-def read(tmp_path: Path, *parts: str | bytes) -> list[Found]:
-    path = tmp_path / "dump.sql"
-    path.write_bytes(b"".join(part.encode() if isinstance(part, str) else part for part in parts))
-    return [*ejabberd.read(str(path))]
 
 
 def taken(found: list[Found]) -> list[tuple[str, object]]:

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import canary
 from support.components import missing
+from support.dumps import read
 
 from bridge.programs.hashes import Scheme, Scram
 from bridge.programs.importing import ejabberd, sqldump, sqltokens
@@ -43,17 +44,6 @@ COLUMNS = "(username, server_host, password, serverkey, salt, iterationcount, cr
 
 
 DUMPS = sorted(Path(__file__).with_name("dumps").iterdir())
-
-
-@pytest.fixture(autouse=True)
-def _knowing(tmp_path: Path) -> None:
-    canary.knows(tmp_path, "passwords as ejabberd stores them")
-
-
-def read(tmp_path: Path, *parts: str | bytes) -> list[Found]:
-    path = tmp_path / "dump.sql"
-    path.write_bytes(b"".join(part.encode() if isinstance(part, str) else part for part in parts))
-    return [*ejabberd.read(str(path))]
 
 
 def users(found: list[Found]) -> dict[tuple[str, str | None], object]:
