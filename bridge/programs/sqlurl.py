@@ -218,7 +218,12 @@ def _mysql(where: Address) -> Callable[[], Any]:
         _, given = MySQLDialect_pymysql().create_connect_args(url)
     except Exception:  # what it says may hold a part of the URL
         raise BadURL("the URL cannot be understood") from None
-    if _NOT_IN_URLS & {*url.query}:
+    if re.search(r"[?&]ssl_\w+=(&|$)", where.url):
+        raise BadURL("a setting of TLS is empty")
+    asked = {name for name in url.query if name.startswith("ssl")}
+    if asked == {"ssl_disabled"} and url.query["ssl_disabled"] == "true":
+        asked.clear()
+    if _NOT_IN_URLS & asked:
         raise BadURL(
             "ssl_ca=FILE has the server's certificate and its name checked: no other setting is needed for that"
         )

@@ -19,6 +19,7 @@ The rules:
 import errno
 import fcntl
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -52,9 +53,6 @@ NUMBERS = {"SHA-1": 1, "SHA-256": 256, "SHA-512": 512}
 """How SCRAM's algorithms are stored, in p."""
 
 NAMES = {number: name for name, number in NUMBERS.items()}
-
-UNFINISHED = {"new", "new-journal", "new-wal", "new-shm"}
-"""How temporary names end: of a database that is being made, and of what SQLite puts beside it."""
 
 
 class Unavailable(Exception):
@@ -365,11 +363,14 @@ def _make_beside(path: str, fill: Callable[[sqlite3.Connection], list[bool]]) ->
 
 
 def _remove_unfinished(path: str) -> None:
-    """Remove what is under temporary names: of somebody who was killed, as whoever makes the database has the lock."""
+    """Remove what is under temporary names, and what SQLite puts beside it.
+
+    It is of somebody who was killed, as whoever makes the database has the lock.
+    """
     directory, name = os.path.split(path)
+    is_one = re.compile(rf"{re.escape(name)}\.[0-9a-f]{{16}}\.new(-journal|-wal|-shm)?").fullmatch
     for found in os.listdir(directory):
-        begin, _, end = found.removeprefix(f"{name}.").partition(".")
-        if found.startswith(f"{name}.") and len(begin) == 16 and end in UNFINISHED:
+        if is_one(found):
             with suppress(OSError):  # somebody else's
                 os.unlink(os.path.join(directory, found))
 

@@ -34,7 +34,7 @@ _BUFFER = 60
 
 _NEVER = b"(?!)"
 _COMMAND_ENDS = b"|".join(b"(?<=%s:)" % name.encode() for name in WITH_SECRET | WITHOUT_SECRET)
-_HIDDEN = rb".{%d}(?:[^:\n]*+:)+?(?i:%s)[^:\n]+:[^:\n]" % (_BUFFER, _COMMAND_ENDS)  # from colon to colon, for speed
+_HIDDEN = rb".{%d}(?:[^:\n]*+:)+?(?i:%s)[^:\n]" % (_BUFFER, _COMMAND_ENDS)  # from colon to colon, for speed
 
 
 class Checks:

@@ -229,9 +229,8 @@ def test_what_some_programs_take_for_two_lines_reaches_none(start: Start, journa
 def test_no_stranger_sets_a_password_through_a_small_buffer(start: Start, journal: Journal) -> None:
     """To a program that reads 255 bytes at a time, what is behind them is a question."""
     bridge = run(start, line_habit("fgets", 256), journal=journal)
-    for command in (b"setpass", b"SETPASS", b"tryregister", b"isuser"):
-        line = b"auth:bob:example.com:".ljust(255, b"x") + command + b":alice:example.com:pw"
-        assert bridge.ask(line).verdict == "0"
+    for question in (b"setpass:alice:example.com:pw", b"SETPASS:alice::pw", b"removeuser:alice", b"isuser:alice:h"):
+        assert bridge.ask(b"auth:bob:example.com:".ljust(255, b"x") + question).verdict == "0"
     assert bridge.ask(ALICE).verdict == "1"
     bridge.finish()
     assert len(journal.pids("start")) == 3, "none was asked, so none had to be killed"

@@ -21,7 +21,7 @@ _NAMES = {"username": "user", "localpart": "user", "server": "host", "domain": "
 
 _DELIMITERS = ",;\t"
 
-_BESIDE_HASHES = re.compile(r"salt|iter(ation)?[ _-]?(s|count)|(stored|server)[ _-]?key")
+_BESIDE_HASHES = re.compile(r"(?:.*[ _-])?(?:salt|iter(?:ation)?[ _-]?(?:s|count)|(?:stored|server)[ _-]?key)")
 """What columns are called beside which `password` is a key of SCRAM's, as in ejabberd's table."""
 
 _LONGEST_HEAD = 1 << 16
@@ -61,7 +61,7 @@ def _columns(path: str, head: list[str]) -> list[str]:
     has_name, has_secret = {"user", "jid"} & {*columns}, {"password", "hash"} & {*columns}
     if not has_name or not has_secret or len({*columns}) < len(columns):
         raise Unreadable(f"{path!r} line 1: no columns named user, host (or jid), and password or hash")
-    if any(map(_BESIDE_HASHES.search, columns)):
+    if any(map(_BESIDE_HASHES.fullmatch, columns)):
         raise Unreadable(f"{path!r} line 1: its password is a hash: dump the table as SQL")
     return columns
 

@@ -26,7 +26,7 @@ _HASHED = re.compile(
     | (?:(?:pbkdf2|bcrypt|argon2|scrypt|scram)[\w-]*  # Django, Werkzeug, PostgreSQL, ejabberd
         | [a-z]*[_-]?s?(?:sha[_-]?[0-9]*|md[245]))[$:]\S{16,}
     | [a-z0-9+/]{27}= | [a-z0-9+/]{43}= | [a-z0-9+/]{86}==  # base64 of SHA-1, SHA-256, SHA-512
-    | (?:.*[^a-z0-9])?(?:0x|md5)?[0-9a-f]{32,}(?:[^a-z0-9].*)?  # hexadecimal, alone or with a salt""",
+    | (?:.*[^a-z0-9])?(?:0x|\\x|md5)?[0-9a-f]{32,}(?:[^a-z0-9].*)?  # hexadecimal, alone or with a salt""",
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
 """What is no password but a hash of one.  Taken for a password it would lock its user out, and let in whoever has seen

@@ -122,7 +122,8 @@ def _name(text: str, what: str) -> str:
     name = clean(text.lower(), what, NOT_IN_NAMES)
     if len(name.encode()) > LONGEST_NAME:
         raise Refused(f"{what} is too long")
-    if not name.isascii() and ".".join(map(_prepared, text.split("."))) != name:
+    labels = text.split(".") if what == "HOST" else [text]
+    if not name.isascii() and ".".join(map(_prepared, labels)) != name:
         raise Refused(f"{what} is none that servers ask for: they prepare its letters otherwise (RFC 3491, RFC 6122)")
     return name
 

@@ -6,6 +6,7 @@ by INSERT or COPY themselves: their order is not the same everywhere.
 
 import binascii
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import BinaryIO
 
 from bridge.programs.hashes import BY_SIZE, Hash
@@ -28,8 +29,11 @@ _TABLE = b"users"
 _NOT_COLUMNS = {b"PRIMARY", b"UNIQUE", b"KEY", b"CONSTRAINT", b"INDEX", b"FULLTEXT", b"CHECK", b"FOREIGN", b"EXCLUDE"}
 """How what is no column begins, in CREATE TABLE."""
 
-_BODIES = {b"TRIGGER": b"BEGIN", b"FUNCTION": b"ATOMIC", b"PROCEDURE": b"ATOMIC", b"EVENT": b"ATOMIC"}
-"""What may be created with statements of its own, and the word behind which they are."""
+_ROUTINES = {b"TRIGGER", b"FUNCTION", b"PROCEDURE", b"EVENT"}
+"""What may be created with statements of its own."""
+
+_IN_BODIES = {b"ATOMIC", b"INSERT", b"REPLACE", b"UPDATE", b"DELETE", b"SELECT", b"WITH"}
+"""What is behind BEGIN then: PostgreSQL's word for it, or the first statement of a trigger of SQLite's."""
 
 _PREFIXES = {"sha256": "SHA-256", "sha512": "SHA-512"}
 """Of the stored key, where the column for it is too old for others."""
@@ -97,17 +101,19 @@ class _Dump:
             raise self._tokens.unreadable("strings with escapes: dump with standard_conforming_strings on")
 
     def _create(self, words: Iterator[Token]) -> None:
-        *_, what = [_END, *_up_to(words, b"TABLE", *_BODIES, b"AS", b"ON")]
+        *_, what = [_END, *_up_to(words, b"TABLE", *_ROUTINES, b"AS", b"ON", b"FOR")]
         if what.text.upper() == b"TABLE":
             self._create_table(words)
-        elif what.text.upper() in _BODIES:
-            self._create_routine(words, _BODIES[what.text.upper()])
+        elif what.text.upper() in _ROUTINES:
+            self._create_routine(words)
 
-    def _create_routine(self, words: Iterator[Token], begin: bytes) -> None:
+    def _create_routine(self, words: Iterator[Token]) -> None:
         """Pass over what it does, to the statement that is END alone: these are not statements of the dump."""
         if self._tokens.is_mysqls:
             raise self._tokens.unreadable("a routine or trigger without DELIMITER: dump the table `users` alone")
-        if not any(token.text.upper() == begin for token in words):
+        said = [token.text.upper() if token.kind == "word" else b"" for token in words]
+        begins = any(first == b"BEGIN" and second in _IN_BODIES for first, second in pairwise(said))
+        if not begins or said[-2:] == [b"ATOMIC", b"END"]:
             return
         while [token.text.upper() for token in words] != [b"END"]:
             if self._tokens.ended:
@@ -212,7 +218,8 @@ class _Dump:
             yield NotTaken(where, str(defect))
             return
         if self._may_be_damaged(found):
-            yield NotTaken(where, "a ? may stand for a letter that was lost: dump with --default-character-set=utf8mb4")
+            reason = "a ? may stand for a letter that was lost: dump with --default-character-set=utf8mb4"
+            yield NotTaken(where, reason, host)
         elif not isinstance(found, Entry) or not self._is_one_more(found, kind):
             yield found
 

@@ -141,7 +141,7 @@ class Tokens:
     @property
     def is_exact(self) -> bool:
         """Whether each ? is one: mysqldump writes it for a letter, too, unless it writes in utf8mb4."""
-        return self._known == "standard" or self._is_ejabberds or self._charset in (b"utf8mb4", b"binary")
+        return not self.is_mysqls or self._is_ejabberds or self._charset in (b"utf8mb4", b"binary")
 
     @property
     def is_complete(self) -> bool:

@@ -292,6 +292,20 @@ def test_settings_with_which_pymysql_forgets_the_certificate(setting: str, capfd
     assert "ssl_ca=FILE has the server's certificate and its name checked" in capfd.readouterr().err
 
 
+def test_a_setting_of_tls_that_is_empty(capfd: pytest.CaptureFixture[str]) -> None:
+    """Of a template with a variable that is not set: PyMySQL would do without."""
+    pytest.importorskip("pymysql")
+    for setting in ("ssl_ca=", "ssl_ca=&charset=utf8mb4"):
+        assert sql.main([f"mysql://xmpp@127.0.0.1:1/xmpp?{setting}", "listusers"]) == 2
+        assert "a setting of TLS is empty" in capfd.readouterr().err
+
+
+def test_tls_can_be_switched_off(capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pymysql")
+    assert sql.main(["mysql://xmpp@127.0.0.1:1/xmpp?ssl_disabled=true", "listusers"]) == 2
+    assert "cannot use the database" in capfd.readouterr().err
+
+
 def test_a_host_that_is_no_name(capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pymysql")
     assert sql.main(["mysql://xmpp@" + "x" * 100 + "/xmpp", "listusers"]) == 2

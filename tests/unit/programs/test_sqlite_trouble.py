@@ -211,6 +211,7 @@ def test_what_a_killed_one_leaves_of_a_new_database_is_removed_by_the_next(tmp_p
     """It holds hashes, and no other program would ever use it."""
     database = tmp_path / "users.db"
     others = ["users.db.0123456789abcdef.newer", "users.db.backup.new", "other.db.0123456789abcdef.new"]
+    others += ["users.db.2026-11-30_05-06.new", "users.db.0123456789abcdef.new-wal.old"]
     for name in others:
         (tmp_path / name).touch()
     killed = """

@@ -94,6 +94,12 @@ def test_a_table_of_hashes_is_refused(tmp_path: Path, column: str) -> None:
         read(tmp_path, f"username,password,{column},created_at\nalice,x,y,2020-01-01\n")
 
 
+@pytest.mark.parametrize("column", ["writers", "recruiter_status", "salted", "saltation", "server_keys_of"])
+def test_other_columns_do_not_matter(tmp_path: Path, column: str) -> None:
+    (found,) = read(tmp_path, f"username,host,password,{column}\nalice,a.example,x,y\n")
+    assert found == Entry("line 2", "alice", "a.example", "x")
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -73,7 +73,8 @@ DOUBT = "a ? may stand for a letter that was lost: dump with --default-character
     ("head", "is_exact"),
     [
         ("/*M!999999\\- enable the sandbox mode */ \n" + TABLE, False),  # --compact, which never says
-        ("", False),
+        ("-- MySQL dump 10.13\n-- Dump completed\n", False),
+        ("", True),  # of some other tool
         ("/*!40101 SET NAMES utf8 */;\n", False),  # without what has four bytes
         ("/*!40101 SET NAMES utf8mb4 */;\n", True),
         ("/*!40101 SET NAMES binary */;\n", True),
@@ -228,10 +229,24 @@ def test_nor_without_their_delimiter(tmp_path: Path, what: str) -> None:
         f"CREATE PROCEDURE public.p()\n    LANGUAGE sql\n    BEGIN ATOMIC\n {EVIL};\n {EVIL};\nEND;\n",
         f"CREATE FUNCTION f(begin integer) RETURNS x LANGUAGE plpgsql AS $$ BEGIN {EVIL}; END $$;\n",
         "CREATE FUNCTION f() RETURNS void\n    BEGIN ATOMIC\nEND;\n",
+        "CREATE FUNCTION f(atomic integer, begin integer) RETURNS x LANGUAGE sql AS $$ SELECT 1 $$;\n",
+        'CREATE TRIGGER t BEFORE UPDATE OF begin, "begin" ON public.x EXECUTE FUNCTION public.f();\n',
+        "CREATE PUBLICATION p FOR TABLE ONLY public.users (username, password);\n",
         "CREATE TRIGGER t BEFORE INSERT ON public.x FOR EACH ROW EXECUTE FUNCTION public.f();\n",
         f"CREATE RULE r AS\n    ON INSERT TO public.x DO ( {EVIL}; {EVIL}; );\n",
     ],
-    ids=["SQLite", "with a column", "PostgreSQL", "in dollars", "empty", "without any", "rule"],
+    ids=[
+        "SQLite",
+        "with a column",
+        "PostgreSQL",
+        "in dollars",
+        "empty",
+        "of names",
+        "on a name",
+        "publication",
+        "without any",
+        "rule",
+    ],
 )
 def test_nor_what_others_triggers_do(tmp_path: Path, text: str) -> None:
     assert taken(read(tmp_path, "PRAGMA foreign_keys=OFF;\n", text, ROW)) == ALICE

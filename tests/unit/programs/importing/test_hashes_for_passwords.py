@@ -125,3 +125,8 @@ def test_one_that_does_is_named_without_it() -> None:
     with pytest.raises(Defect) as caught:
         plain(HEX[32])
     assert HEX[32] not in str(caught.value)
+
+
+def test_a_hash_as_postgresql_shows_bytes() -> None:
+    with pytest.raises(Defect, match="looks like a hash"):
+        plain("\\x" + HEX[32])

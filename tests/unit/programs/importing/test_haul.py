@@ -47,7 +47,6 @@ def test_the_same_password_twice_is_no_doubt(secret: str | Scram) -> None:
         ("Zo\u00cb", True),
         ("\u212aim", True),  # the sign for kelvin, a k in lower case
         ("\u0130", True),  # two characters in lower case
-        ("\u4e2d.\u05e9", True),
         ("\U0001f600", True),  # younger than Unicode 3.2, and without a case
         ("\u13a0", False),  # capitals that were none in Unicode 3.2
         ("\u10a0", False),
@@ -67,6 +66,15 @@ def test_a_name_that_no_server_would_ask_for(name: str, is_asked_for: bool) -> N
         found = haul(BOB, Entry("1", user, host, SECRET))
         assert len(found.users) == 1 + is_asked_for
         assert ["servers ask for" in problem.reason for problem in found.problems] == ([] if is_asked_for else [True])
+
+
+def test_only_a_hosts_name_has_labels() -> None:
+    """Each may go from left to right or the other way; a user's name goes one way."""
+    either, one = "\u4e2d.\u05e9", "\u05d3\u05d5\u05d31.\u05db\u05d4\u05df"
+    found = haul(
+        Entry("1", either, "a.example", SECRET), Entry("2", "alice", either, SECRET), Entry("3", one, "a", SECRET)
+    )
+    assert [*found.users] == [("alice", either), (one, "a")]
 
 
 @pytest.mark.parametrize(
