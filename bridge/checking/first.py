@@ -7,7 +7,7 @@ import time
 
 from bridge.checking.content import secret
 from bridge.checking.dialects import other
-from bridge.checking.driver import Answer, Program
+from bridge.checking.driver import QUIET, Answer, Program
 from bridge.checking.findings import Finding, deviates, note, ok
 from bridge.checking.lab import Lab, duration
 from bridge.checking.languages import flushing
@@ -31,6 +31,9 @@ _SLOW = 1.0
 
 _TWO = 2
 """Replies, of which each was a digit that stood alone."""
+
+_LATE = 1.5
+"""Seconds to wait for a line end that has not come with its digit."""
 
 _WORTH_TELLING = 0.2
 """Seconds for a reply that are: five of them a second are what a program can do."""
@@ -122,6 +125,15 @@ def _well(lab: Lab, program: Program, answer: Answer, again: Answer) -> Finding:
     if answer.data.endswith(b"\n") or again.data.endswith(b"\n"):
         seen = f"a digit each, {after}, and its line end later"
         return note("replies", seen, "each answer counts only when its line end is there, too", advice)
+    program.wait(lambda: bool(program.stdout) or program.is_done, _LATE)
+    if program.stdout.startswith((b"\r", b"\n")):
+        return deviates(
+            "replies",
+            f"a digit each, {after}, and its line end more than {ALONE + QUIET:g} s later",
+            "the next question is asked before that: the line end and the next reply, read together, look like two "
+            "replies, so logins fail now and then",
+            advice,
+        )
     how = "its line end comes with the next one only" if program.owed else "no line end, ever"
     return note(
         "replies",

@@ -116,6 +116,7 @@ MISTAKES: list[Case] = [
     (beginning, lines("with_next"), ["note", "its line end comes with the next one only"], LINES),
     (beginning, lines("before_next", 5), ["note", "its line end comes with the next one only"], LINES),
     (beginning, lines("late_end", 90), ["note", "and its line end later"], LINES),
+    (beginning, lines("late_end", 600), ["deviates", "its line end more than 0.25 s later", "in one write"], LINES),
     (beginning, lines("ten"), ["deviates True", "digits with no line end between them"], LINES),
     (beginning, lines("blank_behind"), ["deviates", "blanks behind the digit"], LINES),
     (beginning, lines("word_true"), ["deviates", "a word instead of a digit: true"], LINES),
