@@ -4,7 +4,7 @@ Each database has routines and triggers that would add users, and letters that n
 """
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from support import canary
 from support.canary import right
 from support.components import command
 from support.databases.mariadb import MariaDB
+from support.databases.postgresql import PostgreSQL
 from support.databases.server import Server
 from support.databases.tables import Place, scram
 
@@ -42,19 +43,23 @@ ROUTINES = {
 
 
 @pytest.fixture(scope="module")
-def filled(servers: Callable[[str], Server]) -> Callable[[str], Place]:
-    """ejabberd's table on this kind of server, with users of all kinds."""
+def filled() -> Iterator[Callable[[str], Place]]:
+    """ejabberd's table with users of all kinds, alone on a server of this kind: pg_dumpall dumps all that is there."""
     made: dict[str, Place] = {}
 
     def place(kind: str) -> Place:
         if kind not in made:
-            servers(kind).create("dumped")
-            made[kind] = Place(servers(kind), "dumped", "ejabberd")
+            server: Server = {"postgresql": PostgreSQL, "mariadb": MariaDB}[kind]().start()
+            server.create("dumped")
+            made[kind] = Place(server, "dumped", "ejabberd")
             made[kind].put({**USERS, "bob": scram(right("bob"), "sha256")})
             made[kind].sql(ROUTINES[kind])
         return made[kind]
 
-    return place
+    yield place
+    for one in made.values():
+        one.close()
+        one.server.remove()
 
 
 def dump(place: Place, tmp_path: Path, program: str, *options: str) -> list[Found]:
