@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+from collections.abc import Generator, Iterable
 
 import attrs
 
@@ -85,8 +86,7 @@ def multibyte(lab: Lab) -> list[Finding]:
 
 def _ends_line_in_latin(lab: Lab) -> bool:
     with lab.ready() as program:
-        answer = lab.ask(program, lab.auth("Å".encode() + lab.auth(secret())))
-        return len(lab.dialect.replies(answer.data)[0]) > 1
+        return lab.ask(program, lab.auth("Å".encode() + lab.auth(secret()))).is_double
 
 
 def _not_bytes(lab: Lab, what: str, body: bytes, answer: Answer, program: Program) -> Finding:
@@ -106,38 +106,24 @@ def lengths(lab: Lab) -> list[Finding]:
     failed: dict[int, str] = {}
     tried: list[int] = []
     answers_twice = False
-    with contextlib.ExitStack() as stack:
-        program: Program | None = None
-        for length in lab.dialect.lengths:
-            if len(failed) >= _ENOUGH and failed.keys() >= {*tried[-_ENOUGH:]}:
-                break
-            body = _long(lab, length)
-            if body is None:
-                continue
-            program = program or stack.enter_context(lab.ready())
-            answer = lab.ask(program, body)
+    with contextlib.closing(_asked(lab, lab.dialect.lengths)) as asked:
+        for length, answer, program in asked:
             tried.append(length)
             if answer.verdict is None:
-                answers_twice |= len(lab.dialect.replies(answer.data)[0]) > 1
+                answers_twice |= answer.is_double
                 failed[length] = lab.told(answer) + (lab.last_words(program) if answer.exit is not None else "")
-                stack.close()
-                program = None
-    if lab.dialect.name == "generic" and not failed and (taken := _taken_for_another(lab)):
+            if len(failed) >= _ENOUGH and failed.keys() >= {*tried[-_ENOUGH:]}:
+                break
+    if not failed and (taken := _taken_for_another(lab)):
         return [taken]
     return _about_lengths(lab, tried, failed, answers_twice)
 
 
 def _taken_for_another(lab: Lab) -> Finding | None:
     """Ask questions with another one in their secret, where the buffer of a program that reads lines may end."""
-    with contextlib.ExitStack() as stack:
-        program: Program | None = None
-        for cut in lab.dialect.buffers:
-            body = _long(lab, cut)
-            if body is None:
-                continue
-            program = program or stack.enter_context(lab.ready())
-            answer = lab.ask(program, body + lab.auth(secret()))
-            if len(lab.dialect.replies(answer.data)[0]) > 1:
+    with contextlib.closing(_asked(lab, lab.dialect.buffers, hides_another=True)) as asked:
+        for cut, answer, _ in asked:
+            if answer.is_double:
                 return deviates(
                     "lengths",
                     f"what follows byte {cut} of a question is answered like a question of its own",
@@ -146,10 +132,29 @@ def _taken_for_another(lab: Lab) -> Finding | None:
                     {"max_line": cut - 1},
                     grave=True,
                 )
+    return None
+
+
+def _asked(
+    lab: Lab, lengths: Iterable[int], *, hides_another: bool = False
+) -> Generator[tuple[int, Answer, Program], None, None]:
+    """Ask one process questions of these lengths, and a fresh one after an answer that is none.
+
+    Args:
+      hides_another: what follows that many bytes is another question.
+    """
+    with contextlib.ExitStack() as stack:
+        program: Program | None = None
+        for length in lengths:
+            body = _long(lab, length)
+            if body is None:
+                continue
+            program = program or stack.enter_context(lab.ready())
+            answer = lab.ask(program, body + lab.auth(secret()) if hides_another else body)
+            yield length, answer, program
             if answer.verdict is None:
                 stack.close()
                 program = None
-    return None
 
 
 _INJECTED = (

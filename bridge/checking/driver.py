@@ -64,6 +64,11 @@ class Answer:
         """The verdict of the reply with which it begins."""
         return next(iter(self.dialect.replies(self.data)[0]), None)
 
+    @property
+    def is_double(self) -> bool:
+        """Whether it begins with more than one reply."""
+        return len(self.dialect.replies(self.data)[0]) > 1
+
 
 class Program:
     """A process under trial.

@@ -221,9 +221,8 @@ def _mysql(where: Address) -> Callable[[], Any]:
     if re.search(r"[?&]ssl_\w+=(&|$)", where.url):
         raise BadURL("a setting of TLS is empty")
     asked = {name for name in url.query if name.startswith("ssl")}
-    if asked == {"ssl_disabled"} and url.query["ssl_disabled"] == "true":
-        asked.clear()
-    if _NOT_IN_URLS & asked:
+    is_off = asked == {"ssl_disabled"} and url.query["ssl_disabled"] == "true"
+    if _NOT_IN_URLS & asked and not is_off:
         raise BadURL(
             "ssl_ca=FILE has the server's certificate and its name checked: no other setting is needed for that"
         )
