@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import canary
 
 from bridge.programs import sqlite, users
 
@@ -348,6 +349,7 @@ def test_a_database_that_cannot_be_used_is_unavailable_and_no_wrong_password(
     if content is not None:
         (tmp_path / "users.db").write_bytes(content)
     words = [sys.executable, "-m", "bridge", "ask", "auth", "alice@example.com", "--", *PROGRAM, tmp_path / "users.db"]
-    done = subprocess.run(words, input=b"x\n", capture_output=True, timeout=DEADLINE, check=False)
+    secret = f"{canary.right('alice')}\n".encode()  # of a shorter one, letters would be masked in the message
+    done = subprocess.run(words, input=secret, capture_output=True, timeout=DEADLINE, check=False)
     assert (done.returncode, done.stdout) == (1, b"unavailable\n")
     assert b"cannot use the database" in done.stderr
