@@ -1,6 +1,6 @@
 """Searches for inputs that break a promise, target after target, and says what it took.
 
-    python tests/fuzz/run.py [--seconds 10] [--plain] [--json] [--keep DIRECTORY] [NAME...]
+    python tests/fuzz/run.py [--seconds 10] [--plain] [--seed N] [--json] [--keep DIRECTORY] [NAME...]
     python tests/fuzz/run.py --input FILE NAME
     python tests/fuzz/run.py --minimise DIRECTORY [NAME...]
 
@@ -74,9 +74,11 @@ def _run(name: str, plain: bool, options: argparse.Namespace) -> dict[str, objec
         kept = options.keep / name if options.keep else Path(directory, "corpus")
         kept.mkdir(parents=True, exist_ok=True)
         argv = [sys.executable, __file__, "--worker", directory, "--keep", str(kept), "--seconds", str(options.seconds)]
+        argv += ["--plain"] if plain else []
+        argv += ["--seed", str(options.seed)] if options.seed is not None else []
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
-            [*argv, *(["--plain"] if plain else []), name],
+            [*argv, name],
             env={**os.environ, "TMPDIR": directory},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -122,7 +124,7 @@ def _work(name: str, options: argparse.Namespace) -> int:
         with module.target() as check:
             until = time.monotonic() + options.seconds
             seeds = [*engine.corpus_of(name), *(path.read_bytes() for path in kept.glob("*"))]
-            found = engine.search(check, seeds, module.TOKENS, random.Random(), until=until)
+            found = engine.search(check, seeds, module.TOKENS, random.Random(options.seed), until=until)
         print(f"#{found.executions} corp: {found.corpus}")
         if found.finding is not None:
             Path(directory, "finding-plain").write_bytes(found.finding.data)
@@ -168,6 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("names", nargs="*", metavar="NAME", choices=[*engine.NAMES, []], help=", ".join(engine.NAMES))
     parser.add_argument("--seconds", type=float, default=10.0, help="for each target")
     parser.add_argument("--plain", action="store_true", help="do not look at coverage")
+    parser.add_argument("--seed", type=int, help="of the mutations, with --plain: the same are tried in each run")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each target")
     parser.add_argument("--keep", type=Path, help="where the inputs of former runs are, and those of this one go")
     parser.add_argument("--input", type=Path, help="try only this one")

@@ -82,7 +82,7 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess
         assert text.count(old) == 1, "which one?"
         path.write_text(text.replace(old, new))
         try:
-            argv = [sys.executable, copy / "tests/fuzz/run.py", "--plain", "--seconds", "60", name]
+            argv = [sys.executable, copy / "tests/fuzz/run.py", "--plain", "--seed", "1", "--seconds", "200", name]
             return subprocess.run(argv, cwd=copy, capture_output=True, text=True, timeout=300, check=False)
         finally:
             path.write_text(text)
