@@ -292,19 +292,23 @@ class Bridge:
         return [pid for pid in procfs.having(MARK, self.mark) if pid != self.pid]
 
     def programs(self) -> list[int]:
-        """The pids of the programs: living children of the bridge."""
-        return [child.pid for child in procfs.children(self.pid) if not child.is_zombie]
+        """The pids of the programs: living children of the bridge, but for what trio starts to find a library."""
+        own = procfs.process(self.pid)
+        living = [child for child in procfs.children(self.pid) if not child.is_zombie]
+        return [child.pid for child in living if own is None or child.session != own.session]
 
     def wait_for_programs(self, count: int, seconds: float = PATIENCE) -> list[int]:
         """Wait until exactly this many programs live and run their own code; returns their pids."""
+        pids: list[int] = []
 
         def settled() -> bool:
+            pids[:] = self.programs()
             # In the middle of its execve a process has no arguments at all.
-            arguments = [procfs.arguments(pid) for pid in self.programs()]
+            arguments = [procfs.arguments(pid) for pid in pids]
             return len(arguments) == count and all(words and words[1:3] != ["-m", "bridge"] for words in arguments)
 
         self.until(settled, f"{count} programs", seconds)
-        return self.programs()
+        return pids
 
     def wait_for_deaths(self, pids: Iterable[int], seconds: float = PATIENCE) -> None:
         """Wait until these processes are gone; a zombie is not gone while the bridge could reap it."""
