@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Generator
@@ -22,6 +23,9 @@ _failed: list[str] = []
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(canary)
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:  # in a shell's background job, and in all that it starts
+            signal.signal(number, handler)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -119,7 +119,7 @@ def test_wrong_usage_is_one_line(arguments: list[str]) -> None:
     ("program", "why"),
     [
         (["/nonexistent/auth"], "/nonexistent/auth: it cannot be started: No such file or directory"),
-        (habit("stillborn", 3), "it ended, with status 3"),
+        (habit("stillborn", 3), ", with status 3"),  # it ended, before or while it was given the question
         (habit("silent"), "start included: `extauth-bridge check` finds out more"),
     ],
 )
@@ -160,7 +160,7 @@ def test_ask_leaves_nothing_behind(start: Start, journal: Journal) -> None:
 
 def test_the_demo(tmp_path: Path) -> None:
     done = subprocess.run(
-        [*COMMAND, "run", "--demo"],
+        [*COMMAND, "run", "--demo", "--answer-timeout", "20"],
         check=False,
         input=b"auth:alice:example.com:wonder:land\nauth:alice:example.com:hunter2\nisuser:alice:example.com\nbogus\n",
         capture_output=True,

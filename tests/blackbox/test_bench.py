@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -99,21 +100,20 @@ def test_every_question_is_about_another_name(journal: Journal) -> None:
 
 
 def test_a_program_that_stalls_once_makes_those_late_that_come_meanwhile() -> None:
-    """The open loop does not wait for it: in 0.4 s, 40 of its 200 questions come.  A closed loop would see one."""
-    found = measured("--seconds", 0.5, "--max-pool", 1, "--rate", 100, program=paced(1, "stall=0.4"))
+    """The open loop does not wait for it: in a second, 10 of its 25 questions come.  A closed loop would see one."""
+    found = measured("--seconds", 0.5, "--max-pool", 1, "--rate", 10, program=paced(1, "stall=1"))
     (size,) = found["sizes"]
     at_rate = size["at_rate"]
-    assert at_rate["answers"] == 200
-    assert at_rate["max_seconds"] >= 0.4
-    assert at_rate["p99_seconds"] >= 0.35
-    assert at_rate["p95_seconds"] >= 0.25
-    assert at_rate["p50_seconds"] < 0.2
-    assert size["closed"]["p95_seconds"] < 0.1
+    assert at_rate["answers"] == 25
+    assert at_rate["max_seconds"] >= 1.0
+    assert at_rate["p95_seconds"] >= 0.85, "the second of them waits for nine tenths of it"
+    assert at_rate["p50_seconds"] < 0.5
+    assert size["closed"]["p95_seconds"] < 0.5
 
 
 def test_a_rate_that_is_too_high_is_told_by_its_failures() -> None:
     """One program answers 50 questions a second; of 400, the others are refused."""
-    options = ("--seconds", 0.2, "--max-pool", 1, "--rate", 400, "--answer-timeout", 0.3)
+    options = ("--seconds", 0.2, "--max-pool", 1, "--rate", 400, "--answer-timeout", 1)
     found = measured(*options, program=paced(20))
     (size,) = found["sizes"]
     assert size["closed"]["failures"] == {}
@@ -143,7 +143,7 @@ def test_a_program_that_dies_now_and_then_is_measured() -> None:
     ("program", "said"),
     [
         (("/nonexistent/program",), b"No such file"),
-        (("/bin/false",), b"it ended, with status 1"),
+        (("/bin/false",), b", with status 1"),  # it ended, before or while it was given a question
         (("/bin/cat",), b"not a reply"),
     ],
     ids=["missing", "ends", "echoes"],
@@ -231,6 +231,7 @@ def test_an_interrupt_within_a_measurement_keeps_what_was_measured(journal: Jour
     with running("--seconds", "3000", "--env", f"EXTAUTH_TEST_JOURNAL={journal.path}", "--", *CHAMELEON) as child:
         while len(journal.frames()) < 50:
             assert child.poll() is None
+            time.sleep(0.01)
         child.send_signal(signal.SIGINT)
         out, _ = child.communicate(timeout=30)
     assert child.returncode == 0
@@ -243,6 +244,7 @@ def test_an_interrupt_before_anything_was_measured(journal: Journal) -> None:
     ) as child:
         while not journal.frames():
             assert child.poll() is None
+            time.sleep(0.01)
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=30)
     assert child.returncode == 1
