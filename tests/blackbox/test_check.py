@@ -22,6 +22,9 @@ MISTAKES = (sys.executable, "-I", "-S", "-B", str(PROGRAMS / "mistakes.py"))
 
 PATIENCE = 120
 
+OF_A_BUSY_MACHINE = {"start", "speed", "many in a row"}
+"""Trials that note how long something took."""
+
 IN = ("C, byte by byte", "Python", "Python, buffered", "Node.js", "Node.js, readSync", "shell")
 """Ways to read of correct programs, besides those of test_styles.py."""
 
@@ -56,7 +59,7 @@ def test_nothing_deviates_in_correct_programs_whichever_way_they_read(tmp_path: 
     for name, result in done.items():
         assert result.returncode == 0, f"{name}: {result.stdout}{result.stderr}"
         notes = {trial for trial, level in levels(result).items() if level != "ok"}
-        assert notes <= {"an account", "unit's sandbox"}, f"{name}: {result.stdout}"
+        assert notes <= {"an account", "unit's sandbox", *OF_A_BUSY_MACHINE}, f"{name}: {result.stdout}"
 
 
 def test_what_deviates_is_told_to_a_person() -> None:

@@ -98,11 +98,11 @@ def test_directory(start: Start, tmp_path: Path) -> None:
 def test_a_directory_that_does_not_exist(start: Start, tmp_path: Path) -> None:
     """The start fails like any other: a no, no traceback, and it works once the directory is there."""
     missing = tmp_path / "missing"
-    bridge = start("run", "--pool-size", 1, "--answer-timeout", 0.3, "--cwd", missing, "--", *CHAMELEON)
+    bridge = start("run", "--pool-size", 1, "--answer-timeout", 10, "--cwd", missing, "--", *CHAMELEON)
     bridge.wait_until_up()
     answer = bridge.ask(b"isuser:alice:h")
     assert answer.verdict == "0"
-    assert answer.seconds < 0.8
+    assert answer.seconds < 5, "nothing is waited for that will not come"
     missing.mkdir()
     bridge.until(lambda: bridge.ask(b"isuser:alice:h").verdict == "1", "a good answer", 15)
     bridge.finish()

@@ -148,7 +148,8 @@ def test_a_daemon_under_every_limit(tmp_path: Path) -> None:
 
 
 def test_a_pool_that_is_too_large_says_so_and_serves(start: Start) -> None:
-    bridge = start("run", "--pool-size", 200, "--", *CHAMELEON, prepare=limited(256))
+    options = ("--pool-size", 200, "--answer-timeout", 20)
+    bridge = start("run", *options, "--", *CHAMELEON, prepare=limited(256))
     assert bridge.ask(GOOD).verdict == "1"
     bridge.until(lambda: b"cannot be started" in bridge.log, "the start that fails")
     assert {answer.verdict for answer in bridge.converse([GOOD] * 200)} == {"1"}

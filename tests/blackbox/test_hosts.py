@@ -80,7 +80,7 @@ def test_one_hosts_trouble_is_not_anothers(start: Start, configure, journals: di
     """A hung, a missing and a crashing program beside a good one."""
     file = configure(
         **program(journals["default"]),
-        answer_timeout=0.7,
+        answer_timeout=2.0,
         shutdown_grace=0.2,
         hosts={
             "hung.example": {"program": habit("silent"), "pool_size": 1},
@@ -96,8 +96,8 @@ def test_one_hosts_trouble_is_not_anothers(start: Start, configure, journals: di
         lines.append(f"isuser:u{number}:{host}".encode())
     answers = bridge.converse(lines)
     assert [answer.verdict for answer in answers] == ["1", "0", "0", "0"] * 10
-    assert max(answer.seconds for answer in answers) < 1.2
-    assert bridge.ask(b"isuser:alice:example.com").seconds < 0.7, "it waits for none of them"
+    assert max(answer.seconds for answer in answers) < 3.5
+    assert bridge.ask(b"isuser:alice:example.com").seconds < 1.5, "it waits for none of them"
     bridge.finish()
 
 

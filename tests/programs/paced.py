@@ -3,8 +3,8 @@
     paced.py MILLISECONDS [start=SECONDS] [lock=FILE] [stall=SECONDS] [hang=N] [die=N]
 
 start: how long it takes to start.  lock: one of all programs works at a time.  hang: it answers no more from its N-th
-question on.  die: it ends at its N-th question.  stall: once, a question takes so long, after three in a row before each of
-which it had nothing to do for `IDLE`, as with a slow open loop: others come sooner, on a busy machine, too.
+question on.  die: it ends at its N-th question.  stall: once, a question takes so long, after three in a row, before
+each of which it had nothing to do for `IDLE`, as with a slow open loop: others come sooner, on a busy machine, too.
 """
 
 import fcntl
