@@ -44,7 +44,7 @@ KINDS = {
 """A unit with a `%` is a line with a tag, another each time."""
 
 
-def flood(clients: list[socket.socket], unit: bytes) -> None:
+def flood(daemon: Daemon, clients: list[socket.socket], unit: bytes) -> None:
     """Send `unit` over and over to each, until nothing more is taken of any of them, or there is no end to it."""
     ends = b"\n" in unit and b"%" not in unit
     block = unit * (1 + 100_000 // len(unit)) if ends else unit
@@ -57,7 +57,7 @@ def flood(clients: list[socket.socket], unit: bytes) -> None:
         poll.register(client, select.POLLOUT)
     by_number = {client.fileno(): client for client in clients}
     enough = time.monotonic() + 4.0
-    while time.monotonic() < enough and (ready := poll.poll(300)):
+    while time.monotonic() < enough and ((ready := poll.poll(300)) or is_at_work(daemon)):
         for number, _ in ready:
             client = by_number[number]
             try:
@@ -71,6 +71,12 @@ def flood(clients: list[socket.socket], unit: bytes) -> None:
                 poll.unregister(client)
 
 
+def is_at_work(daemon: Daemon) -> bool:
+    """Whether it has something to do, and perhaps no CPU to do it with."""
+    found = procfs.process(daemon.process.pid)
+    return found is not None and found.state == "R"
+
+
 def peak(daemon: Daemon) -> int:
     """KiB that it ever had."""
     return procfs.memory(daemon.process.pid, "VmHWM")
@@ -82,18 +88,18 @@ def test_full_of_greedy_clients_it_stays_below_64_mb(serve: Callable[..., Daemon
     client = daemon.connect()
     assert ask(client, TRUE) == YES
     memory = [daemon.resident()]
-    for _ in range(2):
+    for _ in range(3):
         greedy = [daemon.connect() for _ in range(127)]
-        flood(greedy, unit)
+        flood(daemon, greedy, unit)
         memory.append(peak(daemon))
         for other in greedy:
             other.close()
         until(lambda: ask(client, TRUE) == YES, "it is as before")
         until(lambda: daemon.descriptors() < 40, "they are gone")
-    before, first, second = memory
-    print(f"{before} KiB before, {first} at most, {second} when they come again, {daemon.resident()} afterwards")
-    assert second < 64 * MIB
-    assert second - first < 4 * MIB, "what was freed and kept is used again"
+    before, _, second, third = memory  # the first time it may not have got to all of it
+    print(f"{before} KiB before, {second} at most, {third} when they come again, {daemon.resident()} afterwards")
+    assert third < 64 * MIB
+    assert third - second < 4 * MIB, "what was freed and kept is used again"
 
 
 @pytest.mark.parametrize("unit", [LONG, SHORT, SHORT * 192 + LONG * 64], ids=["long", "short", "both"])
@@ -109,7 +115,7 @@ def test_without_memory_it_goes_on_or_leaves(serve: Callable[..., Daemon], unit:
     greedy: list[socket.socket] = []
     with contextlib.suppress(OSError, AssertionError, IndexError):  # it has left already
         greedy = [daemon.connect() for _ in range(124)]
-        flood(greedy, unit)
+        flood(daemon, greedy, unit)
         seen |= {*daemon.programs()}
     for other in greedy:
         other.close()
@@ -125,7 +131,7 @@ def test_with_a_limit_greedy_clients_do_not_reach_it_serves(serve: Callable[...,
     daemon = serve("--pool-size", 2, "--pool-max", 2, address_space=limit << 20)
     client = daemon.connect()
     assert ask(client, TRUE) == YES
-    flood([daemon.connect() for _ in range(124)], LONG)
+    flood(daemon, [daemon.connect() for _ in range(124)], LONG)
     until(lambda: ask(client, TRUE) == YES, "it serves")
     for number in range(20):
         assert ask(client, b"isuser:no:h" if number % 2 else TRUE) in (YES, b"0\n")
