@@ -30,12 +30,11 @@ def test_a_host_that_works_is_answered_soon_and_goes_on_so(start: Start, configu
     good = {"program": CHAMELEON, "env": journal.environment}
     bridge = start("run", configure(**crowd(**{"last.example": good, "quiet.example": good})))
     assert bridge.ask(b"isuser:alice:last.example").verdict == "1"
-    began = time.monotonic()
     for _ in range(20):
         assert bridge.ask(b"isuser:alice:last.example").verdict == "1"
         assert bridge.ask(b"isuser:alice:h9999.example").verdict == "0"
     assert bridge.ask(b"isuser:alice:quiet.example").verdict == "1", "nobody asked before, its turn is far away"
-    assert time.monotonic() - began < 4.0
+    assert max(answer.seconds for answer in bridge.answers(1)) < 3.0
     assert bridge.log.count(b"cannot be started") < 1000
     bridge.finish()
 
