@@ -120,8 +120,7 @@ class Stage:
 
     def log_lines(self, pattern: str) -> list[str]:
         """The lines of the daemon's log in which this occurs."""
-        text = self.daemon.log.read_text(errors="replace")
-        return [line for line in text.splitlines() if re.search(pattern, line)]
+        return [line for line in self.daemon.logged().splitlines() if re.search(pattern, line)]
 
     async def command(self, *words: object) -> subprocess.CompletedProcess[bytes]:
         """Run one of the bridge's other commands."""

@@ -105,9 +105,13 @@ class Daemon:
         self.process.send_signal(signal.SIGHUP)
         until(lambda: self.reloads() > said, "the reload is done")
 
+    def logged(self) -> str:
+        """What it has logged so far: it listens, and its programs start, before there is a file."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
     def reloads(self) -> int:
         """How often a configuration was loaded or refused."""
-        text = self.log.read_text()
+        text = self.logged()
         return text.count("configuration loaded") + text.count("configuration refused")
 
     def descriptors(self) -> int:
