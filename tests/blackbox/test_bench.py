@@ -58,8 +58,8 @@ def test_programs_that_do_not_disturb_each_other() -> None:
     assert [size["programs"] for size in found["sizes"]] == [1, 2, 4]
     rates = [size["closed"]["queries_per_second"] for size in found["sizes"]]
     assert rates[0] <= 50
-    assert rates[1] > 1.5 * rates[0]
-    assert rates[2] > 1.5 * rates[1]
+    assert rates[1] > 1.25 * rates[0], "asked one at a time, they would be the same"
+    assert rates[2] > 1.25 * rates[1]
     assert all(0.02 <= size["closed"]["p50_seconds"] <= size["closed"]["max_seconds"] for size in found["sizes"])
     assert all(size["closed"]["failures"] == {} for size in found["sizes"])
     memory = [size["memory_bytes"] for size in found["sizes"]]
