@@ -2,8 +2,6 @@
 
 import os
 import statistics
-from collections.abc import Iterable
-from pathlib import Path
 
 import pytest
 from support import procfs
@@ -25,14 +23,14 @@ def test_two_floods_beside_a_good_program(start: Start, configure) -> None:
     assert bridge.ask(b"isuser:alice:flood.example").verdict == "1"
     bridge.until(lambda: b"flood flood" in bridge.log, "the flood to begin")
     (good,) = [pid for pid in bridge.programs() if "good" in procfs.arguments(pid)]
-    everybody = bridge.pid, good, os.getpid()
+    everybody = bridge.pid, good, os.getpid()  # a busy machine's doing is not the floods'
     seconds: list[float] = []
     while bridge.log.count(FAILED) < 2:
         assert len(seconds) < 1_000_000, "they are not killed"
         for _ in range(20):
-            before = held_up(everybody)
+            before = procfs.held_up(*everybody)
             took = bridge.ask(b"isuser:alice:example.com").seconds
-            seconds.append(max(0.0, took - (held_up(everybody) - before)))
+            seconds.append(max(0.0, took - (procfs.held_up(*everybody) - before)))
         bridge.ask(f"auth:alice{len(seconds)}:flood.example:{COLONS}{len(seconds)}".encode())
     shares = statistics.quantiles(seconds, n=100)
     print(f"{len(seconds)} answers; median {shares[49] * 1e3:.2f} ms, p99 {shares[98] * 1e3:.2f} ms")
@@ -42,8 +40,3 @@ def test_two_floods_beside_a_good_program(start: Start, configure) -> None:
     assert bridge.ask(b"isuser:alice:example.com").verdict == "1"
     bridge.finish()
     assert b"zq7" not in bridge.log
-
-
-def held_up(pids: Iterable[int]) -> float:
-    """Seconds for which these have waited for a CPU so far: a busy machine's doing, and not the floods'."""
-    return sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) for pid in pids) / 1e9

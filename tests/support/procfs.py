@@ -1,5 +1,6 @@
 """What Linux says about processes: a few files of /proc, read and taken apart."""
 
+import contextlib
 import os
 from typing import NamedTuple
 
@@ -77,6 +78,15 @@ def having(variable: str, value: str) -> list[int]:
     """The pids of all processes, zombies apart, that carry this variable in their environment."""
     pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
     return [pid for pid in pids if environment(pid).get(variable) == value]
+
+
+def held_up(*pids: int) -> float:
+    """Seconds for which these have waited for a CPU so far: what a busy machine is to blame for.  0 for those gone."""
+    waited = 0
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/schedstat") as file:
+            waited += int(file.read().split()[1])
+    return waited / 1e9
 
 
 def status(pid: int) -> dict[str, str]:

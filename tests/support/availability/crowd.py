@@ -25,14 +25,18 @@ class Crowd:
     Args:
       client: how everybody asks.
       patience: seconds after which somebody who asks gives up.
+      held_up: seconds for which the daemon has waited for a CPU so far: nobody's login is late by these.
 
     Attributes:
       logins: all questions, once they are answered or given up.
       secrets: all that were sent.
     """
 
-    def __init__(self, client: Client, nursery: trio.Nursery, patience: float) -> None:
+    def __init__(
+        self, client: Client, nursery: trio.Nursery, patience: float, held_up: Callable[[], float] = float
+    ) -> None:
         self._client = client
+        self._held_up = held_up
         self.logins: list[Login] = []
         self.secrets: set[bytes] = set()
         self._nursery = nursery
@@ -47,11 +51,13 @@ class Crowd:
         self.secrets.update(secret)
         login = Login(who, command == b"isuser" or secret == [b"pw-" + user], time.monotonic())
         self._open.add(login)
+        held_up = self._held_up()
         try:
             answer = Answer("", login.sent + self._patience)
             with trio.move_on_after(self._patience):
                 answer = await self._client.ask(line, address)
-            login.verdict, login.seconds = answer.verdict, max(0.0, answer.at - login.sent)
+            held_up = self._held_up() - held_up
+            login.verdict, login.seconds = answer.verdict, max(0.0, answer.at - login.sent - held_up)
             self.logins.append(login)
         finally:
             self._open.remove(login)

@@ -1,6 +1,7 @@
 """Where a scene is played: a daemon with real programs, those who ask it, and what is counted meanwhile."""
 
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -108,7 +109,8 @@ class Stage:
         if client == "tagged":
             how = Tagged(path, watch, self._nursery)
             await how.connect()
-        self.crowd = Crowd(how, self._nursery, self.scaled(ANSWER_TIMEOUT) + 6)
+        held_up = functools.partial(procfs.held_up, self.daemon.process.pid)
+        self.crowd = Crowd(how, self._nursery, self.scaled(ANSWER_TIMEOUT) + 6, held_up)
 
     def _listens(self) -> bool:
         with socket.socket(socket.AF_UNIX) as client:
