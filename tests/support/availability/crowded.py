@@ -20,6 +20,9 @@ AT_ONCE = 0.5
 _HELD_UP = 20
 """Questions of a hundred that a daemon has asked by the time it reads another one, on a busy machine."""
 
+_BUSY = 5
+"""The same of most; one that had to wait for its turn would come behind all that are left."""
+
 CONTACTS = [f"isuser:c{number}:h".encode() for number in range(100)]
 
 
@@ -106,7 +109,8 @@ async def auth_first(stage: Stage, *, client: str) -> None:
     stage.result.others = await stage.of(period)
     stage.result.said.append(f"isuser asked before each of five auth: {' '.join(map(str, before))}")
     stage.result.want(all(login.granted for login in logins), "not all were granted")
-    soon = statistics.median(before) <= 2 and max(before) <= _HELD_UP
+    usual = _BUSY if stage.tempo.leave else 2
+    soon = statistics.median(before) <= usual and max(before) <= _HELD_UP
     stage.result.want(soon, f"{max(before)} isuser were asked first")
 
 
