@@ -25,7 +25,7 @@ class Crowd:
     Args:
       client: how everybody asks.
       patience: seconds after which somebody who asks gives up.
-      held_up: seconds for which the daemon has waited for a CPU so far: nobody's login is late by these.
+      held_up: seconds that are not the daemon's doing, so far: nobody's login is late by these.
 
     Attributes:
       logins: all questions, once they are answered or given up.

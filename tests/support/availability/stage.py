@@ -34,7 +34,8 @@ class Tempo:
     Attributes:
       scale: of all times of the scene and of the bridge's own timeouts.
       length: of the time that is only watched, besides.
-      leave: a share of the others' logins that may be late beyond what is wanted, for a busy machine.
+      leave: a share of the others' logins that may be late beyond what is wanted, for a busy machine.  Where there is
+        one, none is late for the time in which the daemon waited for a CPU.
     """
 
     scale: float = 1.0
@@ -109,7 +110,7 @@ class Stage:
         if client == "tagged":
             how = Tagged(path, watch, self._nursery)
             await how.connect()
-        held_up = functools.partial(procfs.held_up, self.daemon.process.pid)
+        held_up = functools.partial(procfs.held_up, self.daemon.process.pid) if self.tempo.leave else float
         self.crowd = Crowd(how, self._nursery, self.scaled(ANSWER_TIMEOUT) + 6, held_up)
 
     def _listens(self) -> bool:

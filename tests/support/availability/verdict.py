@@ -12,7 +12,7 @@ class Login:
       who: the kind of asker, such as `others`.
       right: the programs would grant it.
       verdict: `0`, `1`, `2`; nothing if the connection ended or no answer came at all.
-      seconds: from the moment it was sent to its answer, but for those in which the daemon waited for a CPU.
+      seconds: from the moment it was sent to its answer, but for those that are not the daemon's doing.
     """
 
     who: str
