@@ -37,7 +37,7 @@ class Client:
     def close(self) -> None: ...
 
 
-SETTINGS = made(*habit("good"), pool_size=1, max_requests=2)
+SETTINGS = made(*habit("good"), pool_size=1, max_requests=2, answer_timeout=60.0)  # on a busy machine they start slowly
 
 
 @pytest.fixture
