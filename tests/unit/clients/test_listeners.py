@@ -22,10 +22,10 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two 
 
 @pytest.fixture(autouse=True)
 def nothing_blocks_or_leaks() -> Iterator[None]:
-    before = os.listdir("/proc/self/fd")
+    before = set(os.listdir("/proc/self/fd"))
     with bounded():
         yield
-    assert os.listdir("/proc/self/fd") == before
+    assert set(os.listdir("/proc/self/fd")) <= before  # fewer, where something of another test was collected
 
 
 @pytest.fixture
