@@ -518,17 +518,17 @@ def seconds(make: Callable[[int], list[Query]], end: Callable[[FairQueue, list[Q
 
 @pytest.mark.parametrize("make", [flood, addresses, pairs, same_questions])
 @pytest.mark.parametrize("end", [in_turn, expired, shed, mixed, withdrawn])
-def test_ten_times_as_many_take_about_ten_times_as_long(
+def test_forty_times_as_many_take_about_forty_times_as_long(
     make: Callable[[int], list[Query]], end: Callable[[FairQueue, list[Query]], None]
 ) -> None:
-    """Were it a hundred times, it would show."""
+    """Were it 1600 times, it would show, also where a busy machine's caches make it 150 times."""
     gc.disable()
     try:
-        small = min(seconds(make, end, 2000) for _ in range(3))
-        large = min(seconds(make, end, 20_000) for _ in range(2))
+        small = min(seconds(make, end, 1000) for _ in range(5))
+        large = seconds(make, end, 40_000)
     finally:
         gc.enable()
-    assert large < 35 * small
+    assert large < 400 * small
 
 
 @pytest.mark.parametrize("make", [flood, addresses, pairs, same_questions])

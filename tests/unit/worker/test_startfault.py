@@ -12,6 +12,12 @@ from bridge.worker.spawn import start
 from bridge.worker.startfault import shell_syntax, why_not_started
 
 
+@pytest.fixture(autouse=True)
+def no_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests may run in one."""
+    monkeypatch.delenv("INVOCATION_ID", raising=False)
+
+
 def why(*argv: object, cwd: object = "/") -> str:
     words = [str(word) for word in argv]
     try:

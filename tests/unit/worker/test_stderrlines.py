@@ -13,7 +13,7 @@ from bridge.log.text import cut, escaped
 from bridge.worker.stderrlines import FORGOTTEN, LATE, SHOWN, StderrLines
 
 DEADLINE = 20.0
-"""Seconds; quadratic work on these inputs takes many times as long."""
+"""Seconds of CPU time; quadratic work on these inputs takes many times as long."""
 
 MEMORY = 64 + LATE
 
@@ -326,14 +326,14 @@ def test_escaped_text_is_printable_and_escaping_it_again_changes_nothing(text: s
 
 @pytest.mark.parametrize("data", [b"a" * (1 << 24), b"\n" * (1 << 20)])
 def test_megabytes_at_once_take_linear_time(data: bytes):
-    began = time.monotonic()
+    began = time.process_time()
     said(data, b"hunter2")
-    assert time.monotonic() - began < DEADLINE
+    assert time.process_time() - began < DEADLINE
 
 
 def test_single_bytes_take_linear_time():
     lines = Stream(b"y" * 4096)
-    began = time.monotonic()
+    began = time.process_time()
     for byte in (b"a" * 99 + b"\n") * 2000:
         lines.feed(bytes([byte]))
-    assert time.monotonic() - began < DEADLINE
+    assert time.process_time() - began < DEADLINE
