@@ -6,6 +6,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import pytest
+
+from bridge.programs import users
 from support.process import environment
 
 PATIENCE = 60.0
@@ -13,6 +16,15 @@ PATIENCE = 60.0
 
 DEADLINE = 30.0
 """The same for one reply, or the end."""
+
+PATIENT = "wait = users._set_wait; users._set_wait = lambda connection, _: wait(connection, users.PATIENTLY)"
+"""Code for a process with `users`: it waits for other processes' locks as long as these take on a slow disk."""
+
+
+def be_patient(patch: pytest.MonkeyPatch) -> None:
+    """Have this process wait so, for a test that is not about how long: the last of eight in a row waits for seven."""
+    wait = users._set_wait
+    patch.setattr(users, "_set_wait", lambda connection, _: wait(connection, users.PATIENTLY))
 
 
 def command(database: Path, *words: str | Path) -> tuple[int, str, str]:

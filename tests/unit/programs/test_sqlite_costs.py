@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.programs.bundled import be_patient
 
 from bridge.programs import users
 from bridge.programs.users import Cost, Unavailable, Users
@@ -236,7 +237,8 @@ def test_nor_where_nothing_can_be_written(store: Users, path: Path, monkeypatch:
     assert row(path, "alice") == before
 
 
-def test_many_may_renew_at_once(store: Users, path: Path) -> None:
+def test_many_may_renew_at_once(store: Users, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    be_patient(monkeypatch)
     for number in range(8):
         put(path, f"u{number}", OLD)
 

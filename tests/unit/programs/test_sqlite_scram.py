@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support import canary
+from support.programs.bundled import be_patient
 
 from bridge.programs import users
 from bridge.programs.hashes import Cost, Hash, Kind, Scheme, Scram, Scrypt
@@ -146,8 +147,11 @@ def test_a_broken_one_is_nobody_elses_trouble(
     assert store.check("alice", HOST, SECRET)
 
 
-def test_whatever_happens_at_once_a_user_has_one_hash(store: Users, path: Path) -> None:
+def test_whatever_happens_at_once_a_user_has_one_hash(
+    store: Users, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Eight processes log in, change and import the same users; each is there once, with what one of them stored."""
+    be_patient(monkeypatch)
     put(store, **{f"u{number}": SHA1 for number in range(8)})
 
     def meddle(who: int) -> None:

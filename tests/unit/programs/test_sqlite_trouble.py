@@ -14,18 +14,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.programs.bundled import Running
+from support.programs.bundled import PATIENT, Running
 
 from bridge.programs import users
 from bridge.programs.users import Users
 
 CHEAP = users.Cost(n=2**4, r=8, p=1)
 REAL = [sys.executable, "-m", "bridge.programs.sqlite"]
-QUICK = [
-    sys.executable,
-    "-c",
-    "from bridge.programs import sqlite, users; users.COST = users.Cost(2**4, 8, 1); exit(sqlite.main())",
-]
+CODE = "from bridge.programs import sqlite, users; users.COST = users.Cost(2**4, 8, 1)"
+QUICK = [sys.executable, "-c", f"{CODE}; exit(sqlite.main())"]
 """The same program with new hashes that cost nothing, for tests that make many."""
 
 
@@ -172,7 +169,7 @@ def test_not_a_secret_on_stderr(database: Path, start: Start) -> None:
 
 def test_four_processes_share_one_file(tmp_path: Path, start: Start) -> None:
     database = make(tmp_path / "users.db", "alice", "hunter2:land")
-    programs = [start(database, QUICK) for _ in range(4)]
+    programs = [start(database, [sys.executable, "-c", f"{CODE}; {PATIENT}; exit(sqlite.main())"]) for _ in range(4)]
 
     def work(number: int) -> int:
         program, won = programs[number], 0
