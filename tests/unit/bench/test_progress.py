@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from support.process import environment
+from support.process import PATIENCE, environment
+from support.terminal import read_until
 
 SHOWN = """
 from bridge.bench.progress import Bar
@@ -27,15 +28,13 @@ def shown(code: str = SHOWN) -> str:
     master, terminal = pty.openpty()
     try:
         env = environment({"TERM": "xterm", "COLUMNS": "80"})
-        subprocess.run([sys.executable, "-c", code], stderr=terminal, env=env, check=True, timeout=30)
-        os.set_blocking(master, False)
-        try:
-            return os.read(master, 65536).decode()
-        except BlockingIOError:
-            return ""
+        with subprocess.Popen([sys.executable, "-c", code], stderr=terminal, env=env) as process:
+            os.close(terminal)
+            found = read_until(master, None, PATIENCE).decode()
+        assert process.returncode == 0, found
+        return found
     finally:
         os.close(master)
-        os.close(terminal)
 
 
 def test_it_is_on_a_terminal_and_removed_at_the_end() -> None:
