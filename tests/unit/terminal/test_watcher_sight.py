@@ -113,8 +113,8 @@ def test_the_wait_channel(stage: Stage, tmp_path: Path, code: str, view: str) ->
 
 
 def test_the_wait_channel_of_a_client_that_runs(stage: Stage, tmp_path: Path) -> None:
-    scene = stage(EPOLL + "\nwhile True: pass")
-    scene.until_state("R")
+    scene = stage(EPOLL + "print(flush=True)\nwhile True: pass")
+    assert scene.line() == "", "without an epoll set nothing would be seen of it"
     hide(scene, tmp_path, "syscall")
     scene.probe.always("BUSY")
 
