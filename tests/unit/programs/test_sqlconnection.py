@@ -2,12 +2,13 @@
 
 import sqlite3
 import struct
-import time
 from collections.abc import Callable, Generator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support import canary
+from support.clock import Clock
 from support.components import extra
 
 extra("sql", "sqlalchemy")
@@ -68,6 +69,19 @@ def reused(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> Connectio
     monkeypatch.setattr(connection, "_where", where._replace(system="mysql"))
     assert connection.read(lambda _: "used") == "used"
     return connection
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time that a connection and its driver see: it goes on while they sleep, or when a test says so."""
+    clock = Clock()
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    for module in (sqlconnection, sqlurl):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock, sleep=sleep))
+    return clock
 
 
 CONFLICTS = [
@@ -136,11 +150,11 @@ def test_who_was_second_tries_again(connection: Connection, error: exc.DBAPIErro
     assert len(attempts) == 2
 
 
-def test_who_is_second_for_a_second_is_not_given_up(connection: Connection) -> None:
-    began = time.monotonic()
+def test_who_is_second_for_a_second_is_not_given_up(connection: Connection, clock: Clock) -> None:
+    began = clock.now
 
     def work(_: sa.Connection) -> str:
-        if time.monotonic() < began + 1:
+        if clock.now < began + 1:
             raise CONFLICTS[2]
         return "done"
 
@@ -152,17 +166,17 @@ def test_who_is_second_for_a_second_is_not_given_up(connection: Connection) -> N
     [(CONFLICTS[0], 0.0, 1.0), (CONFLICTS[2], 0.0, 3.5), (CONFLICTS[2], 0.8, 3.5)],
     ids=["in doubt", "quick", "slow"],
 )
-def test_but_in_time(connection: Connection, error: exc.DBAPIError, each: float, seconds: float) -> None:
+def test_but_in_time(connection: Connection, clock: Clock, error: exc.DBAPIError, each: float, seconds: float) -> None:
     """Though each attempt has waited for somebody's lock."""
-    began = time.monotonic()
+    began = clock.now
 
     def work(_: sa.Connection) -> None:
-        time.sleep(each)
+        clock.now += each
         raise error
 
     with pytest.raises(Unavailable):
         connection.write(work)
-    assert time.monotonic() - began < seconds
+    assert clock.now - began < seconds
 
 
 @pytest.mark.parametrize(
@@ -251,19 +265,19 @@ def test_what_libpq_is_told() -> None:
     assert psycopg.__version__
 
 
-def test_a_server_that_stands_still_is_not_waited_for() -> None:
+def test_a_server_that_stands_still_is_not_waited_for(clock: Clock) -> None:
     def endless() -> Generator[int, int, None]:
         while True:
             yield 1
 
     steps = sqlurl._bounded(endless(), TimeoutError())
     assert next(steps) == 1
-    began = time.monotonic()
+    began = clock.now
     with pytest.raises(TimeoutError):
-        while time.monotonic() < began + 30:
+        while clock.now < began + 30:
             assert steps.send(0) == 1  # nothing is ready
-            time.sleep(0.05)
-    assert time.monotonic() - began < 4
+            clock.now += 0.05
+    assert clock.now - began < 4
 
 
 def test_one_that_answers_has_its_answer_taken() -> None:
