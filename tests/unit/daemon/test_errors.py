@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import trio
+from support.clock import Clock
 from support.inmemory.clients import YES, on_connection, on_pipes
 from support.inmemory.pools import made
 
@@ -270,7 +271,7 @@ def test_so_does_one_when_its_timer_rings(monkeypatch) -> None:
 
 
 def test_the_clock_of_one_pool_does_not_stop_the_others(logged) -> None:
-    poolset = PoolSet(made())
+    poolset = PoolSet(made(), Clock())
 
     def broken() -> None:
         raise Fault
@@ -286,7 +287,7 @@ def test_the_clock_of_one_pool_does_not_stop_the_others(logged) -> None:
 
 
 def test_what_breaks_while_a_program_is_started_does_not_stop_the_other_starts(logged) -> None:
-    poolset = PoolSet(made())
+    poolset = PoolSet(made(), Clock())
     started: list[str] = []
 
     class Pool:
@@ -374,6 +375,7 @@ def test_a_client_that_cannot_be_stopped_is_let_go_and_the_others_are_stopped(
 
 
 def test_what_a_server_could_not_do_in_time_it_does_later(monkeypatch, reactor: Reactor, reported) -> None:
+    reactor.clock = Clock()
     server = Server([], Router(made(), reactor.clock), reactor, nothing)
     server._grace.set(reactor.clock())
     with monkeypatch.context() as patch:
