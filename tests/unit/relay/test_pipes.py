@@ -87,9 +87,9 @@ def test_restarts_under_load_never_shift_an_answer(site: RelaySite) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
     os.set_blocking(process.stdin.fileno(), False)
-    lines = [question(f"u{number}", chance.random() < 0.5) for number in range(20000)]
+    lines = [question(f"u{number}", chance.random() < 0.5) for number in range(40000)]
     data = b"".join(line + b"\n" for line in lines)
-    answers, restarts, next_restart = b"", 0, time.monotonic() + 0.01
+    answers, restarts, next_restart, enough = b"", 0, time.monotonic() + 0.01, 0
     while len(answers) < 2 * len(lines):
         wanted = [process.stdin] if data else []
         readable, writable, _ = select.select([process.stdout], wanted, [], 0.02)
@@ -97,10 +97,11 @@ def test_restarts_under_load_never_shift_an_answer(site: RelaySite) -> None:
             data = data[os.write(process.stdin.fileno(), data[: chance.randrange(1, 4000)]) :]
         if readable:
             answers += os.read(process.stdout.fileno(), 65536)
-        if time.monotonic() > next_restart:
+        if time.monotonic() > next_restart and len(answers) >= enough:
             site.daemon.stop(keep_listening=chance.random() < 0.5)
             site.daemon.start()
             restarts, next_restart = restarts + 1, time.monotonic() + 0.01
+            enough = len(answers) + 2 * 520  # twice as many lines as are open at most, or half of all could be lost
     got = [answers[at : at + 2] for at in range(0, len(answers), 2)]
     wrong = [one for one, line in zip(got, lines, strict=True) if one != truth(line)]
     assert set(wrong) <= {b"0\n"}
