@@ -29,6 +29,9 @@ QUIET = 0.2
 _STRANGE = 0.5
 """Seconds without output after which something that is no reply is taken to be complete."""
 
+_MOMENT = 0.005
+"""Seconds between two looks at what it has not read."""
+
 _MOST = 1 << 16
 """Bytes of output kept: more than any warning, and enough of a flood to tell what it is."""
 
@@ -179,6 +182,12 @@ class Program:
         count = array.array("i", [0])
         fcntl.ioctl(self.process.stdin, termios.FIONREAD, count)
         return count[0]
+
+    def until_read(self, seconds: float) -> None:
+        """Read until it has taken all that we sent, or for so long: a busy machine may keep it from that."""
+        until = time.monotonic() + seconds
+        while self.unread() and not self.is_done and time.monotonic() < until:
+            self.listen(_MOMENT)
 
     def listen(self, seconds: float) -> None:
         """Read for so long, or until it has ended."""

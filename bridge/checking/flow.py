@@ -10,7 +10,11 @@ from bridge.checking.lab import Lab, NotReady
 from bridge.log.events import ending
 
 _PAUSE = 0.2
-"""Seconds between two pieces of a question: a program that waits for both has read the first by then."""
+"""Seconds between two pieces of a question, since the first was read: a program that does not wait for both has replied
+by then."""
+
+_BUSY = 2.0
+"""Seconds for the first to be read, which takes none unless the machine is busy, or the program looks for both."""
 
 _LONG = 1000
 """Bytes of a secret: more than a program reads that wants to know only the beginning of the question."""
@@ -86,6 +90,7 @@ def two_writes(lab: Lab) -> list[Finding]:
     for at, where in lab.dialect.cuts:
         with lab.ready() as program:
             program.send(data[:at], 1)
+            program.until_read(_BUSY)
             program.listen(_PAUSE)
             if program.heard:
                 answers.append(f"cut {where}: it replies to the first part, without waiting for the rest")

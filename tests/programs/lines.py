@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from wire import note, read_line, truth, write
+from wire import note, read_line, truth, until_read, write
 
 STATE = os.environ.get("EXTAUTH_TEST_STATE", "")  # a directory, for what happens only once
 
@@ -89,6 +89,18 @@ def late_end(milliseconds: int) -> None:
 
     def reply(body: bytes) -> None:
         write(digit(body))
+        pause(milliseconds)
+        write(b"\n")
+
+    answer_all(reply)
+
+
+def end_later(milliseconds: int) -> None:
+    """The same, so long after somebody has read the digit."""
+
+    def reply(body: bytes) -> None:
+        write(digit(body))
+        until_read()
         pause(milliseconds)
         write(b"\n")
 
@@ -465,9 +477,12 @@ def latin(_: int) -> None:
             write(digit(line.encode("latin-1")) + b"\n")
 
 
-def chunks(_: int) -> None:
-    """What one read returns is the question."""
-    while data := os.read(0, 65536):
+def chunks(milliseconds: int) -> None:
+    """What one read returns is the question; it may have been busy for a while before."""
+    while True:
+        pause(milliseconds)
+        if not (data := os.read(0, 65536)):
+            return
         body = data.removesuffix(b"\n")
         note("frame", body)
         write(digit(body) + b"\n")
