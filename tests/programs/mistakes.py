@@ -8,7 +8,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from wire import NO, YES, read_exactly, read_frame, truth, write
+from wire import NO, YES, read_exactly, read_frame, truth, until_read, write
 
 
 def verdict(body: bytes) -> bytes:
@@ -114,7 +114,8 @@ def early() -> None:
         size = int.from_bytes(header, "big")
         first = read_exactly(min(size, 12))
         write(NO)
-        time.sleep(0.05)
+        until_read()
+        time.sleep(0.2)
         read_exactly(size - len(first))
 
 

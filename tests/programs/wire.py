@@ -75,6 +75,15 @@ def write(data: bytes, descriptor: int = 1) -> None:
         os._exit(0)
 
 
+def until_read() -> None:
+    """Wait until somebody has read all that was written to stdout: what follows then counts from that moment."""
+    import fcntl
+    import termios
+
+    while any(fcntl.ioctl(1, termios.FIONREAD, b"\0" * 4)):
+        time.sleep(0.001)
+
+
 def truth(body: bytes) -> bool:
     """What a correct program answers to this frame."""
     command, _, rest = body.partition(b":")
