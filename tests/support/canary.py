@@ -87,8 +87,10 @@ def forms(word: bytes) -> set[bytes]:
 
 _FORMS = sorted({form for word in (CANARY, right("alice"), right("bob")) for form in forms(word.encode())})
 
-_OTHERS = re.compile(rb"(?<![\w-])%s(?![\w-]*[A-Z])" % _PREFIX.encode()).search
-"""Anybody's right password.  Not within a word, nor in one with capitals: others' random names hold any letters."""
+_LETTER = rb"(?=[ a-z0-9]|[\xc3-\xdf][\x80-\xbf])"
+_OTHERS = re.compile(rb"(?<![\w\x80-\xff-])%s%s(?![\w-]*[A-Z])" % (_PREFIX.encode(), _LETTER)).search
+"""Anybody's right password.  Not within a word, nor in one with capitals: others' random names hold any letters.  Nor
+behind or before what is no text: salts and hashes hold any bytes, one million in twenty these three."""
 
 _found: list[str] = []
 _meant: list[bool] = []

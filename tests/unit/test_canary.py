@@ -150,6 +150,11 @@ def test_it_is_found_in_a_text(word: str, written: str) -> None:
     assert canary.is_in(written.format(word).encode())
 
 
+@pytest.mark.parametrize("salt", [b"\x9epw-user", b" pw-\xf3", b"\0pw-\0", b":pw-"])
+def test_three_bytes_of_a_salt_are_none(salt: bytes) -> None:
+    assert not canary.is_in(salt)
+
+
 @pytest.mark.parametrize("before", ["", "a", "ab", "abc"])
 @pytest.mark.parametrize("behind", ["", "x", "xy"])
 @pytest.mark.parametrize("how", FORMS.values(), ids=FORMS)
