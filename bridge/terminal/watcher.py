@@ -40,6 +40,8 @@ from . import procfs
 
 # Seconds between two searches for a client that could not be seen.
 SEARCH_INTERVAL = 1.0
+# Seconds for which one sleep is seen without its wait channel until the kernel is taken for one that shows none.
+SILENCE = 0.2
 # Longest pollfd array that is read; a longer one belongs to some other main loop.
 MAX_POLLFDS = 4096
 
@@ -135,7 +137,7 @@ class Watcher:
             return
         self._search_at = now + SEARCH_INTERVAL
         try:
-            self._client, self._reason = _find(self._terminal_fd, self._proc)
+            self._client, self._reason = _find(self._terminal_fd, self._proc, self._clock)
         except OSError as error:
             self._reason = _reason(error)
         except (ValueError, IndexError) as error:
@@ -150,7 +152,7 @@ def _reason(error: OSError) -> str:
 # --- Who is the client? ---
 
 
-def _find(terminal_fd: int, proc: str) -> "tuple[_View | None, str]":
+def _find(terminal_fd: int, proc: str, clock: Callable[[], float]) -> "tuple[_View | None, str]":
     """The client of this terminal, or None and why it cannot be seen."""
     terminal = os.fstat(terminal_fd)
     if os.major(terminal.st_rdev) != procfs.PTY_SLAVE_MAJOR:
@@ -172,12 +174,13 @@ def _find(terminal_fd: int, proc: str) -> "tuple[_View | None, str]":
         return None, refused or f"no ancestor holds the master of /dev/pts/{index}"
     if procfs.is_stdin(f"{proc}/{holder}", terminal):
         return None, refused or f"only a wrapper, pid {holder}, holds the master of /dev/pts/{index}"
-    return _best_view(f"{proc}/{holder}", holder, masters, index)
+    views = _BySystemCall(f"{proc}/{holder}", holder, index), _ByWaitChannel(f"{proc}/{holder}", holder, index, clock)
+    return _first_open(views, masters)
 
 
-def _best_view(home: str, pid: int, masters: set[int], index: int) -> "tuple[_View | None, str]":
+def _first_open(views: "tuple[_View, ...]", masters: set[int]) -> "tuple[_View | None, str]":
     reasons: list[str] = []
-    for view in (_BySystemCall(home, pid, index), _ByWaitChannel(home, pid, index)):
+    for view in views:
         try:
             view.open(masters)
         except OSError as error:
@@ -343,13 +346,19 @@ class _ByWaitChannel(_View):
 
     means = "by its wait channel"
 
+    def __init__(self, home: str, pid: int, index: int, clock: Callable[[], float]) -> None:
+        super().__init__(home, pid, index)
+        self._clock = clock
+        self._silent_sleep = b""
+        self._silent_since = 0.0
+
     def open(self, masters: set[int]) -> None:
         super().open(masters)
         self._epolls = [number for number, link in procfs.links(self._home) if link == _EVENTPOLL]
         if not self._epolls:
             raise OSError(errno.ENODATA, "no main loop on epoll, so its wait channel tells nothing")
         self._channel = self._keep("wchan")
-        self._refuse_if_silent()
+        self._channel.read()
 
     def look(self) -> Look:
         channel = self._channel.read()
@@ -367,9 +376,16 @@ class _ByWaitChannel(_View):
         return Look.BUSY
 
     def _refuse_if_silent(self) -> None:
-        """Raise if this kernel shows `0` even for a sleeping thread; a running one always shows `0`."""
-        before = procfs.slept(procfs.read(f"{self._home}/status"))
-        if before is None or self._channel.read() not in (b"0", b""):
+        """Raise if this kernel shows `0` even for a sleeping thread; a running one always shows `0`.
+
+        Since Linux 6.12, so does one that has only just gone to sleep on a busy CPU, until others have had their turns.
+        """
+        sleep = procfs.slept(procfs.read(f"{self._home}/status"))
+        if sleep is None or self._channel.read() not in (b"0", b""):
             return
-        if procfs.slept(procfs.read(f"{self._home}/status")) == before:
+        if procfs.slept(procfs.read(f"{self._home}/status")) != sleep:
+            return
+        if sleep != self._silent_sleep:
+            self._silent_sleep, self._silent_since = sleep, self._clock()
+        elif self._clock() - self._silent_since >= SILENCE:
             raise OSError(errno.ENODATA, "not shown while it sleeps", self._channel.path)

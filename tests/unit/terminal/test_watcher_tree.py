@@ -22,7 +22,7 @@ from support.watcher.scene import ROOT
 from support.watcher.tree import AARCH64, ADDRESS, I386, NANOSLEEP, S390X, X86_64, Tree
 
 from bridge.terminal import procfs
-from bridge.terminal.watcher import Look, Watcher
+from bridge.terminal.watcher import SILENCE, Look, Watcher
 
 READ_OF_7 = "0 0x7 0x1 0x1 0x0 0x0 0x0 0x7ffc 0x7f5e"
 SELECT_OF_8 = f"270 0x8 {ADDRESS:#x} 0x0 0x0 0x0 0x0 0x7ffc 0x7f5e"
@@ -245,25 +245,31 @@ def test_no_wait_channel_of_one_that_runs(tree: Tree) -> None:
 
 
 def test_a_kernel_that_shows_no_wait_channels(tree: Tree) -> None:
-    """`0` for a client that certainly sleeps: it would seem busy for ever."""
+    """`0` for a client that certainly sleeps, and has for a while: it would seem busy for ever."""
     tree.remove("100/syscall")
     tree.write("100/wchan", "0")
     watcher = tree.watcher()
-    assert not watcher.sees
+    assert watcher.look() is Look.BUSY
+    tree.now += SILENCE
     assert watcher.look() is Look.UNSEEN
+    assert not watcher.sees
     assert "not shown while it sleeps" in watcher.describe()
     watcher.close()
 
 
-def test_that_is_also_seen_later(tree: Tree) -> None:
+def test_one_that_shows_them_late(tree: Tree) -> None:
+    """As Linux does since 6.12 on a busy CPU, each time that somebody has gone to sleep."""
     tree.remove("100/syscall")
-    tree.write("100/wchan", "0")
-    tree.sleeps(100, 5, "R (running)")
     watcher = tree.watcher()
-    assert watcher.sees
-    tree.sleeps(100, 6)
-    assert watcher.look() is Look.UNSEEN
-    assert not watcher.sees
+    for times in range(5, 100):
+        tree.sleeps(100, times)
+        tree.write("100/wchan", "0")
+        assert watcher.look() is Look.BUSY
+        tree.now += SILENCE / 2
+        assert watcher.look() is Look.BUSY
+        tree.now += SILENCE / 4
+        tree.write("100/wchan", "do_select")
+        assert watcher.look() is Look.WAITING
     watcher.close()
 
 
