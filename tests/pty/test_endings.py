@@ -9,6 +9,7 @@ import time
 
 import pytest
 from support import procfs
+from support.daemon.serving import until
 from support.faults import HANGING, fault
 from support.pty.site import BLOCKING, EMULATED, WRONG, Site, all_right, auth, tree, until_gone
 
@@ -73,12 +74,23 @@ def test_terminal_is_raw_and_descriptors_are_closed_before_anything_slow(site: S
 
 
 def test_terminal_is_raw_before_the_configuration_is_read(site: Site) -> None:
-    os.mkfifo(site.config)
-    client = site.emulation("lpty12")
+    reading = site.root / "reading"
+    held = f"""
+        import os, time
+        look = os.stat
+        def look_for_ever(path, *arguments, **options):
+            if path == {str(site.config)!r}:
+                os.close(os.open({str(reading)!r}, os.O_CREAT))
+                time.sleep(600)
+            return look(path, *arguments, **options)
+        os.stat = look_for_ever
+    """
+    place = fault(site.root, held)["PYTHONPATH"]
+    client = site.emulation("lpty12", command=site.command(before=f"export PYTHONPATH='{place}'"))
     client.start()
-    site.until_raw(client)
-    links = procfs.descriptors(client.pid())
-    assert "/dev/ptmx" not in links.values()
+    until(reading.exists, "the configuration to be read")
+    assert site.is_raw(client)
+    assert "/dev/ptmx" not in procfs.descriptors(client.pid()).values()
     os.kill(client.pid(), signal.SIGTERM)
     assert client.wait() == "exit 0"
 
