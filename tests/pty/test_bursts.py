@@ -4,6 +4,7 @@ The whole burst gets one `0`, none of it reaches a program, and no answer is lef
 """
 
 import pytest
+from support.faults import LONG_BURST, fault
 from support.pty.site import BLOCKING, CLIENTS, HOST, PASSWORDS, WRONG, Site, all_right, auth
 
 pytestmark = pytest.mark.slow
@@ -85,18 +86,17 @@ def test_long_line_is_one_line(site: Site) -> None:
     all_right(client)
 
 
-@pytest.mark.parametrize("gap", [0.01, 0.025])
+@pytest.mark.parametrize("gap", [0.1, 0.3])
 @pytest.mark.parametrize("second", [f"isuser:alice:{HOST}", PWNED, "x"], ids=["isuser", "setpass", "nonsense"])
-def test_second_piece_within_50_ms_is_the_same_burst(site: Site, gap: float, second: str) -> None:
+def test_second_piece_within_its_time_is_the_same_burst(site: Site, gap: float, second: str) -> None:
     """The first line is with a program by then: its answer, a true one, must not be written."""
     site.configure(env={"GATED": "slow"}, pool_size=2)
-    client = site.emulation("lpty12")
-    site.ready(client)
+    place = fault(site.root, LONG_BURST)["PYTHONPATH"]
+    client = site.emulation("lpty12", command=site.command(before=f"export PYTHONPATH='{place}'"))
+    all_right(client)  # by now it reads at once
     before = len(site.backend.settle())
     # The gate stays shut until the reply is there: the program's answer can come only after the second piece.
-    took, reply = client.pieces(gap, auth("slow").encode() + b"\n", second.encode() + b"\n", timeout=2.0)
-    if took > 0.04:
-        pytest.skip(f"this machine is too busy to write twice within 40 ms: {took * 1000:.0f} ms")
+    reply = client.pieces(gap, auth("slow").encode() + b"\n", second.encode() + b"\n")
     assert reply.verdict == "0", "the reply to a burst is known, and waits for no program"
     assert set(site.backend.settle()[before:]) <= {auth("slow")}
     for _ in range(site.backend.asked.count(auth("slow"))):
@@ -123,7 +123,7 @@ def test_pieces_of_a_burst_much_later_than_its_first_line(site: Site) -> None:
     site.configure(env={"GATED": "slow"}, pool_size=2)
     client = site.emulation("lpty12")
     site.ready(client)
-    _, reply = client.pieces(0.3, auth("slow").encode() + b"\n", STRANGER.encode() + b"\n")
+    reply = client.pieces(0.3, auth("slow").encode() + b"\n", STRANGER.encode() + b"\n")
     assert reply.verdict == "0"
     for _ in range(site.backend.settle().count(auth("slow"))):
         site.backend.go(auth("slow"))
@@ -154,6 +154,7 @@ def test_line_cut_off_at_a_nul_is_never_joined_to_the_next(site: Site, kind: str
     before = len(site.backend.settle())
     for user, start in [("mallory", "x"), ("eve", "")]:
         assert client.query(auth(user, start).encode(), timeout).verdict in ("none", "0")
+        client.until_read()  # both together would look like one line
         assert client.ask(auth("bob", "anything")) == "0"
         assert client.ask(STRANGER) == "0"
         assert client.ask(auth("alice")) == "1"
@@ -169,7 +170,7 @@ def test_cut_line_joined_within_one_write_and_after(site: Site, gap: float) -> N
     site.users.write_text(site.users.read_text().replace("}", f', "mallory@{HOST}": "{trap}"}}'))
     client = site.emulation("lpty12")
     site.ready(client)
-    _, reply = client.pieces(gap, auth("mallory", "x").encode(), auth("bob", "anything").encode() + b"\n")
+    reply = client.pieces(gap, auth("mallory", "x").encode(), auth("bob", "anything").encode() + b"\n")
     assert reply.verdict == "0"
     assert auth("mallory", trap) not in site.backend.settle()
     all_right(client)

@@ -8,8 +8,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from support import procfs
+from support.faults import LONG_BURST
 from support.pty.driver import Client
-from support.relay.daemon import inodes, question, resident
+from support.relay.daemon import question, resident
 from support.relay.site import RelaySite, alive, relay_site, until
 
 YES, NO = question("alice"), question("bob", right=False)
@@ -112,15 +114,12 @@ def test_newline_in_a_secret(site: RelaySite, kind: str) -> None:
     assert not any(line.startswith(b"setpass") for line in site.daemon.asked)
 
 
-@pytest.mark.parametrize("gap", [0.01, 0.025])
+@pytest.mark.parametrize("gap", [0.1, 0.3])
 def test_second_line_while_the_first_is_with_the_daemon(site: RelaySite, gap: float) -> None:
-    """Within 50 ms: a burst.  The daemon's answer, a true one, dies with the connection."""
-    client = site.emulation()
+    """Within its time: a burst.  The daemon's answer, a true one, dies with the connection."""
+    client = site.emulation(code=LONG_BURST)
     slow = question("pause1")
-    took, reply = client.pieces(gap, slow + b"\n", YES + b"\n", timeout=2.0)
-    if took > 0.04:
-        pytest.skip("this machine is too busy to write twice within 40 ms")
-    assert reply.verdict == "0"
+    assert client.pieces(gap, slow + b"\n", YES + b"\n").verdict == "0"
     assert YES not in site.daemon.asked
     site.daemon.go()
     all_right(client)
@@ -131,6 +130,7 @@ def test_line_cut_off_at_a_nul(site: RelaySite) -> None:
     all_right(client)
     before = len(site.daemon.asked)
     assert client.query(b"auth:mallory:example.com:x", GIVE_UP).verdict in ("none", "0")
+    client.until_read()
     assert ask(client, YES) == "0"
     all_right(client)
     assert set(site.daemon.asked[before:]) <= {YES, NO}
@@ -345,7 +345,7 @@ def test_crash_of_the_client_ends_it(site: RelaySite) -> None:
 def test_keeps_no_inherited_descriptor(site: RelaySite) -> None:
     client = site.emulation()
     all_right(client)
-    links = inodes(client.pid())
+    links = set(procfs.descriptors(client.pid()).values())
     _, *sockets = client.call("inherited", 0)
     assert not {f"socket:[{inode}]" for inode in sockets} & links
     assert "/dev/ptmx" not in links

@@ -15,6 +15,12 @@ HANGING = """
 """
 """What stops a program never returns, and cannot be cancelled."""
 
+LONG_BURST = """
+    import bridge.protocol.lockstep
+    bridge.protocol.lockstep.BURST = 1.0
+"""
+"""A burst may last twenty times as long, so that a busy machine cannot make two of its pieces."""
+
 
 def fault(folder: Path, code: str) -> dict[str, str]:
     """The environment of a bridge that runs `code` before anything else.  Programs started with -I do not."""

@@ -5,7 +5,7 @@ always the number of the helper (every VirtualHost has its own), texts are in he
 
     query H TIMEOUT TEXT        as the module asks; says `sent H`, then `reply H TEXT`, `none H why`, `dead H kind code`
     queries H TIMEOUT TEXT…     one after the other without a visit to the main loop; says `replies H RESULT…`
-    pieces H GAP TIMEOUT TEXT…  one query, written in pieces with GAP between them; says `took H milliseconds` first
+    pieces H GAP TIMEOUT TEXT…  one query, written in pieces with GAP between them
     lazy H SECONDS TIMEOUT TEXT a query, then busy with something else (on the CPU) before it waits
     send H TEXT · read H TIMEOUT · pending H (bytes that could be read, without reading) · start H
     database H PATH             poll(2) on the FIFO at PATH, as a database driver would, until a byte comes
@@ -267,7 +267,6 @@ class Prosody:
                 # A deadline, not a sleep of `gap` after each write: the bridge's 50 ms run from the first piece.
                 time.sleep(max(0.0, began + number * float(gap) - time.monotonic()))
             helper.write(bytes.fromhex(text))
-        say("took", helper.number, round((time.monotonic() - began) * 1000))
         return helper.read(float(timeout))
 
     def do_lazy(self, helper: Helper, seconds: str, timeout: str, text: str) -> str:

@@ -5,6 +5,7 @@ else, a reply in two pieces too, is garbage to it, and so it is here.
 """
 
 import contextlib
+import fcntl
 import os
 import re
 import select
@@ -195,6 +196,18 @@ class Client:
         finally:
             os.close(terminal)
 
+    def until_read(self, helper: int = 0) -> None:
+        """Return when the helper has read all that was written to it."""
+        terminal = os.open(self.tty(helper), os.O_RDONLY | os.O_NOCTTY)
+        end = time.monotonic() + PATIENCE
+        try:
+            while any(fcntl.ioctl(terminal, termios.FIONREAD, bytes(4))):
+                if time.monotonic() > end:
+                    raise TimeoutError("the helper does not read")
+                time.sleep(0.0005)
+        finally:
+            os.close(terminal)
+
     interruption = signal.SIGHUP
 
     def interrupt(self) -> Reply:
@@ -229,11 +242,10 @@ class Emulation(Client):
             env=env,
         )
 
-    def pieces(self, gap: float, *pieces: bytes, timeout: float = PROSODY_TIMEOUT) -> tuple[float, Reply]:
-        """Write one query in pieces, `gap` seconds apart; how many seconds it took, and the reply."""
-        self.command("pieces", 0, gap, timeout, *(piece.hex() for piece in pieces))
-        took = float(self.expect("took")[0]) / 1000
-        return took, self.finish()
+    def pieces(self, gap: float, *pieces: bytes) -> Reply:
+        """Write one query in pieces, `gap` seconds apart; the reply."""
+        self.command("pieces", 0, gap, PROSODY_TIMEOUT, *(piece.hex() for piece in pieces))
+        return self.finish()
 
     def lazy(self, line: bytes, seconds: float) -> Reply:
         """A query by a client that is busy for some time before it waits for the reply."""

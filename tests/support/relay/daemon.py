@@ -11,7 +11,6 @@ It answers in order.  The truth about `auth:USER:HOST:SECRET` is whether SECRET 
 """
 
 import contextlib
-import os
 import re
 import select
 import socket
@@ -205,9 +204,3 @@ class LineDaemon:
 def resident(pid: int) -> int:
     """KiB of resident memory."""
     return int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0])
-
-
-def inodes(pid: int) -> set[str]:
-    """What a process has open."""
-    home = Path(f"/proc/{pid}/fd")
-    return {os.readlink(entry) for entry in home.iterdir()}

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from support.faults import fault
 from support.pty.driver import PATIENCE, Client, Emulation, LuaClient
 from support.relay.daemon import LineDaemon
 
@@ -61,27 +62,28 @@ class RelaySite:
         ]
         self.file.write_text("\n".join([*lines, "[log]", f'target = "file:{self.log}"', ""]))
 
-    def client(self, kind: str = "lpty12") -> Client:
-        """A client whose helper is a relay by that file."""
+    def client(self, kind: str = "lpty12", code: str = "") -> Client:
+        """A client whose helper is a relay by that file, which runs `code` before anything else."""
         command = self.root / "helper"
         words = shlex.join([sys.executable, str(LAUNCHER), str(self.file)])
-        path = f"export PYTHONPATH={shlex.quote(environment()['PYTHONPATH'])}"
+        variables = fault(self.root, code) if code else environment()
+        path = f"export PYTHONPATH={shlex.quote(variables['PYTHONPATH'])}"
         command.write_text(f"#!/bin/sh\n{path}\nexec {words}\n")
         command.chmod(0o755)
         client: Client = LuaClient(command) if kind == "lua" else Emulation(command, *OPTIONS[kind])
         self.clients.append(client)
         return client
 
-    def ready(self, kind: str = "lpty12") -> Client:
+    def ready(self, kind: str = "lpty12", code: str = "") -> Client:
         """As `client`, with a helper that is ready to read: no echo race."""
-        client = self.client(kind)
+        client = self.client(kind, code)
         client.start()
         until(lambda: bool(self.relays(client)), "the relay to be ready")
         return client
 
-    def emulation(self, kind: str = "lpty12") -> Emulation:
+    def emulation(self, kind: str = "lpty12", code: str = "") -> Emulation:
         """As `ready`, for what only the emulation can do."""
-        client = self.ready(kind)
+        client = self.ready(kind, code)
         assert isinstance(client, Emulation)
         return client
 
