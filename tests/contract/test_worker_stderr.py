@@ -8,6 +8,7 @@ import statistics
 import sys
 import termios
 import time
+from collections.abc import Callable
 
 import pytest
 from support.programs.bad import CHAMELEON, habit
@@ -58,36 +59,46 @@ def test_a_dump_does_not_block_the_program(stage) -> None:
     assert stage.worker.state is State.ASKABLE
 
 
-def test_a_flood_is_slowed_and_then_ended(stage) -> None:
-    """Its answers count meanwhile; only its stderr waits.
+def replies_at_its_pace(stage) -> Callable[[], bool]:
+    """Have time pass only in pauses; whether it has replied, or gone.
 
     A pause is over once the program has filled its pipe: on a busy machine, too, it writes as fast as it may.
     """
     now = [0.0]
     stage.clock = lambda: now[0]
+
+    def done() -> bool:
+        pause = stage.worker._stderr._pause
+        if stage.worker.state is State.ASKABLE and pause.when < math.inf and unread(stage.worker) > 55_000:
+            now[0] = pause.when
+        return bool(stage.verdicts) or stage.worker.state is State.GONE
+
+    return done
+
+
+def test_a_flood_is_slowed_and_then_ended(stage) -> None:
+    """Its answers count meanwhile; only its stderr waits."""
+    done = replies_at_its_pace(stage)
     worker = stage.start(habit("floods_beside"))
     stage.until(lambda: stage.pauses)
     assert stage.ask() is YES
-
-    def gone() -> bool:
-        if stage.worker.state is State.ASKABLE and worker._stderr._pause.when < math.inf and unread(worker) > 55_000:
-            now[0] = worker._stderr._pause.when
-        return stage.worker.state is State.GONE
-
-    stage.until(gone)
+    stage.verdicts.clear()
+    stage.until(done)
     assert stage.reasons == ["it floods its stderr"]
-    assert now[0] == 10
+    assert stage.clock() == 10
     assert worker.status == -signal.SIGKILL
     assert stage.pauses[:40] == [number * 0.25 for number in range(40)]
 
 
 def test_a_flood_that_ends_in_time_is_only_slowed(stage) -> None:
     """Two megabytes, then silence: it blocks in its write until all is read."""
-    stage.clock = lambda: time.monotonic() * 5
-    stage.start(habit("floods", 2000))
-    assert stage.ask() is YES
+    done = replies_at_its_pace(stage)
+    worker = stage.start(habit("floods", 2000))
+    stage.give()
+    stage.until(done)
+    assert stage.verdicts == [YES]
     assert stage.pauses
-    assert stage.worker.state is State.ASKABLE
+    assert worker.state is State.ASKABLE
 
 
 def question(number: int, secret: bytes) -> bytes:
