@@ -5,9 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
-from support import procfs
 from support.pty.driver import Emulation
-from support.pty.site import BLOCKING, GIVE_UP, WRONG, Site, all_right, auth, logins
+from support.pty.site import BLOCKING, GIVE_UP, WRONG, Site, all_right, auth, logins, until_gone
 
 pytestmark = pytest.mark.slow
 
@@ -76,13 +75,17 @@ def test_reload_of_the_client_shifts_nothing(site: Site, kind: str) -> None:
 
 def test_real_reload_after_700_ms(site: Site) -> None:
     """As it was seen: SIGHUP to Prosody 0.7 s into a wait, the program takes 1 s."""
-    site.configure(env={"DELAY": 1})
+    site.configure(env={"GATED": "slow"})
     client = site.client("lpty12")
     site.ready(client)
-    client.begin(raw(auth("alice")))
+    client.begin(raw(SLOW))
+    site.backend.until(SLOW)
     time.sleep(0.7)
     assert client.interrupt().verdict == "none"
-    assert client.ask(STRANGER) == "0"
+    client.begin(raw(STRANGER))
+    time.sleep(0.3)
+    site.backend.go(SLOW)
+    assert client.finish().verdict == "0"
 
 
 @needs_system_calls
@@ -193,7 +196,7 @@ def test_program_that_never_answers_is_a_no_in_time(site: Site, kind: str) -> No
     holder = site.started()[0]
     site.until_started(2, client)
     all_right(client)
-    assert not procfs.alive(holder), "the program with the late answer must be killed"
+    assert not until_gone({holder}), "the program with the late answer must be killed"
 
 
 def test_log_says_that_the_client_gave_up(site: Site) -> None:

@@ -196,6 +196,18 @@ class Client:
         finally:
             os.close(terminal)
 
+    def until_no_echo(self, line: bytes, first: Reply, helper: int = 0) -> None:
+        """Return when all of the first line's echo has been read, if it came back at all, and there will be no other.
+
+        The kernel echoes byte by byte, and a read may come in between.  One that does not wait gets no answer.
+        """
+        self.until_echo_is_off(helper)
+        echo, end = first.text, time.monotonic() + PATIENCE
+        while first.verdict == "garbage" and len(echo) < len(line) + 1:
+            assert time.monotonic() < end, f"no echo: {echo!r}"
+            echo += self.read(0.0, helper).text
+        assert first.verdict != "garbage" or echo == line.replace(b"\n", b"\r\n"), "no echo"
+
     def until_read(self, helper: int = 0) -> None:
         """Return when the helper has read all that was written to it."""
         terminal = os.open(self.tty(helper), os.O_RDONLY | os.O_NOCTTY)
