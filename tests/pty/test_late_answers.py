@@ -186,13 +186,12 @@ def test_answer_waits_for_a_client_that_is_slow_to_wait(site: Site) -> None:
 
 @pytest.mark.parametrize("kind", ["lua", "lpty12", "nonblocking"])
 def test_program_that_never_answers_is_a_no_in_time(site: Site, kind: str) -> None:
-    site.configure(env={"GATED": "slow"}, answer_timeout=0.5, start_timeout=0.5)
+    site.configure(env={"GATED": "slow"}, answer_timeout=2.0, start_timeout=2.0)
     client = site.client(kind)
     site.ready(client)
     began = time.monotonic()
     assert client.ask(SLOW) == "0"
-    took = time.monotonic() - began
-    assert 0.3 < took < 3
+    assert time.monotonic() - began > 1.8
     holder = site.started()[0]
     site.until_started(2, client)
     all_right(client)

@@ -150,15 +150,15 @@ def test_control_characters_reach_the_daemon(site: RelaySite) -> None:
     "manner", ["twice", "afterwards", "garbage", "long", "bare", "half", "close", "leave"], ids=str
 )
 def test_daemon_with_bad_manners(site: RelaySite, manner: str) -> None:
-    site.configure(answer_timeout=0.5 if manner == "bare" else 4.5)  # only half an answer has to be waited for
+    site.configure(answer_timeout=1.5 if manner == "bare" else 4.5)  # only half an answer has to be waited for
     client = site.emulation()
     for number, right in enumerate((True, False, True), 1):
         began = time.monotonic()
         expected = "1" if manner in ("leave", "afterwards") and right else "0"
         assert ask(client, question(manner, right)) == expected
         took = time.monotonic() - began
-        assert took < 3
-        assert manner != "bare" or took > 0.4, "half an answer may still become a whole one"
+        assert took < 4
+        assert manner != "bare" or took > 1.4, "half an answer may still become a whole one"
         if manner == "afterwards":
             site.daemon.go()
             until(lambda number=number: site.daemon.unasked == number, "the second answer")
@@ -168,12 +168,12 @@ def test_daemon_with_bad_manners(site: RelaySite, manner: str) -> None:
 
 
 def test_daemon_that_does_not_answer_in_time(site: RelaySite) -> None:
-    site.configure(answer_timeout=0.5)
+    site.configure(answer_timeout=1.5)
     client = site.emulation()
     slow = question("pause1")
     began = time.monotonic()
     assert ask(client, slow) == "0"
-    assert 0.4 < time.monotonic() - began < 2
+    assert time.monotonic() - began > 1.4
     assert ask(client, NO) == "0"
     site.daemon.go()
     all_right(client)

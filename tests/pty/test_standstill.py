@@ -11,7 +11,8 @@ from support.pty.site import BLOCKING, WRONG, Site, all_right, auth
 
 pytestmark = pytest.mark.slow
 
-TIMEOUT, STOP = 0.5, 0.8
+# Seconds: what an answer may take, and for how long the bridge stands still, which is longer than it may be late, too.
+TIMEOUT, STOP = 1.5, 2.0
 SLOW = auth("slow")
 
 
@@ -35,7 +36,7 @@ def test_reply_that_came_while_the_bridge_stood_still(site: Site, kind: str) -> 
     site.ready(client)
     all_right(client)
     for _ in range(2):
-        client.begin(SLOW.encode() + b"\n", timeout=1.5)
+        client.begin(SLOW.encode() + b"\n", timeout=3.0)
         site.backend.until(SLOW)
         bridge = site.bridge_pid(client)
         stop(bridge)
@@ -54,14 +55,14 @@ def test_client_gave_up_while_the_bridge_stood_still(site: Site, kind: str) -> N
     site.configure(env={"GATED": "slow"}, answer_timeout=TIMEOUT, pool_size=2)
     client = site.client(kind)
     site.ready(client)
-    client.begin(SLOW.encode() + b"\n", timeout=0.6)
+    client.begin(SLOW.encode() + b"\n", timeout=1.7)
     site.backend.until(SLOW)
     bridge = site.bridge_pid(client)
     stop(bridge)
     site.backend.go(SLOW)
     assert client.finish().verdict == "none"
-    client.begin(auth("bob", WRONG).encode() + b"\n", timeout=1.5)
-    time.sleep(STOP - 0.6)  # the rest of the standstill
+    client.begin(auth("bob", WRONG).encode() + b"\n", timeout=3.0)
+    time.sleep(STOP - 1.7)  # the rest of the standstill
     os.kill(bridge, signal.SIGCONT)
     assert client.finish().verdict in ("0", "none")
     all_right(client)
