@@ -40,8 +40,8 @@ async def test_a_password_with_colons_is_changed_and_counts_at_once(site: Site) 
 
 
 async def test_a_change_that_the_program_refuses_is_an_error(site: Site) -> None:
-    site.configure(extauth_bridge_timeout=2)
-    site.serve(answer_timeout=1.0)
+    site.configure()
+    site.serve()
     async with site.client() as client:
         await client.login("alice", right("alice"))
         assert await client.change_password("alice", "new-password") == "success"
@@ -63,7 +63,7 @@ async def test_a_change_without_an_answer_fails_and_is_not_made_later(
     site: Site, nursery: trio.Nursery, how: str
 ) -> None:
     """Whether it was made nobody knows; asked again it could undo what came in between."""
-    site.configure(extauth_bridge_timeout=0.5)
+    site.configure(extauth_bridge_timeout=2)  # in which she has to be logged in
 
     async def lose(connection: Connection, line: bytes) -> None:
         if how == "gone":

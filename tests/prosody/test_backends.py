@@ -50,7 +50,7 @@ async def test_many_wait_there_too_and_each_gets_its_own_answer(
         started = trio.current_time()
         await looker.start_sasl(b"")
         assert await looker.outcome() == "malformed-request"
-        assert trio.current_time() - started < 0.7
+        assert trio.current_time() - started < 2, "long before the first of them has had its time"
         for line in lines:
             await connection.answer(line, b"1" if int(line.split(b":")[1][1:]) % 3 else b"0")
         for number, client in enumerate(clients):

@@ -1,12 +1,13 @@
 """Many at once: two hundred logins with a known truth table, and a server that stays awake while programs are slow."""
 
 import contextlib
+import os
 import statistics
-import time
 from collections import Counter
 
 import pytest
 import trio
+from support import procfs
 from support.prosody.site import Site, right
 from support.prosody.xmpp_client import Client
 from support.prosody.xmpp_slixmpp import Login
@@ -50,14 +51,21 @@ async def test_two_hundred_logins_at_once_each_get_their_own_answer(site: Site) 
 
 
 async def waiting_logins(site: Site, stack: contextlib.AsyncExitStack, round_: int) -> list[tuple[Client, bool]]:
-    """Fifty attempts at a program that needs a second and a half, every second with the right password."""
+    """Fifty attempts at a program that needs two seconds, every second with the right password."""
     found = []
     for number in range(50):
         client = await stack.enter_async_context(site.client())
-        user = f"slow1500-r{round_}n{number}"
+        user = f"slow2000-r{round_}n{number}"
         await client.start_plain(user, right(user) if number % 2 else "wrong-password")
         found.append((client, bool(number % 2)))
     return found
+
+
+async def ping(site: Site, looker: Client) -> float:
+    """Seconds, without those in which the server, or we, waited for a CPU that others had."""
+    before = procfs.waited(site.prosody.pid) + procfs.waited(os.getpid())
+    seconds = await looker.ping()
+    return seconds - (procfs.waited(site.prosody.pid) + procfs.waited(os.getpid()) - before)
 
 
 async def measure(site: Site, looker: Client, round_: int) -> list[float]:
@@ -68,11 +76,12 @@ async def measure(site: Site, looker: Client, round_: int) -> list[float]:
         with trio.fail_after(10):
             while len(site.frames("auth")) < frames_before + 25:
                 await trio.sleep(0.01)
-        until = time.monotonic() + 1.2
         pings = []
-        while time.monotonic() < until:
-            pings.append(await looker.ping())
+        for _ in range(20):
+            pings.append(await ping(site, looker))
             await trio.sleep(0.02)
+        answered = [event for event in site.journal.events("reply") if b"-r%dn" % round_ in event.body]
+        assert len(answered) < len(waiting), "logins wait until the last ping"
         for client, granted in waiting:
             assert await client.outcome() == ("success" if granted else "not-authorized")
     return pings
@@ -91,7 +100,6 @@ async def test_the_server_answers_pings_while_fifty_logins_wait_for_slow_program
                 break
     for pings in rounds:
         print(f"{len(pings)} pings: median {statistics.median(pings) * 1000:.1f} ms, max {max(pings) * 1000:.1f} ms")
-    assert len(rounds[-1]) >= 20
     assert max(rounds[-1]) < PING
 
 
@@ -103,15 +111,15 @@ async def test_a_message_to_somebody_offline_keeps_nobody_else_waiting(site: Sit
         await alice.login("alice", right("alice"))
         await bob.login("bob", right("bob"))
         for number in range(3):
-            address = f"slow500-u{number}@{site.host}"
+            address = f"slow1500-u{number}@{site.host}"
             await alice.send(f"<message to='{address}' type='chat' id='m{number}'><body>x</body></message>")
         with trio.fail_after(10):
             while not site.frames("isuser"):
                 await trio.sleep(0.01)
-        best = min([await bob.ping() for _ in range(5)])
-        answered = [event for event in site.journal.events("reply") if b"slow500" in event.body]
+        best = min([await ping(site, bob) for _ in range(5)])
+        answered = [event for event in site.journal.events("reply") if b"slow1500" in event.body]
         assert answered == [], "the pings were answered before the first of those questions"
         assert best < PING
         await alice.ping()  # behind her messages
     asked = list(dict.fromkeys(site.frames("isuser")))  # more than once, by several modules of the server
-    assert asked == [site.line("isuser", f"slow500-u{number}") for number in range(3)]
+    assert asked == [site.line("isuser", f"slow1500-u{number}") for number in range(3)]

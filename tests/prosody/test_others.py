@@ -39,7 +39,7 @@ async def test_a_gateway_can_write_to_users_who_are_offline(site: Site, nursery:
 
 async def test_a_gateway_does_not_stop_the_server_when_the_daemon_hangs(site: Site, nursery: trio.Nursery) -> None:
     """Each message is answered for in the end; until then everybody else is served."""
-    site.configure(extauth_bridge_timeout=1)
+    site.configure(extauth_bridge_timeout=3)
     fake = await FakeDaemon.start(nursery, site.socket, manner=honest)
     async with gateway(site) as stranger, site.client() as alice:
         await alice.login("alice", right("alice"))
@@ -48,7 +48,7 @@ async def test_a_gateway_does_not_stop_the_server_when_the_daemon_hangs(site: Si
         for number in range(20):
             await stranger.message(f"nobody{number}@{site.host}", number)
         await alice.ping()
-        assert time.monotonic() - started < 0.7
+        assert time.monotonic() - started < 2
         # None of these questions has been answered: their time ends, and the connection with it.
         await (await fake.connection(0)).until_ended()
         fake.manner = honest

@@ -95,6 +95,12 @@ def status(pid: int) -> dict[str, str]:
         return {key: value.strip() for key, _, value in (line.partition(":") for line in file)}
 
 
+def waited(pid: int) -> float:
+    """Seconds for which its main thread has waited for a CPU so far."""
+    with open(f"/proc/{pid}/schedstat") as file:
+        return int(file.read().split()[1]) / 1e9
+
+
 def memory(pid: int, field: str = "VmRSS") -> int:
     """KiB of memory: VmRSS is what it holds now, VmHWM the most it ever held."""
     return int(status(pid)[field].split()[0])
