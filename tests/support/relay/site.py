@@ -127,10 +127,10 @@ def alive(pid: int) -> bool:
         return False
 
 
-def until(condition: object, what: str) -> None:
+def until(condition: object, what: str, seconds: float = PATIENCE) -> None:
     """Wait for `condition()`."""
     assert callable(condition)
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"waited for {what}")
