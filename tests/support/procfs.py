@@ -39,6 +39,28 @@ def alive(pid: int) -> bool:
     return found is not None and not found.is_zombie
 
 
+def stands_still(pid: int) -> bool:
+    """Whether each of its threads has been stopped by a signal, or has ended: it does nothing any more."""
+    states = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with (
+                contextlib.suppress(FileNotFoundError, ProcessLookupError),
+                open(f"/proc/{pid}/task/{thread}/stat", "rb") as file,
+            ):
+                states.append(file.read().rpartition(b")")[2].split()[0])
+    return {*states} <= {b"T", b"Z", b"X"}
+
+
+def waited(*pids: int) -> float:
+    """Seconds for which these processes' main threads were ready to run, and others had the CPUs."""
+    spent = 0
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/schedstat") as file:
+            spent += int(file.read().split()[1])
+    return spent / 1e9
+
+
 def children(pid: int) -> list[Process]:
     """The children of all threads of a process, zombies too.
 
@@ -53,6 +75,12 @@ def children(pid: int) -> list[Process]:
     except (FileNotFoundError, ProcessLookupError):
         pass
     return [child for child in found if child is not None]
+
+
+def group(number: int) -> list[Process]:
+    """All processes of this process group, zombies too."""
+    found = (process(int(name)) for name in os.listdir("/proc") if name.isdigit())
+    return [one for one in found if one is not None and one.group == number]
 
 
 def environment(pid: int) -> dict[str, str]:

@@ -9,13 +9,13 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
 from support import canary, procfs
-from support.ejabberd.node import free_ports
+from support.ports import free_ports
 
 PATIENCE = 60.0
 """Seconds; reached only by a test that fails."""
@@ -133,14 +133,19 @@ class Server(ABC):
         """The pids of the server and of its own processes, one for each session perhaps."""
         return [self.pid, *(child.pid for child in procfs.children(self.pid))]
 
+    def _send(self, number: int, pids: Iterable[int]) -> None:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):  # a session has ended meanwhile
+                os.kill(pid, number)
+
     def stop(self, number: int = signal.SIGKILL) -> None:
         """Send this to the server, and wait until nothing of it is left; SIGKILL, to all of it, is a power failure."""
         if self._process is None:
             return
+        if number == signal.SIGKILL:
+            self.freeze()
         everybody = self.everybody()
-        for pid in everybody if number == signal.SIGKILL else (self.pid,):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+        self._send(number, everybody if number == signal.SIGKILL else (self.pid,))
         self._process.wait(PATIENCE)
         self._process = None
         deadline = time.monotonic() + PATIENCE
@@ -153,14 +158,20 @@ class Server(ABC):
         self.stop(signal.SIGTERM)
 
     def freeze(self) -> None:
-        """It is there, and does nothing."""
-        for pid in self.everybody():
-            os.kill(pid, signal.SIGSTOP)
+        """It is there, and does nothing: first who starts the others stands still, so that they are known, then all."""
+        self._stop_all([self.pid])
+        self._stop_all(self.everybody())
+
+    def _stop_all(self, pids: Sequence[int]) -> None:
+        self._send(signal.SIGSTOP, pids)
+        deadline = time.monotonic() + PATIENCE
+        while not all(map(procfs.stands_still, pids)):
+            assert time.monotonic() < deadline, "the server cannot be stopped"
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         if self._process is not None and self._process.poll() is None:
-            for pid in self.everybody():
-                os.kill(pid, signal.SIGCONT)
+            self._send(signal.SIGCONT, self.everybody())
 
     def remove(self) -> None:
         """Stop it, and remove its folder."""
