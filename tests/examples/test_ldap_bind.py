@@ -9,7 +9,7 @@ from support.backends import certificate
 from support.backends.asked import Asked
 from support.backends.servers import BASE, Slapd
 from support.canary import CANARY, right
-from support.ejabberd.node import free_ports
+from support.ports import free_ports
 
 from .conftest import at_work, verdicts
 

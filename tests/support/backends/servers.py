@@ -13,7 +13,7 @@ from pathlib import Path
 from support import canary
 from support.backends import HOST, Backend, certificate, given, listens, owner, unprivileged, web
 from support.components import command, missing
-from support.ejabberd.node import free_ports
+from support.ports import free_ports
 
 BASE = "dc=example,dc=com"
 SERVICE = f"cn=service,{BASE}"
@@ -80,7 +80,8 @@ class Slapd(Backend):
         return [*unprivileged(), self.server, "-d", "stats", "-h", urls, "-f", self.folder / "slapd.conf"]
 
     def answers(self) -> bool:
-        return listens(self.port) and listens(self.tls_port)
+        addresses = ("127.0.0.1", "127.0.0.2")  # one after the other
+        return all(listens(port, address) for port in (self.port, self.tls_port) for address in addresses)
 
     def _configuration(self, key: Path) -> str:
         schemas = "".join(f"include /etc/ldap/schema/{name}.schema\n" for name in ("core", "cosine", "inetorgperson"))

@@ -9,7 +9,6 @@ import json
 import os
 import select
 import signal
-import socket
 import subprocess
 import time
 import uuid
@@ -19,21 +18,13 @@ from typing import Self
 
 from support import procfs
 from support.components import command, missing
+from support.ports import free_ports
 from support.process import MARK
 
 PATIENCE = 180.0
 """Seconds; reached only by a test that fails: beside a dozen busy processes ejabberd's start takes a minute."""
 
 ASK = Path(__file__).with_name("ask.escript")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody has."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 class Ejabberd:
