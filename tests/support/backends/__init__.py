@@ -3,7 +3,6 @@
 None runs as root that need not; each is known by the process that `start` started, and by nothing else.
 """
 
-import contextlib
 import os
 import pwd
 import signal
@@ -13,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from support import canary
+from support import canary, procfs
 from support.components import command
 from support.process import PATIENCE, ROOT
 
@@ -78,10 +77,15 @@ class Backend:
             return subprocess.Popen(words, stdin=none, stdout=output, stderr=output, process_group=0, cwd=self.folder)
 
     def stop(self) -> None:
+        """Kill all of it, and wait until nothing of it holds a port any more."""
         if self.process is not None:
             for number in (signal.SIGKILL, signal.SIGCONT):
                 os.killpg(self.process.pid, number)
             self.process.wait(PATIENCE)
+            deadline = time.monotonic() + PATIENCE
+            while any(not one.is_zombie for one in procfs.group(self.process.pid)):
+                assert time.monotonic() < deadline, "it cannot be killed"
+                time.sleep(0.005)
             self.process = None
 
     def close(self) -> None:
@@ -96,12 +100,7 @@ class Backend:
 
     def _stands_still(self) -> bool:
         assert self.process is not None
-        for path in Path("/proc").glob("[0-9]*/task/*/stat"):
-            with contextlib.suppress(OSError):  # gone meanwhile
-                state, _, group = path.read_text().rpartition(")")[2].split()[:3]
-                if int(group) == self.process.pid and state not in "TZX":
-                    return False
-        return True
+        return all(procfs.stands_still(one.pid) for one in procfs.group(self.process.pid))
 
     def thaw(self) -> None:
         assert self.process is not None
