@@ -29,6 +29,6 @@ def site(installed: Site) -> Iterator[Site]:
     """The installed bridge as it was in the beginning; nothing of its passwords may get into the log."""
     installed.reset()
     yield installed
-    log = installed.machine.run("journalctl --no-pager").stdout
+    log = installed.machine.run("journalctl --sync; journalctl --no-pager").stdout
     assert PASSWORD not in log
     assert "Traceback" not in log

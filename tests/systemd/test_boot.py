@@ -6,6 +6,7 @@ run downloads a minimal Debian (see support.machine.root), later ones take it fr
 
 import contextlib
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -119,6 +120,7 @@ def test_a_reload_that_is_refused_fails_and_changes_nothing(site: Site, sandbox:
     if sandbox:
         site.drop_in(UNIT, site.shipped(sandbox))
     assert site.answers()
+    site.settled()
     daemon, processes = site.main_pid(), site.processes()
     config = site.read(CONFIG)
     site.write(CONFIG, text)
@@ -141,8 +143,8 @@ def test_a_reload_that_is_refused_fails_and_changes_nothing(site: Site, sandbox:
 
 def test_a_reload_may_take_longer_than_a_start(site: Site) -> None:
     """Its program has 4 s to answer the probe, and systemd would give up after 2 s."""
-    site.drop_in(UNIT, "[Service]\nTimeoutStartSec=2s\n")
     assert site.answers()
+    site.drop_in(UNIT, "[Service]\nTimeoutStartSec=2s\n")  # only now: its own start may take longer
     site.write(CONFIG, 'program = ["/bin/sleep", "60"]\nprobe = "nobody@example.com"\nstart_timeout = 4\n')
     assert site.machine.run(recipe("reload"), check=False).returncode == 1
     assert "configuration refused" in site.machine.journal(UNIT)
@@ -229,12 +231,15 @@ def test_a_broken_file_at_the_start_is_forgiven(site: Site) -> None:
     config = site.read("/etc/extauth-bridge/auth.toml")
     site.write("/etc/extauth-bridge/auth.toml", f"nonsense = 1\n{config}")
     waiting = [Client(site.auth) for _ in range(3)]
+    began = time.monotonic()
     with ThreadPoolExecutor(3) as threads:
         answers = [threads.submit(client.ask, ALICE) for client in waiting]
         site.machine.until("it has tried", lambda: int(site.machine.show(UNIT, "NRestarts")) >= 3)
         log = site.machine.journal(UNIT)
         assert "auth.toml, line 1: unknown key nonsense" in log
-        assert 3 <= log.count("unknown key") <= 6, "once a second"
+        restarts = int(site.machine.show(UNIT, "NRestarts"))
+        assert 3 <= log.count("unknown key") <= restarts + 1
+        assert restarts <= time.monotonic() - began, "once a second"
         assert site.machine.show("extauth-bridge.socket", "ActiveState") == "active"
         site.write("/etc/extauth-bridge/auth.toml", config)
         assert [answer.result() for answer in answers] == ["1"] * 3
@@ -270,13 +275,18 @@ def test_an_idle_daemon_is_left_alone_by_the_watchdog(site: Site) -> None:
 
 def test_a_killed_program_is_replaced(site: Site) -> None:
     assert site.answers()
+    site.settled()
     daemon = site.main_pid()
-    programs = [pid for pid in site.processes() if pid != daemon]
+    programs = site.processes().keys() - {daemon}
     site.machine.run(f"kill -KILL {' '.join(map(str, programs))}")
-    site.machine.until("they are replaced", lambda: len(site.processes()) == len(programs) + 1)
+
+    def replaced() -> bool:
+        there = site.processes().keys() - {daemon}
+        return len(there) == len(programs) and not there & programs
+
+    site.machine.until("they are replaced", replaced)
     assert site.answers()
     assert site.main_pid() == daemon
-    assert not set(programs) & set(site.processes())
 
 
 GLUTTON = """\
@@ -327,11 +337,11 @@ while head := sys.stdin.buffer.read(2):
 """
 
 
-def start_blue(site: Site, command: str, drop_in: str) -> None:
+def start_blue(site: Site, command: str, drop_in: str, settings: str = "") -> None:
     """Start the instance that the page has as its example, with a program that asks `command` for the password."""
     site.write("/opt/auth/compare.py", COMPARE)
     program = ["/usr/bin/python3", "/opt/auth/compare.py", command]
-    site.write("/etc/extauth-bridge/blue.toml", f"program = {program}\npool_size = 1\n")
+    site.write("/etc/extauth-bridge/blue.toml", f"program = {program}\npool_size = 1\n{settings}")
     site.drop_in("extauth-bridge@.service", drop_in)
     site.step("instance")
 
@@ -369,17 +379,22 @@ def test_stop_leaves_nothing_but_the_sockets(site: Site) -> None:
 
 
 def test_a_stop_lets_programs_answer_first(site: Site) -> None:
-    # Longer than systemd would wait for a daemon that does not ask for more time.
-    start_blue(site, "sleep 2; echo late", "[Service]\nTimeoutStopSec=1s\n")
-    client = Client(socket_of(site.machine, "blue"))
-    with ThreadPoolExecutor(1) as thread:
-        answer = thread.submit(client.ask, "setpass:alice:example.com:late")
-        site.machine.until("it is asked", lambda: "sleep 2" in site.processes().values())
-        site.machine.run("systemctl stop extauth-bridge@blue.service")
+    asking = "until test -e /opt/auth/go; do sleep 0.1; done; echo late"
+    start_blue(site, asking, "[Service]\nTimeoutStopSec=1s\n", "answer_timeout = 20\nshutdown_grace = 20\n")
+    unit, client = "extauth-bridge@blue.service", Client(socket_of(site.machine, "blue"))
+    with ThreadPoolExecutor(2) as threads:
+        answer = threads.submit(client.ask, "setpass:alice:example.com:late")
+        site.machine.until("it is asked", lambda: f"/bin/sh -c {asking}" in site.processes().values())
+        stopped = threads.submit(site.machine.run, f"systemctl stop {unit}")
+        site.machine.until("it is told to stop", lambda: site.machine.show(unit, "ActiveState") == "deactivating")
+        time.sleep(2)  # longer than systemd would wait for a daemon that does not ask for more time
+        site.write("/opt/auth/go", "")
         assert answer.result() == "1"
+        stopped.result()
+    site.machine.run("rm /opt/auth/go")
     client.close()
     assert client.retries == 0
-    assert site.machine.show("extauth-bridge@blue.service", "Result") == "success"
+    assert site.machine.show(unit, "Result") == "success"
 
 
 def test_stop_stops(site: Site) -> None:

@@ -27,7 +27,7 @@ STARTS = 4
 def site(installed: Site) -> Iterator[Site]:
     """The installed bridge; no password may get into a log."""
     yield installed
-    logs = installed.machine.run("journalctl --no-pager; cat /var/log/prosody/*").stdout
+    logs = installed.machine.run("journalctl --sync; journalctl --no-pager; cat /var/log/prosody/*").stdout
     for text in (PASSWORD, WRONG, "Traceback", "traceback"):
         assert text not in logs
 
@@ -111,6 +111,7 @@ async def test_a_bridge_on_a_terminal(site: Site, with_terminals: Site) -> None:
         assert await attempts(site, WRONG, "x", PASSWORD) == [REFUSED, REFUSED, GRANTED]
         assert await one.change_password("alice", "another:one") == "success"
         assert await attempts(site, PASSWORD, "another:one") == [REFUSED, GRANTED]
+    site.machine.run("journalctl --sync")
     assert "possible injection" in site.step("look", way="pty")
 
 

@@ -7,7 +7,7 @@
   a disk, or the next machine.
 - It has a network of its own, with nothing but loopback.
 - Its end is the end of its pid 1: the kernel kills every process in there, and all mounts go with them.  That
-  happens too when the test run itself is killed, or when the machine is older than it may get.
+  happens too when the test run itself is killed, or when nobody has used the machine for long.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from support.components import command, missing
 # Seconds, generous: reached only by a test that fails.
 PATIENCE = 30.0
 
-# Seconds that a machine may exist, whatever is going on; 20 to 90 are usual.
+# Seconds that a machine may exist after something was last done with it: all tests of a file may have the same one.
 LIFETIME = 290.0
 
 # From <sched.h>: a namespace of this kind is entered.
@@ -88,7 +88,7 @@ class Machine:
 
     Args:
       root: the root file system; it is only read.
-      lifetime: seconds after which it is killed, whatever is going on; what waits for it then fails.
+      lifetime: seconds after its last use until it is killed; what waits for it then fails.
 
     Attributes:
       init: the host's process id of its pid 1.
@@ -106,9 +106,10 @@ class Machine:
             self._log = undo.enter_context(tempfile.TemporaryFile("w+"))
             self._unshare = self._start(root)
             undo.callback(self._kill)
-            killer = threading.Timer(lifetime, self._unshare.kill)
-            killer.start()
-            undo.callback(killer.cancel)
+            self._used = time.monotonic()
+            closed = threading.Event()
+            threading.Thread(target=self._end_if_unused, args=(lifetime, closed)).start()
+            undo.callback(closed.set)
             self.init = self._find_init()
             self.path = Path(f"/proc/{self.init}/root")
             self.until("systemd has booted", self._is_up, lifetime)  # copying the root can take long
@@ -128,6 +129,7 @@ class Machine:
 
     def command(self, *words: str) -> list[str]:
         """`words`, run in there, as a command to be run out here."""
+        self._used = time.monotonic()
         enter = ["nsenter", f"--target={self.init}", *SPACES]
         clean = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "HOME=/root", "TERM=dumb"]
         return [*enter, "--root", "--wd", "--", *clean, *words]
@@ -159,8 +161,8 @@ class Machine:
         return self.run(f"systemctl show --value --property={name} '{unit}'").stdout.strip()
 
     def journal(self, unit: str) -> str:
-        """What the unit has logged, and systemd about it."""
-        return self.run(f"journalctl --no-pager --output=short-precise --unit='{unit}'").stdout
+        """What the unit has logged, and systemd about it, with all that the journal has not read yet."""
+        return self.run(f"journalctl --sync; journalctl --no-pager --output=short-precise --unit='{unit}'").stdout
 
     def connect(self, port: int) -> socket.socket:
         """A TCP connection to a port on the machine's loopback."""
@@ -220,6 +222,12 @@ class Machine:
         state = self.run("systemctl is-system-running", check=False).stdout.strip()
         assert state not in {"degraded", "maintenance"}, self.run("systemctl --failed", check=False).stdout
         return state == "running"
+
+    def _end_if_unused(self, lifetime: float, closed: threading.Event) -> None:
+        while not closed.wait(max(0.0, left := self._used + lifetime - time.monotonic())):
+            if left <= 0:
+                self._unshare.kill()
+                return
 
     def _output(self) -> str:
         self._log.seek(0)

@@ -1,5 +1,6 @@
 """A machine on which the bridge was installed by the very commands that extauth-bridge-setup(1) tells users to type."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -127,6 +128,13 @@ class Site:
         """All processes of the daemon's user by their pids on the machine, with their command lines."""
         lines = self.machine.run("ps -u extauth-bridge -o pid=,args=", check=False).stdout.splitlines()
         return {int(pid): args for pid, _, args in (line.strip().partition(" ") for line in lines)}
+
+    def settled(self) -> None:
+        """Wait until all programs of the pool run: no other one comes by itself."""
+        self.machine.until(
+            "all programs are up",
+            lambda: re.search(r"\b([1-9]\d*) of \1 programs up", self.machine.show(UNIT, "StatusText")),
+        )
 
     def answers(self, truth: dict[str, str] = TRUTH) -> bool:
         """Are all answers right?"""
