@@ -135,12 +135,12 @@ class Program:
 def sleepers(parent: int) -> list[int]:
     """The programs of a bridge, those that are more than a fork of it, in the order in which they were started."""
     found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            fields = (path / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[1]) == parent and (path / "cmdline").read_bytes().startswith(SLEEPER[0].encode()):
-                found.append(int(path.name))
-    return sorted(found)
+    with suppress(OSError):
+        for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():  # pids begin anew at times
+            with suppress(OSError):
+                if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(SLEEPER[0].encode()):
+                    found.append(int(pid))
+    return found
 
 
 @dataclass

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.availability.clients import NotOffered, Plain, Tagged, Watch
+from support.availability.clients import TICK, NotOffered, Plain, Tagged, Watch
 from support.availability.crowd import Crowd, right
 
 HERE = Path(__file__).resolve().parent
@@ -50,13 +50,14 @@ async def test_a_generator_that_is_held_up_blames_nobody(tmp_path: Path) -> None
         crowd = Crowd(Plain(tmp_path / "socket", watch), nursery, 10)
         nursery.start_soon(crowd.ask, right("alice"), "others")
         await trio.sleep(0.02)
+        held_up_since = time.monotonic()
         time.sleep(1.0)  # noqa: ASYNC251 (somebody else has the CPU)
+        thread.join()
         await crowd.settled()
     trio.lowlevel.remove_instrument(watch)
-    thread.join()
     (login,) = crowd.logins
     assert login.granted
-    assert login.seconds < 0.5
+    assert login.answered < held_up_since + 2 * TICK
     assert watch.lag > 0.8
 
 
