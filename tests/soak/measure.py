@@ -46,27 +46,30 @@ def private(pid: int) -> int:
 
 
 def size(place: Place) -> Size:
-    links = _links(place.pid)
+    looks = [_look(place)]
+    for _ in range(10):
+        time.sleep(0.01)
+        looks.append(_look(place))
+    links, processes, threads = (min(column, key=len) for column in zip(*looks, strict=True))
     relays = [relay.pid for relay in place.relays]
     return Size(
         rss=procfs.memory(place.pid),
         private=private(place.pid),
         descriptors=len(links),
         sockets=sum(link.startswith("socket:") for link in links),
-        processes=len(place.processes()),
-        threads=len(os.listdir(f"/proc/{place.pid}/task")),
+        processes=len(processes),
+        threads=len(threads),
         relay_private=sum(map(private, relays)),
         relay_descriptors=sum(len(procfs.descriptors(pid)) for pid in relays),
     )
 
 
-def _links(pid: int) -> list[str]:
-    """What the descriptors are, without those of clients that have left a moment ago."""
-    found = [procfs.descriptors(pid)]
-    for _ in range(10):
-        time.sleep(0.01)
-        found.append(procfs.descriptors(pid))
-    return [*min(found, key=len).values()]
+def _look(place: Place) -> tuple[list[str], list[int], list[str]]:
+    """What descriptors are, processes and threads; the least of several times is without what only comes and goes:
+    a client that has left a moment ago, the successor of a program that is renewed just now.
+    """
+    processes = [one.pid for one in place.processes()]
+    return [*procfs.descriptors(place.pid).values()], processes, os.listdir(f"/proc/{place.pid}/task")
 
 
 def pace(place: Place, faults: dict[str, int], questions: int = QUESTIONS) -> Pace:
