@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from support import canary
+from support import canary, procfs
 from support.process import PATIENCE, environment
 
 REPLIES = {b"\0\2\0\1": "1", b"\0\2\0\0": "0", b"": ""}
 
 
 class Reply(NamedTuple):
-    """`verdict` is empty where it ended without one."""
+    """`verdict` is empty where it ended without one; `seconds` are without those for which others had the CPUs."""
 
     verdict: str
     seconds: float
@@ -56,7 +56,7 @@ class Asked:
 
     def ask_bytes(self, body: bytes) -> Reply:
         """One question; its reply, or the end."""
-        began = time.monotonic()
+        began = self._clock()
         self.send(len(body).to_bytes(2, "big") + body)
         assert self.process.stdout is not None
         data = b""
@@ -66,7 +66,10 @@ class Asked:
             if not (more := os.read(self.process.stdout.fileno(), 64)):
                 break
             data += more
-        return Reply(REPLIES[data], time.monotonic() - began)
+        return Reply(REPLIES[data], self._clock() - began)
+
+    def _clock(self) -> float:
+        return time.monotonic() - procfs.waited(os.getpid(), self.process.pid)
 
     def end(self) -> int:
         """Close its input; its exit status."""
