@@ -10,7 +10,7 @@ from support.databases.tables import HOST, Place, scram
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = 6
+ROUNDS, MOST_ROUNDS = 6, 40
 
 
 def at_once(programs: list[Program], *questions: tuple[str, ...]) -> list[str]:
@@ -29,19 +29,44 @@ def programs(place: Place) -> list[Program]:
 
 
 @pytest.mark.parametrize("place", CONTENDED, indirect=True)
-def test_of_many_changes_each_is_whole(programs: list[Program]) -> None:
-    one_of = ["no", "no", "yes"]
-    for number in range(ROUNDS):
-        name = f"user{number}"
-        secrets = [f"{number} of {one}" for one in range(3)]
-        said = at_once(programs, *(("tryregister", name, HOST, secret) for secret in secrets))
-        assert sorted(said) == one_of
-        assert in_force(programs[0], name, secrets) == [secrets[said.index("yes")]]
-        secrets = [f"new {secret}" for secret in secrets]
-        assert at_once(programs, *(("setpass", name, HOST, secret) for secret in secrets)) == ["yes"] * 3
-        assert len(in_force(programs[0], name, secrets)) == 1
-        assert sorted(at_once(programs, *[("removeuser", name, HOST)] * 3)) == one_of
-        assert programs[1].ask("isuser", name, HOST) == "no"
+def test_of_many_changes_each_is_whole(place: Place) -> None:
+    """A program may end: others were first, for as long as it may try. Its change was made in whole then, or not."""
+    whole = 0
+    for number in range(MOST_ROUNDS):
+        whole += changed_at_once(place, f"user{number}", [f"{number} of {one}" for one in range(3)])
+        if whole == ROUNDS:
+            return
+    raise AssertionError(f"only in {whole} of {MOST_ROUNDS} rounds no program ended")
+
+
+def changed_at_once(place: Place, name: str, secrets: list[str]) -> bool:
+    """Have three programs add, change and remove one user; whether all of them have answered."""
+    programs = [place.writer(number) for number in (1, 2, 3)]
+    said = at_once(programs, *(("tryregister", name, HOST, secret) for secret in secrets))
+    found = in_force(place.writer(), name, secrets)
+    if "yes" in said:
+        assert found == [secrets[said.index("yes")]]
+    if "ended" in said:
+        assert said.count("yes") <= 1
+        assert len(found) <= 1
+        return False
+    assert sorted(said) == ["no", "no", "yes"]
+    news = [f"new {secret}" for secret in secrets]
+    said = at_once(programs, *(("setpass", name, HOST, secret) for secret in news))
+    assert {*said} <= {"yes", "ended"}
+    found = in_force(place.writer(), name, [*secrets, *news])
+    assert len(found) == 1
+    if "ended" in said:
+        assert found[0] in news or "yes" not in said
+        return False
+    assert found[0] in news
+    said = at_once(programs, *[("removeuser", name, HOST)] * 3)
+    assert said.count("yes") <= 1
+    if "ended" in said:
+        return False
+    assert sorted(said) == ["no", "no", "yes"]
+    assert place.writer(2).ask("isuser", name, HOST) == "no"
+    return True
 
 
 def in_force(program: Program, name: str, secrets: list[str]) -> list[str]:
@@ -63,12 +88,13 @@ def test_a_login_while_the_password_is_set_anew(programs: list[Program]) -> None
     threads = [threading.Thread(target=write, args=(one,)) for one in writers]
     for thread in threads:
         thread.start()
-    answers = [reader.ask("auth", "alice", HOST, CANARY) for _ in range(20)]
+    answers: list[str] = []
+    while len(answers) < 20 or (said.count("yes") < 2 and all(thread.is_alive() for thread in threads)):
+        answers.append(reader.ask("auth", "alice", HOST, CANARY))
     over.set()
     for thread in threads:
         thread.join()
-    assert answers == ["yes"] * 20
-    assert said.count("yes") > 1
+    assert {*answers} == {"yes"}
     assert "no" not in said  # a program may end: others were first, again and again
 
 

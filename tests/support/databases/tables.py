@@ -92,7 +92,7 @@ class Place:
     # --- programs ----------------------------------------------------------------------------------------
 
     def writer(self, number: int = 1) -> Program:
-        """A program that may change what is there; the same for all tests."""
+        """A program that may change what is there; the same for all tests, until it ends."""
         return self._program(f"writer {number}", self.writing)
 
     def reader(self) -> Program:
@@ -100,6 +100,8 @@ class Place:
         return self._program("reader", self.reading)
 
     def _program(self, name: str, words: list[str]) -> Program:
+        if name in self._programs and not self._programs[name].lives():
+            self._programs.pop(name).close()
         if name not in self._programs:
             self._programs[name] = Program(*words)
         return self._programs[name]
