@@ -47,6 +47,13 @@ def late(body: bytes, milliseconds: int) -> None:
     write(YES)
 
 
+def gate(body: bytes, _number: int) -> None:
+    """The right reply, once the test opens the gate (see support.programs.bad)."""
+    while not os.path.exists(os.path.join(STATE, "open")):
+        time.sleep(0.001)
+    reply(body)
+
+
 def hang(body: bytes, _number: int) -> None:
     """No reply, ever."""
     while True:
@@ -147,7 +154,7 @@ def noise(body: bytes, lines: int) -> None:
 WAYS = {
     way.__name__: way
     for way in (
-        *(slow, late, hang, freeze, die, slowdie, crash, dieonce, exits),
+        *(slow, late, gate, hang, freeze, die, slowdie, crash, dieonce, exits),
         *(garbage, partial, partialdie, dribble, twice, after, babble, mute, noise),
     )
 }

@@ -84,6 +84,14 @@ class Journal:
         canary.knows(self.state, "names of files are questions: what happened once")
         self.environment = {"EXTAUTH_TEST_JOURNAL": str(path), "EXTAUTH_TEST_STATE": str(self.state)}
 
+    def open_gate(self) -> None:
+        """Let programs go on that wait at a gate, and those that come there."""
+        (self.state / "open").touch()
+
+    def close_gate(self) -> None:
+        """Have those wait that come there from now on."""
+        (self.state / "open").unlink()
+
     def events(self, *kinds: str) -> list[Event]:
         """All events so far, or those of some kinds: start, frame, reply, end, broken, grandchild …"""
         if not self.path.exists():
