@@ -60,9 +60,11 @@ def until_asked(journal: Journal, *lines: bytes) -> None:
     until(lambda: set(lines) <= set(journal.frames()), "the programs to be asked")
 
 
-def until_replied(journal: Journal, *lines: bytes) -> None:
-    """Return when programs have replied, or are about to, to all of these."""
+def let_reply(journal: Journal, *lines: bytes) -> None:
+    """Have programs reply to all of these, for which they wait at a gate; return when they have, or are about to."""
+    journal.open_gate()
     until(lambda: set(lines) <= {event.body for event in journal.events("reply")}, "the programs' replies")
+    journal.close_gate()
 
 
 def pause(seconds: float) -> None:
