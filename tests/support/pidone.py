@@ -21,7 +21,8 @@ def as_pid_1(
     if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
         missing("root with CAP_SYS_ADMIN, for a namespace of processes", "sudo")
     bridge = start(*arguments, command=(*unshare, *wrapper, *COMMAND), **options)
-    bridge.until(lambda: procfs.children(bridge.pid), "its first process")
-    (bridge.pid,) = (child.pid for child in procfs.children(bridge.pid))
+    bridge.until(lambda: procfs.children(bridge.pid) or bridge.child.poll() is not None, "its first process")
+    for child in procfs.children(bridge.pid):  # one, unless it has left already
+        bridge.pid = child.pid
     bridge.signal = lambda number: os.kill(bridge.pid, number)
     return bridge

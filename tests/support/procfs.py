@@ -62,19 +62,29 @@ def waited(*pids: int) -> float:
 
 
 def children(pid: int) -> list[Process]:
-    """The children of all threads of a process, zombies too.
+    """The children of all threads of a process, zombies too, as they were at one moment.
 
     Read from the short lists that the kernel keeps: a walk through all of /proc would take long enough to
-    see a program that has left and its replacement at once.
+    see a program that has left and its replacement at once.  And read until none has come or gone meanwhile: a
+    program that had left would be missing, and its replacement, too; the kernel leaves out others while one goes.
     """
-    found = []
+    pids = _children(pid)
+    while True:
+        found = [process(child) for child in pids]
+        before, pids = pids, _children(pid)
+        if pids == before:
+            return [child for child in found if child is not None]
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
             with open(f"/proc/{pid}/task/{thread}/children") as file:
-                found += [process(int(child)) for child in file.read().split()]
+                found += map(int, file.read().split())
     except (FileNotFoundError, ProcessLookupError):
         pass
-    return [child for child in found if child is not None]
+    return found
 
 
 def group(number: int) -> list[Process]:
