@@ -54,6 +54,7 @@ def test_the_pool_goes_down_and_comes_back_in_one_line_each(start: Start, journa
         *("run", "--pool-size", 4, "--answer-timeout", 0.3, "--", *habit("needs_backend")),
         env=journal.environment,
     )
+    bridge.until(lambda: b"pool is down" in bridge.log, "the line")
     begun = time.monotonic()
     while time.monotonic() - begun < 1.5:
         assert bridge.ask(GOOD).verdict == "0"

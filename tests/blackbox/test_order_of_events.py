@@ -181,7 +181,8 @@ def test_a_change_that_was_in_the_pipe_is_not_asked_again(start: Start, journal:
 
 
 @pytest.mark.parametrize(
-    "what", ["header part yes stay", "header yes rest honest", "header yes_first rest yes_last stay"]
+    "what",
+    ["header part yes stay", *(["header yes rest honest", "header yes_first rest yes_last stay"] * TELLS_PARTS)],
 )
 @pytest.mark.parametrize("line", [WRONG, ALSO_RIGHT], ids=["wrong", "right"])
 def test_reply_to_a_part_of_a_question(start: Start, journal: Journal, what: str, line: bytes) -> None:

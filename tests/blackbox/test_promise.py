@@ -155,7 +155,7 @@ def test_ten_thousand_lines_of_everything(start: Start, journal: Journal, dice: 
 
 def test_one_line_at_a_time(start: Start, journal: Journal, dice: random.Random) -> None:
     """Nothing is left behind by a question that the next one could get as its answer."""
-    bridge = start("run", "--pool-size", 2, "--answer-timeout", 0.5, "--", *CHAMELEON, env=journal.environment)
+    bridge = start("run", "--pool-size", 2, "--answer-timeout", 1, "--", *CHAMELEON, env=journal.environment)
     bridge.wait_until_up()
     ways = [*NEVER_ANSWERED, *HONEST, "hang", "partial", "freeze", ""]
     lines = []
@@ -164,7 +164,7 @@ def test_one_line_at_a_time(start: Start, journal: Journal, dice: random.Random)
     # One after the other, so a bad program is still there, or just being replaced, for the next line.
     answers = bridge.converse(lines, in_flight=1)
     check_verdicts(lines, answers, allowed_losses=0)
-    assert max(answer.seconds for answer in answers) < 1.0
+    assert max(answer.seconds for answer in answers) < 2.0
     bridge.finish()
     check_journal(lines, answers, journal)
 

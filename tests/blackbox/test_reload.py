@@ -21,6 +21,8 @@ from bridge.clients.status import RELOAD
 YES, NO = b"1\n", b"0\n"
 TRUE, FALSE = b"isuser:u:h", b"isuser:no:h"
 MISSING = ["/nonexistent/program"]
+STILLBORN = ["/bin/sh", "-c", "exit 3"]
+"""Gone long before it would be taken for up, also on a busy machine."""
 
 
 @pytest.fixture
@@ -33,6 +35,7 @@ def write(file: Path, program: object = CHAMELEON, pool_size: int = 2, *lines: s
     """Put a configuration there in one step."""
     status = json.dumps(str(file.with_name("status.sock")))
     text = [f"status_listen = {status}", f"program = {json.dumps(program)}", f"pool_size = {pool_size}", *lines]
+    text.append(f"pool_max = {pool_size}")
     text += ["max_requests = 0", ""]  # programs are to be replaced for nothing else
     file.with_suffix(".new").write_text("\n".join(text))
     file.with_suffix(".new").rename(file)
@@ -111,7 +114,7 @@ def test_it_is_in_force_when_the_command_returns(daemon: Daemon, file: Path) -> 
 def test_a_mistyped_program_puts_nobody_out(daemon: Daemon, file: Path) -> None:
     programs = daemon.programs()
     with load(daemon) as wrong:
-        for program in (MISSING, habit("stillborn", 3)):
+        for program in (MISSING, STILLBORN):
             write(file, program)
             status, said = reload(daemon)
             assert status == 1
@@ -187,7 +190,7 @@ def test_many_that_are_refused_leave_nothing(daemon: Daemon, file: Path) -> None
     assert ask(client, TRUE) == YES
     programs, descriptors = daemon.programs(), daemon.descriptors()
     for number in range(8):
-        write(file, MISSING if number % 2 else habit("stillborn"), 3)
+        write(file, MISSING if number % 2 else STILLBORN, 3)
         assert reload(daemon)[0] == 1
     assert daemon.programs() == programs
     until(lambda: daemon.descriptors() == descriptors, "all is closed")

@@ -19,6 +19,7 @@ from support.daemon.serving import Daemon, ask
 from support.process import COMMAND, ROOT, Bridge, environment
 from support.programs import oracle
 from support.programs.bad import PROGRAMS, Journal
+from support.programs.otheruser import nobody_else
 from support.programs.replies import (
     HONEST,
     LEAVING,
@@ -300,7 +301,8 @@ def hoarder() -> Iterator[tuple[list[str], Callable[[], None]]]:
     """What makes a command another user's, whose pipe budget is used up; and what gives it back."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to become a user whose pipes are all known")
-    user = [command("setpriv", "util-linux"), "--reuid=54322", "--regid=54322", "--clear-groups"]
+    uid = nobody_else()
+    user = [command("setpriv", "util-linux"), f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
     # A Python below /root stays readable.
     user += ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
     words = [

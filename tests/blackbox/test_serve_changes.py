@@ -165,7 +165,7 @@ def test_who_is_shown_out_is_answered_and_changes_nothing_any_more(
     write(file, f'allow_users = ["{os.getuid()}"]')
     daemon = serve(file=file, env=journal.environment)
     client = daemon.connect()
-    client.sendall(b"setpass:slow500-u:h:pw\n" + b"setpass:v:h:pw\n" * 3)
+    client.sendall(b"setpass:gate-u:h:pw\n" + b"setpass:v:h:pw\n" * 3)
     until(journal.frames, "the first is asked")
     write(file, 'allow_users = ["65534"]')
     daemon.reload()
@@ -175,8 +175,9 @@ def test_who_is_shown_out_is_answered_and_changes_nothing_any_more(
     assert answers == NO * 4
     write(file)
     daemon.reload()
+    journal.open_gate()
     assert ask(daemon.connect(), TRUE) == YES
-    assert journal.frames() == [b"setpass:slow500-u:h:pw", TRUE]
+    assert journal.frames() == [b"setpass:gate-u:h:pw", TRUE]
 
 
 def test_a_refused_reload_changes_nothing(serve: Callable[..., Daemon], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from support import procfs
 from support.components import command
 from support.daemon.serving import PATIENCE, Daemon, ask, read, until
 from support.inmemory.pools import made
@@ -104,6 +105,7 @@ def test_the_watchdog_is_fed_while_it_lives(serve: Callable[..., Daemon], system
     for _ in range(5):
         systemd.next("WATCHDOG")
     os.kill(daemon.process.pid, signal.SIGSTOP)
+    until(lambda: (found := procfs.process(daemon.process.pid)) is not None and found.state == "T", "the stop")
     while systemd.waiting(0):
         systemd.next()
     assert not systemd.waiting(1.0)

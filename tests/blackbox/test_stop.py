@@ -81,11 +81,11 @@ def test_what_hangs_gets_its_no_when_its_time_is_over(start: Start, journal: Jou
 
 @both_ways
 def test_an_idle_bridge_stops_at_once(start: Start, stop: Stop) -> None:
-    bridge = start(*RUN, *CHAMELEON)
+    bridge = start("run", "--pool-size", 4, "--shutdown-grace", 10, "--", *CHAMELEON)
     assert bridge.ask(b"isuser:alice:h").verdict == "1"
     bridge.wait_for_programs(4)
-    # Faster than the grace: good programs leave at the end of their input.
-    assert seconds_to_stop(bridge, stop) < 1.0
+    # Faster than the grace, however busy the machine is: good programs leave at the end of their input.
+    assert seconds_to_stop(bridge, stop) < 5
 
 
 def test_sigterm_stops_reading(start: Start, journal: Journal) -> None:
@@ -113,14 +113,17 @@ def sends_nothing_more(bridge: Bridge) -> bool:
 @pytest.mark.parametrize("name", ["ignores_end", "ignores_term", "ignores_both", "spins", "leaves_slowly"])
 def test_stubborn_programs(start: Start, journal: Journal, name: str, stop: Stop) -> None:
     """All at once, not one after the other."""
-    bridge = start(*RUN, *habit(name, 60_000 if name == "leaves_slowly" else 0), env=journal.environment)
+    grace = 5 if name == "ignores_term" else GRACE
+    program = habit(name, 60_000 if name == "leaves_slowly" else 0)
+    bridge = start("run", "--pool-size", 4, "--shutdown-grace", grace, "--", *program, env=journal.environment)
     bridge.converse([b"isuser:u%d:h" % number for number in range(40)])
     bridge.wait_for_programs(4)
     bridge.until(lambda: len(journal.pids("start")) == 4, "all programs")
     taken = seconds_to_stop(bridge, stop)
-    assert taken < LONGEST
     if name == "ignores_term":
-        assert taken < GRACE, "it would have left at the end of its input"
+        assert taken < grace, "it would have left at the end of its input"
+    else:
+        assert taken < LONGEST
     if name in ("ignores_end", "ignores_both", "leaves_slowly"):
         assert taken >= GRACE, "no time was given to leave"
 

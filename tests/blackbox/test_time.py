@@ -25,11 +25,13 @@ def test_time_over_is_a_no_and_the_end_of_the_program(start: Start, journal: Jou
     bridge = start(*RUN, *CHAMELEON, env=journal.environment)
     assert bridge.ask(b"isuser:alice:example.com").verdict == "1"
     line = f"auth:{way}-bob:example.com:pw-{way}-bob".encode()
+    begun = time.monotonic()  # its own seconds begin when the line was written: the bridge may have had it before
     answer = bridge.ask(line)
     assert answer.verdict == "0"
-    assert TIMEOUT - 0.05 <= answer.seconds < LATEST
+    assert answer.seconds < LATEST
+    assert time.monotonic() - begun >= TIMEOUT - 0.05
     (program,) = {event.pid for event in journal.events("frame") if event.body == line}
-    bridge.wait_for_deaths([program], 1)
+    bridge.wait_for_deaths([program])
     assert bridge.ask(b"isuser:alice:example.com").verdict == "1"
     bridge.wait_for_programs(2)
     bridge.finish()
@@ -63,12 +65,12 @@ def test_the_whole_group_of_a_hung_program_is_killed(start: Start, journal: Jour
 
 def test_waiting_for_a_program_counts(start: Start, journal: Journal) -> None:
     """The clock starts with the line: what waited too long is denied, and no program ever gets it."""
-    bridge = start(*("run", "--pool-size", 1, "--answer-timeout", TIMEOUT, "--", *CHAMELEON), env=journal.environment)
+    bridge = start("run", "--pool-size", 1, "--answer-timeout", 1.5, "--", *CHAMELEON, env=journal.environment)
     assert bridge.ask(b"isuser:alice:example.com").verdict == "1"
-    answers = bridge.converse([f"isuser:slow300-u{number}:example.com".encode() for number in range(8)])
+    answers = bridge.converse([f"isuser:slow900-u{number}:example.com".encode() for number in range(8)])
     assert answers[0].verdict == "1"
     assert [answer.verdict for answer in answers[2:]] == ["0"] * 6
-    assert max(answer.seconds for answer in answers) < LATEST
+    assert max(answer.seconds for answer in answers) < 2
     assert bridge.ask(b"isuser:alice:example.com").verdict == "1"
     bridge.finish()
     asked = {frame for frame in journal.frames() if b"slow" in frame}
@@ -77,12 +79,14 @@ def test_waiting_for_a_program_counts(start: Start, journal: Journal) -> None:
 
 def test_a_retry_has_only_the_time_that_is_left(start: Start, journal: Journal) -> None:
     """The first program dies when most of the time is over; the second would need just as long."""
-    bridge = start(*RUN, *CHAMELEON, env=journal.environment)
+    bridge = start("run", "--pool-size", 2, "--answer-timeout", 2, "--", *CHAMELEON, env=journal.environment)
     bridge.wait_until_up()
-    line = b"isuser:slowdie400-alice:example.com"
+    line = b"isuser:slowdie1200-alice:example.com"
+    begun = time.monotonic()
     answer = bridge.ask(line)
     assert answer.verdict == "0"
-    assert TIMEOUT - 0.05 <= answer.seconds < LATEST
+    assert answer.seconds < 2.4, "the second one dies by itself then"
+    assert time.monotonic() - begun >= 2 - 0.05
     bridge.finish()
     assert journal.frames() == [line, line]
 

@@ -175,6 +175,17 @@ def afterthought(milliseconds: int) -> None:
         note("written")  # if it lives to see it
 
 
+def afterthought_at_gate(_: int) -> None:
+    """The same when the test opens the gate (see support.programs.bad)."""
+    while (body := read_frame()) is not None:
+        reply(body)
+        while not os.path.exists(os.path.join(os.environ["EXTAUTH_TEST_STATE"], "open")):
+            time.sleep(0.001)
+        note("unsolicited")
+        write(YES)
+        note("written")
+
+
 # --- stderr ----------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,11 @@ from support.programs.replies import compiled
 NOBODY = 65534
 
 
+def nobody_else() -> int:
+    """A user, and group, of no process on this machine but those of this run: the kernel counts what a user has."""
+    return 20_000 + os.getpid() % 30_000
+
+
 def changes_user(folder: Path) -> str:
     """tests/programs/changes_user.c, compiled into `folder` and installed set-user-ID; root starts it as nobody."""
     if os.geteuid():
