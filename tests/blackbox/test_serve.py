@@ -29,6 +29,7 @@ def test_clients_have_their_own_answers_in_order(serve: Callable[..., Daemon]) -
 def test_a_flood_delays_another_by_one_turn_only(serve: Callable[..., Daemon]) -> None:
     daemon = serve("--pool-size", 2, "--answer-timeout", 60)
     flood, other = daemon.connect(), daemon.connect()
+    flood.settimeout(60)  # for all of it
     assert ask(other, b"isuser:u:h") == b"1\n"
     answers = 0
 
@@ -41,13 +42,13 @@ def test_a_flood_delays_another_by_one_turn_only(serve: Callable[..., Daemon]) -
     sender, reader = Thread(target=flood.sendall, args=(lines,)), Thread(target=read_on)
     reader.start()
     sender.start()
-    delays = []
+    before = []  # how many of its questions were answered while another's waited
     while answers < 200:  # its window is full of slow questions all the time
-        begun = time.monotonic()
+        begun = answers
         assert ask(other, b"isuser:u:h") == b"1\n"
-        delays.append(time.monotonic() - begun)
-    assert len(delays) >= 20
-    assert sorted(delays)[len(delays) // 2] < 0.06  # one query's time, 0.02 s, and what a busy machine adds
+        before.append(answers - begun)
+    assert len(before) >= 20
+    assert sorted(before)[len(before) // 2] <= 4  # a turn of each program, and one that a busy machine lets in
     sender.join()
     flood.shutdown(socket.SHUT_WR)
     reader.join()

@@ -38,6 +38,23 @@ def delays(client: socket.socket, count: int) -> list[float]:
     return took
 
 
+def cpu_taken(daemon: Daemon, client: socket.socket) -> list[float]:
+    """Seconds of CPU time that the daemon took for three questions, one after the other, a hundred times.
+
+    How long they waited depends on whatever else the machine does.
+    """
+    used = []
+    for _ in range(100):
+        before = on_cpu(daemon)
+        delays(client, 3)
+        used.append(on_cpu(daemon) - before)
+    return used
+
+
+def on_cpu(daemon: Daemon) -> float:
+    return int(Path(f"/proc/{daemon.process.pid}/schedstat").read_text().split()[0]) / 1e9
+
+
 @contextmanager
 def meanwhile(work: Callable[[], None]) -> Iterator[None]:
     """Do `work` over and over beside the test."""
@@ -127,11 +144,11 @@ def test_a_flood_of_connections_is_hardly_noticed(serve: Callable[..., Daemon], 
         count += 50
 
     with meanwhile(knock):
-        took = delays(client, 300)
-    print(f"{count} connections; median {statistics.median(took) * 1e3:.2f} ms, worst {max(took) * 1e3:.1f} ms")
+        used = cpu_taken(daemon, client)
+    print(f"{count} connections; median {statistics.median(used) * 1e3:.2f} ms, worst {max(used) * 1e3:.1f} ms")
     assert count > 300
-    assert statistics.median(took) < 0.02
-    assert max(took) < 1.0
+    assert statistics.median(used) < 0.06
+    assert max(used) < 1.0
 
 
 def test_ten_thousand_connections_leave_nothing(serve: Callable[..., Daemon], tmp_path: Path) -> None:
@@ -405,7 +422,7 @@ def test_a_flood_of_looks_is_hardly_noticed(serve: Callable[..., Daemon], tmp_pa
             status.connect(os.fspath(daemon.status_path))
 
     with meanwhile(look):
-        took = delays(client, 300)
-    print(f"median {statistics.median(took) * 1e3:.2f} ms, worst {max(took) * 1e3:.1f} ms")
-    assert statistics.median(took) < 0.02
-    assert max(took) < 1.0
+        used = cpu_taken(daemon, client)
+    print(f"median {statistics.median(used) * 1e3:.2f} ms, worst {max(used) * 1e3:.1f} ms")
+    assert statistics.median(used) < 0.06
+    assert max(used) < 1.0
