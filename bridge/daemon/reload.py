@@ -123,6 +123,7 @@ class Reloader:
         asked = self._no_longer_asked()  # those who ask from now on ask for a newer one
         if reason := reason or self._put_in_force(proof, reconfigure):
             await proof.undo()
+            reason = proof.failure() or reason  # its programs are gone now, and it is known how they ended
         self._decided(reason, asked)
 
     def _put_in_force(self, proof: _Proof, reconfigure: Callable[[Settings], None]) -> str:
@@ -165,6 +166,7 @@ class _Proof:
         self.change = change
         self._poolset = poolset
         self._drain = drain
+        self._failed: str | None = None  # the name of a pool
         self._down = {name for name, pool in poolset.pools.items() if not pool.staff.usable}
         self._patience = {name: pool.staff.startup.unasked for name, pool in poolset.pools.items()}
 
@@ -203,6 +205,16 @@ class _Proof:
         for name in aside:
             self._poolset.bring_back(name)
 
+    def failure(self) -> str:
+        """Why a pool is not proven, if one is not; of its command only the program: its arguments may hold a secret."""
+        name = self._failed
+        if name is None:
+            return ""
+        pool = self.change.new[name]
+        why = pool.last_failure or f"no answer to the probe within {self.change.settings.start_timeout:g} seconds"
+        too = ", and the old program is down too" if name in self._down else ""
+        return f"pool {pool.name}: {pool.program.argv[0]}: {why}{too}"
+
     async def _failing(self, names: Collection[str]) -> str:
         """Prove these pools; returns why one of them fails, or an empty string."""
         poolset, new = self._poolset, self.change.new
@@ -215,7 +227,8 @@ class _Proof:
             outlooks = {name: outlook(new[name], now, self._patience.get(name, UNASKED)) for name in names}
             for name, good in outlooks.items():
                 if good is False or (good is None and now >= until):
-                    return self._failure(name)
+                    self._failed = name
+                    return self.failure()
             if all(outlooks.values()):
                 return ""
             await trio.sleep(_PAUSE)
@@ -224,13 +237,6 @@ class _Proof:
         """Wait until all programs of these pools are gone."""
         while not self._poolset.draining.isdisjoint(pools):
             await trio.sleep(_PAUSE)
-
-    def _failure(self, name: str) -> str:
-        """Why a pool is not proven; of its command only the program, as its arguments may hold a secret."""
-        pool = self.change.new[name]
-        why = pool.last_failure or f"no answer to the probe within {self.change.settings.start_timeout:g} seconds"
-        too = ", and the old program is down too" if name in self._down else ""
-        return f"pool {pool.name}: {pool.program.argv[0]}: {why}{too}"
 
 
 def _tell(asked: Collection[Callable[[str], None]], reason: str) -> None:

@@ -2,11 +2,12 @@
 
 import errno
 import logging
+import signal
 
 import attrs
 import pytest
 import trio
-from support.inmemory.pools import Answer, Play, answers, hangs, lives, made, stays
+from support.inmemory.pools import Answer, InMemoryWorker, Play, answers, hangs, lives, made, stays
 from support.inmemory.reloads import Outcome, Reloading, Telling, reloading, with_hosts
 
 from bridge.config.load import defaults
@@ -141,6 +142,19 @@ async def test_a_program_that_does_not_live_changes_nothing(
         assert (there.reloader.loaded, there.reloader.refused, there.reloader.reason) == (0, 1, reason)
         assert f'configuration refused, the old one stays reason="{reason}"' in logged.text
         assert "secret" not in logged.text
+
+
+async def test_how_a_program_ended_is_told_when_it_is_known(autojump_clock, monkeypatch) -> None:
+    """A busy machine may take a while from the end of its output to its own."""
+
+    async def ends(program: InMemoryWorker) -> int:
+        program.ignores.add(signal.SIGKILL)
+        program.kill("it ended")
+        await trio.sleep(0.2)
+        return 3
+
+    async with reloading(monkeypatch, OLD, {**PLAYS, "/ends": ends}) as there:
+        assert await there.reload(made("/ends", pool_size=2)) == "pool default: /ends: it ended, with status 3"
 
 
 async def test_a_probe_that_is_not_answered_is_waited_for_as_long_as_a_start_may_take(
