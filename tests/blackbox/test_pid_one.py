@@ -32,8 +32,11 @@ AT_THE_START = """
 """A signal, before anything but the terminal has been looked at."""
 
 
+RUN = ("run", "--pool-size", 2, "--pool-max", 2)  # a spare would stay for a minute
+
+
 def run_as_pid_1(start: Start, *options: object, program: tuple[str, ...] = ORPHANS, **more: object) -> Bridge:
-    return as_pid_1(start, "run", "--pool-size", 2, "--answer-timeout", 10, *options, "--", *program, **more)
+    return as_pid_1(start, *RUN, "--answer-timeout", 10, *options, "--", *program, **more)
 
 
 def until_no_zombie_is_left(bridge: Bridge) -> None:
@@ -50,10 +53,7 @@ def be_a_subreaper() -> None:
 
 @pytest.mark.parametrize("as_what", ["PID 1", "subreaper"])
 def test_orphans_are_reaped(start: Start, as_what: str) -> None:
-    if as_what == "PID 1":
-        bridge = run_as_pid_1(start)
-    else:
-        bridge = start("run", "--pool-size", 2, "--", *ORPHANS, prepare=be_a_subreaper)
+    bridge = run_as_pid_1(start) if as_what == "PID 1" else start(*RUN, "--", *ORPHANS, prepare=be_a_subreaper)
     assert {answer.verdict for answer in bridge.converse([ALICE] * 100)} == {"1"}
     until_no_zombie_is_left(bridge)
     assert exit_statuses(bridge) == []

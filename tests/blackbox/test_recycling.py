@@ -76,8 +76,8 @@ def test_the_default_is_five_hundred(start: Start, journal: Journal) -> None:
 def test_a_recursion_of_two_hundred_is_never_reached(start: Start, journal: Journal) -> None:
     """Programs that die of their 201st question lose none, not even a `setpass`, which has no second chance."""
     bridge = start(
-        *("run", "--pool-size", 2, "--max-requests", 100, "--answer-timeout", 20, "--probe", "nobody@h", "--"),
-        *habit("dies_after", 200),
+        *("run", "--pool-size", 2, "--pool-max", 2, "--max-requests", 100, "--answer-timeout", 20),
+        *("--probe", "nobody@h", "--", *habit("dies_after", 200)),
         env=journal.environment,
     )
 
@@ -97,8 +97,8 @@ def test_a_recursion_of_two_hundred_is_never_reached(start: Start, journal: Jour
 
 def test_programs_that_leak_descriptors(start: Start, journal: Journal) -> None:
     bridge = start(
-        *("run", "--pool-size", 2, "--max-requests", 20, "--answer-timeout", 20, "--start-timeout", 1, "--"),
-        *habit("leaks_descriptors", 200),
+        *("run", "--pool-size", 2, "--pool-max", 2, "--max-requests", 20, "--answer-timeout", 20),
+        *("--start-timeout", 1, "--", *habit("leaks_descriptors", 200)),
         env=journal.environment,
     )
 

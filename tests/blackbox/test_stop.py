@@ -17,7 +17,8 @@ from .conftest import Start
 GRACE = 0.5
 # Close stdin, wait, SIGTERM, wait, SIGKILL; and a second for a busy machine.
 LONGEST = 2 * GRACE + 1.0
-RUN = ("run", "--pool-size", 4, "--answer-timeout", 10, "--shutdown-grace", GRACE, "--")
+FOUR = ("run", "--pool-size", 4, "--pool-max", 4)
+RUN = (*FOUR, "--answer-timeout", 10, "--shutdown-grace", GRACE, "--")
 
 
 def by_end_of_input(bridge: Bridge) -> None:
@@ -115,7 +116,7 @@ def test_stubborn_programs(start: Start, journal: Journal, name: str, stop: Stop
     """All at once, not one after the other."""
     grace = 5 if name == "ignores_term" else GRACE
     program = habit(name, 60_000 if name == "leaves_slowly" else 0)
-    bridge = start("run", "--pool-size", 4, "--shutdown-grace", grace, "--", *program, env=journal.environment)
+    bridge = start(*FOUR, "--shutdown-grace", grace, "--", *program, env=journal.environment)
     bridge.converse([b"isuser:u%d:h" % number for number in range(40)])
     bridge.wait_for_programs(4)
     bridge.until(lambda: len(journal.pids("start")) == 4, "all programs")
