@@ -241,7 +241,7 @@ def test_one_that_goes_in_the_middle(serve: Serve, journal: Journal) -> None:
 @pytest.mark.slow
 def test_those_that_go_at_any_moment(serve: Serve, dice: random.Random) -> None:
     """In the middle of a request, of a line, of an answer; meanwhile one that stays gets all of its own answers."""
-    daemon = serve("--pool-size", 4)
+    daemon = serve("--pool-size", 4, "--pool-max", 4, "--max-requests", 0)  # no other programs come, and stay a while
     staying = TaggedClient(daemon.connect())
     until(lambda: len(daemon.programs()) == 4, "all programs")
     descriptors = daemon.descriptors()
