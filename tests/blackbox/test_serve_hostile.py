@@ -205,7 +205,7 @@ def test_full_of_greedy_clients_it_stays_small(serve: Callable[..., Daemon]) -> 
     grown = daemon.resident() - before
     print(f"{grown} KiB for 127 greedy clients")
     assert grown < 64 * 1024
-    assert max(cpu_taken(daemon, client, 17)) < 1.0
+    assert max(cpu_taken(daemon, client, 17)) < 3.0
 
 
 # --- One client among others
