@@ -63,9 +63,9 @@ async def waiting_logins(site: Site, stack: contextlib.AsyncExitStack, round_: i
 
 async def ping(site: Site, looker: Client) -> float:
     """Seconds, without those in which the server, or we, waited for a CPU that others had."""
-    before = procfs.waited(site.prosody.pid) + procfs.waited(os.getpid())
+    before = procfs.held_up(site.prosody.pid, os.getpid())
     seconds = await looker.ping()
-    return seconds - (procfs.waited(site.prosody.pid) + procfs.waited(os.getpid()) - before)
+    return seconds - (procfs.held_up(site.prosody.pid, os.getpid()) - before)
 
 
 async def measure(site: Site, looker: Client, round_: int) -> list[float]:

@@ -52,15 +52,6 @@ def stands_still(pid: int) -> bool:
     return {*states} <= {b"T", b"Z", b"X"}
 
 
-def waited(*pids: int) -> float:
-    """Seconds for which these processes' main threads were ready to run, and others had the CPUs."""
-    spent = 0
-    for pid in pids:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/schedstat") as file:
-            spent += int(file.read().split()[1])
-    return spent / 1e9
-
-
 def children(pid: int) -> list[Process]:
     """The children of all threads of a process, zombies too, as they were at one moment.
 
@@ -119,24 +110,18 @@ def having(variable: str, value: str) -> list[int]:
 
 
 def held_up(*pids: int) -> float:
-    """Seconds for which these have waited for a CPU so far: what a busy machine is to blame for.  0 for those gone."""
-    waited = 0
+    """Seconds for which their main threads have waited for a CPU: a busy machine's doing.  None for those gone."""
+    nanoseconds = 0
     for pid in pids:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/schedstat") as file:
-            waited += int(file.read().split()[1])
-    return waited / 1e9
+            nanoseconds += int(file.read().split()[1])
+    return nanoseconds / 1e9
 
 
 def status(pid: int) -> dict[str, str]:
     """The fields of /proc/PID/status, such as VmRSS, SigIgn, SigBlk."""
     with open(f"/proc/{pid}/status") as file:
         return {key: value.strip() for key, _, value in (line.partition(":") for line in file)}
-
-
-def waited(pid: int) -> float:
-    """Seconds for which its main thread has waited for a CPU so far."""
-    with open(f"/proc/{pid}/schedstat") as file:
-        return int(file.read().split()[1]) / 1e9
 
 
 def memory(pid: int, field: str = "VmRSS") -> int:

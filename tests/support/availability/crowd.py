@@ -56,7 +56,7 @@ class Crowd:
             answer = Answer("", login.sent + self._patience)
             with trio.move_on_after(self._patience):
                 answer = await self._client.ask(line, address)
-            held_up = self._held_up() - held_up
+            held_up = max(0.0, self._held_up() - held_up)  # it may be another daemon by now
             login.verdict, login.seconds = answer.verdict, max(0.0, answer.at - login.sent - held_up)
             self.logins.append(login)
         finally:

@@ -69,7 +69,7 @@ class Asked:
         return Reply(REPLIES[data], self._clock() - began)
 
     def _clock(self) -> float:
-        return time.monotonic() - procfs.waited(os.getpid(), self.process.pid)
+        return time.monotonic() - procfs.held_up(os.getpid(), self.process.pid)
 
     def end(self) -> int:
         """Close its input; its exit status."""

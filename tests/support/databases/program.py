@@ -92,7 +92,7 @@ class Program:
             self._errors.close()
 
     def _held_up(self) -> float:
-        return procfs.waited(os.getpid(), self.pid)
+        return procfs.held_up(os.getpid(), self.pid)
 
     def worked(self) -> int:
         """Nanoseconds that it has been on a processor: what others do meanwhile is not in there."""
