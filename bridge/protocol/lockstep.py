@@ -10,8 +10,8 @@ same burst is an attack, not a question.
   - A line that comes in pieces is one line only if it can be nothing else.  Pieces more than 50 ms apart, or on a
     terminal after any piece that was written whole, are a truncated line (lpty cuts at a NUL) and another question;
     joined, they would be neither.  A violation too.
-  - On a terminal, a first line whose secret holds another question to the same host: this is how both pieces
-    look if they came before we could read the first.  When in doubt, a violation.
+  - On a terminal, a line whose secret holds another question to the same host: this is how both pieces look if they
+    came before we could read the first, at the start or because we stood still.  When in doubt, a violation.
 
 No I/O; the caller passes the time in, in seconds.
 """
@@ -60,7 +60,6 @@ class LockstepRule:
         self._terminal = terminal
         self._reader = LineReader(max_line)
         self._begun = 0.0  # when the first piece of an unfinished line came
-        self._first = True  # no question so far
         self.question: bytes | Refusal | None = None
         self.since = 0.0
         self.quiet_at = float("-inf")
@@ -109,12 +108,12 @@ class LockstepRule:
         line = lines[0]
         if len(lines) > 1 or self._reader.unfinished or now - self._begun > BURST:
             return self._violation(now)
-        if self._terminal and self._first and isinstance(line, bytes) and holds_another(line):
+        if self._terminal and isinstance(line, bytes) and holds_another(line):
             return self._violation(now)
         return self._open(line, now)
 
     def _open(self, line: bytes | Refusal, now: float) -> tuple[Heard, ...]:
-        self.question, self.since, self._first = line, now, False
+        self.question, self.since = line, now
         return (Heard.QUESTION,)
 
     def _violation(self, now: float) -> tuple[Heard, ...]:

@@ -7,7 +7,7 @@ import time
 import pytest
 from support import procfs
 from support.pty.driver import PATIENCE
-from support.pty.site import BLOCKING, WRONG, Site, all_right, auth
+from support.pty.site import BLOCKING, HOST, WRONG, Site, all_right, auth
 
 pytestmark = pytest.mark.slow
 
@@ -65,4 +65,25 @@ def test_client_gave_up_while_the_bridge_stood_still(site: Site, kind: str) -> N
     time.sleep(STOP - 1.7)  # the rest of the standstill
     os.kill(bridge, signal.SIGCONT)
     assert client.finish().verdict in ("0", "none")
+    all_right(client)
+
+
+@pytest.mark.parametrize("kind", PATIENT)
+def test_line_cut_off_at_a_nul_while_the_bridge_stood_still(site: Site, kind: str) -> None:
+    """It reads that and the next query at once: together, mallory's own password, made for that."""
+    trap = f"xauth:bob:{HOST}:anything"
+    site.users.write_text(site.users.read_text().replace("}", f', "mallory@{HOST}": "{trap}"}}'))
+    client = site.client(kind)
+    site.ready(client)
+    all_right(client)
+    before = len(site.backend.settle())
+    bridge = site.bridge_pid(client)
+    stop(bridge)
+    client.begin(auth("mallory", "x").encode(), timeout=0.1)
+    assert client.finish().verdict == "none"
+    client.begin(auth("bob", "anything").encode() + b"\n", timeout=3.0)
+    time.sleep(0.1)
+    os.kill(bridge, signal.SIGCONT)
+    assert client.finish().verdict == "0"
+    assert site.backend.settle()[before:] == []
     all_right(client)

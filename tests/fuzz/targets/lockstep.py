@@ -56,7 +56,6 @@ class Reference:
     """
 
     def __init__(self) -> None:
-        self.first = True
         self.clear()
 
     def clear(self) -> None:
@@ -87,7 +86,6 @@ class Reference:
                 self.line = whole[:-1].removesuffix(b"\r")
             else:
                 self.violation = True
-            self.first = False
 
     def is_clean(self, whole: bytes) -> bool:
         """One line alone, in one piece, or in pieces as long as a terminal makes them; and not two in one."""
@@ -96,7 +94,7 @@ class Reference:
             size += len(part)
             if min(size, LIMIT + 2) < WHOLE:
                 return False
-        hidden = self.first and holds_another(whole[:-1].removesuffix(b"\r"))
+        hidden = holds_another(whole[:-1].removesuffix(b"\r"))
         return whole.count(b"\n") == 1 and whole[-1:] == b"\n" and self.last - begun <= BURST and not hidden
 
 

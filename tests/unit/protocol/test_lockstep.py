@@ -130,6 +130,16 @@ def test_a_line_cut_at_a_nul_never_joins_the_next_query(rule: Counting) -> None:
     assert rule.question == OTHER
 
 
+def test_on_a_terminal_a_line_that_may_be_two_is_a_violation_at_any_time() -> None:
+    """Both pieces were read at once, as we stood still meanwhile."""
+    rule = LockstepRule(4096, terminal=True)
+    for at in (0.0, 1.0, 2.0):
+        assert heard(rule, (b"auth:mallory:h:xauth:bob:h:any\n", at)) == [VIOLATION]
+        rule.close()
+        assert heard(rule, (b"auth:mallory:h:xauth:bob:another-host:any\n", at + 0.5)) == [QUESTION]
+        rule.close()
+
+
 def test_an_over_long_line_is_a_question_that_is_refused(rule: Counting) -> None:
     assert heard(rule, (b"x" * 65 + b"\n", 0.0)) == [QUESTION]
     assert rule.question is Refusal.LENGTH
