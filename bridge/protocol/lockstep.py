@@ -125,8 +125,8 @@ class LockstepRule:
 
 def holds_another(line: bytes) -> bool:
     """Whether the secret of `line` contains what looks like another question to the same host."""
-    fields = line.split(b":", 3)
-    if len(fields) < 4:
+    if line.count(b":") < 5:  # three of its own, and two of the shortest question
         return False
-    host, secret = b":" + fields[2], fields[3]
+    _, _, host, secret = line.split(b":", 3)
+    host = b":" + host
     return any((start := secret.find(command)) >= 0 and host in secret[start:] for command in _QUESTIONS)
