@@ -134,9 +134,9 @@ def test_on_a_terminal_a_line_that_may_be_two_is_a_violation_at_any_time() -> No
     """Both pieces were read at once, as we stood still meanwhile."""
     rule = LockstepRule(4096, terminal=True)
     for at in (0.0, 1.0, 2.0):
-        assert heard(rule, (b"auth:mallory:h:xauth:bob:h:any\n", at)) == [VIOLATION]
+        assert heard(rule, (b"auth:mallory:example.com:xauth:bob:example.com:hunter2\n", at)) == [VIOLATION]
         rule.close()
-        assert heard(rule, (b"auth:mallory:h:xauth:bob:another-host:any\n", at + 0.5)) == [QUESTION]
+        assert heard(rule, (b"auth:mallory:example.com:xauth:bob:example.org:hunter2\n", at + 0.5)) == [QUESTION]
         rule.close()
 
 
