@@ -72,7 +72,7 @@ def look_away(bridge: Bridge, journal: Journal) -> None:
     bridge.until(lambda: journal.events("gate"), "the program to be at the gate")
     until_asleep(bridge)
     bridge.signal(signal.SIGSTOP)
-    bridge.until(lambda: (found := procfs.process(bridge.pid)) and found.state == "T", "the stop")
+    bridge.until(lambda: procfs.is_stopped(bridge.pid), "the stop")
     (journal.state / "open").touch()
     # A program that was not trusted with the question may wait for it: then there is nothing to be seen.
     bridge.until(lambda: journal.events("done") or waits_for_input(journal), "the program to be done")

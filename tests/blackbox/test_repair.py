@@ -15,7 +15,7 @@ from support import procfs
 from support.components import command
 from support.process import COMMAND, Bridge
 from support.programs.bad import CHAMELEON, Journal, compiled, habit
-from support.programs.otheruser import nobody_else
+from support.programs.otheruser import as_somebody_else
 
 from .conftest import Start
 
@@ -132,10 +132,7 @@ def test_no_process_left_to_fork(start: Start, journal: Journal) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, to become a user with no other processes")
     limit = command("prlimit", "util-linux")
-    uid = nobody_else()
-    user = [command("setpriv", "util-linux"), f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
-    # A Python below /root stays readable.
-    user += ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
+    user = as_somebody_else()
     bridge = start(
         *("run", "--pool-size", 2, "--answer-timeout", 0.5, "--", *CHAMELEON),
         command=[limit, "--nproc=1:200", *user, *COMMAND],
@@ -204,7 +201,7 @@ def test_a_second_reply_that_is_there_with_the_next_question(start: Start, journ
     for number in range(4):
         assert bridge.ask(b"isuser:alice%d:h" % number).verdict == "1"
         bridge.signal(signal.SIGSTOP)
-        bridge.until(lambda: (found := procfs.process(bridge.pid)) and found.state == "T", "the stop")
+        bridge.until(lambda: procfs.is_stopped(bridge.pid), "the stop")
         program = journal.events("reply")[-1].pid
         journal.open_gate()
         bridge.until(lambda pid=program: pid in journal.pids("written"), "the second reply")

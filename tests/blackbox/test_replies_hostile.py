@@ -19,7 +19,7 @@ from support.daemon.serving import Daemon, ask
 from support.process import COMMAND, ROOT, Bridge, environment
 from support.programs import oracle
 from support.programs.bad import PROGRAMS, Journal
-from support.programs.otheruser import nobody_else
+from support.programs.otheruser import as_somebody_else
 from support.programs.replies import (
     HONEST,
     LEAVING,
@@ -301,10 +301,7 @@ def hoarder() -> Iterator[tuple[list[str], Callable[[], None]]]:
     """What makes a command another user's, whose pipe budget is used up; and what gives it back."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to become a user whose pipes are all known")
-    uid = nobody_else()
-    user = [command("setpriv", "util-linux"), f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
-    # A Python below /root stays readable.
-    user += ["--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
+    user = as_somebody_else()
     words = [
         command("prlimit", "util-linux"),
         "--nofile=20000:20000",

@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
+from support import procfs
 from support.daemon.serving import PATIENCE, Daemon, ask, read, until
 from support.daemon.standstill import unread_by_peer
 from support.programs.bad import CHAMELEON, Journal
@@ -45,14 +46,10 @@ def cpu_taken(daemon: Daemon, client: socket.socket, times: int = 100) -> list[f
     """
     used = []
     for _ in range(times):
-        before = on_cpu(daemon)
+        before = procfs.on_cpu(daemon.process.pid)
         delays(client, 3)
-        used.append(on_cpu(daemon) - before)
+        used.append(procfs.on_cpu(daemon.process.pid) - before)
     return used
-
-
-def on_cpu(daemon: Daemon) -> float:
-    return int(Path(f"/proc/{daemon.process.pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 @contextmanager

@@ -105,7 +105,7 @@ def test_the_watchdog_is_fed_while_it_lives(serve: Callable[..., Daemon], system
     for _ in range(5):
         systemd.next("WATCHDOG")
     os.kill(daemon.process.pid, signal.SIGSTOP)
-    until(lambda: (found := procfs.process(daemon.process.pid)) is not None and found.state == "T", "the stop")
+    until(lambda: procfs.is_stopped(daemon.process.pid), "the stop")
     while systemd.waiting(0):
         systemd.next()
     assert not systemd.waiting(1.0)

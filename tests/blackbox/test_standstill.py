@@ -95,7 +95,7 @@ def test_flood(start: Start, tmp_path: Path, dice: random.Random) -> None:
                 bridge.send(line)
             bridge.pump(0.001)
         os.kill(bridge.pid, signal.SIGSTOP)
-        until(lambda: (found := procfs.process(bridge.pid)) is not None and found.state == "T", "the stop")
+        until(lambda: procfs.is_stopped(bridge.pid), "the stop")
         before = take(bridge)
         was_read = bridge.sent - -(-bridge.unread // len(line))
         pause(0.5)

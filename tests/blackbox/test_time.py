@@ -210,7 +210,7 @@ def test_a_stopped_bridge_does_not_believe_in_time_travel(start: Start) -> None:
     bridge.queue(b"isuser:hang-alice:h")
     bridge.until(lambda: bridge.sent == 2, "the line to be sent")
     os.kill(bridge.pid, signal.SIGSTOP)
-    bridge.until(lambda: (found := procfs.process(bridge.pid)) and found.state == "T", "the stop")
+    bridge.until(lambda: procfs.is_stopped(bridge.pid), "the stop")
     begun = time.monotonic()
     bridge.until(lambda: time.monotonic() - begun > TIMEOUT, "the deadline")
     os.kill(bridge.pid, signal.SIGCONT)

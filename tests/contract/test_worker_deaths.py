@@ -141,7 +141,7 @@ def test_one_that_never_reads_what_it_answers(stage) -> None:
 def test_stopped_it_dies_of_sigkill_only(stage) -> None:
     worker = stage.start(CHAMELEON)
     query = stage.give(question("freeze-alice"))
-    stage.until(lambda: procfs.process(worker.pid).state == "T")
+    stage.until(lambda: procfs.is_stopped(worker.pid))
     worker.signal(signal.SIGTERM)
     stage.reactor.run_once()
     assert worker.state is not State.GONE

@@ -10,7 +10,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from wire import NO, YES, note, read_frame, reply, truth, write
+from wire import NO, YES, note, read_frame, reply, truth, until_gate_is_open, write
 
 STATE = os.environ.get("EXTAUTH_TEST_STATE", "")  # a directory, for what happens only once
 
@@ -48,9 +48,8 @@ def late(body: bytes, milliseconds: int) -> None:
 
 
 def gate(body: bytes, _number: int) -> None:
-    """The right reply, once the test opens the gate (see support.programs.bad)."""
-    while not os.path.exists(os.path.join(STATE, "open")):
-        time.sleep(0.001)
+    """The right reply, once the test opens the gate."""
+    until_gate_is_open()
     reply(body)
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from wire import NO, YES, note, read_frame, reply, truth, write
+from wire import NO, YES, note, read_frame, reply, truth, until_gate_is_open, write
 
 
 def answer_all() -> None:
@@ -176,11 +176,10 @@ def afterthought(milliseconds: int) -> None:
 
 
 def afterthought_at_gate(_: int) -> None:
-    """The same when the test opens the gate (see support.programs.bad)."""
+    """The same when the test opens the gate."""
     while (body := read_frame()) is not None:
         reply(body)
-        while not os.path.exists(os.path.join(os.environ["EXTAUTH_TEST_STATE"], "open")):
-            time.sleep(0.001)
+        until_gate_is_open()
         note("unsolicited")
         write(YES)
         note("written")

@@ -75,6 +75,12 @@ def write(data: bytes, descriptor: int = 1) -> None:
         os._exit(0)
 
 
+def until_gate_is_open() -> None:
+    """Wait until the test opens it (see support.programs.bad)."""
+    while not os.path.exists(os.path.join(os.environ["EXTAUTH_TEST_STATE"], "open")):
+        time.sleep(0.001)
+
+
 def until_read() -> None:
     """Wait until somebody has read all that was written to stdout: what follows then counts from that moment."""
     import fcntl

@@ -4,7 +4,7 @@ The whole burst gets one `0`, none of it reaches a program, and no answer is lef
 """
 
 import pytest
-from support.faults import LONG_BURST, fault
+from support.faults import LONG_BURST
 from support.pty.site import BLOCKING, CLIENTS, HOST, PASSWORDS, WRONG, Site, all_right, auth
 
 pytestmark = pytest.mark.slow
@@ -91,8 +91,7 @@ def test_long_line_is_one_line(site: Site) -> None:
 def test_second_piece_within_its_time_is_the_same_burst(site: Site, gap: float, second: str) -> None:
     """The first line is with a program by then: its answer, a true one, must not be written."""
     site.configure(env={"GATED": "slow"}, pool_size=2)
-    place = fault(site.root, LONG_BURST)["PYTHONPATH"]
-    client = site.emulation("lpty12", command=site.command(before=f"export PYTHONPATH='{place}'"))
+    client = site.faulty(LONG_BURST)
     all_right(client)  # by now it reads at once
     before = len(site.backend.settle())
     # The gate stays shut until the reply is there: the program's answer can come only after the second piece.

@@ -10,7 +10,7 @@ import time
 import pytest
 from support import procfs
 from support.daemon.serving import until
-from support.faults import HANGING, fault
+from support.faults import HANGING
 from support.pty.site import BLOCKING, EMULATED, WRONG, Site, all_right, auth, tree, until_gone
 
 
@@ -85,8 +85,7 @@ def test_terminal_is_raw_before_the_configuration_is_read(site: Site) -> None:
             return look(path, *arguments, **options)
         os.stat = look_for_ever
     """
-    place = fault(site.root, held)["PYTHONPATH"]
-    client = site.emulation("lpty12", command=site.command(before=f"export PYTHONPATH='{place}'"))
+    client = site.faulty(held)
     client.start()
     until(reading.exists, "the configuration to be read")
     assert site.is_raw(client)
@@ -228,8 +227,7 @@ def test_two_signals_end_it_at_once(site: Site) -> None:
 def test_one_that_cannot_stop_its_programs_is_ended_by_force_with_0(site: Site) -> None:
     """With any other status Prosody would never start it again."""
     site.configure(shutdown_grace=0.3, answer_timeout=1.0)
-    place = fault(site.root, HANGING)["PYTHONPATH"]
-    client = site.emulation("lpty12", command=site.command(before=f"export PYTHONPATH='{place}'"))
+    client = site.faulty(HANGING)
     site.ready(client)
     all_right(client)
     processes = set(tree(client.process.pid))

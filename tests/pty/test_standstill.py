@@ -20,7 +20,7 @@ def stop(pid: int) -> None:
     """Stop it, and return when it is."""
     os.kill(pid, signal.SIGSTOP)
     end = time.monotonic() + PATIENCE
-    while (found := procfs.process(pid)) is None or found.state != "T":
+    while not procfs.is_stopped(pid):
         assert time.monotonic() < end, "it does not stop"
         time.sleep(0.001)
 

@@ -76,7 +76,7 @@ def pace(place: Place, faults: dict[str, int], questions: int = QUESTIONS) -> Pa
     """Ask one after the other; in this quiet every answer must be true."""
     times = []
     with place.connect() as client:
-        before = _cpu(place.pid)
+        before = procfs.on_cpu(place.pid)
         for number in range(questions):
             right = number & 1
             began = time.perf_counter()
@@ -86,16 +86,11 @@ def pace(place: Place, faults: dict[str, int], questions: int = QUESTIONS) -> Pa
             if said != b"%d\n" % right:
                 name = f"in quiet: {said!r} instead of {right}"
                 faults[name] = faults.get(name, 0) + 1
-        cpu = _cpu(place.pid) - before
+        cpu = procfs.on_cpu(place.pid) - before
     times.sort()
-    return Pace(times[questions // 2] * 1e6, times[questions * 99 // 100] * 1e6, cpu / questions / 1e3)
+    return Pace(times[questions // 2] * 1e6, times[questions * 99 // 100] * 1e6, cpu / questions * 1e6)
 
 
 def undisturbed(paces: list[Pace]) -> Pace:
     """What is reached in one of ten measurements: on a machine that does other things, those it let alone."""
     return Pace(*(sorted(getattr(one, name) for one in paces)[len(paces) // 10] for name in ("p50", "p99", "cpu")))
-
-
-def _cpu(pid: int) -> int:
-    """Nanoseconds."""
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from typing import NamedTuple
 
 
@@ -37,6 +38,12 @@ def alive(pid: int) -> bool:
     """Whether there is such a process, and not only its zombie."""
     found = process(pid)
     return found is not None and not found.is_zombie
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether there is such a process, and it has been stopped by a signal."""
+    found = process(pid)
+    return found is not None and found.state == "T"
 
 
 def stands_still(pid: int) -> bool:
@@ -116,6 +123,17 @@ def held_up(*pids: int) -> float:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/schedstat") as file:
             nanoseconds += int(file.read().split()[1])
     return nanoseconds / 1e9
+
+
+def clock(*pids: int) -> float:
+    """Seconds on a clock that stands still while one of these waits for a CPU that others have."""
+    return time.monotonic() - held_up(*pids)
+
+
+def on_cpu(pid: int) -> float:
+    """Seconds for which its main thread has been on a CPU."""
+    with open(f"/proc/{pid}/schedstat") as file:
+        return int(file.read().split()[0]) / 1e9
 
 
 def status(pid: int) -> dict[str, str]:

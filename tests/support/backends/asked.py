@@ -4,7 +4,6 @@ import contextlib
 import os
 import select
 import subprocess
-import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -69,7 +68,7 @@ class Asked:
         return Reply(REPLIES[data], self._clock() - began)
 
     def _clock(self) -> float:
-        return time.monotonic() - procfs.held_up(os.getpid(), self.process.pid)
+        return procfs.clock(os.getpid(), self.process.pid)
 
     def end(self) -> int:
         """Close its input; its exit status."""

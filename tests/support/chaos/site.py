@@ -77,7 +77,7 @@ class Site:
                 os.chown(place, UNPRIVILEGED, UNPRIVILEGED)
         self.process = self.start()
         self._before: tuple[int, int] | None = None
-        self._waited = (self.process.pid, 0)
+        self._waited = (self.process.pid, 0.0)
 
     # --- configuration -----------------------------------------------------------------------------------
 
@@ -210,13 +210,12 @@ class Site:
 
     def lag(self) -> float:
         """Seconds, since the last call, for which the daemon waited for a CPU, and the longest that we did."""
-        pid, waited = self.process.pid, 0
-        with contextlib.suppress(OSError):
-            waited = int(Path(f"/proc/{pid}/schedstat").read_text().split()[1])
-        before = self._waited if self._waited[0] == pid else (pid, 0)
+        pid = self.process.pid
+        waited = procfs.held_up(pid)
+        before = self._waited if self._waited[0] == pid else (pid, 0.0)
         self._waited = pid, waited
         lag, self.watch.lag = self.watch.lag, 0.0
-        return lag + (waited - before[1]) / 1e9
+        return lag + (waited - before[1])
 
     async def up(self) -> None:
         """Wait until somebody is granted something."""

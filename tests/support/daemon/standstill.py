@@ -40,7 +40,7 @@ def received(client: socket.socket) -> bytes:
 def stop(pid: int) -> bool:
     """Stop a process; returns whether it was waiting for events, not working."""
     os.kill(pid, signal.SIGSTOP)
-    until(lambda: (found := procfs.process(pid)) is not None and found.state == "T", "the stop")
+    until(lambda: procfs.is_stopped(pid), "the stop")
     try:
         number = Path(f"/proc/{pid}/syscall").read_text().split()[0]
     except PermissionError:

@@ -62,10 +62,9 @@ class Program:
     def answer(self, seconds: float = PATIENCE) -> str:
         """The answer within this time, besides that for which other processes had the CPUs."""
         assert self._process.stdout is not None
-        end, held_up = time.monotonic() + seconds, self._held_up()
+        end = self._clock() + seconds
         while not select.select([self._process.stdout], [], [], 0.1)[0]:
-            late = time.monotonic() - end - (self._held_up() - held_up)
-            assert late < 0, f"no answer, and no end, in {seconds} s"
+            assert self._clock() < end, f"no answer, and no end, in {seconds} s"
         reply = self._process.stdout.read(100)
         assert reply in REPLIES, reply
         if not reply:
@@ -91,8 +90,8 @@ class Program:
             self._process.wait()
             self._errors.close()
 
-    def _held_up(self) -> float:
-        return procfs.held_up(os.getpid(), self.pid)
+    def _clock(self) -> float:
+        return procfs.clock(os.getpid(), self.pid)
 
     def worked(self) -> int:
         """Nanoseconds that it has been on a processor: what others do meanwhile is not in there."""

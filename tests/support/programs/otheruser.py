@@ -9,9 +9,14 @@ from support.programs.replies import compiled
 NOBODY = 65534
 
 
-def nobody_else() -> int:
-    """A user, and group, of no process on this machine but those of this run: the kernel counts what a user has."""
-    return 20_000 + os.getpid() % 30_000
+def as_somebody_else() -> list[str]:
+    """What to put before a command that root runs, for it to be one of a user, and group, of no process on this machine
+    but those of this run: the kernel counts what a user has.
+    """
+    uid = 20_000 + os.getpid() % 30_000
+    user = [command("setpriv", "util-linux"), f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+    # A Python below /root stays readable.
+    return [*user, "--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"]
 
 
 def changes_user(folder: Path) -> str:

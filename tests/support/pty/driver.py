@@ -14,7 +14,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -186,15 +186,7 @@ class Client:
 
     def until_echo_is_off(self, helper: int = 0) -> None:
         """Return when the child has switched it off: queries from here on do not come back."""
-        terminal = os.open(self.tty(helper), os.O_RDONLY | os.O_NOCTTY)
-        end = time.monotonic() + PATIENCE
-        try:
-            while termios.tcgetattr(terminal)[3] & termios.ECHO:
-                if time.monotonic() > end:
-                    raise TimeoutError("the echo stays on")
-                time.sleep(0.0005)
-        finally:
-            os.close(terminal)
+        self._until(helper, lambda terminal: not termios.tcgetattr(terminal)[3] & termios.ECHO, "the echo stays on")
 
     def until_no_echo(self, line: bytes, first: Reply, helper: int = 0) -> None:
         """Return when all of the first line's echo has been read, if it came back at all, and there will be no other.
@@ -210,12 +202,20 @@ class Client:
 
     def until_read(self, helper: int = 0) -> None:
         """Return when the helper has read all that was written to it."""
+
+        def is_read(terminal: int) -> bool:
+            return not any(fcntl.ioctl(terminal, termios.FIONREAD, bytes(4)))
+
+        self._until(helper, is_read, "the helper does not read")
+
+    def _until(self, helper: int, condition: Callable[[int], bool], otherwise: str) -> None:
+        """Wait until this is true of the helper's side of its terminal."""
         terminal = os.open(self.tty(helper), os.O_RDONLY | os.O_NOCTTY)
         end = time.monotonic() + PATIENCE
         try:
-            while any(fcntl.ioctl(terminal, termios.FIONREAD, bytes(4))):
+            while not condition(terminal):
                 if time.monotonic() > end:
-                    raise TimeoutError("the helper does not read")
+                    raise TimeoutError(otherwise)
                 time.sleep(0.0005)
         finally:
             os.close(terminal)

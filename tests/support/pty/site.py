@@ -22,6 +22,7 @@ from pathlib import Path
 import attrs
 
 from support import canary, configfile, procfs
+from support.faults import fault
 from support.pty.backend import Backend
 from support.pty.driver import PATIENCE, Client, Emulation, LuaClient
 
@@ -204,6 +205,11 @@ class Site:
         client = self.client(kind, *options, command=command, **more)  # type: ignore[arg-type]
         assert isinstance(client, Emulation)
         return client
+
+    def faulty(self, code: str) -> Emulation:
+        """An emulation whose helper runs `code` before anything else; one of these for a site."""
+        place = fault(self.root, code)["PYTHONPATH"]
+        return self.emulation("lpty12", command=self.command(before=f"export PYTHONPATH='{place}'"))
 
     def ready(self, client: Client, helper: int = 0) -> None:
         """Start the helper without a query and wait for its program: no echo race, the terminal is raw."""
